@@ -1,0 +1,111 @@
+"""Every error that embedge raises on purpose.
+
+Each message says what is wrong, where (which item, file or field), and what to do next.
+`except EmbedgeError` catches them all; the built-in bases are there for code that expects them.
+
+    EmbedgeError
+    ├── InputError (ValueError)        what the caller passed
+    │   ├── TextError                  items that are no text; `.items` lists every one of them
+    │   ├── TextTooLongError           a text over the limit, with on_overflow="error"
+    │   └── OptionError                an unknown task, prompt, width, precision …
+    ├── PackError                      a model pack that must not be used
+    │   ├── ManifestError              manifest.json is missing, malformed or of another version
+    │   └── PackFileError              a file is missing, altered, truncated or outside the pack
+    ├── DeviceError                    the device or provider asked for cannot be had
+    ├── MemoryLimitError (MemoryError) the work would not fit; refused before it is tried
+    ├── NonFiniteError                 the network gave NaN or infinity
+    ├── CancelledError                 the caller cancelled
+    ├── ClosedError                    the embedder is closed
+    ├── MissingExtraError (ImportError) an optional dependency is not installed
+    └── ExportError                    making a pack
+        ├── SourceError                the model folder or hub id
+        │   └── AdapterError           a LoRA adapter that cannot be merged faithfully
+        └── GateError                  a precision missed its bar against the reference
+"""
+
+from collections.abc import Sequence
+
+
+class EmbedgeError(Exception):
+    """Base of every error that embedge raises on purpose."""
+
+
+class InputError(EmbedgeError, ValueError):
+    """The caller passed something that cannot be embedded."""
+
+
+class TextError(InputError):
+    """Some items are not text.
+
+    Attributes:
+        items: every bad item as (index, reason), in order. The others are fine.
+    """
+
+    def __init__(self, items: Sequence[tuple[int, str]]) -> None:
+        self.items = list(items)
+        shown = "; ".join(f"item {index}: {reason}" for index, reason in self.items[:5])
+        more = f"; and {len(self.items) - 5} more" if len(self.items) > 5 else ""
+        super().__init__(
+            f"{shown}{more}. Pass str items only; nothing was embedded, "
+            "and `error.items` lists the indices to drop or mend."
+        )
+
+
+class TextTooLongError(InputError):
+    """A text has more tokens than the limit, and on_overflow is "error"."""
+
+
+class OptionError(InputError):
+    """An option's value is not one that this pack or function knows."""
+
+
+class PackError(EmbedgeError):
+    """A model pack that must not be used as it is."""
+
+
+class ManifestError(PackError):
+    """manifest.json is missing, malformed, inconsistent or of an unknown version."""
+
+
+class PackFileError(PackError):
+    """A file of a pack is missing, altered, truncated, or not inside the pack."""
+
+
+class DeviceError(EmbedgeError):
+    """The device that was asked for cannot be had."""
+
+
+class MemoryLimitError(EmbedgeError, MemoryError):
+    """The work is estimated not to fit into the memory limit; it was not tried."""
+
+
+class NonFiniteError(EmbedgeError):
+    """The network gave NaN or infinity: the precision does not carry this text."""
+
+
+class CancelledError(EmbedgeError):
+    """The caller cancelled the work."""
+
+
+class ClosedError(EmbedgeError):
+    """The embedder was closed and cannot be used again."""
+
+
+class MissingExtraError(EmbedgeError, ImportError):
+    """An optional dependency is needed and not installed."""
+
+
+class ExportError(EmbedgeError):
+    """A pack could not be made."""
+
+
+class SourceError(ExportError):
+    """The model folder or hub id cannot be exported."""
+
+
+class AdapterError(SourceError):
+    """A LoRA adapter cannot be merged faithfully."""
+
+
+class GateError(ExportError):
+    """A precision missed its bar against the reference; its graphs were not kept."""
