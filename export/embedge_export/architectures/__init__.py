@@ -1,0 +1,6 @@
+"""One file a network: from its config and weights to a graph."""
+
+from embedge_export.architectures.config import DecoderConfig, decoder_config
+from embedge_export.architectures.decoder import write_decoder
+
+__all__ = ["DecoderConfig", "decoder_config", "write_decoder"]

@@ -1,0 +1,227 @@
+"""Qwen3, Qwen2 and Llama decoders: weights -> layers -> (rotated) -> a graph.
+
+One layer at a time: `read_layer` takes it from the checkpoint with q, k, v and gate, up side by
+side, `DecoderLayer.rotated` folds the norms and the rotation in, `Decoder.write_layer` emits the
+nodes. Reference for the network: transformers' models qwen3, qwen2 and llama (same layout; q/k
+norm in Qwen3 alone, q/k/v biases in Qwen2).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from embedge_export import layers
+from embedge_export.architectures.config import DecoderConfig
+from embedge_export.graph import FLOAT, GraphBuilder
+from embedge_export.layers import Linear, RotaryTables, Table
+from embedge_export.precision import Precision
+from embedge_export.rotate import Rotation
+from embedge_export.weights import Weights
+
+Gain = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecoderLayer:
+    """One layer's weights, float32. A gain of None is folded into the linear after it."""
+
+    input_gain: Gain | None  # (hidden,)
+    query_key_value: Linear  # out: q, k, v side by side
+    query_gain: Gain | None  # (head_dim,)
+    key_gain: Gain | None  # (head_dim,)
+    attention_output: Linear
+    post_attention_gain: Gain | None  # (hidden,)
+    gate_and_up: Linear  # out: gate, up side by side
+    down: Linear
+
+    def rotated(self, rotation: Rotation) -> "DecoderLayer":
+        """The same function on a rotated residual stream, with gain-free norms."""
+        assert self.input_gain is not None
+        assert self.post_attention_gain is not None
+        return replace(
+            self,
+            input_gain=None,
+            query_key_value=self.query_key_value.reading(self.input_gain, rotation),
+            attention_output=self.attention_output.writing(rotation),
+            post_attention_gain=None,
+            gate_and_up=self.gate_and_up.reading(self.post_attention_gain, rotation),
+            down=self.down.writing(rotation),
+        )
+
+
+def read_layer(
+    config: DecoderConfig, weights: Weights, index: int, touched: Callable[[str], bool]
+) -> DecoderLayer:
+    """Reads one layer; `touched` says whether a weight differs between tasks."""
+    prefix = f"layers.{index}"
+
+    def linear(name: str, *modules: str, spread: bool = False) -> Linear:
+        keys = [f"{prefix}.{module}.weight" for module in modules]
+        matrices = [weights.read(key) for key in keys]
+        biases = [f"{prefix}.{module}.bias" for module in modules]
+        bias = None
+        if any(key in weights for key in biases):
+            # Side by side, a module without a bias has one of zeros.
+            bias = np.concatenate(
+                [
+                    weights.read(key) if key in weights else np.zeros(len(matrix), np.float32)
+                    for key, matrix in zip(biases, matrices, strict=True)
+                ]
+            )
+        return Linear(
+            f"{prefix}.{name}",
+            np.concatenate(matrices) if len(matrices) > 1 else matrices[0],
+            bias,
+            shared=not any(map(touched, keys)),
+            spread=spread,
+        )
+
+    def gain(name: str) -> Gain:
+        return weights.read(f"{prefix}.{name}.weight")
+
+    normed = config.query_key_norm
+    return DecoderLayer(
+        input_gain=gain("input_layernorm"),
+        query_key_value=linear(
+            "query_key_value", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"
+        ),
+        query_gain=gain("self_attn.q_norm") if normed else None,
+        key_gain=gain("self_attn.k_norm") if normed else None,
+        attention_output=linear("attention_output", "self_attn.o_proj"),
+        post_attention_gain=gain("post_attention_layernorm"),
+        gate_and_up=linear("gate_and_up", "mlp.gate_proj", "mlp.up_proj"),
+        down=linear("down", "mlp.down_proj", spread=True),
+    )
+
+
+class Decoder:
+    """Writes a decoder's graph, layer by layer, at one precision."""
+
+    def __init__(self, config: DecoderConfig, precision: Precision, graph: GraphBuilder) -> None:
+        self._config = config
+        self._precision = precision
+        self._graph = graph
+        self._rotation = Rotation(config.hidden_size) if precision.rotates else None
+        self._rotary: RotaryTables = layers.rotary_tables(
+            positions=config.max_position_embeddings,
+            head_dim=config.head_dim,
+            theta=config.rope_theta,
+        )
+        self._inputs = layers.text_inputs(graph)
+        # The residual stream (rows, hidden) up to the last sum, and the update still to be
+        # added: the sum is done together with the next norm.
+        self._stream: ir.Value | None = None
+        self._update: ir.Value | None = None
+
+    def write_embedding(self, read: Callable[[], NDArray[np.float32]], *, shared: bool) -> None:
+        """Starts the stream from the token table."""
+        rotation = self._rotation
+        table = Table(
+            self._config.hidden_size,
+            read if rotation is None else lambda: rotation.apply(read()),
+            shared,
+        )
+        self._stream = self._precision.embedding(self._graph, self._inputs.ids, table)
+
+    def write_layer(self, index: int, layer: DecoderLayer) -> None:
+        """Attention and MLP of one layer, as it was read (not rotated)."""
+        if self._rotation is not None:
+            layer = layer.rotated(self._rotation)
+        normed = self._add_and_norm(f"layers.{index}.input_gain", layer.input_gain)
+        self._update = self._attention(f"layers.{index}", layer, normed)
+        normed = self._add_and_norm(f"layers.{index}.post_gain", layer.post_attention_gain)
+        gated = layers.silu_gate(
+            self._graph,
+            self._precision.linear(self._graph, normed, layer.gate_and_up),
+            self._config.intermediate_size,
+        )
+        self._update = self._precision.linear(self._graph, gated, layer.down)
+
+    def write_pooling(self, gain: Gain) -> ir.Value:
+        """The last token's row, normed and turned back: float32 (B, hidden)."""
+        graph, config = self._graph, self._config
+        assert self._stream is not None
+        assert self._update is not None
+        rows = graph.op("Add", self._stream, graph.cast(self._update, FLOAT))
+        pooled = layers.last_token(graph, self._inputs, rows)
+        if self._rotation is None:
+            return layers.rms_norm(
+                graph, pooled, graph.constant("final_gain", gain), config.rms_norm_eps
+            )
+        ones = layers.gain_of(graph, "", None, config.hidden_size)
+        normed = layers.rms_norm(graph, pooled, ones, config.rms_norm_eps)
+        rotation = self._rotation
+        back = graph.weight("rotate_back", lambda: rotation.matrix().T * gain, shared=True)
+        return graph.op("MatMul", normed, back)
+
+    def _add_and_norm(self, name: str, gain: Gain | None) -> ir.Value:
+        graph, config = self._graph, self._config
+        assert self._stream is not None
+        value = layers.gain_of(graph, name, gain, config.hidden_size)
+        if self._update is None:
+            return layers.rms_norm(graph, self._stream, value, config.rms_norm_eps)
+        normed, self._stream = layers.add_and_norm(
+            graph, self._stream, self._update, value, config.rms_norm_eps
+        )
+        return normed
+
+    def _attention(self, prefix: str, layer: DecoderLayer, normed: ir.Value) -> ir.Value:
+        graph, config = self._graph, self._config
+        query_width = config.num_attention_heads * config.head_dim
+        key_width = config.num_key_value_heads * config.head_dim
+        together = self._precision.linear(graph, normed, layer.query_key_value)
+        query, key, value = graph.multi(
+            "Split",
+            (together, graph.numbers(query_width, key_width, key_width)),
+            (together.dtype,) * 3,
+            axis=-1,
+        )
+        if layer.query_gain is not None and layer.key_gain is not None:
+            query, key = (
+                layers.head_norm(
+                    graph,
+                    x,
+                    graph.constant(f"{prefix}.{name}", gain),
+                    heads=heads,
+                    head_dim=config.head_dim,
+                    epsilon=config.rms_norm_eps,
+                )
+                for x, name, gain, heads in (
+                    (query, "query_gain", layer.query_gain, config.num_attention_heads),
+                    (key, "key_gain", layer.key_gain, config.num_key_value_heads),
+                )
+            )
+        attended = layers.causal_attention(
+            graph,
+            self._inputs,
+            query,
+            key,
+            value,
+            rotary=self._rotary,
+            heads=config.num_attention_heads,
+            kv_heads=config.num_key_value_heads,
+        )
+        return self._precision.linear(graph, attended, layer.attention_output)
+
+
+def write_decoder(
+    config: DecoderConfig,
+    weights: Weights,
+    precision: Precision,
+    graph: GraphBuilder,
+    *,
+    touched: Callable[[str], bool],
+    advance: Callable[[str], None],
+) -> ir.Value:
+    """The whole walk: table, layers, pooling. `advance(label)` is called before each step."""
+    decoder = Decoder(config, precision, graph)
+    advance("embedding table")
+    table = "embed_tokens.weight"
+    decoder.write_embedding(lambda: weights.read(table), shared=not touched(table))
+    for index in range(config.num_hidden_layers):
+        advance(f"layer {index + 1} of {config.num_hidden_layers}")
+        decoder.write_layer(index, read_layer(config, weights, index, touched))
+    return decoder.write_pooling(weights.read("norm.weight"))

@@ -1,0 +1,262 @@
+"""From a source to a pack: the one road that every command and Makefile target takes.
+
+    open source ─▶ for each task:  merge ─▶ reference vectors
+                   for each precision and task:  layers ─▶ (rotate) ─▶ graph + data ─▶ gate
+                ─▶ manifest last
+
+Precisions that an existing pack already holds, made by the same recipe from the same source,
+are kept as they are.
+"""
+
+import importlib.metadata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from embedge.engine import OnnxSession
+from embedge.errors import GateError, OptionError
+from embedge.manifest import FileEntry, Graph, Manifest, MemoryCost, Samples, TextInput
+from embedge.vectors import normalise
+from embedge_export import verify
+from embedge_export.architectures import DecoderConfig, write_decoder
+from embedge_export.graph import GraphBuilder, WeightFile
+from embedge_export.model import Gate, Model, open_model, reference
+from embedge_export.pack import commit, entries, existing, stage
+from embedge_export.precision import PRECISIONS, Precision
+from embedge_export.sources import Source, open_source
+from embedge_export.texts import SHORT_TEXTS
+
+# Raise one when its graphs change: packs made by an older recipe are then made anew.
+RECIPES = {"fp32": 1, "fp16": 1, "int8": 1}
+TOKENIZER = "tokenizer.json"
+SAMPLES = "samples.npy"
+# How many of the short texts stand in the pack with their reference vectors.
+SAMPLE_TEXTS = 8
+OUTPUT = "sentence_embedding"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One step of an export: `done` of `total` units, and what comes next."""
+
+    task: str
+    precision: str  # "" while the reference is computed
+    label: str
+    done: int
+    total: int
+
+
+@dataclass(slots=True)
+class _Steps:
+    """Counts the steps of a whole export and reports each."""
+
+    report: Callable[[Progress], None]
+    total: int
+    done: int = 0
+
+    def advance(self, precision: str, task: str, label: str) -> None:
+        self.report(Progress(task, precision, label, self.done, self.total))
+        self.done += 1
+
+
+def export_pack(
+    source: str | Path,
+    *,
+    out: Path,
+    tasks: Sequence[str] | None = None,
+    precisions: Sequence[str] = ("fp16", "int8"),
+    revision: str | None = None,
+    offline: bool = False,
+    accept_failures: bool = False,
+    progress: Callable[[Progress], None] = lambda step: None,
+) -> Manifest:
+    """Makes a pack, or brings an existing one up to date.
+
+    Args:
+        source: a model folder in its Hugging Face layout, or a hub id (`owner/name`).
+        out: the pack's folder.
+        tasks: only these; all of the source's by default.
+        precisions: of "fp32", "fp16", "int8".
+        revision: branch, tag or commit of a hub id.
+        offline: do not ask the hub; take its local cache.
+        accept_failures: keep graphs that miss their bar. The manifest says that they did, and
+            the runtime does not choose them by itself.
+        progress: called before every step.
+
+    Returns:
+        The pack's manifest; every precision's report is in its `verification`.
+
+    Raises:
+        SourceError: the source cannot be exported; nothing was written.
+        GateError: a precision missed its bar; the folder is as it was before.
+        ExportError: the folder cannot be written.
+    """
+    wanted = _check_precisions(precisions)
+    model = open_model(open_source(source, revision=revision, offline=offline, tasks=tasks))
+    with stage(out) as part:
+        old = _reusable(existing(out), model.source)
+        kept = [p for p in old.precisions() if _same_recipe(old, p)] if old else []
+        missing = [p for p in wanted if p.name not in kept]
+        if old is not None and not missing:
+            return old
+        layers = model.config.num_hidden_layers
+        runs = len(model.source.tasks)
+        steps = _Steps(progress, total=runs * (layers + 1 + len(missing) * (layers + 2)))
+        gate = reference(model, advance=partial(steps.advance, ""))
+        graphs, reports = [], {}
+        for precision in missing:
+            written, task_reports = _write_precision(model, precision, gate, part, steps)
+            graphs += written
+            reports[precision.name] = verify.report(precision, task_reports, len(gate.ids))
+        if not accept_failures:
+            _refuse_failures(reports)
+        manifest = _manifest(model, part, gate, graphs, reports, old, kept)
+        commit(part, out, manifest)
+    return manifest
+
+
+def _check_precisions(names: Sequence[str]) -> list[Precision]:
+    unknown = [name for name in names if name not in PRECISIONS]
+    if unknown or not names:
+        raise OptionError(
+            f"precision {', '.join(map(repr, unknown)) or 'list is empty'}: choose from "
+            f"{', '.join(PRECISIONS)}"
+        )
+    return [PRECISIONS[name] for name in dict.fromkeys(names)]
+
+
+def _reusable(old: Manifest | None, source: Source) -> Manifest | None:
+    """The existing pack, if it comes from this very source with these tasks."""
+    if old is None or old.source.get("files") != dict(source.files) or old.tasks != source.tasks:
+        return None
+    return old
+
+
+def _same_recipe(old: Manifest, precision: str) -> bool:
+    recipes = old.source.get("recipes")
+    return isinstance(recipes, Mapping) and recipes.get(precision) == RECIPES[precision]
+
+
+def _write_precision(
+    model: Model, precision: Precision, gate: Gate, part: Path, steps: _Steps
+) -> tuple[list[Graph], dict[str, verify.TaskReport]]:
+    """Writes and gates the graphs of all tasks at one precision."""
+    graphs: list[Graph] = []
+    reports: dict[str, verify.TaskReport] = {}
+    shared_path = part / f"shared.{precision.name}.data"
+    with WeightFile(shared_path) as shared:
+        for task in model.source.tasks:
+            advance = partial(steps.advance, precision.name, task)
+            own_path = part / f"{task}.{precision.name}.data"
+            path = part / f"{task}.{precision.name}.onnx"
+            with WeightFile(own_path) as own:
+                graph = GraphBuilder(f"{task}.{precision.name}", own=own, shared=shared)
+                pooled = write_decoder(
+                    model.config,
+                    model.weights(task),
+                    precision,
+                    graph,
+                    touched=model.touched,
+                    advance=advance,
+                )
+                graph.save(path, {OUTPUT: pooled}, ("batch", model.config.hidden_size))
+            shared.flush()
+            data = tuple(p.name for p in (shared_path, own_path) if p.stat().st_size)
+            if not own_path.stat().st_size:
+                own_path.unlink()  # without adapters, one task holds everything as shared
+            advance("gate")
+            session = OnnxSession(path, device="cpu", threads=2)
+            reports[task] = verify.compare(session.run, gate.ids, gate.vectors[task])
+            graphs.append(
+                Graph(
+                    task=task,
+                    precision=precision.name,
+                    tower="text",
+                    file=path.name,
+                    data=data,
+                    inputs=("input_ids", "attention_mask"),
+                    outputs=(OUTPUT,),
+                )
+            )
+    return graphs, reports
+
+
+def _refuse_failures(reports: Mapping[str, Mapping[str, Any]]) -> None:
+    failures = [
+        f"{precision}, task {task}: {'; '.join(found)}"
+        for precision, report in reports.items()
+        for task, found in report["failures"].items()
+    ]
+    if failures:
+        raise GateError(
+            f"{' | '.join(failures)}. The graphs were not kept; export another precision, or pass "
+            "--accept-failures to keep them marked as failed"
+        )
+
+
+def _manifest(
+    model: Model,
+    part: Path,
+    gate: Gate,
+    graphs: Sequence[Graph],
+    reports: Mapping[str, Any],
+    old: Manifest | None,
+    kept: Sequence[str],
+) -> Manifest:
+    """The new manifest: the precisions just made, and those kept from the old pack."""
+    source, config = model.source, model.config
+    (part / TOKENIZER).write_bytes(source.tokenizer.read_bytes())
+    samples = [normalise(gate.vectors[task][:SAMPLE_TEXTS]) for task in source.tasks]
+    np.save(part / SAMPLES, np.stack(samples), allow_pickle=False)
+    old_graphs = [g for g in old.graphs if g.precision in kept] if old else []
+    files: dict[str, FileEntry] = entries(part)
+    for graph in old_graphs:
+        assert old is not None
+        files |= {name: old.files[name] for name in (graph.file, *graph.data)}
+    made = {**{p: old.verification.get(p) for p in kept}, **reports} if old else dict(reports)
+    return Manifest(
+        model_id=source.model_id,
+        family=config.family,
+        revision=source.revision,
+        license=source.license,
+        tasks=source.tasks,
+        default_task=source.default_task,
+        prompts=dict(source.prompts),
+        default_prompt=source.default_prompt,
+        dimension=config.hidden_size,
+        matryoshka_dimensions=source.matryoshka_dimensions,
+        pooling=source.pooling,
+        text=TextInput(
+            tokenizer=TOKENIZER,
+            max_length=source.max_length,
+            pad_token_id=source.pad_token_id,
+            padding="right",
+        ),
+        memory=_memory_cost(config),
+        samples=Samples(file=SAMPLES, texts=SHORT_TEXTS[:SAMPLE_TEXTS]),
+        graphs=(*old_graphs, *graphs),
+        files=files,
+        source={
+            "files": dict(source.files),
+            "recipes": {precision: RECIPES[precision] for precision in made},
+        },
+        verification=made,
+        written_by={
+            name: importlib.metadata.version(name)
+            for name in ("embedge", "numpy", "onnx-ir", "safetensors", "tokenizers")
+        },
+    )
+
+
+def _memory_cost(config: DecoderConfig) -> MemoryCost:
+    """Transient bytes a token, as measured on CPU: the MLP's buffers are the widest moment."""
+    wide = 4 * config.intermediate_size + 4 * config.hidden_size
+    return MemoryCost(
+        per_token=4 * wide,
+        # The full square of scores, which ONNX Runtime before 1.28 holds for every head.
+        per_token_squared=4.0 * config.num_attention_heads,
+    )

@@ -1,0 +1,177 @@
+"""A graph under construction: nodes, small constants, and weights that stream to disk.
+
+Takes operator names and values, gives onnx_ir values with their dtype known. Weights go straight
+into a data file as they are made, so that a graph of gigabytes is built in the memory of one
+layer; the graph holds references only. Knows nothing of networks or precisions.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+# Opset 21 and IR version 10 are what the oldest supported ONNX Runtime (1.23) loads fully and
+# what every operator used here needs at most.
+OPSET = 21
+IR_VERSION = 10
+CONTRIB = "com.microsoft"
+
+FLOAT = ir.DataType.FLOAT
+FLOAT16 = ir.DataType.FLOAT16
+INT32 = ir.DataType.INT32
+INT64 = ir.DataType.INT64
+
+# Page size of every system that maps files, so that each weight can be mapped by itself.
+_ALIGNMENT = 4096  # bytes
+
+
+class WeightFile:
+    """An external data file, written front to back. Use as a context manager.
+
+    Names that were added can be looked up again, which is how tasks share what they share.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: BinaryIO = path.open("wb")
+        self._tensors: dict[str, ir.ExternalTensor] = {}
+
+    def __enter__(self) -> "WeightFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def flush(self) -> None:
+        """Makes what was added visible to readers of the file."""
+        self._file.flush()
+
+    def get(self, name: str) -> ir.ExternalTensor | None:
+        """The tensor added under this name, if any."""
+        return self._tensors.get(name)
+
+    def add(self, name: str, array: NDArray[Any]) -> ir.ExternalTensor:
+        """Appends an array and gives the reference that a graph holds."""
+        self._file.write(b"\0" * (-self._file.tell() % _ALIGNMENT))
+        offset = self._file.tell()
+        array = np.ascontiguousarray(array)
+        self._file.write(array.data)
+        tensor = ir.ExternalTensor(
+            self.path.name,
+            offset,
+            array.nbytes,
+            ir.DataType.from_numpy(array.dtype),
+            shape=ir.Shape(array.shape),
+            name=name,
+            base_dir=str(self.path.parent),
+        )
+        self._tensors[name] = tensor
+        return tensor
+
+
+class GraphBuilder:
+    """Collects nodes and initializers into one ONNX model.
+
+    Args:
+        name: the graph's name.
+        own: data file of this graph alone.
+        shared: data file of what several graphs hold bit for bit.
+    """
+
+    def __init__(self, name: str, *, own: WeightFile, shared: WeightFile) -> None:
+        self._name = name
+        self._own = own
+        self._shared = shared
+        self._nodes: list[ir.Node] = []
+        self._inputs: list[ir.Value] = []
+        self._initializers: dict[str, ir.Value] = {}
+        self._count = 0
+
+    def input(self, name: str, dtype: ir.DataType, shape: Sequence[int | str]) -> ir.Value:
+        """Declares an input; a string dimension is symbolic."""
+        value = ir.val(name, dtype, shape)
+        self._inputs.append(value)
+        return value
+
+    def op(
+        self,
+        kind: str,
+        *inputs: ir.Value | None,
+        dtype: ir.DataType | None = None,
+        domain: str = "",
+        **attributes: Any,
+    ) -> ir.Value:
+        """Adds a node with one output; its dtype is the first input's unless given."""
+        first = next(value for value in inputs if value is not None)
+        return self.multi(kind, inputs, (dtype or first.dtype,), domain=domain, **attributes)[0]
+
+    def multi(
+        self,
+        kind: str,
+        inputs: Sequence[ir.Value | None],
+        dtypes: Sequence[ir.DataType | None],
+        *,
+        domain: str = "",
+        **attributes: Any,
+    ) -> Sequence[ir.Value]:
+        """Adds a node with as many outputs as dtypes; a None dtype leaves an output unnamed."""
+        self._count += 1
+        name = f"{kind}_{self._count}"
+        outputs = [
+            ir.val("" if dtype is None else f"{name}.{index}", dtype)
+            for index, dtype in enumerate(dtypes)
+        ]
+        node = ir.node(kind, inputs, attributes, domain=domain, outputs=outputs, name=name)
+        self._nodes.append(node)
+        return node.outputs
+
+    def constant(self, name: str, value: NDArray[Any] | np.generic) -> ir.Value:
+        """A small constant inside the graph file; the same name gives the same value."""
+        return self._initializer(name, lambda: ir.tensor(np.asarray(value), name=name))
+
+    def numbers(self, *values: int) -> ir.Value:
+        """A constant int64 vector, such as axes, a shape or split sizes."""
+        name = "numbers_" + "_".join(map(str, values))
+        return self.constant(name, np.array(values, np.int64))
+
+    def weight(self, name: str, make: Callable[[], NDArray[Any]], *, shared: bool) -> ir.Value:
+        """A constant in a data file; `make` is called only if it is not written yet."""
+
+        def tensor() -> ir.ExternalTensor:
+            file = self._shared if shared else self._own
+            return file.get(name) or file.add(name, make())
+
+        return self._initializer(name, tensor)
+
+    def cast(self, value: ir.Value, dtype: ir.DataType) -> ir.Value:
+        """The value as another dtype; nothing is added if it is that already."""
+        if value.dtype == dtype:
+            return value
+        return self.op("Cast", value, dtype=dtype, to=dtype.value)
+
+    def save(self, path: Path, outputs: Mapping[str, ir.Value], shape: Sequence[int | str]) -> None:
+        """Writes the model file. Every output is given its name and the same shape."""
+        for name, value in outputs.items():
+            value.name = name
+            value.shape = ir.Shape(shape)
+        graph = ir.Graph(
+            self._inputs,
+            list(outputs.values()),
+            nodes=self._nodes,
+            initializers=list(self._initializers.values()),
+            opset_imports={"": OPSET, CONTRIB: 1},
+            name=self._name,
+        )
+        model = ir.Model(graph, ir_version=IR_VERSION, producer_name="embedge")
+        ir.save(model, path)
+
+    def _initializer(self, name: str, make: Callable[[], ir.TensorProtocol]) -> ir.Value:
+        if name not in self._initializers:
+            tensor = make()
+            self._initializers[name] = ir.val(
+                name, tensor.dtype, tensor.shape.numpy(), const_value=tensor
+            )
+        return self._initializers[name]

@@ -1,0 +1,187 @@
+"""Plain per-task model folders, for programs that read models rather than packs.
+
+Takes an opened source; writes `<out>/<task>/` with the adapter merged in, the configuration of the
+plain network, the tokenizer and the Sentence Transformers files, as vLLM, TEI, llama.cpp's
+converter and Sentence Transformers read them. One tensor is in memory at a time. A folder appears
+under its name only when it is whole. It knows nothing of graphs.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedge.errors import ExportError, SourceError
+from embedge_export.conventions import JINA_V5
+from embedge_export.lora import MergedWeights, load_adapter
+from embedge_export.sources import Source
+from embedge_export.weights import DTYPES, SINGLE, open_weights, write_file
+
+# Network -> the class that loads it without an output head.
+_PLAIN_CLASSES: Mapping[str, str] = {
+    "qwen3": "Qwen3Model",
+    "qwen2": "Qwen2Model",
+    "llama": "LlamaModel",
+    "eurobert": "EuroBertModel",
+}
+# Fields that point to a model's own code, or to what is merged now.
+_DROPPED = ("auto_map", "task_names", "_name_or_path")
+_COPIED = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "README.md",
+    "LICENSE",
+    "LICENSE.md",
+    "LICENSE.txt",
+)
+_POOLING_FLAGS = {
+    "last_token": "pooling_mode_lasttoken",
+    "mean": "pooling_mode_mean_tokens",
+    "cls": "pooling_mode_cls_token",
+}
+Progress = Callable[[str, int, int], None]  # task, tensors written, tensors in all
+
+
+def write_merged(
+    source: Source,
+    out: Path,
+    *,
+    tasks: Sequence[str] | None = None,
+    dtype: str = "bfloat16",
+    progress: Progress | None = None,
+) -> list[Path]:
+    """Writes one plain model folder a task; each is `W + (B @ A) * scaling` rounded once.
+
+    Args:
+        source: The opened model.
+        out: Folder for the task folders; made if need be.
+        tasks: Only these; all of the source's unless given.
+        dtype: "bfloat16" (rounded to nearest even), "float16" or "float32".
+        progress: Called after each tensor.
+
+    Returns:
+        The folders written.
+
+    Raises:
+        ExportError: a folder is there already, or a value does not fit the dtype.
+    """
+    chosen = source.tasks if tasks is None else tuple(tasks)
+    kinds = {str(kind): kind for kind in DTYPES.values()}
+    if dtype not in kinds:
+        raise ExportError(f"dtype {dtype!r} is unknown; one of {', '.join(kinds)} can be written")
+    for task in chosen:
+        if task not in source.tasks:
+            raise SourceError(f"the source has no task {task!r}; it has {', '.join(source.tasks)}")
+        if (out / task).exists():
+            raise ExportError(f"{out / task} exists already; remove it, or name another folder")
+    config = plain_config(source.config, dtype)
+    base = open_weights(source.folder)
+    folders: list[Path] = []
+    for task in chosen:
+        adapter = load_adapter(source.adapters[task], base) if source.adapters else None
+        part = out / f"{task}.part"
+        if part.exists():
+            shutil.rmtree(part)  # what an interrupted run of ours left behind
+        part.mkdir(parents=True)
+        try:
+            _write_weights(
+                part / SINGLE, MergedWeights(base, adapter), kinds[dtype], task, progress
+            )
+            _write_settings(source, config, part)
+            part.rename(out / task)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)  # gone after the rename
+        folders.append(out / task)
+    return folders
+
+
+def plain_config(config: Mapping[str, Any], dtype: str) -> dict[str, Any]:
+    """config.json of the network alone, as transformers loads it without a model's own code."""
+    network = str(config.get("model_type"))
+    if network == JINA_V5:
+        # Both v5 models have one model_type; the bidirectional one (nano) says it is no decoder.
+        network = "eurobert" if config.get("is_decoder") is False else "qwen3"
+    if network not in _PLAIN_CLASSES:
+        raise SourceError(
+            f"no plain form of model_type {network!r} is known; "
+            f"{', '.join(_PLAIN_CLASSES)} and {JINA_V5} can be merged"
+        )
+    plain = {key: value for key, value in config.items() if key not in _DROPPED}
+    plain |= {"architectures": [_PLAIN_CLASSES[network]], "model_type": network}
+    plain["dtype" if "dtype" in plain else "torch_dtype"] = dtype
+    return plain
+
+
+def _write_weights(
+    path: Path,
+    weights: MergedWeights,
+    dtype: np.dtype[Any],
+    task: str,
+    progress: Progress | None,
+) -> None:
+    # An output head has no place in the plain network.
+    keys = [key for key in sorted(weights.keys()) if not key.startswith("lm_head.")]
+    shapes = {key: weights.shape(key) for key in keys}
+    written = 0
+
+    def read(key: str) -> NDArray[Any]:
+        nonlocal written
+        value = weights.read(key)
+        if dtype == np.float16 and value.size and not np.abs(value).max() <= 65504:
+            raise ExportError(
+                f"tensor {key!r} of task {task!r} does not fit float16; write bfloat16 or float32"
+            )
+        written += 1
+        if progress is not None:
+            progress(task, written, len(shapes))
+        return value.astype(dtype)  # bfloat16: to nearest even
+
+    write_file(path, shapes, read, dtype=dtype)
+
+
+def _write_settings(source: Source, config: Mapping[str, Any], folder: Path) -> None:
+    def write(name: str, value: Any) -> None:
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    write("config.json", config)
+    write(
+        "config_sentence_transformers.json",
+        {
+            "prompts": dict(source.prompts),
+            "default_prompt_name": source.default_prompt,
+            "similarity_fn_name": "cosine",
+        },
+    )
+    write(
+        "sentence_bert_config.json", {"max_seq_length": source.max_length, "do_lower_case": False}
+    )
+    modules = (("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize"))
+    write(
+        "modules.json",
+        [
+            {
+                "idx": index,
+                "name": str(index),
+                "path": place,
+                "type": f"sentence_transformers.models.{name}",
+            }
+            for index, (place, name) in enumerate(modules)
+        ],
+    )
+    flags = {flag: pooling == source.pooling for pooling, flag in _POOLING_FLAGS.items()}
+    width = source.config["hidden_size"]
+    write("1_Pooling/config.json", {"word_embedding_dimension": width, **flags})
+    (folder / "2_Normalize").mkdir()  # has no settings, but its folder is looked for
+    for name in _COPIED:
+        if (source.folder / name).exists():
+            shutil.copyfile(source.folder / name, folder / name)  # follows a cache's links

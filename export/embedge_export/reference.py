@@ -1,0 +1,119 @@
+"""The truth that packs are gated against: plain NumPy forward passes in float32.
+
+Written from the networks' definitions, one text at a time where texts meet (attention), without
+padding, fusion, rotation or any code of the graph writer, so that a mistake there cannot hide
+here. Itself tested against transformers and peft. Weights are read layer by layer: memory is
+that of one layer and the hidden states.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedge_export.architectures import DecoderConfig
+from embedge_export.weights import Weights
+
+Array = NDArray[np.float32]
+
+
+def decoder_vectors(
+    config: DecoderConfig,
+    weights: Weights,
+    texts: Sequence[NDArray[np.int32]],
+    *,
+    advance: Callable[[str], None] = lambda label: None,
+) -> Array:
+    """Pooled vectors of token id sequences: float32 (texts, hidden), not normalised.
+
+    Args:
+        config: the network.
+        weights: with the adapter merged in.
+        texts: token ids, one array (tokens,) a text, at least one token each.
+        advance: called with a label before each layer.
+    """
+    bounds = np.cumsum([0, *(len(ids) for ids in texts)])
+    advance("reference: embedding table")
+    # All texts' tokens one below the other: (tokens of all texts, hidden).
+    hidden = weights.read("embed_tokens.weight")[np.concatenate(texts)]
+    positions = [np.arange(len(ids)) for ids in texts]
+    cosine, sine = _rotary(config, max(map(len, texts)))
+    for index in range(config.num_hidden_layers):
+        advance(f"reference: layer {index + 1} of {config.num_hidden_layers}")
+        layer = f"layers.{index}"
+
+        def linear(x: Array, name: str, layer: str = layer) -> Array:
+            y = x @ weights.read(f"{layer}.{name}.weight").T
+            bias = f"{layer}.{name}.bias"
+            return y + weights.read(bias) if bias in weights else y
+
+        normed = _rms_norm(hidden, weights.read(f"{layer}.input_layernorm.weight"), config)
+        query = _heads(linear(normed, "self_attn.q_proj"), config)
+        key = _heads(linear(normed, "self_attn.k_proj"), config)
+        value = _heads(linear(normed, "self_attn.v_proj"), config)
+        if config.query_key_norm:
+            query = _rms_norm(query, weights.read(f"{layer}.self_attn.q_norm.weight"), config)
+            key = _rms_norm(key, weights.read(f"{layer}.self_attn.k_norm.weight"), config)
+        attended = np.concatenate(
+            [
+                _causal_attention(
+                    _rotate(query[:, start:end], cosine[places], sine[places]),
+                    _rotate(key[:, start:end], cosine[places], sine[places]),
+                    value[:, start:end],
+                )
+                for start, end, places in zip(bounds[:-1], bounds[1:], positions, strict=True)
+            ]
+        )
+        hidden = hidden + linear(attended, "self_attn.o_proj")
+        normed = _rms_norm(hidden, weights.read(f"{layer}.post_attention_layernorm.weight"), config)
+        gate, up = linear(normed, "mlp.gate_proj"), linear(normed, "mlp.up_proj")
+        hidden = hidden + linear(_silu(gate) * up, "mlp.down_proj")
+    pooled = hidden[bounds[1:] - 1]
+    return _rms_norm(pooled, weights.read("norm.weight"), config)
+
+
+def _heads(x: Array, config: DecoderConfig) -> Array:
+    """(tokens, heads * head_dim) -> (heads, tokens, head_dim)."""
+    return x.reshape(len(x), -1, config.head_dim).transpose(1, 0, 2)
+
+
+def _rms_norm(x: Array, gain: Array, config: DecoderConfig) -> Array:
+    mean = np.mean(np.square(x), axis=-1, keepdims=True)
+    return np.asarray(x / np.sqrt(mean + np.float32(config.rms_norm_eps)) * gain, np.float32)
+
+
+def _silu(x: Array) -> Array:
+    # The exponent is cut where float32 would overflow; the quotient is 0 there already.
+    return np.asarray(x / (1 + np.exp(np.minimum(-x, np.float32(80)))), np.float32)
+
+
+def _rotary(config: DecoderConfig, length: int) -> tuple[Array, Array]:
+    """Cosine and sine (length, head_dim), both halves alike."""
+    steps = np.arange(0, config.head_dim, 2, dtype=np.float32) / np.float32(config.head_dim)
+    frequencies = 1 / np.float32(config.rope_theta) ** steps
+    angles = np.arange(length, dtype=np.float32)[:, None] * frequencies
+    angles = np.concatenate([angles, angles], axis=-1)
+    return np.cos(angles, dtype=np.float32), np.sin(angles, dtype=np.float32)
+
+
+def _rotate(x: Array, cosine: Array, sine: Array) -> Array:
+    """Half-split rotary positions: the first half of each head pairs with the second."""
+    half = x.shape[-1] // 2
+    first, second = x[..., :half], x[..., half:]
+    turned = np.concatenate([-second, first], axis=-1)
+    return np.asarray(x * cosine + turned * sine, np.float32)
+
+
+def _causal_attention(query: Array, key: Array, value: Array) -> Array:
+    """One text: (heads, T, d) and twice (kv heads, T, d) -> (T, heads * d)."""
+    heads, length, head_dim = query.shape
+    groups = heads // len(key)
+    key, value = np.repeat(key, groups, axis=0), np.repeat(value, groups, axis=0)
+    # (heads, T, T)
+    scores = query @ key.transpose(0, 2, 1) / np.sqrt(np.float32(head_dim))
+    scores[:, np.triu(np.ones((length, length), bool), k=1)] = -np.inf
+    scores -= scores.max(axis=-1, keepdims=True)
+    weights = np.exp(scores)
+    weights /= weights.sum(axis=-1, keepdims=True)
+    attended = (weights @ value).transpose(1, 0, 2)
+    return np.asarray(attended.reshape(length, heads * head_dim), np.float32)

@@ -1,0 +1,287 @@
+"""A model folder or hub id, opened: everything an export needs to know before it reads a weight.
+
+Takes a folder in the Hugging Face layout (config.json, *.safetensors, tokenizer.json, and task
+adapters in adapters/<task>/), or a hub id that `hub.py` turns into such a folder. Gives a frozen
+`Source`. A local folder never touches the network, and no code of a model is ever run. It reads no
+weight and knows nothing of networks; `weights.py` and `lora.py` read what it points to.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from embedge.errors import SourceError
+from embedge_export import hub, lora
+from embedge_export.conventions import (
+    JINA_V5,
+    read_json,
+    read_max_length,
+    read_pooling,
+    read_prompts,
+)
+from embedge_export.weights import open_weights, weight_files
+
+TOKENIZER = "tokenizer.json"
+# What the model cards list; the config has no such key.
+_V5_MATRYOSHKA = (32, 64, 128, 256, 512, 768, 1024)
+_DEFAULT_TASK = "text-matching"  # what the hosted API takes where a request names no task
+_BASE = "base"  # the one task of a model without adapters
+_TASK = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # becomes part of file names
+# Files beside weights and adapters that decide what is exported, or what is said of it.
+_SETTINGS = (
+    "config.json",
+    "config_sentence_transformers.json",
+    "sentence_bert_config.json",
+    "modules.json",
+    TOKENIZER,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "README.md",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A model that can be exported."""
+
+    folder: Path
+    model_id: str
+    revision: str | None  # full commit, where the folder came from a hub
+    license: str | None  # as the model card's front matter says
+    config: Mapping[str, Any]  # config.json
+    adapters: Mapping[str, Path]  # task -> adapter folder; empty: one task "base"
+    tasks: tuple[str, ...]
+    default_task: str
+    prompts: Mapping[str, str]
+    default_prompt: str | None
+    pooling: str  # "last_token", "mean" or "cls"
+    matryoshka_dimensions: tuple[int, ...]
+    max_length: int  # tokens
+    pad_token_id: int
+    tokenizer: Path  # tokenizer.json
+    files: Mapping[str, str]  # name in the folder -> sha256 of all that the export depends on
+
+
+def open_source(
+    spec: str | Path,
+    *,
+    revision: str | None = None,
+    offline: bool = False,
+    tasks: Sequence[str] | None = None,
+) -> Source:
+    """Opens a local model folder, or fetches a hub id (`owner/name`) and opens that.
+
+    Args:
+        spec: A folder, or a hub id. A folder that exists is always taken as the folder.
+        revision: Branch, tag or commit; for a hub id only.
+        offline: Take the hub's local cache as it is. HF_HUB_OFFLINE is obeyed too.
+        tasks: Only these tasks; all of them unless given.
+
+    Raises:
+        SourceError: it cannot be exported; the message says why and what to do.
+    """
+    folder = Path(spec)
+    if folder.is_dir() and spec != "":  # an unset variable does not mean the current folder
+        if revision is not None:
+            raise SourceError(
+                f"{folder} is a local folder and has no revision {revision!r}; leave it out, or "
+                "name a model on the hub"
+            )
+        name, commit = _cached_identity(folder)
+        return _open_folder(folder, name, commit, tasks)
+    name = str(spec)
+    if isinstance(spec, Path) or hub.REPOSITORY.fullmatch(name) is None:
+        raise SourceError(
+            f"{name!r} is no folder, and no model on the hub is called so (owner/name); "
+            "check the spelling"
+        )
+    folder, commit = hub.download(name, revision=revision, offline=offline)
+    return _open_folder(folder, name, commit, tasks)
+
+
+def _open_folder(
+    folder: Path, name: str | None, commit: str | None, chosen: Sequence[str] | None
+) -> Source:
+    if (folder / "adapter_config.json").exists():
+        raise SourceError(
+            f"{folder} has adapter_config.json, so it is (also) a LoRA adapter. Merge it with peft "
+            "(merge_and_unload) and export the saved model, or move it to adapters/<task>/ of its "
+            "base model"
+        )
+    if not (folder / "config.json").exists():
+        raise SourceError(
+            f"{folder} has no config.json: it is not a model folder, or not a whole one"
+        )
+    config = read_json(folder / "config.json")
+    card = _read_card(folder / "README.md")
+    adapters = _choose(folder, _find_adapters(folder, config), chosen)
+    order = tuple(adapters) or (_BASE,)
+    prompts, default_prompt = read_prompts(folder, config)
+    if not (folder / TOKENIZER).exists():
+        raise SourceError(
+            f"{folder} has no {TOKENIZER}. With transformers, "
+            "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) writes it"
+        )
+    return Source(
+        folder=folder,
+        model_id=name or _own_name(config, card) or folder.resolve().name,
+        revision=commit,
+        license=_license(card),
+        config=config,
+        adapters=adapters,
+        tasks=order,
+        default_task=_DEFAULT_TASK if _DEFAULT_TASK in order else order[0],
+        prompts=prompts,
+        default_prompt=default_prompt,
+        pooling=read_pooling(folder, config),
+        matryoshka_dimensions=_matryoshka(folder, config),
+        max_length=read_max_length(folder, config),
+        pad_token_id=_pad_token_id(folder, config),
+        tokenizer=folder / TOKENIZER,
+        files=_hash_files(folder, adapters),
+    )
+
+
+def _cached_identity(folder: Path) -> tuple[str | None, str | None]:
+    """Hub id and commit of a folder in the hub's cache: models--owner--name/snapshots/<commit>."""
+    *_, repository, snapshots, commit = ("", "", *folder.absolute().parts)
+    if snapshots != "snapshots" or re.fullmatch(r"[0-9a-f]{40}", commit) is None:
+        return None, None
+    kind, _, name = repository.partition("--")
+    return (name.replace("--", "/"), commit) if kind == "models" else (None, None)
+
+
+def _find_adapters(folder: Path, config: Mapping[str, Any]) -> dict[str, Path]:
+    """Task -> adapter folder, in the order of the config's task_names, else of names."""
+    names = config.get("task_names")
+    if names is None:
+        names = sorted(path.name for path in (folder / "adapters").glob("*/"))
+    elif not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise SourceError(f'{folder / "config.json"}: "task_names" is not a list of names')
+    if len(set(names)) != len(names):
+        raise SourceError(f'{folder / "config.json"}: "task_names" has a name twice')
+    for name in names:
+        if _TASK.fullmatch(name) is None:
+            raise SourceError(
+                f"{folder}: the task {name!r} cannot be part of a file name; letters, digits, "
+                '"-", "_" and "." can'
+            )
+    return {name: folder / "adapters" / name for name in names}
+
+
+def _choose(
+    folder: Path, adapters: Mapping[str, Path], chosen: Sequence[str] | None
+) -> dict[str, Path]:
+    """The chosen tasks' adapters, in the source's order; each must be there."""
+    if isinstance(chosen, str):
+        chosen = [chosen]
+    known = tuple(adapters) or (_BASE,)
+    for task in chosen or ():
+        if task not in known:
+            raise SourceError(f"{folder} has no task {task!r}; it has {', '.join(known)}")
+    if chosen is not None and not chosen:
+        raise SourceError(f"no task was chosen; {folder} has {', '.join(known)}")
+    result = {task: path for task, path in adapters.items() if chosen is None or task in chosen}
+    for path in result.values():
+        lora.adapter_files(path)  # going on without one would export the bare base under its name
+    return result
+
+
+def _matryoshka(folder: Path, config: Mapping[str, Any]) -> tuple[int, ...]:
+    width = config.get("hidden_size")
+    if not isinstance(width, int) or isinstance(width, bool) or width < 1:
+        raise SourceError(f'{folder / "config.json"}: "hidden_size" is {width!r}, not a width')
+    dimensions = config.get("matryoshka_dimensions")
+    if dimensions is None:
+        v5 = config.get("model_type") == JINA_V5
+        return tuple(d for d in _V5_MATRYOSHKA if d <= width) if v5 else ()
+    if not isinstance(dimensions, list) or not all(
+        isinstance(d, int) and not isinstance(d, bool) and 0 < d <= width for d in dimensions
+    ):
+        raise SourceError(
+            f'{folder / "config.json"}: "matryoshka_dimensions" {dimensions!r} is not a list of '
+            f"widths up to {width}"
+        )
+    return tuple(dimensions)
+
+
+def _pad_token_id(folder: Path, config: Mapping[str, Any]) -> int:
+    """The id that fills short rows.
+
+    The tokenizer's word goes before the config's: v5-text-nano's config says 128001, which is also
+    its closing token, while its tokenizer pads with 128004. The attention mask hides either, but a
+    graph without one (and a reader of the ids) should see what the model's own code would give.
+    """
+    try:
+        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+    except Exception as error:  # the library raises bare Exception
+        raise SourceError(
+            f"{folder / TOKENIZER} is no tokenizer that `tokenizers` can read: {error}. Download "
+            "it again, or save it with a newer transformers"
+        ) from error
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+        token = read_json(folder / name).get("pad_token")
+        text = token.get("content") if isinstance(token, dict) else token
+        if isinstance(text, str) and (found := tokenizer.token_to_id(text)) is not None:
+            return int(found)
+    for field in ("pad_token_id", "eos_token_id"):
+        value = config.get(field)
+        if isinstance(value, list) and value:
+            value = value[0]
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            return value
+    return 0
+
+
+def _read_card(path: Path) -> dict[str, str]:
+    """The `key: value` lines of a model card's YAML front matter; nested ones are left out."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return {}
+    if not lines or lines[0].strip() != "---":
+        return {}
+    card: dict[str, str] = {}
+    for line in lines[1:]:
+        if line.strip() == "---":
+            return card
+        key, colon, value = line.partition(":")
+        if colon and not key.startswith((" ", "-", "#", "\t")):
+            card[key.strip()] = value.split(" #")[0].strip().strip("\"'")
+    return {}  # never closed: a text that begins with a rule, not front matter
+
+
+def _license(card: Mapping[str, str]) -> str | None:
+    name = card.get("license")
+    return (card.get("license_name") if name == "other" else name) or name or None
+
+
+def _own_name(config: Mapping[str, Any], card: Mapping[str, str]) -> str | None:
+    """A hub id that a local folder gives itself; paths of the machine that saved it are none."""
+    for name in (config.get("_name_or_path"), card.get("model_name")):
+        if isinstance(name, str) and hub.REPOSITORY.fullmatch(name):
+            return name
+    return None
+
+
+def _hash_files(folder: Path, adapters: Mapping[str, Path]) -> dict[str, str]:
+    """sha256 of every file that the export depends on, by name in the folder."""
+    open_weights(folder)  # a damaged file is named before a gigabyte is hashed
+    names = [name for name in _SETTINGS if (folder / name).exists()]
+    names += sorted(p.relative_to(folder).as_posix() for p in folder.glob("[0-9]*_*/config.json"))
+    names += weight_files(folder)
+    for path in adapters.values():
+        names += [file.relative_to(folder).as_posix() for file in lora.adapter_files(path)]
+    hashes: dict[str, str] = {}
+    for name in names:
+        try:
+            with (folder / name).open("rb") as file:
+                hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise SourceError(f"{folder / name} cannot be read: {error}") from error
+    return hashes

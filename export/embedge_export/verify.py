@@ -1,0 +1,158 @@
+"""The gate: a precision's graphs against the NumPy reference.
+
+Takes vectors of both, gives a report of plain numbers that goes into the manifest. A precision
+that misses its bar does not pass, and the runtime does not choose it by itself.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedge.batches import pad
+from embedge.engine import OnnxSession
+from embedge.packs import open_pack
+from embedge.vectors import normalise
+from embedge_export.model import open_model, reference
+from embedge_export.precision import PRECISIONS, Precision
+from embedge_export.sources import Source
+
+Array = NDArray[np.float32]
+Run = Callable[[NDArray[np.int64], NDArray[np.int64]], Array]  # ids, mask (B, S) -> (B, D)
+
+# Batch invariance: float kernels may sum in another order, integer ones may not.
+_INVARIANCE = {"fp32": 1e-6, "fp16": 1e-3, "int8": 0.0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskReport:
+    """How one task's graph compares; cosines and differences of vectors of length 1."""
+
+    cosine_min: float
+    cosine_mean: float
+    difference_max: float
+    rank_correlation: float  # Spearman's, of all similarities between the texts
+    batch_difference: float  # largest difference between a text alone and in a padded batch
+    finite: bool
+
+    def failures(self, precision: Precision) -> list[str]:
+        """The bars that are missed, as sentences; empty if it passes."""
+        found = []
+        if not self.finite:
+            return ["it gave NaN or infinity"]
+        if self.cosine_min < precision.minimum_cosine:
+            found.append(f"cosine {self.cosine_min:.6f} < {precision.minimum_cosine}")
+        limit = precision.largest_difference
+        if limit is not None and self.difference_max > limit:
+            found.append(f"difference {self.difference_max:.1e} > {limit:.0e}")
+        if self.batch_difference > _INVARIANCE[precision.name]:
+            found.append(
+                f"a text in a batch differs by {self.batch_difference:.1e} from it alone, "
+                f"more than {_INVARIANCE[precision.name]:.0e}"
+            )
+        return found
+
+
+def compare(run: Run, texts: Sequence[NDArray[np.int32]], reference: Array) -> TaskReport:
+    """Runs a graph on token id sequences and compares with the reference vectors.
+
+    Args:
+        run: the graph.
+        texts: token ids (tokens,) of each text.
+        reference: float32 (texts, dimension), as decoder_vectors gives them.
+    """
+    alone = np.concatenate([run(*pad([ids], 0)) for ids in texts])
+    # Short texts beside the longest short one: padding of every amount, at little cost.
+    order = np.argsort([len(ids) for ids in texts], kind="stable")
+    group = order[: max(2, len(order) * 3 // 4)]
+    together = run(*pad([texts[index] for index in group], 0))
+    finite = bool(np.isfinite(alone).all() and np.isfinite(together).all())
+    if not finite:
+        nan = float("nan")
+        return TaskReport(
+            cosine_min=nan,
+            cosine_mean=nan,
+            difference_max=nan,
+            rank_correlation=nan,
+            batch_difference=nan,
+            finite=False,
+        )
+    got, want = normalise(alone), normalise(reference)
+    cosines = np.sum(got.astype(np.float64) * want, axis=1)
+    return TaskReport(
+        cosine_min=float(cosines.min()),
+        cosine_mean=float(cosines.mean()),
+        difference_max=float(np.abs(got - want).max()),
+        rank_correlation=_spearman(_similarities(got), _similarities(want)),
+        batch_difference=float(np.abs(normalise(together) - got[group]).max()),
+        finite=True,
+    )
+
+
+def verify_pack(
+    folder: Path, source: Source, *, threads: int, advance: Callable[[str], None] = lambda _: None
+) -> dict[str, dict[str, Any]]:
+    """Compares every graph of a pack with the reference of the source it was made from.
+
+    Args:
+        folder: the pack.
+        source: opened with the pack's tasks.
+        threads: for each run.
+        advance: called with a label before each step.
+
+    Returns:
+        A report for each precision, as in the manifest.
+    """
+    pack = open_pack(folder)
+    manifest = pack.manifest
+    gate = reference(open_model(source), advance=lambda task, label: advance(f"{task}: {label}"))
+    reports = {}
+    for name in manifest.precisions():
+        tasks = {}
+        for task in manifest.tasks:
+            advance(f"{task}: {name}")
+            graph = manifest.graph(task=task, precision=name)
+            session = OnnxSession(pack.file(graph.file), device="cpu", threads=threads)
+            tasks[task] = compare(session.run, gate.ids, gate.vectors[task])
+        reports[name] = report(PRECISIONS[name], tasks, len(gate.ids))
+    return reports
+
+
+def report(precision: Precision, tasks: dict[str, TaskReport], texts: int) -> dict[str, Any]:
+    """The manifest's entry for a precision."""
+    failures = {task: found for task, r in tasks.items() if (found := r.failures(precision))}
+    return {
+        "passed": not failures,
+        "failures": failures,
+        "bars": {
+            "cosine_min": precision.minimum_cosine,
+            "difference_max": precision.largest_difference,
+            "batch_difference": _INVARIANCE[precision.name],
+        },
+        "texts": texts,
+        "tasks": {
+            task: {
+                "cosine_min": r.cosine_min,
+                "cosine_mean": r.cosine_mean,
+                "difference_max": r.difference_max,
+                "rank_correlation": r.rank_correlation,
+                "batch_difference": r.batch_difference,
+            }
+            for task, r in tasks.items()
+        },
+    }
+
+
+def _similarities(vectors: Array) -> NDArray[np.float64]:
+    """All pairwise cosines, each pair once."""
+    above = np.triu_indices(len(vectors), k=1)
+    return np.asarray((vectors.astype(np.float64) @ vectors.T)[above], np.float64)
+
+
+def _spearman(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Rank correlation; similarities of floats have no ties worth averaging."""
+    ranks_a, ranks_b = (np.argsort(np.argsort(x)).astype(np.float64) for x in (a, b))
+    return float(np.corrcoef(ranks_a, ranks_b)[0, 1])

@@ -1,0 +1,194 @@
+"""Model folders made to harm: damaged files, lying headers, names that leave the folder."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import save, save_file
+
+import seeded
+from embedge.errors import EmbedgeError, SourceError
+from embedge_export.lora import load_adapter
+from embedge_export.merged import write_merged
+from embedge_export.sources import open_source
+from embedge_export.weights import open_weights
+
+ADAPTER_FIELDS = (
+    "peft_type",
+    "r",
+    "lora_alpha",
+    "bias",
+    "use_dora",
+    "use_rslora",
+    "target_modules",
+    "exclude_modules",
+    "layers_to_transform",
+    "layers_pattern",
+    "rank_pattern",
+    "alpha_pattern",
+)
+TENSORS = {"a": np.arange(64, dtype=np.float32), "b": np.ones((4, 4), np.float16)}
+
+
+def pack(header, data=b"", *, size=None):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return (len(text) if size is None else size).to_bytes(8, "little") + text + data
+
+
+def entry(start, end, shape=(1,), dtype="F32"):
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x00" * 7,
+        b"\x00" * 8,
+        b"\xff" * 64,
+        pack({}, size=2**63),
+        pack({}, size=100_000_001),  # over the format's limit
+        pack(b"{" * 1000),
+        pack(b"[]"),
+        pack(b'{"a":null}'),
+        pack({"a": entry(0, 4)}),  # no data
+        pack({"a": entry(0, 8)}, bytes(8)),  # shape and bytes differ
+        pack({"a": entry(4, 8)}, bytes(8)),  # a hole
+        pack({"a": entry(0, 4), "b": entry(0, 4)}, bytes(4)),  # one on the other
+        pack({"a": entry(0, 4)}, bytes(400)),  # bytes that nobody owns
+        pack({"a": entry(0, 2**62, (2**60,))}, bytes(8)),  # claims 4 EiB
+        pack({"a": entry(0, 0, (2**40, 2**40, 2**40, 0))}),  # overflows a product
+        pack({"a": entry(-4, 0)}, bytes(4)),
+        pack({"a": entry(0, 4, (-1,))}, bytes(4)),
+        pack({"a": entry(0, 4, dtype="F32X")}, bytes(4)),
+    ],
+)
+def test_lying_headers(tmp_path, data):
+    (tmp_path / "model.safetensors").write_bytes(data)
+    with pytest.raises(SourceError, match=r"model\.safetensors"):
+        open_weights(tmp_path)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(cut=st.integers(0, len(save(TENSORS)) - 1))
+def test_a_file_cut_anywhere(tmp_path, cut):
+    (tmp_path / "model.safetensors").write_bytes(save(TENSORS)[:cut])
+    with pytest.raises(SourceError, match=r"model\.safetensors"):
+        open_weights(tmp_path)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(place=st.integers(0, 200), value=st.integers(0, 255))
+def test_any_byte_of_the_header_changed(tmp_path, place, value):
+    data = bytearray(save(TENSORS))
+    data[place] = value
+    (tmp_path / "model.safetensors").write_bytes(bytes(data))
+    try:
+        weights = open_weights(tmp_path)
+        for key in weights.keys():  # noqa: SIM118 - Weights has no iteration
+            weights.read(key)
+    except SourceError as error:
+        assert "model.safetensors" in str(error)  # noqa: PT017 - it may also be fine
+
+
+def test_a_file_cut_after_it_was_opened_is_an_error_and_no_crash(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_file({"a": np.ones(2**20, np.float32)}, path)
+    weights = open_weights(tmp_path)
+    os.truncate(path, 2**20)
+    with pytest.raises(SourceError, match="ends inside tensor 'a'"):
+        weights.read("a")
+    path.unlink()
+    with pytest.raises(SourceError, match=r"model\.safetensors cannot be read"):
+        weights.read("a")
+
+
+@pytest.mark.parametrize(
+    "shard",
+    [
+        "../secret.safetensors",
+        "../../etc/passwd",
+        "/etc/passwd",
+        "sub/secret.safetensors",
+        "..\\secret.safetensors",
+        "C:\\secret.safetensors",
+        "..",
+        ".",
+        "",
+        "a\x00b",
+        7,
+        None,
+        ["m.safetensors"],
+    ],
+)
+def test_an_index_that_points_out_of_the_folder(tmp_path, shard):
+    save_file({"a": np.ones(1, np.float32)}, tmp_path / "secret.safetensors")
+    folder = tmp_path / "model"
+    folder.mkdir()
+    index = {"weight_map": {"a": shard}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(SourceError, match=r"index\.json: tensor 'a' is placed in .*do not trust"):
+        open_weights(folder)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "[" * 100_000, '{"weight_map": []}', "\xff"])
+def test_an_index_that_is_none(tmp_path, text):
+    (tmp_path / "model.safetensors.index.json").write_text(text, encoding="latin-1")
+    with pytest.raises(SourceError, match=r"index\.json"):
+        open_weights(tmp_path)
+
+
+def test_model_code_is_never_run(tmp_path):
+    folder = seeded.write_v5_text_small(tmp_path / "model")
+    for name in ("modeling_jina_embeddings_v5.py", "configuration_jina_embeddings_v5.py"):
+        (folder / name).write_text("raise SystemExit('code of a model was run')")
+    (folder / "custom_st.py").write_text("raise SystemExit('code of a model was run')")
+    write_merged(open_source(folder), tmp_path / "out", tasks=["retrieval"])
+    assert not list((tmp_path / "out").rglob("*.py"))
+    assert "auto_map" not in (tmp_path / "out" / "retrieval" / "config.json").read_text()
+
+
+@pytest.mark.parametrize("task", ["../../out", "/tmp/out", "a/../../b", "..", ".hidden", "a\\b"])
+def test_a_task_name_never_becomes_a_path(tmp_path, task):
+    folder = seeded.write_v5_text_small(tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"task_names": [task]}))
+    with pytest.raises(SourceError, match="cannot be part of a file name"):
+        open_source(folder)
+
+
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60
+)
+@given(
+    fields=st.dictionaries(
+        st.sampled_from(ADAPTER_FIELDS),
+        st.recursive(
+            st.none() | st.booleans() | st.integers(-3, 9) | st.floats() | st.text(max_size=5),
+            lambda inner: (
+                st.lists(inner, max_size=2)
+                | st.dictionaries(st.text(max_size=3), inner, max_size=2)
+            ),
+            max_leaves=4,
+        ),
+        min_size=1,
+    )
+)
+def test_any_adapter_configuration_is_merged_or_refused_by_name(model, tmp_path, fields):
+    place = tmp_path / "adapter"
+    shutil.copytree(model / "adapters" / "retrieval", place, dirs_exist_ok=True)
+    config = json.loads((model / "adapters" / "retrieval" / "adapter_config.json").read_text())
+    (place / "adapter_config.json").write_text(json.dumps(config | fields))
+    try:
+        load_adapter(place, open_weights(model))
+    except EmbedgeError as error:
+        assert str(place) in str(error)  # noqa: PT017 - it may also be fine
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return seeded.write_v5_text_small(tmp_path_factory.mktemp("attacks") / "model")

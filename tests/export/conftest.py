@@ -1,0 +1,30 @@
+"""A tiny model in v5-text-small's exact layout, and its pack, made once for all tests."""
+
+from pathlib import Path
+
+import pytest
+
+import seeded
+from embedge_export.export import export_pack
+from embedge_export.model import Model, open_model
+from embedge_export.sources import open_source
+
+
+@pytest.fixture(scope="session")
+def tiny_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("source") / "v5-tiny"
+    seeded.write_v5_text_small(folder, size="tiny", seed=7)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_source: Path) -> Model:
+    return open_model(open_source(tiny_source))
+
+
+@pytest.fixture(scope="session")
+def tiny_pack(tiny_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All tasks in all precisions. Tests that change it copy it first."""
+    folder = tmp_path_factory.mktemp("packs") / "v5-tiny"
+    export_pack(tiny_source, out=folder, precisions=("fp32", "fp16", "int8"))
+    return folder

@@ -1,0 +1,116 @@
+"""Graphs against the NumPy reference, for every kind of decoder; what batches may not change."""
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnxruntime.quantization import quantize_dynamic
+
+import seeded
+from embedge.batches import pad
+from embedge.engine import OnnxSession
+from embedge.manifest import read_manifest
+from embedge_export import verify
+from embedge_export.architectures import write_decoder
+from embedge_export.graph import GraphBuilder, WeightFile
+from embedge_export.model import open_model, reference
+from embedge_export.precision import PRECISIONS
+from embedge_export.precision.floats import Float32
+from embedge_export.sources import open_source
+
+
+class Rotated32(Float32):
+    """fp32 numbers through the rotated graph: what rotating alone changes."""
+
+    rotates = True
+
+
+def write(model, precision, folder, task):
+    name = f"{task}.{precision.name}"
+    path = folder / f"{name}.onnx"
+    with (
+        WeightFile(folder / f"{name}.data") as own,
+        WeightFile(folder / f"shared.{name}.data") as shared,
+    ):
+        graph = GraphBuilder(name, own=own, shared=shared)
+        pooled = write_decoder(
+            model.config,
+            model.weights(task),
+            precision,
+            graph,
+            touched=model.touched,
+            advance=lambda label: None,
+        )
+        graph.save(path, {"sentence_embedding": pooled}, ("batch", model.config.hidden_size))
+    return OnnxSession(path, device="cpu", threads=2)
+
+
+@pytest.mark.parametrize("precision", [Float32(), Rotated32()], ids=["plain", "rotated"])
+@pytest.mark.parametrize("model_type", ["qwen3", "qwen2", "llama"])
+def test_every_decoder_equals_the_reference(model_type, precision, tmp_path):
+    seeded.write_decoder(tmp_path / "source", model_type=model_type, seed=3)
+    model = open_model(open_source(tmp_path / "source"))
+    gate = reference(model)
+    session = write(model, precision, tmp_path, "base")
+    report = verify.compare(session.run, gate.ids, gate.vectors["base"])
+    assert report.cosine_min >= 0.999999
+    assert report.difference_max <= 1e-5
+    assert report.batch_difference <= 1e-6
+
+
+@pytest.mark.parametrize("precision", [Float32(), Rotated32()], ids=["plain", "rotated"])
+def test_adapters_reach_the_graph(tiny_model, precision, tmp_path):
+    gate = reference(tiny_model)
+    session = write(tiny_model, precision, tmp_path, "clustering")
+    own = verify.compare(session.run, gate.ids, gate.vectors["clustering"])
+    other = verify.compare(session.run, gate.ids, gate.vectors["retrieval"])
+    assert own.difference_max <= 1e-5
+    assert other.cosine_min < 0.999
+
+
+def test_int8_survives_massive_activations_that_break_one_scale_per_tensor(tmp_path):
+    seeded.write_v5_text_small(tmp_path / "source", size="tiny", seed=5, outliers=True)
+    model = open_model(open_source(tmp_path / "source"))
+    gate = reference(model)
+    session = write(model, PRECISIONS["int8"], tmp_path, "retrieval")
+    ours = verify.compare(session.run, gate.ids, gate.vectors["retrieval"])
+    write(model, PRECISIONS["fp32"], tmp_path, "retrieval")
+    quantize_dynamic(
+        tmp_path / "retrieval.fp32.onnx",
+        tmp_path / "plain.onnx",
+        extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
+    )
+    plain_session = OnnxSession(tmp_path / "plain.onnx", device="cpu", threads=2)
+    plain = verify.compare(plain_session.run, gate.ids, gate.vectors["retrieval"])
+    assert 1 - ours.cosine_min < (1 - plain.cosine_min) / 10
+    assert ours.rank_correlation > 0.99
+    assert ours.batch_difference == 0
+    assert plain.batch_difference > 0.01  # its vectors depend on the batch
+
+
+LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=6)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-6), ("int8", 0.0)])
+def test_a_text_is_the_same_alone_in_any_batch_in_any_order(tiny_pack, precision, tolerance):
+    graph = read_manifest(tiny_pack).graph(task="retrieval", precision=precision)
+    session = OnnxSession(tiny_pack / graph.file, device="cpu", threads=2)
+
+    @settings(max_examples=40, deadline=None)
+    @given(LENGTHS, st.integers(0, 2**32 - 1), st.integers(0, 30))
+    def check(lengths, seed, extra):
+        generator = np.random.default_rng(seed)
+        texts = [generator.integers(0, 250, n).astype(np.int32) for n in lengths]
+        order = generator.permutation(len(texts))
+        ids, mask = pad([texts[i] for i in order], 0)
+        # Padding beyond the longest text, holding ids that must not be seen.
+        ids = np.pad(ids, ((0, 0), (0, extra)), constant_values=9)
+        mask = np.pad(mask, ((0, 0), (0, extra)))
+        together = session.run(ids, mask)
+        for row, index in enumerate(order):
+            alone = session.run(*pad([texts[index]], 0))[0]
+            scale = np.linalg.norm(alone)
+            assert np.abs(together[row] - alone).max() <= tolerance * scale
+
+    check()

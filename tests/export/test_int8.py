@@ -1,0 +1,109 @@
+"""The int8 linear against the same integer arithmetic in NumPy."""
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from embedge.engine import kernel_path
+from embedge_export.graph import FLOAT, INT64, GraphBuilder, WeightFile
+from embedge_export.layers import Linear, Table
+from embedge_export.precision import PRECISIONS
+from embedge_export.rotate import hadamard
+
+INT8 = PRECISIONS["int8"]
+
+
+def session(path):
+    options = onnxruntime.SessionOptions()
+    if kernel_path().value != "uint8 x int8":
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def run_linear(folder, linear, x):
+    with WeightFile(folder / "own.data") as own, WeightFile(folder / "shared.data") as shared:
+        graph = GraphBuilder("linear", own=own, shared=shared)
+        value = graph.input("x", FLOAT, ("rows", x.shape[1]))
+        graph.save(folder / "g.onnx", {"y": INT8.linear(graph, value, linear)}, ("rows", "out"))
+    return session(folder / "g.onnx").run(None, {"x": x})[0]
+
+
+def integers(x, weight):
+    """What the graph should compute, in exact integers: float64 (rows, out)."""
+    row_scale = (np.abs(x).max(axis=1) * np.float32(1 / 127)).astype(np.float32)
+    column_scale = np.abs(weight).max(axis=1) / np.float32(127)
+    left = np.rint(x / row_scale[:, None]).astype(np.int64)
+    right = np.rint(weight / column_scale[:, None]).astype(np.int64)
+    return (left @ right.T) * row_scale[:, None].astype(np.float64) * column_scale
+
+
+@pytest.fixture
+def x():
+    return np.random.default_rng(1).standard_normal((9, 128)).astype(np.float32)
+
+
+@pytest.fixture
+def weight():
+    return np.random.default_rng(2).standard_normal((40, 128)).astype(np.float32)
+
+
+def test_sums_are_exact_integers_on_this_cpu(tmp_path, x, weight):
+    # All of one sign and full scale: what saturates where pairs are added in 16 bits.
+    x, weight = np.abs(x), np.abs(weight)
+    y = run_linear(tmp_path, Linear("l", weight), x)
+    np.testing.assert_allclose(y, integers(x, weight), rtol=1e-5)
+
+
+def test_a_bias_is_added_in_float(tmp_path, x, weight):
+    bias = np.linspace(-5, 5, 40, dtype=np.float32)
+    y = run_linear(tmp_path, Linear("l", weight, bias), x)
+    np.testing.assert_allclose(y, integers(x, weight) + bias, rtol=1e-4, atol=1e-4)
+
+
+def test_a_row_never_sees_another(tmp_path, x, weight):
+    linear = Linear("l", weight)
+    (tmp_path / "a").mkdir()
+    alone = run_linear(tmp_path / "a", linear, x[3:4])
+    x[0] *= 10_000
+    (tmp_path / "b").mkdir()
+    together = run_linear(tmp_path / "b", linear, x)
+    np.testing.assert_array_equal(together[3:4], alone)
+
+
+def test_a_row_of_zeros_gives_zeros(tmp_path, x, weight):
+    x[4] = 0
+    np.testing.assert_array_equal(run_linear(tmp_path, Linear("l", weight), x)[4], 0)
+
+
+def test_spreading_saves_what_one_huge_channel_would_cost(tmp_path, x, weight):
+    x[:, 17] *= 300
+    exact = x.astype(np.float64) @ weight.T
+    errors = {}
+    for spread in (False, True):
+        folder = tmp_path / str(spread)
+        folder.mkdir()
+        y = run_linear(folder, Linear("l", weight, spread=spread), x)
+        errors[spread] = np.abs(y - exact).mean()
+    assert errors[True] < errors[False] / 2
+
+
+def test_the_table_loses_at_most_half_a_step_of_each_row(tmp_path):
+    table = np.random.default_rng(3).standard_normal((50, 32)).astype(np.float32)
+    table[7] *= 1000  # another row's scale must not suffer
+    with WeightFile(tmp_path / "own.data") as own, WeightFile(tmp_path / "shared.data") as shared:
+        graph = GraphBuilder("table", own=own, shared=shared)
+        ids = graph.input("ids", INT64, ("batch", "sequence"))
+        rows = INT8.embedding(graph, ids, Table(32, lambda: table, shared=True))
+        graph.save(tmp_path / "g.onnx", {"rows": rows}, ("rows", 32))
+    ids = np.arange(50).reshape(5, 10)
+    got = session(tmp_path / "g.onnx").run(None, {"ids": ids})[0]
+    half_step = np.abs(table).max(axis=1, keepdims=True) / 127 / 2
+    assert (np.abs(got - table) <= half_step * 1.001).all()
+
+
+def test_hadamard_blocks_divide_every_width(tmp_path):
+    x = np.ones((2, 96), np.float32)  # 96 = 32 * 3: the largest block is 32
+    weight = np.random.default_rng(4).standard_normal((8, 96)).astype(np.float32)
+    y = run_linear(tmp_path, Linear("l", weight, spread=True), x)
+    np.testing.assert_allclose(y, x @ weight.T, atol=0.3)
+    assert hadamard(32).shape == (32, 32)

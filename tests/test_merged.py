@@ -1,0 +1,201 @@
+"""Plain per-task folders: exact weights, the files other programs look for, whole or not at all."""
+
+import json
+import os
+import shutil
+
+import ml_dtypes
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import seeded
+from embedge.errors import ExportError, SourceError
+from embedge_export import merged
+from embedge_export.lora import MergedWeights, load_adapter
+from embedge_export.merged import plain_config, write_merged
+from embedge_export.sources import open_source
+from embedge_export.weights import open_weights
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("merged")
+    seeded.write_v5_text_small(folder / "small")
+    seeded.write_v5_text_nano(folder / "nano")
+    for kind in ("qwen3", "qwen2", "llama"):
+        seeded.write_decoder(folder / kind, kind)
+    return folder
+
+
+def read(folder, name):
+    return json.loads((folder / name).read_text())
+
+
+def nearest_even(values):
+    """bfloat16 by hand: the upper 16 bits, after adding half, and one more where that is odd."""
+    bits = values.view(np.uint32).astype(np.uint64)
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+    return rounded.astype(np.uint16).view(ml_dtypes.bfloat16)
+
+
+def test_weights_are_the_merge_rounded_once(models, tmp_path):
+    source = open_source(models / "small")
+    folders = write_merged(source, tmp_path / "out")
+    assert folders == [tmp_path / "out" / task for task in source.tasks]
+    base = open_weights(source.folder)
+    for task, folder in zip(source.tasks, folders, strict=True):
+        expected = MergedWeights(base, load_adapter(source.adapters[task], base))
+        written = load_file(folder / "model.safetensors")
+        assert written.keys() == set(expected.keys())
+        for key, value in written.items():
+            assert value.tobytes() == nearest_even(expected.read(key)).tobytes(), (task, key)
+    values = [load_file(f / "model.safetensors") for f in folders]
+    key = "layers.0.mlp.up_proj.weight"
+    assert len({value[key].tobytes() for value in values}) == 4  # every task has its own
+    assert len({value["embed_tokens.weight"].tobytes() for value in values}) == 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_other_dtypes(models, tmp_path, dtype):
+    source = open_source(models / "small")
+    (folder,) = write_merged(source, tmp_path, tasks=["retrieval"], dtype=dtype)
+    base = open_weights(source.folder)
+    expected = MergedWeights(base, load_adapter(source.adapters["retrieval"], base))
+    for key, value in load_file(folder / "model.safetensors").items():
+        np.testing.assert_array_equal(value, expected.read(key).astype(dtype))
+    assert read(folder, "config.json")["torch_dtype"] == dtype
+
+
+def test_small_is_a_plain_qwen3(models, tmp_path):
+    source = open_source(models / "small")
+    (folder,) = write_merged(source, tmp_path, tasks=["retrieval"])
+    config = read(folder, "config.json")
+    assert (config["architectures"], config["model_type"]) == (["Qwen3Model"], "qwen3")
+    assert not {"auto_map", "task_names"} & config.keys()
+    assert config["rope_theta"] == 3500000
+    assert config["head_dim"] == source.config["head_dim"]
+    assert config["torch_dtype"] == "bfloat16"
+
+
+def test_nano_is_a_plain_eurobert(models, tmp_path):
+    (folder,) = write_merged(open_source(models / "nano"), tmp_path, tasks=["retrieval"])
+    config = read(folder, "config.json")
+    assert (config["architectures"], config["model_type"]) == (["EuroBertModel"], "eurobert")
+    assert config["rope_theta"] == 1000000
+
+
+def test_sentence_transformers_files(models, tmp_path):
+    source = open_source(models / "small")
+    (folder,) = write_merged(source, tmp_path, tasks=["text-matching"])
+    kinds = [module["type"].rpartition(".")[2] for module in read(folder, "modules.json")]
+    assert kinds == ["Transformer", "Pooling", "Normalize"]
+    assert all((folder / module["path"]).is_dir() for module in read(folder, "modules.json"))
+    pooling = read(folder, "1_Pooling/config.json")
+    assert pooling["word_embedding_dimension"] == 64
+    assert [name for name, on in pooling.items() if on is True] == ["pooling_mode_lasttoken"]
+    settings = read(folder, "config_sentence_transformers.json")
+    assert settings["prompts"] == {"query": "Query: ", "document": "Document: "}
+    assert settings["default_prompt_name"] == "document"
+    for name in ("tokenizer.json", "tokenizer_config.json", "README.md"):
+        assert (folder / name).read_bytes() == (source.folder / name).read_bytes()
+
+
+@pytest.mark.parametrize("model", ["small", "nano", "qwen3", "qwen2", "llama"])
+def test_what_is_written_is_a_source_again(models, tmp_path, model):
+    source = open_source(models / model)
+    (folder,) = write_merged(source, tmp_path, tasks=source.tasks[:1], dtype="float32")
+    again = open_source(folder)
+    assert again.tasks == ("base",)
+    for field in ("prompts", "default_prompt", "pooling", "max_length", "pad_token_id", "license"):
+        assert getattr(again, field) == getattr(source, field), field
+    first, second = open_weights(source.folder), open_weights(folder)
+    assert set(first.keys()) == set(second.keys())
+    if not source.adapters:
+        assert all(
+            first.read(key).tobytes() == second.read(key).tobytes() for key in sorted(first.keys())
+        )
+
+
+def test_links_of_a_cache_become_files(models, tmp_path):
+    linked = tmp_path / "linked"
+    for path in (models / "small").rglob("*"):
+        if path.is_file():
+            place = linked / path.relative_to(models / "small")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(path)
+    (folder,) = write_merged(open_source(linked), tmp_path / "out", tasks=["retrieval"])
+    assert not [path for path in folder.rglob("*") if path.is_symlink()]
+
+
+def test_an_output_head_is_left_out():
+    config = plain_config({"model_type": "llama", "architectures": ["LlamaForCausalLM"]}, "float32")
+    assert config["architectures"] == ["LlamaModel"]
+
+
+def test_progress(models, tmp_path):
+    calls = []
+    source = open_source(models / "small")
+    write_merged(
+        source, tmp_path, tasks=["retrieval"], progress=lambda *arguments: calls.append(arguments)
+    )
+    count = len(open_weights(source.folder).keys())
+    assert calls == [("retrieval", number + 1, count) for number in range(count)]
+
+
+# -- whole, or not at all
+
+
+def test_nothing_half_written_survives(models, tmp_path):
+    def interrupt(task, written, total):
+        if (task, written) == ("text-matching", 3):
+            raise KeyboardInterrupt
+
+    source = open_source(models / "small")
+    with pytest.raises(KeyboardInterrupt):
+        write_merged(source, tmp_path, progress=interrupt)
+    assert [path.name for path in tmp_path.iterdir()] == ["retrieval"]  # the task before, whole
+    open_source(tmp_path / "retrieval")
+    write_merged(source, tmp_path, tasks=source.tasks[1:])
+
+
+def test_what_a_killed_run_left_is_replaced(models, tmp_path):
+    (tmp_path / "retrieval.part").mkdir()
+    (tmp_path / "retrieval.part" / "stale.safetensors").write_text("x")
+    write_merged(open_source(models / "small"), tmp_path, tasks=["retrieval"])
+    assert os.listdir(tmp_path) == ["retrieval"]  # noqa: PTH208 - the names are all that is asked
+    assert not (tmp_path / "retrieval" / "stale.safetensors").exists()
+
+
+def test_a_folder_of_the_user_is_never_overwritten(models, tmp_path):
+    (tmp_path / "classification").mkdir()
+    with pytest.raises(ExportError, match="classification exists already"):
+        write_merged(open_source(models / "small"), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["classification"]  # nothing was begun
+
+
+def test_a_value_that_float16_cannot_hold(models, tmp_path, monkeypatch):
+    original = MergedWeights.read
+    monkeypatch.setattr(
+        merged.MergedWeights, "read", lambda self, key: original(self, key) + np.float32(1e5)
+    )
+    with pytest.raises(ExportError, match=r"of task 'retrieval' does not fit float16"):
+        write_merged(open_source(models / "small"), tmp_path, tasks=["retrieval"], dtype="float16")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_refusals(models, tmp_path):
+    source = open_source(models / "small")
+    with pytest.raises(ExportError, match="dtype 'int8' is unknown; one of bfloat16, float16"):
+        write_merged(source, tmp_path, dtype="int8")
+    with pytest.raises(SourceError, match="no task 'search'"):
+        write_merged(source, tmp_path, tasks=["search"])
+    with pytest.raises(SourceError, match="no plain form of model_type 'bert'"):
+        plain_config({"model_type": "bert"}, "float32")
+    other = shutil.copytree(models / "llama", tmp_path / "bert")
+    (other / "config.json").write_text(
+        (other / "config.json").read_text().replace('"llama"', '"mistral"')
+    )
+    with pytest.raises(SourceError, match="no plain form of model_type 'mistral'"):
+        write_merged(open_source(other), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,205 @@
+"""The seeded models: real layouts, sane numbers, the same bytes every time."""
+
+import json
+import subprocess
+import sys
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+from tokenizers import Tokenizer
+
+import seeded
+
+SCRIPT = Path(seeded.__file__)
+
+
+def tensors_of(folder):
+    files = sorted(folder.glob("*.safetensors"))
+    merged = {}
+    for file in files:
+        merged |= load_file(file)
+    return {key: value.astype(np.float32) for key, value in merged.items()}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    return seeded.write_v5_text_small(tmp_path_factory.mktemp("seeded") / "model")
+
+
+def test_v5_text_small_has_the_real_layout(small):
+    names = {path.relative_to(small).as_posix() for path in small.rglob("*") if path.is_file()}
+    tasks = ("retrieval", "text-matching", "clustering", "classification")
+    assert names == {
+        "README.md",
+        "config.json",
+        "config_sentence_transformers.json",
+        "model.safetensors",
+        "modules.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        *(f"adapters/{task}/adapter_config.json" for task in tasks),
+        *(f"adapters/{task}/adapter_model.safetensors" for task in tasks),
+    }
+    config = json.loads((small / "config.json").read_text())
+    assert config["rope_theta"] == 3500000
+    assert config["task_names"] == list(tasks)
+    assert not {"is_decoder", "pad_token_id", "rope_parameters", "layer_types"} & config.keys()
+    # The query is wider than the hidden state, as in the real one.
+    assert config["num_attention_heads"] * config["head_dim"] > config["hidden_size"]
+
+
+def test_full_sizes_are_those_of_the_real_files():
+    # Parameters as the model cards and the published files' sizes give them.
+    def parameters(model, **options):
+        plan = seeded._plan(seeded.SIZES[model]["full"], **options)
+        return sum(int(np.prod(shape)) for shape, _ in plan.values())
+
+    assert parameters("v5-text-small", qk_norm=True) == 596_049_920
+    assert parameters("v5-text-nano") == 211_766_016
+
+
+def test_adapters_change_the_weights_noticeably(small):
+    base = tensors_of(small)
+    for task in seeded.TASKS:
+        adapter = tensors_of(small / "adapters" / task)
+        assert len(adapter) == 2 * 7 * 3
+        for name in adapter:
+            if ".lora_A." in name:
+                key = name.removeprefix("base_model.model.").replace(".lora_A", "")
+                delta = adapter[name.replace("lora_A", "lora_B")] @ adapter[name]
+                assert 0.05 < delta.std() / base[key].std() < 0.4
+
+
+def test_gains_are_spread_so_that_folding_them_matters(small):
+    gains = [value for key, value in tensors_of(small).items() if key.endswith("norm.weight")]
+    assert len(gains) == 4 * 3 + 1
+    for gain in gains:
+        assert gain.min() > 0
+        assert 0.1 < gain.std() < 1
+        assert 0.7 < np.median(gain) < 1.4
+
+
+def residuals(folder, layers=3):
+    """Largest over median input of `down_proj`, a layer, through the MLPs alone."""
+    tensors = tensors_of(folder)
+    state = tensors["embed_tokens.weight"][:100]  # (100, hidden)
+    ratios = []
+    for layer in range(layers):
+        mlp = f"layers.{layer}.mlp."
+        norm = state / np.sqrt((state**2).mean(-1, keepdims=True) + 1e-6)
+        norm *= tensors[f"layers.{layer}.post_attention_layernorm.weight"]
+        gate = norm @ tensors[f"{mlp}gate_proj.weight"].T
+        inner = gate / (1 + np.exp(-gate)) * (norm @ tensors[f"{mlp}up_proj.weight"].T)
+        ratios.append(np.abs(inner).max() / np.median(np.abs(inner)))
+        state = state + inner @ tensors[f"{mlp}down_proj.weight"].T
+    return max(ratios), state.std()
+
+
+def test_outliers_tower_as_in_real_decoders(small, tmp_path):
+    plain, spread = residuals(small)
+    wild, wild_spread = residuals(seeded.write_v5_text_small(tmp_path / "wild", outliers=True))
+    assert plain < 100
+    assert wild > 500
+    assert wild_spread < 10 * spread  # and yet nothing explodes
+
+
+def test_depth_does_not_explode(tmp_path):
+    dims = seeded.Dimensions(
+        hidden=64, layers=40, heads=4, kv_heads=2, head_dim=16, intermediate=96
+    )
+    folder = seeded.write_v5_text_small(tmp_path / "deep", size=dims)
+    _, spread = residuals(folder, layers=40)
+    assert 0.05 < spread < 1
+
+
+def test_same_arguments_same_bytes_and_another_seed_others(small, tmp_path):
+    again = seeded.write_v5_text_small(tmp_path / "again")
+    for path in small.rglob("*"):
+        if path.is_file() and path.suffix != ".json":
+            assert path.read_bytes() == (again / path.relative_to(small)).read_bytes()
+    other = tensors_of(seeded.write_v5_text_small(tmp_path / "other", seed=1))
+    for key, value in tensors_of(small).items():
+        assert not np.array_equal(value, other[key])
+
+
+@pytest.mark.parametrize("shards", [2, 3, 7])
+def test_shards_hold_every_tensor_once(small, tmp_path, shards):
+    folder = seeded.write_v5_text_small(tmp_path / "sharded", shards=shards)
+    index = json.loads((folder / "model.safetensors.index.json").read_text())
+    assert not (folder / "model.safetensors").exists()
+    assert len(list(folder.glob("model-*.safetensors"))) == shards
+    assert set(index["weight_map"]) == set(tensors_of(small))
+    assert index["metadata"]["total_size"] == sum(v.size * 2 for v in tensors_of(small).values())
+
+
+@pytest.mark.parametrize("text", ["Query: hello", "", "光は速い \r\n\t ", "e\u0301", "🦊" * 3])
+def test_the_small_tokenizer_is_built_as_qwen_s(small, tmp_path, text):
+    tokenizer = Tokenizer.from_file(str(small / "tokenizer.json"))
+    ids = tokenizer.encode(text).ids
+    assert tokenizer.decode(ids) == unicodedata.normalize("NFC", text)  # nothing is appended
+    closing = seeded.write_decoder(tmp_path / "qwen3", "qwen3")
+    closed = Tokenizer.from_file(str(closing / "tokenizer.json")).encode(text)
+    assert closed.ids == [*ids, tokenizer.token_to_id("<|endoftext|>")]
+
+
+def test_a_given_tokenizer_is_copied_to_the_byte(small, tmp_path):
+    given = small / "tokenizer.json"
+    folder = seeded.write_v5_text_small(tmp_path / "model", tokenizer=given)
+    assert (folder / "tokenizer.json").read_bytes() == given.read_bytes()
+    appending = seeded.write_decoder(tmp_path / "qwen3", tokenizer=given)
+    tokenizer = Tokenizer.from_file(str(appending / "tokenizer.json"))
+    assert tokenizer.encode("x").tokens[-1] == "<|endoftext|>"
+    with pytest.raises(ValueError, match=r"no token '<\|end_of_text\|>'"):
+        seeded.write_v5_text_nano(tmp_path / "nano", tokenizer=given)
+
+
+@pytest.mark.parametrize(
+    ("kind", "present", "absent"),
+    [
+        ("qwen3", "layers.0.self_attn.q_norm.weight", "lm_head.weight"),
+        ("qwen2", "model.layers.0.self_attn.q_proj.bias", "lm_head.weight"),
+        ("llama", "model.layers.0.mlp.up_proj.weight", "model.layers.0.self_attn.q_proj.bias"),
+    ],
+)
+def test_decoders(tmp_path, kind, present, absent):
+    folder = seeded.write_decoder(tmp_path / kind, kind)
+    tensors, config = tensors_of(folder), json.loads((folder / "config.json").read_text())
+    assert present in tensors
+    assert absent not in tensors
+    assert config["tie_word_embeddings"] is True
+    assert ("rope_theta" in config) == (kind != "llama")
+    assert ("rope_parameters" in config) == (kind == "llama")
+    assert (folder / "1_Pooling").exists() == (kind == "qwen3")
+    if kind != "qwen3":
+        assert config["hidden_size"] % config["num_attention_heads"] == 0
+
+
+def test_refusals_leave_nothing(tmp_path, small):
+    tiny = seeded.Dimensions(
+        hidden=64, layers=1, heads=2, kv_heads=2, head_dim=32, intermediate=64, vocab=100
+    )
+    with pytest.raises(ValueError, match="tokens, more than the table's 100"):
+        seeded.write_v5_text_small(tmp_path / "model", size=tiny)
+    with pytest.raises(ValueError, match="unknown size 'huge'; one of tiny, demo, full"):
+        seeded.write_v5_text_small(tmp_path / "model", size="huge")
+    with pytest.raises(ValueError, match="unknown model 'bert'"):
+        seeded.write_decoder(tmp_path / "model", "bert")
+    assert list(tmp_path.iterdir()) == []
+    before = (small / "model.safetensors").read_bytes()
+    with pytest.raises(FileExistsError, match="exists already"):
+        seeded.write_v5_text_small(small, seed=5)
+    assert (small / "model.safetensors").read_bytes() == before
+
+
+def test_command_line(tmp_path):
+    command = [sys.executable, str(SCRIPT), str(tmp_path / "model"), "--model", "v5-text-nano"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(tmp_path / "model")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert again.returncode == 1
+    assert again.stderr.startswith("error: ")
+    assert "exists already" in again.stderr
