@@ -1,13 +1,14 @@
 """From a source to a pack: the one road that every command and Makefile target takes.
 
     open source ─▶ for each task:  merge ─▶ reference vectors
-                   for each precision and task:  layers ─▶ (rotate) ─▶ graph + data ─▶ gate
+                                  layers ─▶ (rotate) ─▶ graph + data of each precision ─▶ gate
                 ─▶ manifest last
 
 Precisions that an existing pack already holds, made by the same recipe from the same source,
 are kept as they are.
 """
 
+import contextlib
 import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,12 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from embedge.engine import OnnxSession
+from embedge.engine import INPUTS, OUTPUT
 from embedge.errors import GateError, OptionError
+from embedge.machine import threads_here
 from embedge.manifest import FileEntry, Graph, Manifest, MemoryCost, Samples, TextInput
 from embedge.vectors import normalise
 from embedge_export import verify
-from embedge_export.architectures import DecoderConfig, write_decoder
+from embedge_export.architectures import DecoderConfig, write_decoders
 from embedge_export.graph import GraphBuilder, WeightFile
 from embedge_export.model import Gate, Model, open_model, reference
 from embedge_export.pack import commit, entries, existing, stage
@@ -36,7 +38,6 @@ TOKENIZER = "tokenizer.json"
 SAMPLES = "samples.npy"
 # How many of the short texts stand in the pack with their reference vectors.
 SAMPLE_TEXTS = 8
-OUTPUT = "sentence_embedding"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Progress:
     """One step of an export: `done` of `total` units, and what comes next."""
 
     task: str
-    precision: str  # "" while the reference is computed
+    precision: str  # "" while several are made in step
     label: str
     done: int
     total: int
@@ -72,6 +73,7 @@ def export_pack(
     revision: str | None = None,
     offline: bool = False,
     accept_failures: bool = False,
+    threads: int | None = None,
     progress: Callable[[Progress], None] = lambda step: None,
 ) -> Manifest:
     """Makes a pack, or brings an existing one up to date.
@@ -85,6 +87,7 @@ def export_pack(
         offline: do not ask the hub; take its local cache.
         accept_failures: keep graphs that miss their bar. The manifest says that they did, and
             the runtime does not choose them by itself.
+        threads: of the gate's runs; by default as `Embedder` chooses.
         progress: called before every step.
 
     Returns:
@@ -105,13 +108,26 @@ def export_pack(
             return old
         layers = model.config.num_hidden_layers
         runs = len(model.source.tasks)
-        steps = _Steps(progress, total=runs * (layers + 1 + len(missing) * (layers + 2)))
+        steps = _Steps(progress, total=runs * (2 * (layers + 1) + len(missing)))
         gate = reference(model, advance=partial(steps.advance, ""))
-        graphs, reports = [], {}
-        for precision in missing:
-            written, task_reports = _write_precision(model, precision, gate, part, steps)
-            graphs += written
-            reports[precision.name] = verify.report(precision, task_reports, len(gate.ids))
+        graphs: list[Graph] = []
+        compared: dict[Precision, dict[str, verify.TaskReport]] = {p: {} for p in missing}
+        with contextlib.ExitStack() as files:
+            shared = {
+                p: files.enter_context(WeightFile(part / f"shared.{p.name}.data")) for p in missing
+            }
+            for task in model.source.tasks:
+                written = _write_task(model, task, shared, part, partial(steps.advance, "", task))
+                graphs += written
+                for precision, graph in zip(missing, written, strict=True):
+                    steps.advance(precision.name, task, "gate")
+                    compared[precision][task] = verify.compare_graph(
+                        part / graph.file,
+                        gate.ids,
+                        gate.vectors[task],
+                        threads=threads_here(threads).value,
+                    )
+        reports = {p.name: verify.report(p, r, len(gate.ids)) for p, r in compared.items()}
         if not accept_failures:
             _refuse_failures(reports)
         manifest = _manifest(model, part, gate, graphs, reports, old, kept)
@@ -141,48 +157,51 @@ def _same_recipe(old: Manifest, precision: str) -> bool:
     return isinstance(recipes, Mapping) and recipes.get(precision) == RECIPES[precision]
 
 
-def _write_precision(
-    model: Model, precision: Precision, gate: Gate, part: Path, steps: _Steps
-) -> tuple[list[Graph], dict[str, verify.TaskReport]]:
-    """Writes and gates the graphs of all tasks at one precision."""
-    graphs: list[Graph] = []
-    reports: dict[str, verify.TaskReport] = {}
-    shared_path = part / f"shared.{precision.name}.data"
-    with WeightFile(shared_path) as shared:
-        for task in model.source.tasks:
-            advance = partial(steps.advance, precision.name, task)
-            own_path = part / f"{task}.{precision.name}.data"
-            path = part / f"{task}.{precision.name}.onnx"
-            with WeightFile(own_path) as own:
-                graph = GraphBuilder(f"{task}.{precision.name}", own=own, shared=shared)
-                pooled = write_decoder(
-                    model.config,
-                    model.weights(task),
-                    precision,
-                    graph,
-                    touched=model.touched,
-                    advance=advance,
-                )
-                graph.save(path, {OUTPUT: pooled}, ("batch", model.config.hidden_size))
-            shared.flush()
-            data = tuple(p.name for p in (shared_path, own_path) if p.stat().st_size)
-            if not own_path.stat().st_size:
-                own_path.unlink()  # without adapters, one task holds everything as shared
-            advance("gate")
-            session = OnnxSession(path, device="cpu", threads=2)
-            reports[task] = verify.compare(session.run, gate.ids, gate.vectors[task])
-            graphs.append(
-                Graph(
-                    task=task,
-                    precision=precision.name,
-                    tower="text",
-                    file=path.name,
-                    data=data,
-                    inputs=("input_ids", "attention_mask"),
-                    outputs=(OUTPUT,),
-                )
+def _write_task(
+    model: Model,
+    task: str,
+    shared: Mapping[Precision, WeightFile],
+    part: Path,
+    advance: Callable[[str], None],
+) -> list[Graph]:
+    """Writes one task's graph at every precision; the shared files are those of all tasks."""
+    config = model.config
+    with contextlib.ExitStack() as files:
+        targets = [
+            (
+                precision,
+                GraphBuilder(
+                    f"{task}.{precision.name}",
+                    own=files.enter_context(WeightFile(part / f"{task}.{precision.name}.data")),
+                    shared=shared_file,
+                ),
             )
-    return graphs, reports
+            for precision, shared_file in shared.items()
+        ]
+        pooled = write_decoders(
+            config, model.weights(task), targets, touched=model.touched, advance=advance
+        )
+    graphs = []
+    for (precision, graph), vectors in zip(targets, pooled, strict=True):
+        shared[precision].flush()
+        own = part / f"{task}.{precision.name}.data"
+        if not own.stat().st_size:
+            own.unlink()  # without adapters, all weights are in the shared file
+        data = tuple(p.name for p in (shared[precision].path, own) if p.exists())
+        path = part / f"{task}.{precision.name}.onnx"
+        graph.save(path, {OUTPUT: vectors}, ("batch", config.hidden_size))
+        graphs.append(
+            Graph(
+                task=task,
+                precision=precision.name,
+                tower="text",
+                file=path.name,
+                data=data,
+                inputs=INPUTS,
+                outputs=(OUTPUT,),
+            )
+        )
+    return graphs
 
 
 def _refuse_failures(reports: Mapping[str, Mapping[str, Any]]) -> None:

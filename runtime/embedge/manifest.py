@@ -168,7 +168,7 @@ def parse_manifest(text: str) -> Manifest:
     """Checks the JSON text of a manifest. Errors name the field, not the file."""
     try:
         root = json.loads(text, object_pairs_hook=_no_duplicates)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ManifestError(f"not valid JSON: {error}; export the pack again") from None
     if not isinstance(root, dict) or root.get("format") != FORMAT:
         raise ManifestError(f'not an embedge manifest: "format" is not "{FORMAT}"')

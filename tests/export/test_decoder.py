@@ -12,7 +12,7 @@ from embedge.batches import pad
 from embedge.engine import OnnxSession
 from embedge.manifest import read_manifest
 from embedge_export import verify
-from embedge_export.architectures import write_decoder
+from embedge_export.architectures import write_decoders
 from embedge_export.graph import GraphBuilder, WeightFile
 from embedge_export.model import open_model, reference
 from embedge_export.precision import PRECISIONS
@@ -34,11 +34,10 @@ def write(model, precision, folder, task):
         WeightFile(folder / f"shared.{name}.data") as shared,
     ):
         graph = GraphBuilder(name, own=own, shared=shared)
-        pooled = write_decoder(
+        [pooled] = write_decoders(
             model.config,
             model.weights(task),
-            precision,
-            graph,
+            [(precision, graph)],
             touched=model.touched,
             advance=lambda label: None,
         )

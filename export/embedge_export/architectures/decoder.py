@@ -6,7 +6,7 @@ nodes. Reference for the network: transformers' models qwen3, qwen2 and llama (s
 norm in Qwen3 alone, q/k/v biases in Qwen2).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -126,10 +126,13 @@ class Decoder:
         )
         self._stream = self._precision.embedding(self._graph, self._inputs.ids, table)
 
+    @property
+    def rotates(self) -> bool:
+        """Whether this graph's stream, and so every layer given to it, is rotated."""
+        return self._rotation is not None
+
     def write_layer(self, index: int, layer: DecoderLayer) -> None:
-        """Attention and MLP of one layer, as it was read (not rotated)."""
-        if self._rotation is not None:
-            layer = layer.rotated(self._rotation)
+        """Attention and MLP of one layer, rotated if `rotates`."""
         normed = self._add_and_norm(f"layers.{index}.input_gain", layer.input_gain)
         self._update = self._attention(f"layers.{index}", layer, normed)
         normed = self._add_and_norm(f"layers.{index}.post_gain", layer.post_attention_gain)
@@ -207,21 +210,37 @@ class Decoder:
         return self._precision.linear(graph, attended, layer.attention_output)
 
 
-def write_decoder(
+def write_decoders(
     config: DecoderConfig,
     weights: Weights,
-    precision: Precision,
-    graph: GraphBuilder,
+    targets: Sequence[tuple[Precision, GraphBuilder]],
     *,
     touched: Callable[[str], bool],
     advance: Callable[[str], None],
-) -> ir.Value:
-    """The whole walk: table, layers, pooling. `advance(label)` is called before each step."""
-    decoder = Decoder(config, precision, graph)
+) -> list[ir.Value]:
+    """The whole walk: table, layers, pooling, at every precision in step.
+
+    Args:
+        config: the network.
+        weights: of one task, the adapter merged in.
+        targets: each precision and the graph that it is written into.
+        touched: whether a weight differs between tasks.
+        advance: called with a label before each step.
+
+    Returns:
+        The pooled vectors of each target, float32 (B, hidden).
+    """
+    decoders = [Decoder(config, precision, graph) for precision, graph in targets]
     advance("embedding table")
     table = "embed_tokens.weight"
-    decoder.write_embedding(lambda: weights.read(table), shared=not touched(table))
+    for decoder in decoders:
+        decoder.write_embedding(lambda: weights.read(table), shared=not touched(table))
+    rotation = Rotation(config.hidden_size) if any(d.rotates for d in decoders) else None
     for index in range(config.num_hidden_layers):
         advance(f"layer {index + 1} of {config.num_hidden_layers}")
-        decoder.write_layer(index, read_layer(config, weights, index, touched))
-    return decoder.write_pooling(weights.read("norm.weight"))
+        layer = read_layer(config, weights, index, touched)
+        # Reading, merging and rotating take the time: each is done once for all precisions.
+        rotated = layer.rotated(rotation) if rotation is not None else layer
+        for decoder in decoders:
+            decoder.write_layer(index, rotated if decoder.rotates else layer)
+    return [decoder.write_pooling(weights.read("norm.weight")) for decoder in decoders]

@@ -1,0 +1,87 @@
+"""embedge: multi-task embedding models on any computer, without torch.
+
+>>> from embedge import Embedder                                       # doctest: +SKIP
+>>> with Embedder("path/to/pack") as embedder:                         # doctest: +SKIP
+...     vectors = embedder.encode(["a text", "another"], task="retrieval")  # (2, d) float32
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from embedge.errors import (
+    AdapterError,
+    CancelledError,
+    ClosedError,
+    DeviceError,
+    EmbedgeError,
+    ExportError,
+    GateError,
+    InputError,
+    ManifestError,
+    MemoryLimitError,
+    MissingExtraError,
+    NonFiniteError,
+    OptionError,
+    PackError,
+    PackFileError,
+    SourceError,
+    TextError,
+    TextTooLongError,
+)
+
+if TYPE_CHECKING:
+    from embedge.embedder import Embedder
+    from embedge.manifest import read_manifest
+    from embedge.tokens import TruncationWarning
+    from embedge.vectors import RangesWarning, quantise, similarity
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AdapterError",
+    "CancelledError",
+    "ClosedError",
+    "DeviceError",
+    "Embedder",
+    "EmbedgeError",
+    "ExportError",
+    "GateError",
+    "InputError",
+    "ManifestError",
+    "MemoryLimitError",
+    "MissingExtraError",
+    "NonFiniteError",
+    "OptionError",
+    "PackError",
+    "PackFileError",
+    "RangesWarning",
+    "SourceError",
+    "TextError",
+    "TextTooLongError",
+    "TruncationWarning",
+    "__version__",
+    "quantise",
+    "read_manifest",
+    "similarity",
+]
+
+# Loaded when first asked for: `embedge --help` and a host's start should not wait for NumPy.
+_LAZY = {
+    "Embedder": "embedge.embedder",
+    "RangesWarning": "embedge.vectors",
+    "TruncationWarning": "embedge.tokens",
+    "quantise": "embedge.vectors",
+    "read_manifest": "embedge.manifest",
+    "similarity": "embedge.vectors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'embedge' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

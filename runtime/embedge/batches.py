@@ -1,0 +1,116 @@
+"""The plan: which texts run together, so that little is padded and memory stays bounded.
+
+Takes the token count of every text and the limits, gives index arrays; pure, and knows neither
+texts nor networks. Texts are sorted by token count and cut into runs by cost, never by a fixed
+number of texts: that is what makes both the speed and the peak memory predictable.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedge.errors import MemoryLimitError
+from embedge.manifest import MemoryCost
+
+# At this length attention costs about as much as all linear layers of a 0.6B decoder together
+# (28 layers: 880 MFLOP a token for the linears, 229 kFLOP a token and position for attention).
+ATTENTION_LENGTH = 4096
+# Padding that one run may hold: a share of it, or this many tokens, about what starting another
+# run costs (the weights are read once more).
+PADDING_SHARE = 1 / 8
+PADDING_TOKENS = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one run may cost."""
+
+    token_budget: int  # padded tokens, long texts counted higher (see `cost`)
+    memory: MemoryCost
+    memory_limit: int | None  # bytes; None: unknown, not bounded
+
+
+def cost(rows: int, length: int) -> float:
+    """Work of one run in tokens: padded tokens plus a length-squared term for attention."""
+    return rows * length * (1 + length / ATTENTION_LENGTH)
+
+
+def estimate_memory(memory: MemoryCost, rows: int, length: int) -> float:
+    """Transient bytes of one run of `rows` texts padded to `length` tokens."""
+    return (memory.per_token + memory.per_token_squared * length) * rows * length
+
+
+def plan(lengths: Sequence[int], limits: Limits) -> list[NDArray[np.int64]]:
+    """Cuts texts into runs.
+
+    Longest first: if something is to fail for lack of memory, it fails at the start and not
+    after an hour, and an arena is sized once.
+
+    Args:
+        lengths: tokens of every text, each at least 1.
+        limits: what one run may cost. A single text above the token budget runs alone.
+
+    Returns:
+        Index arrays; together they hold every index exactly once. The first index of an array is
+        that of its longest text.
+
+    Raises:
+        MemoryLimitError: one text alone would exceed the memory limit. Nothing was run.
+    """
+    tokens = np.asarray(lengths, dtype=np.int64)
+    # Stable, so that equal texts keep their order and a plan can be predicted.
+    order = np.argsort(-tokens, kind="stable")
+    if len(order):
+        _check_longest(int(order[0]), int(tokens[order[0]]), limits)
+    runs: list[NDArray[np.int64]] = []
+    start, padding = 0, 0
+    for position in range(1, len(order) + 1):
+        if position < len(order):
+            longest, rows = int(tokens[order[start]]), position - start + 1
+            padding += longest - int(tokens[order[position]])
+            if _fits(rows, longest, padding, limits):
+                continue
+        runs.append(order[start:position])
+        start, padding = position, 0
+    return runs
+
+
+def pad(
+    ids: Sequence[NDArray[np.int32]], pad_token_id: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Puts token ids into one array, padded on the right.
+
+    Returns:
+        input_ids and attention_mask, both (B, S); the mask is 1 where a token is.
+    """
+    shape = (len(ids), max(len(row) for row in ids))
+    input_ids = np.full(shape, pad_token_id, dtype=np.int64)
+    attention_mask = np.zeros(shape, dtype=np.int64)
+    for index, row in enumerate(ids):
+        input_ids[index, : len(row)] = row
+        attention_mask[index, : len(row)] = 1
+    return input_ids, attention_mask
+
+
+def _fits(rows: int, length: int, padding: int, limits: Limits) -> bool:
+    return (
+        cost(rows, length) <= limits.token_budget
+        and padding <= max(PADDING_TOKENS, PADDING_SHARE * rows * length)
+        and (
+            limits.memory_limit is None
+            or estimate_memory(limits.memory, rows, length) <= limits.memory_limit
+        )
+    )
+
+
+def _check_longest(item: int, length: int, limits: Limits) -> None:
+    """Memory grows with length, so the longest text stands for all."""
+    needed = estimate_memory(limits.memory, 1, length)
+    if limits.memory_limit is not None and needed > limits.memory_limit:
+        raise MemoryLimitError(
+            f"item {item} has {length} tokens and would need about {needed / 2**20:,.0f} MiB, "
+            f"the limit is {limits.memory_limit / 2**20:,.0f} MiB; shorten it with max_length=, "
+            "or allow more with memory_limit= (bytes). Nothing was run"
+        )

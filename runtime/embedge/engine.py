@@ -1,0 +1,342 @@
+"""The ONNX Runtime edge: sessions, devices, cancelling, and whether this CPU counts right.
+
+Takes a graph file and gives a `Session`: padded ids (B, S) in, pooled vectors (B, D) out. The only
+module that imports onnxruntime, and only when it is needed. Knows nothing of texts, packs or
+batching; tests put any object with the same `run` in its place.
+"""
+
+import base64
+import contextlib
+import functools
+import importlib.metadata
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedge.errors import (
+    CancelledError,
+    DeviceError,
+    MemoryLimitError,
+    MissingExtraError,
+    OptionError,
+    PackFileError,
+)
+from embedge.machine import Choice
+
+INPUTS = ("input_ids", "attention_mask")
+OUTPUT = "sentence_embedding"
+DEVICES = ("auto", "cpu", "cuda")
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+PROVIDERS: dict[str, list[Any]] = {
+    "cpu": [CPU],
+    # The arena grows by what is asked for, not by powers of two, so that its peak is the peak.
+    "cuda": [(CUDA, {"arena_extend_strategy": "kSameAsRequested"}), CPU],
+}
+# All of them fill the one module `onnxruntime`; whichever was installed last wins.
+DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
+LOG_FATAL = 4
+CANCEL_POLL = 0.02  # seconds; how late a cancel may be noticed
+
+EXACT = "uint8 x int8"
+EXACT_BY_OPTION = "uint8 x uint8"
+INEXACT = "inexact"
+# A graph y = MatMulInteger(a, w, 0, 0): a uint8 (m, 64) given, w int8 (64, 16), every weight 127.
+# With every a = 255 each pair of products is 64,770, which a kernel that adds pairs in 16 bits cuts
+# off at 32,767. tests/test_engine.py rebuilds it. Both zero points are there because ONNX Runtime
+# 1.23 aborts the process when it converts such a node without them (session.x64quantprecision).
+PROBE = zlib.decompress(
+    base64.b64decode(
+        "eNrj4LDq4uTS4GJM5GIs52JLjK9KLcrnYisH00KMlUq8voklvqU5nnklqempRUKsBUX5SalaPRwcDhwCAsxOjOVe"
+        "DRz1o2AUjIIRC7R4BZicoGWHFyMDkMvsBC1CgNwoEWDpIsTPxcvBJMTJxSzEmMvFxOGQBBStBIuyIUQFnFi4GAR4"
+        "AR8HGXc="
+    )
+)
+PROBE_WIDTH = 64
+PROBE_ANSWER = PROBE_WIDTH * 255 * 127
+
+
+class Session(Protocol):
+    """One network, ready to run. Safe to use from several threads."""
+
+    def run(
+        self,
+        input_ids: NDArray[np.int64],  # (B, S)
+        attention_mask: NDArray[np.int64],  # (B, S), 1 where a token is, 0 where padding is
+        *,
+        cancel: threading.Event | None = None,
+    ) -> NDArray[np.float32]:  # (B, D), pooled, not normalised
+        """Runs the network; raises CancelledError soon after `cancel` is set."""
+        ...
+
+
+class OnnxSession:
+    """A `Session` on ONNX Runtime.
+
+    Args:
+        graph: an .onnx file; its external data stand beside it.
+        device: "cpu" or "cuda".
+        threads: how many threads one run may use. Always set, so that ONNX Runtime neither counts
+            the machine's cores itself nor binds threads to them.
+        arena: keep a pool of memory between runs: faster, but it never shrinks.
+
+    Raises:
+        PackFileError: the graph cannot be loaded.
+        DeviceError: the device is not what the session runs on.
+    """
+
+    def __init__(self, graph: Path, *, device: str, threads: int, arena: bool = False) -> None:
+        runtime = load_runtime()
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.enable_cpu_mem_arena = arena
+        # Plans memory for each shape that it meets and keeps the plan: shapes vary here.
+        options.enable_mem_pattern = False
+        if kernel_path().value != EXACT:
+            options.add_session_config_entry("session.x64quantprecision", "1")
+        try:
+            self._session = runtime.InferenceSession(
+                str(graph), options, providers=PROVIDERS[device]
+            )
+        except Exception as error:  # ONNX Runtime's errors have no common base
+            raise PackFileError(
+                f"{graph} cannot be loaded by ONNX Runtime {runtime.__version__}: {error}; "
+                "see what `embedge verify` says, update onnxruntime, or export the pack again"
+            ) from error
+        self._graph = graph
+        self._runtime = runtime
+        self._watcher = _Watcher()
+        self._check(device)
+
+    def run(
+        self,
+        input_ids: NDArray[np.int64],
+        attention_mask: NDArray[np.int64],
+        *,
+        cancel: threading.Event | None = None,
+    ) -> NDArray[np.float32]:
+        """See `Session.run`."""
+        feeds = dict(zip(INPUTS, (input_ids, attention_mask), strict=True))
+        options = self._runtime.RunOptions()
+        if cancel is not None:
+            options.log_severity_level = LOG_FATAL  # being told to stop is no error to print
+        try:
+            with self._watcher.watch(cancel, options):
+                (vectors,) = self._session.run([OUTPUT], feeds, options)
+        except Exception as error:
+            if cancel is not None and cancel.is_set():
+                raise CancelledError("cancelled while the network ran") from None
+            rows, length = input_ids.shape
+            if (
+                "llocate" in str(error)
+                or "bad_alloc" in str(error)
+                or "out of memory" in str(error)
+            ):
+                raise MemoryLimitError(
+                    f"no memory for {rows} texts of {length} tokens: {error}; lower "
+                    "token_budget=, memory_limit= or max_length="
+                ) from error
+            raise PackFileError(
+                f"{self._graph} failed on {rows} texts of {length} tokens: {error}; "
+                "update onnxruntime, or export the pack again"
+            ) from error
+        return np.asarray(vectors)
+
+    def _check(self, device: str) -> None:
+        inputs = {node.name for node in self._session.get_inputs()}
+        outputs = {node.name for node in self._session.get_outputs()}
+        if inputs != set(INPUTS) or OUTPUT not in outputs:
+            raise PackFileError(
+                f"{self._graph} takes {sorted(inputs)} and gives {sorted(outputs)}; a text graph "
+                f"takes {sorted(INPUTS)} and gives {OUTPUT!r}: export the pack again"
+            )
+        # ONNX Runtime falls back to the CPU with no more than a line on stderr.
+        if device == "cuda" and CUDA not in self._session.get_providers():
+            raise DeviceError(f"{self._graph} was loaded without CUDA: {cuda_problem()}")
+
+
+class _Watcher:
+    """Tells running sessions to stop. One thread, alive only while a cancellable run is."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: list[tuple[threading.Event, Any]] = []
+        self._alive = False
+
+    @contextlib.contextmanager
+    def watch(self, cancel: threading.Event | None, options: Any) -> Iterator[None]:
+        if cancel is None:
+            yield
+            return
+        entry = (cancel, options)
+        with self._lock:
+            self._running.append(entry)
+            if not self._alive:
+                self._alive = True
+                threading.Thread(target=self._loop, name="embedge-cancel", daemon=True).start()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running.remove(entry)
+
+    def _loop(self) -> None:
+        while True:
+            with self._lock:
+                if not self._running:
+                    self._alive = False
+                    return
+                for cancel, options in self._running:
+                    if cancel.is_set():
+                        options.terminate = True
+            time.sleep(CANCEL_POLL)
+
+
+@functools.cache
+def load_runtime() -> Any:
+    """The onnxruntime module.
+
+    Raises:
+        MissingExtraError: it is not installed, or its installation is broken.
+    """
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        if error.name != "onnxruntime":
+            raise
+        raise MissingExtraError(
+            'ONNX Runtime is not installed; `pip install "embedge[cpu]"`, or "embedge[gpu]" for '
+            "NVIDIA GPUs (one of the two, never both)"
+        ) from None
+    except ImportError as error:
+        raise MissingExtraError(
+            f"ONNX Runtime is installed and does not load: {error}. On Windows it needs the "
+            "Microsoft Visual C++ Redistributable; otherwise install it again"
+        ) from error
+    if not hasattr(onnxruntime, "InferenceSession"):  # files left behind by an uninstall
+        raise MissingExtraError(
+            "the onnxruntime package is a shell without content; uninstall "
+            f"{' and '.join(installed_distributions()) or 'it'}, then "
+            '`pip install "embedge[cpu]"` or "embedge[gpu]"'
+        )
+    if hasattr(onnxruntime, "disable_telemetry_events"):
+        onnxruntime.disable_telemetry_events()
+    return onnxruntime
+
+
+def installed_distributions() -> list[str]:
+    """Which distributions of ONNX Runtime are installed; more than one is a fault."""
+    found = []
+    for name in DISTRIBUTIONS:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            importlib.metadata.version(name)
+            found.append(name)
+    return found
+
+
+def choose_device(wanted: str, *, precision: str, held: Sequence[str]) -> Choice[str]:
+    """Where to run.
+
+    Args:
+        wanted: "auto", "cpu" or "cuda".
+        precision: what the caller asked for, or "auto".
+        held: the precisions of the pack.
+
+    Raises:
+        DeviceError: "cuda" was asked for and cannot be had.
+    """
+    if wanted not in DEVICES:
+        raise OptionError(f"device {wanted!r} is unknown; choose one of {', '.join(DEVICES)}")
+    if wanted == "cpu":
+        return Choice("cpu", "device= was given")
+    if wanted == "cuda":
+        if problem := cuda_problem():
+            raise DeviceError(f'device="cuda" cannot be had: {problem}; or pass device="cpu"')
+        return Choice("cuda", "device= was given, and the CUDA provider loads")
+    if precision not in ("auto", "fp16"):
+        return Choice("cpu", f"precision {precision} was asked for; a GPU is chosen for fp16")
+    if "fp16" not in held:
+        return Choice("cpu", "the pack has no fp16 graphs, and a GPU is chosen for those")
+    if problem := cuda_problem():
+        return Choice("cpu", problem)
+    return Choice("cuda", "the pack has fp16 graphs, and the CUDA provider loads")
+
+
+@functools.cache
+def cuda_problem() -> str | None:
+    """Why CUDA cannot be had here, and what to do; None if it can."""
+    runtime = load_runtime()
+    installed = installed_distributions()
+    if CUDA not in runtime.get_available_providers():
+        if len(installed) > 1:
+            return (
+                f"{' and '.join(installed)} are both installed and overwrite each other; "
+                f"`pip uninstall {' '.join(installed)}`, then install one: "
+                '`pip install "embedge[gpu]"`'
+            )
+        name = installed[0] if installed else "onnxruntime"
+        return (
+            f"the installed {name} {runtime.__version__} has no CUDA provider; "
+            f'`pip uninstall {name}`, then `pip install "embedge[gpu]"`'
+        )
+    if hasattr(runtime, "preload_dlls"):
+        # It prints what it does not find; standard output belongs to the caller.
+        with contextlib.redirect_stdout(sys.stderr):
+            runtime.preload_dlls()
+    try:
+        session = runtime.InferenceSession(PROBE, providers=PROVIDERS["cuda"])
+        loaded = CUDA in session.get_providers()
+    except Exception as error:  # some versions raise where others fall back
+        return f"the CUDA provider of ONNX Runtime {runtime.__version__} does not load: {error}"
+    if not loaded:
+        return (
+            f"the CUDA provider of ONNX Runtime {runtime.__version__} does not load; it needs an "
+            "NVIDIA driver and the CUDA and cuDNN libraries of its version: "
+            '`pip install "onnxruntime-gpu[cuda,cudnn]"`'
+        )
+    return None
+
+
+@functools.cache
+def kernel_path() -> Choice[str]:
+    """Which integer kernel gives exact sums on this CPU, found by trying it once a process.
+
+    x86 CPUs without VNNI add pairs of uint8 x int8 products in 16 bits, and ONNX Runtime lets them
+    saturate. Its option `session.x64quantprecision` takes uint8 x uint8 there, which is exact and
+    somewhat slower. Sessions are opened accordingly.
+    """
+    if _probe(exact_option=False):
+        return Choice(EXACT, "this CPU's uint8 x int8 kernel gives exact sums")
+    if _probe(exact_option=True):
+        return Choice(
+            EXACT_BY_OPTION,
+            "this CPU's uint8 x int8 kernel saturates (x86 without VNNI); the exact one is used",
+        )
+    return Choice(INEXACT, "no integer kernel of this ONNX Runtime gives exact sums here; use fp32")
+
+
+def _probe(*, exact_option: bool) -> bool:
+    runtime = load_runtime()
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    if exact_option:
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    session = runtime.InferenceSession(PROBE, options, providers=PROVIDERS["cpu"])
+    # One row and several rows may take different kernels.
+    return all(
+        bool(
+            (
+                session.run(None, {"a": np.full((m, PROBE_WIDTH), 255, np.uint8)})[0]
+                == PROBE_ANSWER
+            ).all()
+        )
+        for m in (1, 7)
+    )

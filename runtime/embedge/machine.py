@@ -1,0 +1,199 @@
+"""What this machine lends us: cores and memory, and how much of them a guest should take.
+
+Takes readings of the operating system (affinity, cgroup v1 and v2, /proc/meminfo) and gives a
+frozen `Choice`: the value and the reason for it. The choosing functions are pure, the readers
+are thin and answer None where a system does not say. Knows nothing of models.
+"""
+
+import math
+import operator
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from embedge.errors import OptionError
+
+T = TypeVar("T")
+
+THREADS_VARIABLE = "EMBEDGE_THREADS"
+# Up to here all cores are taken: a small machine that embeds does little else meanwhile.
+SMALL_MACHINE_CORES = 4
+# More threads bring little on texts of ordinary length, and each keeps its own buffers.
+MOST_THREADS = 8
+MEMORY_SHARE = 0.8  # of what is free; the rest stays for the host application
+LEAST_MEMORY = 128 * 2**20  # bytes; below this nothing could be run at all
+CGROUP_ROOT = Path("/sys/fs/cgroup")
+CGROUP_OF_PROCESS = Path("/proc/self/cgroup")
+MEMINFO = Path("/proc/meminfo")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice(Generic[T]):
+    """Something that was decided once, and why."""
+
+    value: T
+    reason: str
+
+
+def choose_threads(
+    argument: int | None,
+    *,
+    environment: Mapping[str, str],
+    host: int,
+    affinity: int | None = None,
+    quota: float | None = None,
+) -> Choice[int]:
+    """How many threads one run may use.
+
+    Args:
+        argument: what the caller asked for; it wins.
+        environment: where EMBEDGE_THREADS may stand; it comes second.
+        host: cores of the machine.
+        affinity: cores that this process may run on, if known.
+        quota: cores' worth of time that the cgroup grants, if limited.
+    """
+    if argument is not None:
+        return Choice(whole_number(argument, "threads"), "threads= was given")
+    if text := environment.get(THREADS_VARIABLE, "").strip():
+        number = int(text) if text.isdecimal() else text
+        return Choice(whole_number(number, THREADS_VARIABLE), f"{THREADS_VARIABLE} is set")
+    limits = [(host, f"this machine has {host} cores")]
+    if affinity is not None:
+        limits.append((affinity, f"this process may run on {affinity} of {host} cores"))
+    if quota is not None:
+        limits.append((max(1, math.floor(quota)), f"the cgroup grants {quota:g} of {host} cores"))
+    usable, reason = min(limits, key=lambda limit: limit[0])
+    # A library is a guest: beyond a small machine, half is left to the host application.
+    threads = min(MOST_THREADS, max(min(usable, SMALL_MACHINE_CORES), math.ceil(usable / 2)))
+    if threads < usable:
+        reason += f"; a guest takes {threads} of {usable}"
+    return Choice(max(1, threads), reason)
+
+
+def threads_here(argument: int | None = None) -> Choice[int]:
+    """`choose_threads` with what this process's environment and machine say."""
+    return choose_threads(
+        argument,
+        environment=os.environ,
+        host=host_cores(),
+        affinity=read_affinity(),
+        quota=read_cpu_quota(),
+    )
+
+
+def choose_memory_limit(
+    argument: int | None, *, available: int | None, reserved: int = 0
+) -> Choice[int | None]:
+    """How many bytes one run may take for itself, None where nothing is known.
+
+    Args:
+        argument: what the caller asked for, in bytes; it wins.
+        available: bytes that can be had without pushing others out, if known.
+        reserved: bytes that the weights will take when they are loaded.
+    """
+    if argument is not None:
+        return Choice(whole_number(argument, "memory_limit"), "memory_limit= was given")
+    if available is None:
+        return Choice(None, "this system does not say how much memory is free")
+    limit = int(MEMORY_SHARE * (available - reserved))
+    told = f"of {available / 2**20:,.0f} MiB free, {reserved / 2**20:,.0f} MiB go to the weights"
+    if limit < LEAST_MEMORY:
+        return Choice(LEAST_MEMORY, f"{told}; the least that allows any work")
+    return Choice(limit, f"{told}; {MEMORY_SHARE:.0%} of the rest")
+
+
+def host_cores() -> int:
+    """Cores of the machine, whoever may use them."""
+    return os.cpu_count() or 1
+
+
+def read_affinity() -> int | None:
+    """Cores that this process may run on; None where the system has no such notion."""
+    if not hasattr(os, "sched_getaffinity"):  # macOS, Windows
+        return None
+    return len(os.sched_getaffinity(0))
+
+
+def read_cpu_quota(root: Path = CGROUP_ROOT, of_process: Path = CGROUP_OF_PROCESS) -> float | None:
+    """Cores' worth of time that the cgroup grants; None where it is not limited."""
+    quotas = []
+    for folder in _cgroup_folders(root, of_process, "cpu"):
+        words = _read(folder / "cpu.max").split()  # v2: "150000 100000" or "max 100000"
+        if not words:  # v1: two files
+            names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+            words = [word for name in names for word in _read(folder / name).split()]
+        if len(words) == 2 and all(word.isdecimal() for word in words) and int(words[1]) > 0:
+            quotas.append(int(words[0]) / int(words[1]))
+    return min((quota for quota in quotas if quota > 0), default=None)
+
+
+def read_available_memory(
+    root: Path = CGROUP_ROOT, of_process: Path = CGROUP_OF_PROCESS, meminfo: Path = MEMINFO
+) -> int | None:
+    """Bytes free to this process: the system's MemAvailable, or less if the cgroup grants less."""
+    found = []
+    for line in _read(meminfo).splitlines():
+        words = line.split()
+        if len(words) >= 2 and words[0] == "MemAvailable:" and words[1].isdecimal():
+            found.append(int(words[1]) * 1024)
+    for folder in _cgroup_folders(root, of_process, "memory"):
+        for limit_name, usage_name in (
+            ("memory.max", "memory.current"),  # v2
+            ("memory.limit_in_bytes", "memory.usage_in_bytes"),  # v1
+        ):
+            limit, usage = _read(folder / limit_name).strip(), _read(folder / usage_name).strip()
+            # v1 writes "no limit" as a number near 2**63.
+            if limit.isdecimal() and usage.isdecimal() and int(limit) < 2**60:
+                found.append(max(0, int(limit) - int(usage) + _reclaimable(folder)))
+    return min(found, default=None)
+
+
+def _reclaimable(folder: Path) -> int:
+    """Bytes of file cache that a cgroup counts as used, but gives up when asked."""
+    for line in _read(folder / "memory.stat").splitlines():
+        name, _, value = line.partition(" ")
+        if name in ("inactive_file", "total_inactive_file") and value.isdecimal():
+            return int(value)
+    return 0
+
+
+def _cgroup_folders(root: Path, of_process: Path, controller: str) -> Iterator[Path]:
+    """The folders whose limits bind this process: its own cgroup and all above it.
+
+    In a container the path of the process may be the host's and not exist here; the limits then
+    stand at the root of what the container sees, which is always visited.
+    """
+    for line in _read(of_process).splitlines():
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if number == "0" and not controllers:  # v2
+            base = root
+        elif controller in controllers.split(","):  # v1
+            base = root / controllers if (root / controllers).is_dir() else root / controller
+        else:
+            continue
+        folder = base / path.strip("/")
+        while folder != base:
+            yield folder
+            folder = folder.parent
+        yield base
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""
+
+
+def whole_number(value: object, name: str, *, least: int = 1, most: int | None = None) -> int:
+    """A caller's number as int; refuses what is none, or outside its bounds."""
+    allowed = f"{least} or more" if most is None else f"within {least} and {most}"
+    number = None
+    if not isinstance(value, bool) and hasattr(value, "__index__"):  # int, NumPy integers
+        number = operator.index(value)
+    if number is None or number < least or (most is not None and number > most):
+        raise OptionError(f"{name} is {value!r}; it must be a whole number {allowed}")
+    return number

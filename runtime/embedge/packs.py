@@ -1,0 +1,241 @@
+"""Packs on disk: open a folder, check its files, remember what was checked.
+
+Takes a local path and gives a `Pack`; before a file is used, `check_files` makes sure that it is
+the file that the manifest describes: a regular file inside the folder, of that size and sha256.
+Hashing gigabytes takes seconds, so a file that was hashed on this machine and has not changed
+since (same path, size, modification time and inode) is trusted; `verify_files` always hashes.
+It runs nothing, and never touches the network.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import stat
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from embedge.errors import OptionError, PackError, PackFileError
+from embedge.machine import Choice
+from embedge.manifest import MANIFEST, FileEntry, Graph, Manifest, read_manifest
+from embedge.references import referred_files
+
+REMEMBERED = "checked-files.json"
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+_REMEDY = "copy or export the pack again (`embedge verify FOLDER` lists everything that is wrong)"
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """A folder whose manifest was read and makes sense. Its files are not checked yet."""
+
+    folder: Path  # absolute
+    manifest: Manifest
+
+    def file(self, name: str) -> Path:
+        """Where a file of the manifest stands."""
+        return self.folder / name
+
+
+def open_pack(path: str | os.PathLike[str] | None) -> Pack:
+    """Reads the manifest of a local pack.
+
+    Raises:
+        OptionError: no path was given; this version bundles no default pack.
+        ManifestError: the folder holds no pack that this version can read.
+    """
+    if path is None:
+        raise OptionError(
+            "no pack was given, and this version bundles none; make one with "
+            "`embedge export SOURCE --out FOLDER` and pass Embedder(FOLDER)"
+        )
+    folder = Path(path).expanduser()
+    if not folder.exists() and _HUB_ID.fullmatch(str(path)):
+        raise PackError(
+            f"there is no folder {str(path)!r}. Packs are local folders; if this is a model of "
+            f"the Hugging Face hub, `embedge export {path} --out FOLDER` makes one"
+        )
+    folder = folder.absolute()
+    return Pack(folder, read_manifest(folder))
+
+
+def check_files(pack: Pack, names: Iterable[str], *, cache: Path | None = None) -> None:
+    """Makes sure that files are what the manifest says; hashes only what is not remembered.
+
+    Args:
+        pack: the pack.
+        names: files of its manifest.
+        cache: folder of the memory; `cache_folder()` by default.
+
+    Raises:
+        PackFileError: the first file that is not as it should be.
+    """
+    memory = cache_folder() / REMEMBERED if cache is None else cache / REMEMBERED
+    known = _recall(memory)
+    learnt: dict[str, list[int | str]] = {}
+    for name in names:
+        entry = pack.manifest.files[name]
+        path = pack.file(name)
+        identity = _inspect(path, entry)
+        if known.get(str(path)) != [*identity, entry.sha256]:
+            _check_hash(path, entry, identity)
+            learnt[str(path)] = [*identity, entry.sha256]
+    if learnt:
+        _remember(memory, learnt)
+
+
+def check_references(pack: Pack, graph: Graph) -> None:
+    """Makes sure that a graph takes its weights from the files that the manifest lists for it.
+
+    Raises:
+        PackFileError: it refers to another file, inside the pack or outside.
+    """
+    path = pack.file(graph.file)
+    try:
+        referred = referred_files(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise PackFileError(f"{path} is no ONNX graph: {error}; {_REMEDY}") from error
+    if foreign := sorted(referred - set(graph.data)):
+        raise PackFileError(
+            f"{path} takes weights from {foreign[0]!r}, which the manifest does not list for it; "
+            "do not use this pack, export it again"
+        )
+
+
+def verify_files(pack: Pack) -> list[str]:
+    """Checks and hashes every file of the pack, trusting nothing remembered.
+
+    Returns:
+        One sentence for every problem; empty if the pack is whole.
+    """
+    problems = []
+    for name, entry in pack.manifest.files.items():
+        try:
+            _check_hash(pack.file(name), entry, _inspect(pack.file(name), entry))
+        except PackFileError as error:
+            problems.append(str(error))
+    for graph in pack.manifest.graphs if not problems else ():
+        try:
+            check_references(pack, graph)
+        except PackFileError as error:
+            problems.append(str(error))
+    known = {MANIFEST, *pack.manifest.files}
+    problems += [
+        f"{path} is a link; a pack holds real files only"
+        for path in sorted(pack.folder.iterdir())
+        if path.name not in known and path.is_symlink()
+    ]
+    return problems
+
+
+def cache_folder(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path:
+    """Where this user's caches stand, by the rules of the platform. It may not exist."""
+    if named := environment.get("XDG_CACHE_HOME"):
+        return Path(named) / "embedge"
+    if platform == "win32" and (local := environment.get("LOCALAPPDATA")):
+        return Path(local) / "embedge" / "Cache"
+    home = Path(environment.get("HOME") or environment.get("USERPROFILE") or tempfile.gettempdir())
+    return home / ("Library/Caches" if platform == "darwin" else ".cache") / "embedge"
+
+
+def _inspect(path: Path, entry: FileEntry) -> tuple[int, int, int]:
+    """Checks all but the hash; gives what identifies the file's present state."""
+    try:
+        status = path.lstat()
+    except OSError as error:
+        raise PackFileError(f"{path} is missing ({error.strerror}); {_REMEDY}") from None
+    if stat.S_ISLNK(status.st_mode):
+        raise PackFileError(f"{path} is a link; copy the pack with its real files")
+    if not stat.S_ISREG(status.st_mode):
+        raise PackFileError(f"{path} is not a regular file; {_REMEDY}")
+    if status.st_size != entry.size:
+        raise PackFileError(
+            f"{path} has {status.st_size} bytes, the manifest says {entry.size}; {_REMEDY}"
+        )
+    return status.st_size, status.st_mtime_ns, status.st_ino
+
+
+def _check_hash(path: Path, entry: FileEntry, identity: tuple[int, int, int]) -> None:
+    """Hashes the very file that was inspected."""
+    try:
+        # O_NOFOLLOW: a link that took the file's place meanwhile is refused by the system.
+        descriptor = os.open(
+            path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+        )
+        with os.fdopen(descriptor, "rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+            status = os.fstat(stream.fileno())
+    except OSError as error:
+        raise PackFileError(f"{path} cannot be read: {error.strerror}; {_REMEDY}") from error
+    if (status.st_size, status.st_mtime_ns, status.st_ino) != identity:
+        raise PackFileError(f"{path} changed while it was checked; wait until it is written")
+    if found != entry.sha256:
+        raise PackFileError(
+            f"{path} is not the file that the manifest describes: its sha256 is {found}, "
+            f"not {entry.sha256}; {_REMEDY}"
+        )
+
+
+def _recall(memory: Path) -> dict[str, object]:
+    """What was checked before; nothing if the memory is missing or damaged."""
+    try:
+        known = json.loads(memory.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _remember(memory: Path, learnt: Mapping[str, object]) -> None:
+    """Adds to the memory, atomically; forgiven if it cannot be written."""
+    with contextlib.suppress(OSError):
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        merged = {**_recall(memory), **learnt}
+        kept = {path: state for path, state in merged.items() if Path(path).exists()}
+        descriptor, part = tempfile.mkstemp(dir=memory.parent, suffix=".part")
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+                json.dump(kept, stream)
+            Path(part).replace(memory)
+        except OSError:
+            Path(part).unlink(missing_ok=True)
+            raise
+
+
+def choose_precision(manifest: Manifest, wanted: str, *, device: str) -> Choice[str]:
+    """Which graphs of the pack to run on a device.
+
+    Args:
+        manifest: the pack's.
+        wanted: "auto" or a precision of the pack.
+        device: "cpu" or "cuda".
+
+    Raises:
+        OptionError: the pack has no such precision, or nothing that should run there unasked.
+    """
+    held = manifest.precisions()
+    if wanted != "auto":
+        if wanted not in held:
+            raise OptionError(f"precision {wanted!r} is not in this pack; it has {', '.join(held)}")
+        return Choice(wanted, "precision= was given")
+    if device == "cuda":
+        if "fp16" in held:
+            return Choice("fp16", "the device is CUDA, and the pack has fp16 graphs")
+        if "fp32" in held:
+            return Choice("fp32", "the device is CUDA, and the pack has no fp16 graphs")
+        raise OptionError(
+            "this pack has int8 graphs only, which are made for the CPU; export fp16, "
+            'or pass device="cpu"'
+        )
+    if "int8" in held and manifest.passed_gate("int8"):
+        return Choice("int8", "the device is the CPU, and the pack's int8 passed its gate")
+    if "fp32" in held:
+        told = "did not pass its gate" if "int8" in held else "is not in the pack"
+        return Choice("fp32", f"the device is the CPU, and int8 {told}")
+    raise OptionError(
+        f"this pack has only {', '.join(held)} and no precision that may be chosen for a CPU: "
+        "int8 that passed its gate, or fp32. Export one of them, or name one with precision="
+    )

@@ -1,0 +1,161 @@
+"""What happens to vectors after the network: shorten, normalise, quantise, compare.
+
+Pure NumPy functions on float32 arrays (n, d) or (d,). They know no model and no file.
+
+The quantised forms are those of Sentence Transformers (`quantize_embeddings` in its
+`quantization` module), so that vectors from both can stand in one index:
+
+    int8, uint8      256 equal buckets between a smallest and a largest value per dimension
+    binary, ubinary  one bit a dimension, 1 where the value is above 0, eight to a byte
+"""
+
+import warnings
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from embedge.errors import OptionError
+
+EmbeddingType = Literal["float32", "int8", "uint8", "binary", "ubinary"]
+EMBEDDING_TYPES: tuple[EmbeddingType, ...] = get_args(EmbeddingType)
+
+Vectors = NDArray[np.float32]  # (n, d), or (d,) for one text
+
+# The same as in the models' own code: a zero vector stays zero instead of dividing by zero.
+EPSILON = 1e-12
+# Below this many vectors, their own minimum and maximum say little about the next ones.
+ENOUGH_FOR_RANGES = 100
+
+
+class RangesWarning(UserWarning):
+    """The int8 or uint8 vectors depend on the batch that they were made in."""
+
+
+def normalise(vectors: Vectors) -> Vectors:
+    """Scales every vector to length 1. A zero vector stays zero."""
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, EPSILON), dtype=np.float32)
+
+
+def similarity(a: ArrayLike, b: ArrayLike) -> NDArray[np.float32]:
+    """Cosine of every vector of `a` with every vector of `b`.
+
+    Args:
+        a: floats, (n, d), or (d,) for one vector.
+        b: floats, (m, d), or (d,) for one vector.
+
+    Returns:
+        float32 (n, m), each within -1 and 1; 0 where a vector is all zeros.
+
+    >>> similarity([[1.0, 0.0], [0.0, 2.0]], [3.0, 0.0]).tolist()
+    [[1.0], [0.0]]
+    """
+    left, right = _rows(a, "a"), _rows(b, "b")
+    if left.shape[1] != right.shape[1]:
+        raise OptionError(
+            f"a has {left.shape[1]} dimensions, b has {right.shape[1]}; "
+            "embed both with the same truncate_dim"
+        )
+    cosines = normalise(left) @ normalise(right).T  # (n, d) @ (d, m) -> (n, m)
+    return np.asarray(np.clip(cosines, -1.0, 1.0), dtype=np.float32)
+
+
+def quantise(
+    vectors: ArrayLike, embedding_type: EmbeddingType, *, ranges: ArrayLike | None = None
+) -> NDArray[Any]:
+    """Writes vectors in a smaller type.
+
+    Args:
+        vectors: floats, (n, d) or (d,).
+        embedding_type: one of "float32" (unchanged), "int8", "uint8", "binary", "ubinary".
+        ranges: for int8 and uint8, the smallest and the largest value of each dimension, (2, d),
+            from a large sample of your texts. Values outside saturate. Without it the batch's own
+            are taken, with a `RangesWarning` if it has fewer than 100 vectors: the same text then
+            gets other numbers in another batch.
+
+    Returns:
+        int8 or uint8 of the same shape; for binary (int8, the packed byte minus 128) and ubinary
+        (uint8, the packed byte) the width is d / 8, rounded up: where d is no multiple of 8 the
+        last byte is filled with zero bits.
+
+    >>> quantise([0.5, -0.5, 0.1, -0.1, 0.2, -0.2, 0.0, 1.0], "ubinary").tolist()
+    [169]
+    """
+    check_embedding_type(embedding_type, ranges)
+    values = np.asarray(vectors, dtype=np.float32)
+    if embedding_type == "float32":
+        return values
+    if embedding_type in ("binary", "ubinary"):
+        packed = np.packbits(values > 0, axis=-1)
+        # Flipping the top bit of a byte and reading it as signed is subtracting 128.
+        return packed if embedding_type == "ubinary" else (packed ^ 0x80).view(np.int8)
+    low, high = _bounds(values, ranges)  # (d,), (d,)
+    steps = (high - low) / 255
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        buckets = (values - low) / steps
+    # A dimension that never varied has no step: what lies above its one value saturates.
+    buckets = np.where(steps > 0, buckets, np.where(values > low, 255.0, 0.0))
+    buckets = np.clip(buckets, 0, 255)
+    if embedding_type == "uint8":
+        return buckets.astype(np.uint8)
+    # Shift, then cut the fraction, in this order: what Sentence Transformers does.
+    return (buckets - 128).astype(np.int8)
+
+
+def check_embedding_type(embedding_type: str, ranges: ArrayLike | None) -> None:
+    """Refuses an unknown type, and ranges for a type that has none, before any work."""
+    if embedding_type not in EMBEDDING_TYPES:
+        raise OptionError(
+            f"embedding_type {embedding_type!r} is unknown; choose one of "
+            f"{', '.join(EMBEDDING_TYPES)}"
+        )
+    if ranges is not None and embedding_type not in ("int8", "uint8"):
+        raise OptionError(
+            f"ranges= serves int8 and uint8, not {embedding_type}; leave one of the two out"
+        )
+
+
+def check_ranges(ranges: ArrayLike, width: int) -> NDArray[np.float32]:
+    """The ranges as an array (2, width), smallest values first; refuses anything else."""
+    try:
+        bounds = np.asarray(ranges, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"ranges is no array of numbers: {error}") from None
+    if bounds.shape != (2, width):
+        raise OptionError(
+            f"ranges has shape {bounds.shape}, the vectors need (2, {width}): "
+            "the smallest and the largest value of each dimension"
+        )
+    if not np.isfinite(bounds).all() or (bounds[0] > bounds[1]).any():
+        raise OptionError("ranges must be finite, and ranges[0] never above ranges[1]")
+    return bounds
+
+
+def _bounds(values: Vectors, ranges: ArrayLike | None) -> tuple[Vectors, Vectors]:
+    """The smallest and the largest value of each dimension: given, or the batch's own."""
+    if ranges is not None:
+        low, high = check_ranges(ranges, values.shape[-1])
+        return low, high
+    rows = np.atleast_2d(values)  # (n, d)
+    if len(rows) < ENOUGH_FOR_RANGES:
+        warnings.warn(
+            f"int8 and uint8 vectors depend on the batch, and this one has {len(rows)} vectors "
+            f"(fewer than {ENOUGH_FOR_RANGES}); pass ranges= of a large sample",
+            RangesWarning,
+            stacklevel=3,
+        )
+    if len(rows) == 0:
+        nothing = np.zeros(values.shape[-1], np.float32)
+        return nothing, nothing
+    return rows.min(axis=0), rows.max(axis=0)
+
+
+def _rows(vectors: ArrayLike, name: str) -> NDArray[np.float32]:
+    rows = np.asarray(vectors)
+    if rows.dtype.kind != "f" or rows.ndim not in (1, 2):
+        raise OptionError(
+            f"{name} has dtype {rows.dtype} and {rows.ndim} dimensions; similarity takes float "
+            "vectors, (n, d) or (d,)"
+        )
+    return np.atleast_2d(rows).astype(np.float32, copy=False)

@@ -1,0 +1,287 @@
+"""Packs made to do harm, or damaged: each must be refused with a named error.
+
+Every attack is made on a tiny pack that works, and where it helps the attacker, the manifest's
+sizes and hashes are made to agree.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from embedge import Embedder, ManifestError, NonFiniteError, PackError, PackFileError, read_manifest
+from embedge.manifest import MANIFEST, MAX_MANIFEST_BYTES
+from embedge.packs import open_pack, verify_files
+from tiny import edit_manifest, relist, write_graph
+
+MakePack = Callable[..., Path]
+GRAPH = "text-matching.fp32.onnx"
+
+
+def embed(pack: Path) -> Any:
+    with Embedder(pack) as embedder:
+        return embedder.encode("text")
+
+
+def test_the_pack_works_before_any_attack(pack: Path) -> None:
+    assert embed(pack).shape == (8,)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("../shared.bin", "/etc/passwd", "a/../b", "sub/file", "..", ".", "", "manifest.json"),
+        *(
+            "C:\\windows\\file",
+            "\\\\host\\share",
+            "c:file",
+            "nul\0",
+            "line\nbreak",
+            "dot.",
+            "space ",
+        ),
+        "long" * 100,
+    ],
+)
+@pytest.mark.parametrize("where", ["tokenizer", "graph", "data"])
+def test_names_that_leave_the_folder(pack: Path, name: str, where: str) -> None:
+    def attack(root: dict[str, Any]) -> None:
+        root["files"][name] = root["files"]["shared.bin"]
+        if where == "tokenizer":
+            root["text"]["tokenizer"] = name
+        elif where == "graph":
+            root["graphs"][1]["file"] = name
+        else:
+            root["graphs"][1]["data"] = [name]
+
+    edit_manifest(pack, attack)
+    with pytest.raises(ManifestError, match="plain file name"):
+        embed(pack)
+
+
+def test_names_that_are_one_file_on_some_systems(pack: Path) -> None:
+    edit_manifest(
+        pack, lambda root: root["files"].update({"SHARED.BIN": root["files"]["shared.bin"]})
+    )
+    with pytest.raises(ManifestError, match="differ only by case"):
+        embed(pack)
+
+
+def test_a_graph_that_is_not_listed(pack: Path) -> None:
+    edit_manifest(pack, lambda root: root["files"].pop(GRAPH))
+    with pytest.raises(ManifestError, match="not listed in files"):
+        embed(pack)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "shared.bin", GRAPH])
+def test_a_link_in_place_of_a_file(pack: Path, tmp_path: Path, name: str) -> None:
+    moved = (pack / name).rename(tmp_path / "elsewhere")
+    (pack / name).symlink_to(moved)
+    with pytest.raises(PackFileError, match="is a link"):
+        embed(pack)
+    assert any("is a link" in problem for problem in verify_files(open_pack(pack)))
+
+
+def test_a_link_in_place_of_the_manifest(pack: Path, tmp_path: Path) -> None:
+    moved = (pack / MANIFEST).rename(tmp_path / "elsewhere")
+    (pack / MANIFEST).symlink_to(moved)
+    with pytest.raises(ManifestError, match="is a link"):
+        embed(pack)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "shared.bin", GRAPH])
+def test_a_missing_file(pack: Path, name: str) -> None:
+    (pack / name).unlink()
+    with pytest.raises(PackFileError, match=f"{name} is missing"):
+        embed(pack)
+
+
+def test_a_folder_and_a_pipe_in_place_of_a_file(pack: Path) -> None:
+    (pack / "shared.bin").unlink()
+    (pack / "shared.bin").mkdir()
+    with pytest.raises(PackFileError, match="not a regular file"):
+        embed(pack)
+    (pack / "shared.bin").rmdir()
+    os.mkfifo(pack / "shared.bin")  # opening it would wait for ever
+    with pytest.raises(PackFileError, match="not a regular file"):
+        embed(pack)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "shared.bin", GRAPH])
+def test_an_altered_file_of_the_same_size(pack: Path, name: str) -> None:
+    content = bytearray((pack / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (pack / name).write_bytes(content)
+    with pytest.raises(PackFileError, match="sha256"):
+        embed(pack)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "shared.bin", GRAPH])
+def test_a_truncated_file(pack: Path, name: str) -> None:
+    (pack / name).write_bytes((pack / name).read_bytes()[:-1])
+    with pytest.raises(PackFileError, match="the manifest says"):
+        embed(pack)
+
+
+@pytest.mark.parametrize("size", [10 * 2**30, 2**41, 0, -1, 1.5, True, "64", 10**400])
+def test_a_claimed_size_that_is_not_the_files(pack: Path, size: Any) -> None:
+    edit_manifest(pack, lambda root: root["files"]["shared.bin"].update(size=size))
+    with pytest.raises(PackError, match=r"size|bytes"):
+        embed(pack)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99])
+def test_a_truncated_graph_whose_hash_agrees(pack: Path, share: float) -> None:
+    content = (pack / GRAPH).read_bytes()
+    (pack / GRAPH).write_bytes(content[: int(share * len(content))])
+    relist(pack, GRAPH)
+    with pytest.raises(PackFileError, match=GRAPH):
+        embed(pack)
+
+
+def test_weights_cut_short_whose_hash_agrees(pack: Path) -> None:
+    (pack / "shared.bin").write_bytes((pack / "shared.bin").read_bytes()[:10])
+    relist(pack, "shared.bin")
+    with pytest.raises(PackFileError, match=GRAPH):
+        embed(pack)
+
+
+@pytest.mark.parametrize(
+    "location", ["../shared.bin", "/etc/passwd", "unlisted.bin", "sub/../../shared.bin"]
+)
+def test_a_graph_that_takes_weights_from_elsewhere(
+    make_pack: MakePack, tmp_path: Path, location: str
+) -> None:
+    pack = make_pack(location=location)
+    for path in (tmp_path / "shared.bin", pack / "unlisted.bin"):
+        path.write_bytes((pack / "shared.bin").read_bytes())
+    with pytest.raises(PackFileError, match="does not list"):
+        embed(pack)
+
+
+def test_an_unknown_operator(pack: Path) -> None:
+    content = (pack / GRAPH).read_bytes()
+    assert b"ReduceSum" in content
+    (pack / GRAPH).write_bytes(content.replace(b"ReduceSum", b"ReduceEvl"))
+    relist(pack, GRAPH)
+    with pytest.raises(PackFileError, match="cannot be loaded"):
+        embed(pack)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_give_no_number(pack: Path, value: float) -> None:
+    write_graph(pack, GRAPH, constant=[0, 0, value, 0, 0, 0, 0, 0])
+    relist(pack, GRAPH)
+    with pytest.raises(NonFiniteError, match="item 0"):
+        embed(pack)
+
+
+def test_a_graph_of_another_width(pack: Path) -> None:
+    edit_manifest(pack, lambda root: root.update(dimension=9, matryoshka_dimensions=[]))
+    with pytest.raises(PackFileError, match="gave shape"):
+        embed(pack)
+
+
+def test_a_tokenizer_that_is_none_whose_hash_agrees(pack: Path) -> None:
+    (pack / "tokenizer.json").write_text('{"model": {"type": "os.system"}}')
+    relist(pack, "tokenizer.json")
+    with pytest.raises(PackFileError, match=r"tokenizer\.json"):
+        embed(pack)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "null",
+        "[]",
+        '"text"',
+        "{",
+        "{}",
+        '{"format": "embedge.pack"}',
+        '{"format": "embedge.pack", "format": "embedge.pack"}',
+        '{"format": "embedge.pack", "format_version": true}',
+        '{"format": "embedge.pack", "format_version": "1"}',
+        "[" * 200_000,
+        '{"a":' * 200_000,
+        '{"format": "embedge.pack", "format_version": 1, "dimension": ' + "9" * 5000 + "}",
+    ],
+)
+def test_texts_that_are_no_manifest(pack: Path, text: str) -> None:
+    (pack / MANIFEST).write_text(text)
+    with pytest.raises(ManifestError, match=MANIFEST):
+        embed(pack)
+
+
+def test_bytes_that_are_no_text(pack: Path) -> None:
+    (pack / MANIFEST).write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ManifestError, match="cannot be read"):
+        read_manifest(pack)
+
+
+def test_a_manifest_too_large_to_be_one_is_not_read(pack: Path) -> None:
+    with (pack / MANIFEST).open("r+b") as stream:
+        stream.truncate(MAX_MANIFEST_BYTES + 1)
+    with pytest.raises(ManifestError, match="larger than"):
+        embed(pack)
+
+
+@pytest.mark.parametrize("version", [0, 2, 1.5, None, "1"])
+def test_another_format_version(pack: Path, version: Any) -> None:
+    edit_manifest(pack, lambda root: root.update(format_version=version))
+    with pytest.raises(ManifestError, match="format_version"):
+        embed(pack)
+
+
+@pytest.mark.parametrize("key", ['"files"', '"shared.bin"', '"sha256"', '"tasks"'])
+def test_a_name_that_stands_twice(pack: Path, key: str) -> None:
+    text = (pack / MANIFEST).read_text()
+    at = text.index(f"{key}: ")
+    value, _ = json.JSONDecoder().raw_decode(text, at + len(f"{key}: "))
+    (pack / MANIFEST).write_text(f"{text[:at]}{key}: {json.dumps(value)}, {text[at:]}")
+    with pytest.raises(ManifestError, match="stands twice"):
+        embed(pack)
+
+
+def test_the_same_task_twice_with_another_graph(pack: Path) -> None:
+    edit_manifest(pack, lambda root: root["graphs"].append(root["graphs"][0]))
+    with pytest.raises(ManifestError, match="stand twice"):
+        embed(pack)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("dimension", 10**12),
+        ("dimension", float("nan")),
+        ("dimension", "8"),
+        ("matryoshka_dimensions", [10**6]),
+        ("matryoshka_dimensions", [True]),
+        ("prompts", {"query": 5}),
+        ("default_task", "../retrieval"),
+        ("tasks", "retrieval"),
+        ("graphs", {}),
+        ("files", []),
+        ("memory", {"per_token": -1, "per_token_squared": 0}),
+        ("memory", {"per_token": 0, "per_token_squared": float("inf")}),
+        ("memory", {"per_token": 0, "per_token_squared": float("nan")}),
+        ("text", {"tokenizer": "missing", "max_length": 1, "pad_token_id": 0, "padding": "right"}),
+    ],
+)
+def test_values_out_of_reason(pack: Path, field: str, value: Any) -> None:
+    edit_manifest(pack, lambda root: root.update({field: value}))
+    with pytest.raises(ManifestError, match=field):
+        embed(pack)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("max_length", 2**40), ("max_length", 0), ("pad_token_id", -1), ("padding", "left")],
+)
+def test_text_input_out_of_reason(pack: Path, field: str, value: Any) -> None:
+    edit_manifest(pack, lambda root: root["text"].update({field: value}))
+    with pytest.raises(ManifestError, match=field):
+        embed(pack)

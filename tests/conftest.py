@@ -1,0 +1,58 @@
+"""What all tests share: no network, no user cache, and the tiny packs of `tiny.py`."""
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tiny import write_pack
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only this machine can be reached: a test that needs the network fails at once."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        local = self.family == getattr(socket, "AF_UNIX", None) or (
+            isinstance(address, tuple) and address[0] in ("127.0.0.1", "::1", "localhost")
+        )
+        if not local:
+            raise RuntimeError(f"a test tried to reach the network: {address}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.delenv("EMBEDGE_THREADS", raising=False)
+
+
+@pytest.fixture
+def make_pack(tmp_path: Path) -> Callable[..., Path]:
+    """`make_pack(name="pack", **options of write_pack)` writes a tiny pack under tmp_path."""
+
+    def make(name: str = "pack", **options: Any) -> Path:
+        return write_pack(tmp_path / name, **options)
+
+    return make
+
+
+@pytest.fixture
+def pack(make_pack: Callable[..., Path]) -> Path:
+    """A tiny pack: tasks retrieval and text-matching, fp32, prompts query and document."""
+    return make_pack()
+
+
+@pytest.fixture(scope="session")
+def real_tokenizer() -> Path:
+    """The file that $EMBEDGE_TOKENIZER names, such as a real model's; skips where unset."""
+    path = os.environ.get("EMBEDGE_TOKENIZER")
+    if not path:
+        pytest.skip("EMBEDGE_TOKENIZER is not set")
+    return Path(path)

@@ -1,0 +1,518 @@
+import inspect
+import threading
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from embedge import (
+    CancelledError,
+    ClosedError,
+    DeviceError,
+    Embedder,
+    MemoryLimitError,
+    NonFiniteError,
+    OptionError,
+    PackError,
+    PackFileError,
+    RangesWarning,
+    TextError,
+    TextTooLongError,
+    TruncationWarning,
+)
+from embedge import embedder as embedder_module
+from embedge.machine import Choice
+from embedge.manifest import MemoryCost, read_manifest
+from tiny import DIMENSION, EOS, PAD
+
+MakePack = Callable[..., Path]
+TAIL = [-1, 0.5, -0.5, 0, 1]
+
+
+def answer(text: str, *, task: int = 1, closing: tuple[int, ...] = ()) -> list[float]:
+    """What the tiny model gives for a text with its prompt, by hand."""
+    ids = [*text.encode(), *closing]
+    return [sum(ids), len(ids), task, *TAIL]
+
+
+class FakeSession:
+    """Adds up ids in NumPy and remembers every batch."""
+
+    def __init__(self, graph: Path, **options: Any) -> None:
+        self.graph = graph
+        self.options = options
+        self.shapes: list[tuple[int, int]] = []
+        self.poison: Callable[[Any], None] = lambda vectors: None
+        self.during: Callable[[], None] = lambda: None
+
+    def run(
+        self, input_ids: Any, attention_mask: Any, *, cancel: threading.Event | None = None
+    ) -> Any:
+        assert input_ids.dtype == attention_mask.dtype == np.int64
+        assert (input_ids[attention_mask == 0] == PAD).all()
+        self.shapes.append(input_ids.shape)
+        self.during()
+        vectors = np.zeros((len(input_ids), DIMENSION), np.float32)
+        vectors[:, 0] = (input_ids * attention_mask).sum(axis=1)
+        vectors[:, 1] = attention_mask.sum(axis=1)
+        vectors[:, 3:] = TAIL
+        self.poison(vectors)
+        return vectors
+
+
+@pytest.fixture
+def sessions(monkeypatch: pytest.MonkeyPatch) -> list[FakeSession]:
+    """Every session that is opened, instead of ONNX Runtime's."""
+    opened: list[FakeSession] = []
+
+    def open_session(graph: Path, **options: Any) -> FakeSession:
+        opened.append(FakeSession(graph, **options))
+        return opened[-1]
+
+    monkeypatch.setattr(embedder_module, "open_session", open_session)
+    return opened
+
+
+# The whole road, with a real graph in ONNX Runtime.
+
+
+def test_a_list_gives_rows_in_order_and_one_text_a_vector(pack: Path) -> None:
+    with Embedder(pack) as embedder:
+        rows = embedder.encode(["ab", "", "a longer text"], normalize=False)
+        assert rows.tolist() == [answer("D: ab"), answer("D: "), answer("D: a longer text")]
+        assert rows.dtype == np.float32
+        one = embedder.encode("ab", normalize=False)
+        assert one.tolist() == answer("D: ab")
+        assert embedder.encode([]).shape == (0, DIMENSION)
+
+
+def test_vectors_have_length_one_and_are_cut_before_that(pack: Path) -> None:
+    with Embedder(pack) as embedder:
+        full, cut = embedder.encode("ab"), embedder.encode("ab", truncate_dim=3)
+    vector = np.array(answer("D: ab"))
+    np.testing.assert_allclose(full, vector / np.linalg.norm(vector), rtol=1e-6)
+    np.testing.assert_allclose(cut, vector[:3] / np.linalg.norm(vector[:3]), rtol=1e-6)
+
+
+def test_an_appended_token_is_counted_and_kept_by_the_cut(make_pack: MakePack) -> None:
+    with Embedder(make_pack(eos=True)) as embedder, pytest.warns(TruncationWarning):
+        vector = embedder.encode("abcdef", prompt="", max_length=4, normalize=False)
+    assert vector.tolist() == answer("abc", closing=(EOS,))
+
+
+@pytest.mark.parametrize(
+    ("options", "prompt", "task"),
+    [
+        ({}, "D: ", 1),
+        ({"task": "retrieval"}, "D: ", 0),
+        ({"task": "retrieval.query"}, "Q: ", 0),
+        ({"task": "retrieval.passage"}, "D: ", 0),
+        ({"task": "retrieval.query", "prompt_name": "query"}, "Q: ", 0),
+        ({"task": "retrieval.query", "prompt": "ask: "}, "ask: ", 0),
+        ({"prompt_name": "query"}, "Q: ", 1),
+        ({"prompt": "lone \ud800 "}, "lone \ufffd ", 1),
+        ({"prompt": ""}, "", 1),
+    ],
+)
+def test_task_and_prompt(pack: Path, options: dict[str, Any], prompt: str, task: int) -> None:
+    with Embedder(pack) as embedder:
+        vector = embedder.encode("x", normalize=False, **options)
+        assert vector.tolist() == answer(f"{prompt}x", task=task)
+        assert embedder.count_tokens(["x", ""], **options).tolist() == [
+            len(f"{prompt}x".encode()),
+            len(prompt.encode()),
+        ]
+
+
+def test_queries_and_documents_mean_retrieval_where_the_pack_has_it(make_pack: MakePack) -> None:
+    with Embedder(make_pack()) as embedder:
+        query = embedder.encode_query("x", normalize=False)
+        document = embedder.encode_document("x", normalize=False)
+        other = embedder.encode_query("x", task="text-matching", prompt="", normalize=False)
+    assert query.tolist() == answer("Q: x", task=0)
+    assert document.tolist() == answer("D: x", task=0)
+    assert other.tolist() == answer("x", task=1)
+    passages = make_pack(
+        "passages", tasks=("base",), prompts={"passage": "P: "}, default_prompt=None
+    )
+    with Embedder(passages) as embedder:
+        assert embedder.encode_query("x", normalize=False).tolist() == answer("x", task=0)
+        assert embedder.encode_document("x", normalize=False).tolist() == answer("P: x", task=0)
+
+
+def test_a_pack_without_prompts_puts_nothing_before_a_text(make_pack: MakePack) -> None:
+    with Embedder(make_pack(tasks=("base",), prompts={}, default_prompt=None)) as embedder:
+        assert embedder.encode("x", normalize=False).tolist() == answer("x", task=0)
+        with pytest.raises(TextError, match="item 1: has no token"):
+            embedder.encode(["x", ""])
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"task": "translation"}, "'retrieval', 'text-matching'"),
+        ({"task": 5}, "task is int"),
+        ({"task": ["retrieval"]}, "task is list"),
+        ({"prompt_name": "question"}, "'query', 'document'"),
+        ({"prompt_name": "query", "prompt": "Q"}, "both given"),
+        ({"prompt": 5}, "prompt is int"),
+        ({"task": "retrieval.query", "prompt_name": "document"}, "means the prompt 'query'"),
+        ({"truncate_dim": 0}, "within 1 and 8"),
+        ({"truncate_dim": 9}, "within 1 and 8"),
+        ({"truncate_dim": 2.0}, "truncate_dim"),
+        ({"truncate_dim": True}, "truncate_dim"),
+        ({"max_length": 65}, "within 1 and 64"),
+        ({"max_length": 3}, "max_length 3 is too small"),
+        ({"embedding_type": "float16"}, "ubinary"),
+        ({"embedding_type": "int8", "ranges": [[0], [1]]}, r"\(2, 8\)"),
+        ({"ranges": [[0], [1]]}, "ranges="),
+        ({"on_overflow": "ignore"}, "on_overflow"),
+    ],
+)
+def test_wrong_options_are_refused_before_any_run(
+    pack: Path, sessions: list[FakeSession], options: dict[str, Any], told: str
+) -> None:
+    with Embedder(pack) as embedder, pytest.raises(OptionError, match=told):
+        embedder.encode("x", **options)
+    assert sessions == []
+
+
+@pytest.mark.parametrize("method", ["encode", "encode_query", "encode_document"])
+def test_a_misspelt_option_is_no_silent_one(pack: Path, method: str) -> None:
+    with Embedder(pack) as embedder, pytest.raises(TypeError, match="task_idd"):
+        getattr(embedder, method)("x", task_idd="retrieval")
+
+
+def test_the_three_methods_take_the_same_options() -> None:
+    encode = set(inspect.signature(Embedder.encode).parameters)
+    for method in (Embedder.encode_query, Embedder.encode_document):
+        assert set(inspect.signature(method).parameters) == encode - {"prompt_name"}
+
+
+def test_bad_items_are_listed_and_nothing_is_run(pack: Path, sessions: list[FakeSession]) -> None:
+    with Embedder(pack) as embedder, pytest.raises(TextError) as caught:
+        embedder.encode(["fine", None, b"x", "fine"])  # type: ignore[list-item]
+    assert [index for index, _ in caught.value.items] == [1, 2]
+    assert sessions == []
+
+
+def test_odd_texts_pass(pack: Path) -> None:
+    with Embedder(pack) as embedder:
+        rows = embedder.encode(["\ud800", "nul\0", "😀", np.str_("s")], prompt="", normalize=False)
+    assert rows.tolist() == [answer("\ufffd"), answer("nul\0"), answer("😀"), answer("s")]
+
+
+# Batching, with a session that can be watched.
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    texts=st.lists(st.text(st.characters(codec="utf-8"), max_size=30), max_size=30),
+    budget=st.integers(1, 300),
+)
+def test_any_texts_in_any_batches_give_the_vectors_of_each_alone(
+    pack: Path, sessions: list[FakeSession], texts: list[str], budget: int
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TruncationWarning)
+        with Embedder(pack, token_budget=budget) as embedder:
+            rows = embedder.encode(texts, normalize=False)
+    expected = [answer(f"D: {text}"[: len(text) + 3], task=0) for text in texts]
+    cut = [list(f"D: {text}".encode()[:64]) for text in texts]
+    assert rows.shape == (len(texts), DIMENSION)
+    for row, ids, whole in zip(rows.tolist(), cut, expected, strict=True):
+        assert row == [sum(ids), len(ids), 0, *whole[3:]]
+
+
+def test_runs_stay_within_the_token_budget(pack: Path, sessions: list[FakeSession]) -> None:
+    texts = ["x" * (n % 40) for n in range(500)]
+    with Embedder(pack, token_budget=256) as embedder:
+        embedder.encode(texts)
+    shapes = sessions[0].shapes
+    assert sum(rows for rows, _ in shapes) == 500
+    assert max(rows * length for rows, length in shapes) <= 256
+    assert sum(rows * length for rows, length in shapes) < 1.1 * sum(len(t) + 3 for t in texts)
+
+
+def test_a_text_beyond_the_memory_limit_is_refused_before_any_run(
+    make_pack: MakePack, sessions: list[FakeSession]
+) -> None:
+    pack = make_pack(memory=(2**20, 0.0))
+    with Embedder(pack, memory_limit=20 * 2**20) as embedder:
+        assert embedder.encode(["x" * 17] * 3).shape == (3, DIMENSION)
+        assert sessions[0].shapes == [(1, 20)] * 3
+        with pytest.raises(MemoryLimitError, match="item 1 has 21 tokens"):
+            embedder.encode(["fine", "x" * 18])
+        assert len(sessions[0].shapes) == 3
+
+
+def test_sessions_are_opened_once_a_task_and_only_when_needed(
+    pack: Path, sessions: list[FakeSession]
+) -> None:
+    with Embedder(pack, threads=3, arena=True) as embedder:
+        assert sessions == []
+        for task in ("retrieval", "text-matching", "retrieval", "retrieval.query"):
+            embedder.encode("x", task=task)
+        names = [session.graph.name for session in sessions]
+        assert names == ["retrieval.fp32.onnx", "text-matching.fp32.onnx"]
+        assert sessions[0].options == {"device": "cpu", "threads": 3, "arena": True}
+        embedder.load("retrieval.query")
+        assert len(sessions) == 2
+
+
+def test_warm_up_loads_and_runs_one_short_text(pack: Path, sessions: list[FakeSession]) -> None:
+    with Embedder(pack, warm_up=True) as embedder:
+        assert [session.shapes for session in sessions] == [[(1, 1)]]
+        embedder.encode("x")
+    assert len(sessions) == 1
+
+
+def test_threads_share_one_session_and_get_their_own_vectors(
+    pack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    original = embedder_module.open_session
+
+    def slowly(*arguments: Any, **options: Any) -> Any:
+        opened.append(arguments)
+        threading.Event().wait(0.05)
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(embedder_module, "open_session", slowly)
+    wrong: list[str] = []
+    with Embedder(pack) as embedder:
+
+        def work(letter: str) -> None:
+            texts = [letter * n for n in range(1, 30)]
+            rows = embedder.encode(texts, normalize=False)
+            if rows.tolist() != [answer(f"D: {text}") for text in texts]:
+                wrong.append(letter)
+
+        threads = [threading.Thread(target=work, args=(letter,)) for letter in "abcdefgh"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert wrong == []
+    assert len(opened) == 1
+
+
+# Progress, cancelling, closing.
+
+
+def test_progress_is_told_after_every_run(pack: Path, sessions: list[FakeSession]) -> None:
+    told: list[tuple[int, int]] = []
+    with Embedder(pack, token_budget=1) as embedder:
+        embedder.encode(["a", "b", "c"], progress=lambda *state: told.append(state))
+        embedder.encode([], progress=lambda *state: told.append(state))
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_an_error_in_progress_reaches_the_caller_and_breaks_nothing(pack: Path) -> None:
+    def fail(*_: int) -> None:
+        raise ZeroDivisionError
+
+    with Embedder(pack) as embedder:
+        with pytest.raises(ZeroDivisionError):
+            embedder.encode("x", progress=fail)
+        assert embedder.encode("x", normalize=False).tolist() == answer("D: x")
+
+
+def test_cancel_between_runs_and_before_them(pack: Path, sessions: list[FakeSession]) -> None:
+    cancel = threading.Event()
+    with Embedder(pack, token_budget=1) as embedder:
+        with pytest.raises(CancelledError, match="after 2 of 5"):
+            embedder.encode(
+                ["x"] * 5, cancel=cancel, progress=lambda done, _: done == 2 and cancel.set()
+            )
+        assert len(sessions[0].shapes) == 2
+        with pytest.raises(CancelledError):
+            embedder.encode("x", cancel=cancel)
+        assert len(sessions[0].shapes) == 2
+        cancel.clear()
+        assert embedder.encode("x", cancel=cancel).shape == (DIMENSION,)
+
+
+def test_a_closed_embedder_says_so_and_closing_twice_is_fine(pack: Path) -> None:
+    embedder = Embedder(pack)
+    embedder.encode("x")
+    embedder.close()
+    embedder.close()
+    for call in (embedder.encode, embedder.encode_query, embedder.count_tokens, embedder.load):
+        with pytest.raises(ClosedError, match="closed"):
+            call("retrieval")
+    with pytest.raises(ClosedError), embedder:
+        pass
+    assert "closed" in repr(embedder)
+    assert embedder.dimension == DIMENSION  # what the manifest says stays
+
+
+def test_closing_during_a_call_ends_it_with_a_named_error_or_well(
+    pack: Path, sessions: list[FakeSession]
+) -> None:
+    with Embedder(pack, token_budget=1) as embedder:
+        embedder.load()
+        sessions[0].during = embedder.close
+        assert embedder.encode("x").shape == (DIMENSION,)
+    with Embedder(pack, token_budget=1) as embedder:
+        embedder.load()
+        sessions[1].during = embedder.close
+        with pytest.raises(ClosedError):
+            embedder.encode(["x", "y"])
+
+
+# What is too long, what is not finite.
+
+
+def test_cuts_warn_once_an_embedder_and_are_counted(pack: Path) -> None:
+    long = "x" * 100
+    with Embedder(pack) as embedder:
+        assert embedder.encode("x" * 61)[0] > 0
+        assert embedder.truncations == 0
+        with pytest.warns(TruncationWarning, match="item 1 has more than 64 tokens") as caught:
+            embedder.encode(["x", long, long])
+        assert len(caught) == 1
+        assert Path(caught[0].filename) == Path(__file__)
+        embedder.encode(long, max_length=8)  # warnings are errors here: a second one would fail
+        assert embedder.truncations == 3
+        with pytest.raises(TextTooLongError, match="item 1 is longer than 64 tokens"):
+            embedder.encode(["x", long], on_overflow="error")
+        assert embedder.truncations == 3
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_vector_that_is_not_finite_names_item_precision_and_remedy(
+    make_pack: MakePack, sessions: list[FakeSession], precision: str
+) -> None:
+    pack = make_pack(precisions=("fp32", "fp16"))
+
+    def poison(vectors: Any) -> None:
+        vectors[vectors[:, 1] == 3 + 2, 4] = np.nan  # the text of two letters
+
+    remedy = "embedge verify" if precision == "fp32" else 'precision="fp32"'
+    with Embedder(pack, precision=precision, device="cpu") as embedder:
+        embedder.load()
+        sessions[0].poison = poison
+        with pytest.raises(NonFiniteError, match=f"item 2: .* in {precision} .*{remedy}"):
+            embedder.encode(["xxx", "x", "yy", "xxxx"])
+
+
+def test_a_graph_of_another_width_is_refused(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Narrow(FakeSession):
+        def run(self, *arguments: Any, **options: Any) -> Any:
+            return super().run(*arguments, **options)[:, :4]
+
+    monkeypatch.setattr(embedder_module, "open_session", Narrow)
+    with Embedder(pack) as embedder, pytest.raises(PackFileError, match=r"\(1, 4\).*\(1, 8\)"):
+        embedder.encode("x")
+
+
+# Types.
+
+
+def test_every_embedding_type_end_to_end(pack: Path) -> None:
+    ranges = np.stack([np.full(DIMENSION, -1.0), np.full(DIMENSION, 1.0)])
+    bits = np.packbits(np.array(answer("D: x")) > 0)
+    with Embedder(pack) as embedder:
+        assert embedder.encode("x", embedding_type="ubinary").tolist() == bits.tolist()
+        assert embedder.encode(["x"], embedding_type="binary").tolist() == [[int(bits[0]) - 128]]
+        for kind in ("int8", "uint8"):
+            row = embedder.encode("x", embedding_type=kind, ranges=ranges)
+            assert (row.shape, row.dtype) == ((DIMENSION,), np.dtype(kind))
+            narrow = embedder.encode(
+                ["x"], embedding_type=kind, ranges=ranges[:, :2], truncate_dim=2
+            )
+            assert narrow.shape == (1, 2)
+            with pytest.warns(RangesWarning, match="2 vectors"):
+                embedder.encode(["x", "y"], embedding_type=kind)
+        assert embedder.encode([], embedding_type="ubinary").shape == (0, 1)
+
+
+def test_similarity_is_the_cosine(pack: Path) -> None:
+    with Embedder(pack) as embedder:
+        rows = embedder.encode(["a", "b", "something else"], normalize=False)
+        np.testing.assert_allclose(np.diag(embedder.similarity(rows, rows)), 1, rtol=1e-6)
+        assert embedder.similarity(rows[0], rows).shape == (1, 3)
+
+
+# Choices.
+
+
+def test_choices_are_frozen_and_say_why(pack: Path) -> None:
+    with Embedder(pack, threads=3, memory_limit=2**30) as embedder:
+        assert list(embedder.choices) == [
+            *("precision", "device", "threads", "memory_limit", "token_budget")
+        ]
+        assert all(choice.reason for choice in embedder.choices.values())
+        assert embedder.choices["threads"] == Choice(3, "threads= was given")
+        assert (embedder.precision, embedder.device, embedder.threads) == ("fp32", "cpu", 3)
+        assert embedder.choices["memory_limit"].value == 2**30
+        assert embedder.choices["token_budget"].value == 4096
+        with pytest.raises(TypeError):
+            embedder.choices["threads"] = Choice(1, "")  # type: ignore[index]
+
+
+def test_what_the_manifest_says_is_at_hand(pack: Path) -> None:
+    with Embedder(str(pack)) as embedder:
+        assert embedder.manifest == read_manifest(pack)
+        assert embedder.folder == pack
+        assert embedder.tasks == ("retrieval", "text-matching")
+        assert embedder.prompts == {"query": "Q: ", "document": "D: "}
+        assert (embedder.dimension, embedder.max_length) == (8, 64)
+        assert "tests/tiny (fp32 on cpu)" in repr(embedder)
+
+
+def test_int8_on_a_cpu_whose_kernels_are_inexact_is_refused(
+    make_pack: MakePack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inexact = Choice(embedder_module.INEXACT, "for the test")
+    monkeypatch.setattr(embedder_module, "kernel_path", lambda: inexact)
+    with Embedder(make_pack(precisions=("fp32", "int8"))) as embedder:
+        assert embedder.precision == "int8"
+        with pytest.raises(DeviceError, match="for the test"):
+            embedder.encode("x")
+
+
+def test_cuda_gets_fp16_its_own_budget_and_no_limit_of_main_memory(
+    make_pack: MakePack, sessions: list[FakeSession], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("embedge.engine.cuda_problem", lambda: None)
+    with Embedder(make_pack(precisions=("fp32", "fp16", "int8"))) as embedder:
+        assert (embedder.device, embedder.precision) == ("cuda", "fp16")
+        assert embedder.choices["token_budget"].value == 32768
+        assert embedder.choices["memory_limit"].value is None
+        embedder.encode("x")
+    assert sessions[0].options["device"] == "cuda"
+
+
+@pytest.mark.parametrize("options", [{"threads": 0}, {"token_budget": -1}, {"memory_limit": 0.5}])
+def test_wrong_numbers_are_named(pack: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match=next(iter(options))):
+        Embedder(pack, **options)
+
+
+def test_packs_that_cannot_embed_text_are_refused(make_pack: MakePack) -> None:
+    with pytest.raises(PackError, match="text only"):
+        Embedder(make_pack(text=None))
+    lopsided = make_pack("lopsided")
+    graphs = read_manifest(lopsided).graphs
+    with pytest.raises(PackError, match="no precision covers every task"):
+        Embedder(make_pack("lopsided", graphs=graphs[:1]))
+
+
+def test_the_memory_limit_leaves_room_for_the_weights(
+    make_pack: MakePack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("embedge.machine.read_available_memory", lambda: 10 * 2**30)
+    free = MemoryCost(per_token=0, per_token_squared=0)
+    with Embedder(make_pack(memory=(0, 0.0))) as embedder:
+        assert embedder.manifest.memory == free
+        graph = embedder.manifest.graph(task="text-matching", precision="fp32")
+        files = embedder.manifest.files
+        weights = files[graph.file].size + files["shared.bin"].size
+        assert embedder.choices["memory_limit"].value == int(0.8 * (10 * 2**30 - weights))

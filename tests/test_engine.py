@@ -1,0 +1,389 @@
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from embedge import engine
+from embedge.engine import OnnxSession, choose_device
+from embedge.errors import (
+    CancelledError,
+    DeviceError,
+    MemoryLimitError,
+    MissingExtraError,
+    OptionError,
+    PackFileError,
+)
+from tiny import write_graph
+
+CACHED = (engine.load_runtime, engine.cuda_problem, engine.kernel_path)
+MakeRuntime = Callable[..., SimpleNamespace]
+
+
+@pytest.fixture
+def _fresh() -> Iterator[None]:
+    """Forgets what is found out once a process, before and after the test."""
+    for function in CACHED:
+        function.cache_clear()
+    yield
+    for function in CACHED:
+        function.cache_clear()
+
+
+def ids(rows: int, length: int) -> tuple[Any, Any]:
+    return np.full((rows, length), 2, np.int64), np.ones((rows, length), np.int64)
+
+
+def test_a_session_gives_the_pooled_vectors(tmp_path: Path) -> None:
+    write_graph(tmp_path, "g.onnx", constant=[0, 0, 7, 0, 0, 0, 0, 0])
+    session = OnnxSession(tmp_path / "g.onnx", device="cpu", threads=1)
+    input_ids, mask = ids(2, 3)
+    mask[1, 2] = 0
+    vectors = session.run(input_ids, mask)
+    assert vectors.tolist() == [[6, 3, 7, 0, 0, 0, 0, 0], [4, 2, 7, 0, 0, 0, 0, 0]]
+    assert vectors.dtype == np.float32
+
+
+@pytest.mark.parametrize("arena", [False, True])
+def test_threads_arena_and_patterns_are_set_explicitly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arena: bool
+) -> None:
+    write_graph(tmp_path, "g.onnx", constant=[0.0] * 8)
+    runtime = engine.load_runtime()
+    seen = []
+
+    def spy(graph: str, options: Any, **rest: Any) -> Any:
+        seen.append((options, rest))
+        return original(graph, options, **rest)
+
+    engine.kernel_path()
+    original = runtime.InferenceSession
+    monkeypatch.setattr(runtime, "InferenceSession", spy)
+    OnnxSession(tmp_path / "g.onnx", device="cpu", threads=3, arena=arena)
+    ((options, rest),) = seen
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (3, 1)
+    assert options.enable_cpu_mem_arena is arena
+    assert options.enable_mem_pattern is False
+    assert rest == {"providers": ["CPUExecutionProvider"]}
+
+
+def slow_graph(path: Path, *, turns: int) -> None:
+    """A loop of matrix products, seconds long: something to cancel."""
+    body = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["carried", "matrix"], ["next"]),
+            helper.make_node("Identity", ["go"], ["go_on"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("carried", TensorProto.FLOAT, [256, 256]),
+        ],
+        [
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next", TensorProto.FLOAT, [256, 256]),
+        ],
+    )
+    graph = helper.make_graph(
+        [
+            helper.make_node("Loop", ["turns", "", "matrix"], ["result"], body=body),
+            helper.make_node("Cast", ["input_ids"], ["a"], to=TensorProto.FLOAT),
+            helper.make_node("Cast", ["attention_mask"], ["b"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMax", ["result"], ["c"], keepdims=0),
+            helper.make_node("Sum", ["a", "b", "c"], ["sentence_embedding"]),
+        ],
+        "slow",
+        [
+            helper.make_tensor_value_info(label, TensorProto.INT64, ["batch", "sequence"])
+            for label in ("input_ids", "attention_mask")
+        ],
+        [helper.make_tensor_value_info("sentence_embedding", TensorProto.FLOAT, ["b", "d"])],
+        [
+            numpy_helper.from_array(np.array(turns, np.int64), "turns"),
+            numpy_helper.from_array(np.eye(256, dtype=np.float32), "matrix"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    path.write_bytes(model.SerializeToString())
+
+
+def test_cancel_stops_a_run_in_its_middle_and_the_session_lives_on(tmp_path: Path) -> None:
+    slow_graph(tmp_path / "slow.onnx", turns=10**7)  # hours, if it were not stopped
+    session = OnnxSession(tmp_path / "slow.onnx", device="cpu", threads=1)
+    for _ in range(2):  # the second time shows that nothing of the first stays behind
+        cancel = threading.Event()
+        threading.Timer(0.1, cancel.set).start()
+        start = time.monotonic()
+        with pytest.raises(CancelledError):
+            session.run(*ids(1, 2), cancel=cancel)
+        assert 0.05 < time.monotonic() - start < 10
+
+
+def test_cancelling_one_run_leaves_another_alone(tmp_path: Path) -> None:
+    slow_graph(tmp_path / "slow.onnx", turns=1000)
+    session = OnnxSession(tmp_path / "slow.onnx", device="cpu", threads=1)
+    cancelled, other = threading.Event(), threading.Event()
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(session.run(*ids(1, 2), cancel=other)))
+    thread.start()
+    threading.Timer(0.05, cancelled.set).start()
+    with pytest.raises(CancelledError):
+        session.run(*ids(1, 2), cancel=cancelled)
+    thread.join()
+    assert results[0].tolist() == [[4, 4]]
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_without_cancel_no_thread_is_started_and_with_it_none_stays(tmp_path: Path) -> None:
+    write_graph(tmp_path, "g.onnx", constant=[0.0] * 8)
+    session = OnnxSession(tmp_path / "g.onnx", device="cpu", threads=1)
+    session.run(*ids(1, 2))
+
+    def watchers() -> int:
+        return sum(thread.name == "embedge-cancel" for thread in threading.enumerate())
+
+    assert watchers() == 0
+    for _ in range(50):
+        session.run(*ids(1, 2), cancel=threading.Event())
+    assert watchers() <= 1
+    deadline = time.monotonic() + 5
+    while watchers() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert watchers() == 0
+
+
+def test_the_embedded_probe_is_what_its_comment_says() -> None:
+    weights = np.full((64, 16), 127, np.int8)
+    graph = helper.make_graph(
+        [helper.make_node("MatMulInteger", ["a", "w", "a_zero", "w_zero"], ["y"])],
+        "probe",
+        [helper.make_tensor_value_info("a", TensorProto.UINT8, ["m", 64])],
+        [helper.make_tensor_value_info("y", TensorProto.INT32, ["m", 16])],
+        [
+            helper.make_tensor("w", TensorProto.INT8, [64, 16], weights.tobytes(), raw=True),
+            helper.make_tensor("a_zero", TensorProto.UINT8, [], b"\0", raw=True),
+            helper.make_tensor("w_zero", TensorProto.INT8, [], b"\0", raw=True),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    assert onnx.load_from_string(engine.PROBE) == model
+    assert int(255 * weights[:, 0].astype(int).sum()) == engine.PROBE_ANSWER
+    assert 2 * 255 * 127 > 2**15 - 1  # a pair of products overflows 16 bits
+
+
+@pytest.mark.usefixtures("_fresh")
+@pytest.mark.parametrize(
+    ("plain", "with_option", "value"),
+    [
+        (True, True, engine.EXACT),
+        (False, True, engine.EXACT_BY_OPTION),
+        (False, False, engine.INEXACT),
+    ],
+)
+def test_the_kernel_is_chosen_by_what_the_cpu_gives(
+    monkeypatch: pytest.MonkeyPatch, plain: bool, with_option: bool, value: str
+) -> None:
+    monkeypatch.setattr(
+        engine, "_probe", lambda *, exact_option: with_option if exact_option else plain
+    )
+    assert engine.kernel_path().value == value
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_sessions_are_exact_on_this_cpu(tmp_path: Path) -> None:
+    """The int8 path as packs use it, on the values that overflow, through OnnxSession itself."""
+    weights = np.full((64, 8), 127, np.int8)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["input_ids"], ["u"], to=TensorProto.UINT8),
+            helper.make_node(
+                "MatMulIntegerToFloat",
+                ["u", "w", "one", "ones", "u_zero", "w_zero"],
+                ["y"],
+                domain="com.microsoft",
+            ),
+            helper.make_node("Cast", ["attention_mask"], ["m"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMin", ["m"], ["low"], keepdims=0),
+            helper.make_node("Mul", ["y", "low"], ["sentence_embedding"]),
+        ],
+        "int8",
+        [
+            helper.make_tensor_value_info(label, TensorProto.INT64, ["batch", 64])
+            for label in ("input_ids", "attention_mask")
+        ],
+        [helper.make_tensor_value_info("sentence_embedding", TensorProto.FLOAT, ["batch", 8])],
+        [
+            numpy_helper.from_array(weights, "w"),
+            numpy_helper.from_array(np.array(1, np.float32), "one"),
+            numpy_helper.from_array(np.ones(8, np.float32), "ones"),
+            numpy_helper.from_array(np.array(0, np.uint8), "u_zero"),
+            numpy_helper.from_array(np.zeros(8, np.int8), "w_zero"),
+        ],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    path = tmp_path / "int8.onnx"
+    path.write_bytes(
+        helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
+    )
+    session = OnnxSession(path, device="cpu", threads=1)
+    input_ids, mask = np.full((3, 64), 255, np.int64), np.ones((3, 64), np.int64)
+    assert (session.run(input_ids, mask) == 64 * 255 * 127).all()
+
+
+def test_a_graph_that_cannot_be_loaded_is_named_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "g.onnx").write_bytes(b"\x08\x09 this is no graph")
+    with pytest.raises(PackFileError, match=r"g\.onnx cannot be loaded.*embedge verify"):
+        OnnxSession(tmp_path / "g.onnx", device="cpu", threads=1)
+
+
+def test_a_graph_of_another_kind_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "g.onnx").write_bytes(engine.PROBE)
+    with pytest.raises(PackFileError, match=r"takes \['a'\] and gives \['y'\]"):
+        OnnxSession(tmp_path / "g.onnx", device="cpu", threads=1)
+
+
+@pytest.mark.parametrize(
+    ("message", "error"),
+    [
+        ("Failed to allocate memory for requested buffer of size 9", MemoryLimitError),
+        ("std::bad_alloc", MemoryLimitError),
+        ("CUDA out of memory", MemoryLimitError),
+        ("index out of range", PackFileError),
+    ],
+)
+def test_failures_of_a_run_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, message: str, error: type[Exception]
+) -> None:
+    write_graph(tmp_path, "g.onnx", constant=[0.0] * 8)
+    session = OnnxSession(tmp_path / "g.onnx", device="cpu", threads=1)
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(session, "_session", SimpleNamespace(run=fail))
+    with pytest.raises(error, match="2 texts of 5 tokens"):
+        session.run(*ids(2, 5))
+
+
+# Devices: a pretended ONNX Runtime with or without a CUDA provider that loads.
+
+
+@pytest.fixture
+def pretend(monkeypatch: pytest.MonkeyPatch, _fresh: None) -> MakeRuntime:
+    def make(
+        *,
+        available: list[str],
+        loaded: list[str] | Exception = [],  # noqa: B006
+        installed: tuple[str, ...] = ("onnxruntime-gpu",),
+    ) -> SimpleNamespace:
+        def open_session(*_: Any, **__: Any) -> Any:
+            if isinstance(loaded, Exception):
+                raise loaded
+            return SimpleNamespace(get_providers=lambda: loaded)
+
+        runtime = SimpleNamespace(
+            __version__="1.99",
+            get_available_providers=lambda: available,
+            InferenceSession=open_session,
+            preload_dlls=lambda: print("cudnn not found"),
+        )
+        monkeypatch.setattr(engine, "load_runtime", lambda: runtime)
+        monkeypatch.setattr(engine, "installed_distributions", lambda: list(installed))
+        return runtime
+
+    return make
+
+
+BOTH = [engine.CUDA, engine.CPU]
+
+
+def test_cuda_that_loads_is_taken(pretend: MakeRuntime, capsys: pytest.CaptureFixture[str]) -> None:
+    pretend(available=BOTH, loaded=BOTH)
+    assert choose_device("cuda", precision="auto", held=["fp32"]).value == "cuda"
+    assert choose_device("auto", precision="auto", held=["fp32", "fp16"]).value == "cuda"
+    assert capsys.readouterr().out == ""  # what preload_dlls prints is not the caller's output
+
+
+@pytest.mark.parametrize("loaded", [[engine.CPU], RuntimeError("libcudnn.so.9: cannot open")])
+def test_cuda_that_does_not_load_is_an_error_or_a_reason(pretend: MakeRuntime, loaded: Any) -> None:
+    pretend(available=BOTH, loaded=loaded)
+    with pytest.raises(DeviceError, match="does not load"):
+        choose_device("cuda", precision="auto", held=["fp16"])
+    choice = choose_device("auto", precision="auto", held=["fp16"])
+    assert choice.value == "cpu"
+    assert "does not load" in choice.reason
+
+
+def test_a_build_without_cuda_names_the_distribution(pretend: MakeRuntime) -> None:
+    pretend(available=[engine.CPU], installed=("onnxruntime",))
+    with pytest.raises(DeviceError, match=r"onnxruntime 1\.99 has no CUDA.*embedge\[gpu\]"):
+        choose_device("cuda", precision="auto", held=["fp16"])
+
+
+def test_two_distributions_in_one_module_are_told_apart(pretend: MakeRuntime) -> None:
+    pretend(available=[engine.CPU], installed=("onnxruntime", "onnxruntime-gpu"))
+    with pytest.raises(DeviceError, match="pip uninstall onnxruntime onnxruntime-gpu"):
+        choose_device("cuda", precision="auto", held=["fp16"])
+
+
+def test_a_gpu_is_not_even_looked_for_where_it_would_not_be_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine, "cuda_problem", lambda: pytest.fail("looked for a GPU"))
+    assert choose_device("cpu", precision="auto", held=["fp16"]).value == "cpu"
+    assert choose_device("auto", precision="auto", held=["fp32", "int8"]).value == "cpu"
+    assert choose_device("auto", precision="int8", held=["fp16", "int8"]).value == "cpu"
+    with pytest.raises(OptionError, match="auto, cpu, cuda"):
+        choose_device("gpu", precision="auto", held=["fp16"])
+
+
+def test_a_session_that_fell_back_to_the_cpu_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_graph(tmp_path, "g.onnx", constant=[0.0] * 8)
+    monkeypatch.setitem(engine.PROVIDERS, "cuda", [engine.CPU])
+    monkeypatch.setattr(engine, "cuda_problem", lambda: "the driver is too old")
+    with pytest.raises(DeviceError, match="the driver is too old"):
+        OnnxSession(tmp_path / "g.onnx", device="cuda", threads=1)
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_without_onnxruntime_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The import system's own way to say that there is no such module.
+    monkeypatch.setattr(sys, "meta_path", [_Without(), *sys.meta_path])
+    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
+    with pytest.raises(MissingExtraError, match=r"embedge\[cpu\].*embedge\[gpu\]") as caught:
+        engine.load_runtime()
+    assert isinstance(caught.value, ImportError)
+
+
+class _Without:
+    def find_spec(self, name: str, *_: Any) -> None:
+        if name == "onnxruntime":
+            raise ModuleNotFoundError("No module named 'onnxruntime'", name="onnxruntime")
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_an_empty_shell_of_onnxruntime_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace())  # type: ignore[arg-type]
+    with pytest.raises(MissingExtraError, match="shell"):
+        engine.load_runtime()
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_telemetry_is_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+    fake = SimpleNamespace(
+        InferenceSession=object, disable_telemetry_events=lambda: called.append(True)
+    )
+    monkeypatch.setitem(sys.modules, "onnxruntime", fake)  # type: ignore[arg-type]
+    assert engine.load_runtime() is fake
+    assert called == [True]

@@ -1,0 +1,122 @@
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedge.errors import ManifestError
+from embedge.manifest import (
+    FileEntry,
+    Manifest,
+    dump_manifest,
+    parse_manifest,
+    read_manifest,
+    safe_name,
+)
+
+MakePack = Callable[..., Path]
+
+
+@pytest.fixture
+def manifest(pack: Path) -> Manifest:
+    return read_manifest(pack)
+
+
+def test_what_is_written_is_read_back(manifest: Manifest) -> None:
+    assert parse_manifest(dump_manifest(manifest)) == manifest
+
+
+def test_the_json_file_has_the_fields_in_the_order_of_the_class(manifest: Manifest) -> None:
+    names = list(json.loads(dump_manifest(manifest)))
+    fields = [field.name for field in dataclasses.fields(Manifest)]
+    assert names == ["format", "format_version", *fields]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"tasks": ()}, "tasks is empty"),
+        ({"tasks": ("a", "a"), "default_task": "a"}, "stands twice"),
+        ({"default_task": "nothing"}, "default_task 'nothing'"),
+        ({"default_prompt": "nothing"}, "default_prompt 'nothing'"),
+        ({"dimension": 0}, "dimension"),
+        ({"dimension": 2**40}, "dimension"),
+        ({"matryoshka_dimensions": (16,)}, "matryoshka_dimensions"),
+        ({"graphs": ()}, "graphs is empty"),
+    ],
+)
+def test_contradictions_are_refused_with_the_field(
+    manifest: Manifest, change: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(ManifestError, match=told):
+        dump_manifest(dataclasses.replace(manifest, **change))
+
+
+@pytest.mark.parametrize("kind", ["text", "samples", "graphs", "files", "memory", "model_id"])
+def test_a_field_of_another_type_is_refused_with_its_name(manifest: Manifest, kind: str) -> None:
+    root = json.loads(dump_manifest(manifest))
+    root[kind] = 5
+    with pytest.raises(ManifestError, match=kind):
+        parse_manifest(json.dumps(root))
+
+
+def test_a_missing_and_an_unknown_field_are_refused_with_their_names(manifest: Manifest) -> None:
+    root = json.loads(dump_manifest(manifest))
+    with pytest.raises(ManifestError, match="'pooling'"):
+        parse_manifest(json.dumps({k: v for k, v in root.items() if k != "pooling"}))
+    with pytest.raises(ManifestError, match="'colour'"):
+        parse_manifest(json.dumps({**root, "colour": "red"}))
+
+
+def test_every_graph_is_found_by_task_and_precision(manifest: Manifest) -> None:
+    assert manifest.precisions() == ("fp32",)
+    assert manifest.graph(task="retrieval", precision="fp32").file == "retrieval.fp32.onnx"
+    with pytest.raises(KeyError):
+        manifest.graph(task="retrieval", precision="int8")
+
+
+def test_a_precision_counts_only_if_every_task_has_it(make_pack: MakePack) -> None:
+    manifest = read_manifest(make_pack(precisions=("fp32", "int8")))
+    assert manifest.precisions() == ("fp32", "int8")
+    kept = tuple(g for g in manifest.graphs if (g.task, g.precision) != ("retrieval", "int8"))
+    assert dataclasses.replace(manifest, graphs=kept).precisions() == ("fp32",)
+
+
+@pytest.mark.parametrize(
+    "report", [{}, {"int8": {"passed": False}}, {"int8": {"passed": 1}}, {"int8": "passed"}]
+)
+def test_only_a_report_that_says_so_is_a_passed_gate(
+    manifest: Manifest, report: dict[str, Any]
+) -> None:
+    assert not dataclasses.replace(manifest, verification=report).passed_gate("int8")
+    passed = {"int8": {"passed": True}}
+    assert dataclasses.replace(manifest, verification=passed).passed_gate("int8")
+
+
+def test_the_fingerprint_follows_weights_and_prompts_and_nothing_else(manifest: Manifest) -> None:
+    fingerprint = manifest.fingerprint("fp32")
+    other = FileEntry(size=1, sha256="0" * 64)
+    weights = dataclasses.replace(manifest, files={**manifest.files, "shared.bin": other})
+    prompts = dataclasses.replace(manifest, prompts={**manifest.prompts, "query": "q: "})
+    renamed = dataclasses.replace(manifest, model_id="another/name")
+    assert weights.fingerprint("fp32") != fingerprint
+    assert prompts.fingerprint("fp32") != fingerprint
+    assert renamed.fingerprint("fp32") == fingerprint
+
+
+def test_a_folder_without_manifest_says_how_to_make_a_pack(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="embedge export"):
+        read_manifest(tmp_path)
+    with pytest.raises(ManifestError, match="not a folder"):
+        read_manifest(tmp_path / "missing")
+
+
+@given(st.text(min_size=1, max_size=40))
+def test_a_safe_name_stays_in_its_folder_here(name: str) -> None:
+    if safe_name(name):
+        assert (Path("/pack") / name).parent == Path("/pack")
+        assert Path("/pack", name).name == name

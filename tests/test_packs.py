@@ -1,0 +1,248 @@
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from embedge.errors import ManifestError, OptionError, PackError, PackFileError
+from embedge.manifest import read_manifest
+from embedge.packs import (
+    REMEMBERED,
+    Pack,
+    cache_folder,
+    check_files,
+    check_references,
+    choose_precision,
+    open_pack,
+    verify_files,
+)
+
+MakePack = Callable[..., Path]
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by one for every file that is hashed."""
+    counted: list[int] = []
+    digest = hashlib.file_digest
+
+    def count(stream: Any, name: str) -> Any:
+        counted.append(1)
+        return digest(stream, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", count)
+    return counted
+
+
+def test_opening_reads_the_manifest_and_nothing_else(pack: Path, hashed: list[int]) -> None:
+    opened = open_pack(str(pack))
+    assert opened == Pack(pack, read_manifest(pack))
+    assert opened.file("shared.bin") == pack / "shared.bin"
+    assert hashed == []
+
+
+def test_a_relative_path_becomes_absolute(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(pack.parent)
+    assert open_pack("pack").folder == pack
+
+
+def test_no_path_says_how_to_make_a_pack() -> None:
+    with pytest.raises(OptionError, match="embedge export SOURCE --out FOLDER"):
+        open_pack(None)
+
+
+def test_a_hub_id_says_how_to_export_it() -> None:
+    with pytest.raises(PackError, match="embedge export owner/name-1 --out FOLDER"):
+        open_pack("owner/name-1")
+
+
+def test_a_folder_that_looks_like_a_hub_id_is_opened(
+    make_pack: MakePack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_pack("owner/name")
+    monkeypatch.chdir(tmp_path)
+    assert open_pack("owner/name").folder == tmp_path / "owner/name"
+    with pytest.raises(ManifestError):
+        open_pack("./owner")
+
+
+def test_a_file_is_hashed_once_a_machine(pack: Path, hashed: list[int], tmp_path: Path) -> None:
+    opened = open_pack(pack)
+    for _ in range(3):
+        check_files(opened, ["shared.bin", "tokenizer.json"], cache=tmp_path / "cache")
+    assert len(hashed) == 2
+    check_files(opened, ["shared.bin", "retrieval.fp32.onnx"], cache=tmp_path / "cache")
+    assert len(hashed) == 3
+
+
+def test_a_changed_file_is_hashed_again_and_found(
+    pack: Path, hashed: list[int], tmp_path: Path
+) -> None:
+    opened = open_pack(pack)
+    check_files(opened, ["shared.bin"], cache=tmp_path / "cache")
+    content = bytearray((pack / "shared.bin").read_bytes())
+    content[5] ^= 1  # same size
+    (pack / "shared.bin").write_bytes(content)
+    with pytest.raises(PackFileError, match=r"shared\.bin is not the file that the manifest"):
+        check_files(opened, ["shared.bin"], cache=tmp_path / "cache")
+
+
+def test_another_manifest_does_not_profit_from_what_was_remembered(
+    pack: Path, tmp_path: Path
+) -> None:
+    opened = open_pack(pack)
+    check_files(opened, ["shared.bin"], cache=tmp_path)
+    entry = replace(opened.manifest.files["shared.bin"], sha256="0" * 64)
+    files = {**opened.manifest.files, "shared.bin": entry}
+    other = Pack(pack, replace(opened.manifest, files=files))
+    with pytest.raises(PackFileError, match="0000"):
+        check_files(other, ["shared.bin"], cache=tmp_path)
+
+
+def test_verify_trusts_no_memory(pack: Path, tmp_path: Path) -> None:
+    opened = open_pack(pack)
+    names = list(opened.manifest.files)
+    check_files(opened, names, cache=tmp_path)
+    assert verify_files(opened) == []
+    path = pack / "shared.bin"
+    before = path.stat()
+    content = bytearray(path.read_bytes())
+    content[5] ^= 1
+    with path.open("r+b") as stream:  # the same inode
+        stream.write(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    check_files(opened, names, cache=tmp_path)  # a forgery that the memory cannot see
+    (problem,) = verify_files(opened)
+    assert "shared.bin" in problem
+
+
+def test_verify_lists_every_problem(pack: Path) -> None:
+    opened = open_pack(pack)
+    (pack / "tokenizer.json").unlink()
+    (pack / "shared.bin").write_bytes(b"short")
+    (pack / "link").symlink_to("manifest.json")
+    problems = verify_files(opened)
+    assert len(problems) == 3
+    for told in ("tokenizer.json is missing", "shared.bin has 5 bytes", "link is a link"):
+        assert sum(told in problem for problem in problems) == 1
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{broken", '{"a": 1}', "[" * 100_000, "\udcff"])
+def test_a_damaged_memory_is_ignored_and_replaced(
+    pack: Path, tmp_path: Path, hashed: list[int], content: str
+) -> None:
+    memory = tmp_path / "cache" / REMEMBERED
+    memory.parent.mkdir()
+    memory.write_bytes(content.encode("utf-8", "surrogateescape"))
+    for _ in range(2):
+        check_files(open_pack(pack), ["shared.bin"], cache=memory.parent)
+    assert len(hashed) == 1
+    assert list(json.loads(memory.read_text())) == [str(pack / "shared.bin")]
+    assert list(memory.parent.iterdir()) == [memory]  # no .part stays behind
+
+
+def test_a_memory_that_cannot_be_written_is_forgiven(pack: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    check_files(open_pack(pack), ["shared.bin"], cache=tmp_path / "file")
+
+
+def test_packs_that_are_gone_are_forgotten(make_pack: MakePack, tmp_path: Path) -> None:
+    first, second = make_pack("first"), make_pack("second")
+    check_files(open_pack(first), ["shared.bin"], cache=tmp_path)
+    (first / "shared.bin").unlink()
+    check_files(open_pack(second), ["shared.bin"], cache=tmp_path)
+    assert list(json.loads((tmp_path / REMEMBERED).read_text())) == [str(second / "shared.bin")]
+
+
+def test_a_file_that_changes_while_it_is_hashed_is_not_trusted(
+    pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = hashlib.file_digest
+
+    def meddle(stream: Any, name: str) -> Any:
+        result = digest(stream, name)
+        os.utime(pack / "shared.bin", ns=(1, 1))
+        return result
+
+    monkeypatch.setattr(hashlib, "file_digest", meddle)
+    with pytest.raises(PackFileError, match="changed while"):
+        check_files(open_pack(pack), ["shared.bin"], cache=tmp_path)
+
+
+def test_the_default_memory_is_the_users_cache(pack: Path) -> None:
+    check_files(open_pack(pack), ["shared.bin"])
+    memory = Path(os.environ["XDG_CACHE_HOME"]) / "embedge" / REMEMBERED
+    assert memory.is_file()
+    assert stat.S_IMODE(memory.stat().st_mode) & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    ("environment", "platform", "folder"),
+    [
+        ({"XDG_CACHE_HOME": "/x", "HOME": "/h"}, "linux", "/x/embedge"),
+        ({"HOME": "/h"}, "linux", "/h/.cache/embedge"),
+        ({"HOME": "/h"}, "darwin", "/h/Library/Caches/embedge"),
+        ({"LOCALAPPDATA": "/l", "USERPROFILE": "/u"}, "win32", "/l/embedge/Cache"),
+        ({"USERPROFILE": "/u"}, "win32", "/u/.cache/embedge"),
+    ],
+)
+def test_the_cache_folder_follows_the_platform(
+    environment: dict[str, str], platform: str, folder: str
+) -> None:
+    assert cache_folder(environment, platform) == Path(folder)
+
+
+def test_graphs_take_their_weights_from_listed_files_only(make_pack: MakePack) -> None:
+    for location in ("../shared.bin", "/etc/passwd", "unlisted.bin", "manifest.json"):
+        opened = open_pack(make_pack(location=location))
+        with pytest.raises(PackFileError, match="does not list"):
+            check_references(opened, opened.manifest.graphs[0])
+        assert len(verify_files(opened)) == 2  # both graphs
+    opened = open_pack(make_pack())
+    check_references(opened, opened.manifest.graphs[0])
+
+
+@pytest.mark.parametrize(
+    ("precisions", "passed", "device", "value", "reason"),
+    [
+        (("fp32", "int8"), ("int8",), "cpu", "int8", "passed its gate"),
+        (("fp32", "int8"), (), "cpu", "fp32", "int8 did not pass"),
+        (("fp32", "fp16"), (), "cpu", "fp32", "int8 is not in the pack"),
+        (("fp32", "fp16", "int8"), ("int8",), "cuda", "fp16", "CUDA"),
+        (("fp32", "int8"), ("int8",), "cuda", "fp32", "no fp16"),
+    ],
+)
+def test_auto_precision_follows_the_device(
+    make_pack: MakePack,
+    precisions: tuple[str, ...],
+    passed: tuple[str, ...],
+    device: str,
+    value: str,
+    reason: str,
+) -> None:
+    manifest = read_manifest(make_pack(precisions=precisions, passed=passed))
+    choice = choose_precision(manifest, "auto", device=device)
+    assert choice.value == value
+    assert reason in choice.reason
+
+
+def test_fp16_on_a_cpu_only_by_name(make_pack: MakePack) -> None:
+    manifest = read_manifest(make_pack(precisions=("fp16",)))
+    with pytest.raises(OptionError, match=r"only fp16.*int8.*fp32.*precision="):
+        choose_precision(manifest, "auto", device="cpu")
+    assert choose_precision(manifest, "fp16", device="cpu").value == "fp16"
+
+
+def test_a_precision_that_the_pack_lacks_is_refused_with_those_it_has(make_pack: MakePack) -> None:
+    manifest = read_manifest(make_pack(precisions=("fp32", "int8"), passed=()))
+    with pytest.raises(OptionError, match="'fp16' is not in this pack; it has fp32, int8"):
+        choose_precision(manifest, "fp16", device="cpu")
+    assert choose_precision(manifest, "int8", device="cpu").value == "int8"
+    int8_only = read_manifest(make_pack("other", precisions=("int8",)))
+    with pytest.raises(OptionError, match="made for the CPU"):
+        choose_precision(int8_only, "auto", device="cuda")
