@@ -1,0 +1,123 @@
+"""The command line: builds the parser, runs one command, turns every ending into an exit code.
+
+Takes the arguments, gives an exit code (the table below); each command lives in a module of its
+own with `SUMMARY`, `configure(parser)` and `run(arguments) -> int`. Nothing heavy is imported
+here or while the parser is built, so that `embedge --help` answers at once and needs neither
+ONNX Runtime nor a model.
+
+    0    all good
+    1    the command ran and found something wrong: a bad line, a failed check
+    2    the request cannot be carried out as it stands: one sentence on stderr says why
+    70   a fault of embedge itself (`--debug` shows the traceback)
+    130  Ctrl-C
+    141  the reader of our output went away
+"""
+
+import argparse
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from types import ModuleType
+from typing import NoReturn
+
+from embedge import __version__
+from embedge.cli import bench, doctor, embed, export, info, search, verify
+from embedge.cli.common import INTERRUPTED, say, sentence
+from embedge.errors import CancelledError, EmbedgeError, GateError
+
+COMMANDS: dict[str, ModuleType] = {
+    "embed": embed,
+    "search": search,
+    "info": info,
+    "doctor": doctor,
+    "verify": verify,
+    "bench": bench,
+    "export": export,
+}
+FOUND, USAGE, FAULT, BROKEN_PIPE = 1, 2, 70, 141
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command line, `sys.argv` by default, and returns its exit code."""
+    parser = build_parser()
+    try:
+        options = parser.parse_args(arguments)
+    except SystemExit as stop:  # --help, --version, or a usage error that is told already
+        return stop.code if isinstance(stop.code, int) else USAGE
+    if options.command is None:
+        parser.print_help(sys.stderr)
+        return USAGE
+    try:
+        with warnings.catch_warnings():  # this process is ours: its warnings are sentences too
+            warnings.simplefilter("once", UserWarning)
+            warnings.showwarning = _warn
+            code = int(options.run(options))
+        sys.stdout.flush()
+    except Exception as error:  # the last door: nothing leaves as a traceback
+        return _ending(error, debug=options.debug)
+    except KeyboardInterrupt:
+        say("embedge: interrupted")
+        return INTERRUPTED
+    return code
+
+
+def _warn(message: Warning | str, *_: object, **__: object) -> None:
+    """Shows a warning without the line of code that it came from."""
+    say(f"embedge: warning: {' '.join(str(message).split())}")
+
+
+def _ending(error: Exception, *, debug: bool) -> int:
+    """Says in one sentence what went wrong, and chooses the exit code."""
+    if isinstance(error, BrokenPipeError):
+        # `embedge embed … | head`: the reader has what it wants. What Python still holds for
+        # stdout goes nowhere, else the interpreter would complain when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
+        return BROKEN_PIPE
+    if debug:
+        traceback.print_exception(error)
+    if isinstance(error, CancelledError):
+        say("embedge: interrupted")
+        return INTERRUPTED
+    if isinstance(error, EmbedgeError):
+        say(f"embedge: error: {sentence(error)}")
+        return FOUND if isinstance(error, GateError) else USAGE
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        say(f"embedge: error: {where}{error.strerror or sentence(error)}")
+        return USAGE
+    kind = type(error).__name__
+    detail = f": {sentence(error)}" if str(error) else ""
+    hint = "" if debug else " (run again with --debug to see where, and report it)"
+    say(f"embedge: unexpected error: {kind}{detail}{hint}")
+    return FAULT
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    parser = _Parser(
+        prog="embedge",
+        description="Embeds texts on any computer: per-task ONNX model packs, run without torch.",
+        epilog="A model pack is a folder made by `embedge export`. Where a command takes a pack, "
+        "the environment variable EMBEDGE_PACK names the default.",
+    )
+    parser.add_argument("--version", action="version", version=f"embedge {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for name, module in COMMANDS.items():
+        command = commands.add_parser(name, help=module.SUMMARY, description=module.DESCRIPTION)
+        module.configure(command)
+        command.add_argument(
+            "--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks"
+        )
+        command.set_defaults(run=module.run)
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one sentence, without the usage block."""
+
+    def error(self, message: str) -> NoReturn:
+        say(f"embedge: error: {message}; see `{self.prog} --help`")
+        raise SystemExit(USAGE)

@@ -1,0 +1,211 @@
+"""`embedge embed`: texts from files or stdin to vectors, as a stream in bounded memory.
+
+Reads records (`inputs.py`), encodes them a chunk at a time, writes them in order
+(`outputs.py`). A bad record is told and passed over; the others still come out.
+"""
+
+import argparse
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from embedge.cli import common
+from embedge.cli.inputs import FORMATS, STDIN, Bad, Record, check_paths, read_records
+from embedge.cli.progress import Progress, add_progress_option
+from embedge.errors import MemoryLimitError, TextError, TextTooLongError
+
+if TYPE_CHECKING:
+    from embedge.cli.outputs import Sink
+
+SUMMARY = "turn texts into vectors"
+DESCRIPTION = """\
+Turns texts into vectors: one text a line by default, or JSON lines ({"text": ..., "id": ...} or a
+string), or whole files. Reads stdin where no INPUT is given. Writes a JSON line for each text,
+{"index" or "id": ..., "embedding": [...]}, in input order. "index" is its place in the input.
+A bad line is told on stderr with its file and number, the others still come out, and the exit
+code is 1."""
+
+# Texts held at a time. The first chunks are small, so that a mistake shows at once.
+FIRST_CHUNK, CHUNK = 64, 2048
+CHUNK_BYTES = 8 * 2**20
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    parser.add_argument("inputs", nargs="*", metavar="INPUT", help="a file, or - for stdin")
+    common.add_pack_option(parser)
+    parser.add_argument("--task", help="what the vectors are for (default: the pack's own)")
+    parser.add_argument("--prompt-name", metavar="NAME", help="e.g. query or document")
+    parser.add_argument(
+        "--truncate-dim", type=common.positive, metavar="N", help="keep the first N numbers"
+    )
+    parser.add_argument(
+        "--max-length", type=common.positive, metavar="N", help="tokens of a text at most"
+    )
+    parser.add_argument(
+        "--on-overflow",
+        choices=("truncate", "error"),
+        default="truncate",
+        help="what to do with a longer text: cut it, or tell it and leave it out",
+    )
+    parser.add_argument(
+        "--embedding-type",
+        choices=("float32", "int8", "uint8", "binary", "ubinary"),
+        default="float32",
+        help="how a vector is written (default: float32)",
+    )
+    parser.add_argument(
+        "--ranges",
+        metavar="FILE",
+        help="int8, uint8: .npy (2, width) of the smallest and largest value of each number; "
+        "used if it is there, else made from these texts, for the queries to come",
+    )
+    common.add_engine_options(parser)
+    parser.add_argument(
+        "--input-format",
+        choices=FORMATS,
+        default="auto",
+        help="lines: a text a line; jsonl: a JSON object or string a line; file: a text a file; "
+        "auto: jsonl for .jsonl, else lines",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("jsonl", "npy"),
+        help="default: npy if --out ends in .npy, else jsonl",
+    )
+    parser.add_argument("--out", metavar="FILE", help="default: stdout")
+    add_progress_option(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Embeds everything; 1 if some records were bad."""
+    from embedge.cli.outputs import check_output, open_sink  # NumPy: not while help is shown
+    from embedge.cli.ranges import RangesSink, read_ranges
+    from embedge.tokens import TruncationWarning
+
+    paths = options.inputs or [STDIN]
+    path, kind = check_output(options.out, options.format)
+    ranges = read_ranges(options.ranges, options.embedding_type)
+    # Buckets that come from the texts themselves are known only when all texts are embedded.
+    later = options.embedding_type in ("int8", "uint8") and ranges is None
+    total = check_paths(paths)
+    if STDIN in paths and sys.stdin.isatty():
+        common.say("embedge: reading texts from the terminal, one a line; Ctrl-D ends the input")
+    with (
+        warnings.catch_warnings(),
+        common.open_embedder(options) as embedder,
+        Progress(options.progress) as progress,
+    ):
+        warnings.simplefilter("ignore", TruncationWarning)  # told once, at the end, with a count
+        encode = partial(
+            embedder.encode,
+            task=options.task,
+            prompt_name=options.prompt_name,
+            truncate_dim=options.truncate_dim,
+            max_length=options.max_length,
+            embedding_type="float32" if later else options.embedding_type,
+            ranges=ranges,
+            on_overflow=options.on_overflow,
+        )
+        width = encode([]).shape[1]  # a wrong option shows here, before anything is read
+        sink = open_sink(path, kind, embedding_type=options.embedding_type, width=width)
+        if later:
+            sink = RangesSink(sink, options.embedding_type, width, options.ranges)
+        job = _Job(encode, sink, progress, total)
+        try:
+            for chunk in chunks(read_records(paths, input_format=options.input_format)):
+                job.work(chunk)
+            sink.finish()
+        except BaseException:
+            sink.abandon()
+            raise
+        return job.report(cut=embedder.truncations)
+
+
+def chunks(
+    records: Iterator[Record | Bad], *, first: int = FIRST_CHUNK, most: int = CHUNK
+) -> Iterator[list[Record | Bad]]:
+    """Cuts a stream into lists, of `first` records and then ever more, in bounded memory."""
+    limit, held, size = first, [], 0
+    for record in records:
+        held.append(record)
+        size += record.size
+        if len(held) >= limit or size >= CHUNK_BYTES:
+            yield held
+            limit, held, size = min(limit * 2, most), [], 0
+    if held:
+        yield held
+
+
+class _Job:
+    """Counts and state of one run of the command."""
+
+    def __init__(
+        self, encode: Callable[..., Any], sink: "Sink", progress: Progress, total: int | None
+    ) -> None:
+        self._encode = encode
+        self._sink = sink
+        self._progress = progress
+        self._total = total  # bytes of all inputs; None if not known
+        self._read = 0  # bytes of the chunks before this one
+        self._written = 0
+        self._bad = 0
+
+    def work(self, chunk: list[Record | Bad]) -> None:
+        """Encodes one chunk and writes it."""
+        for item in chunk:
+            if isinstance(item, Bad):
+                self._refuse(item.where, item.reason)
+        records = [item for item in chunk if isinstance(item, Record)]
+        size = sum(item.size for item in chunk)
+        if records:
+            self._embed(records, size)
+        self._read += size
+
+    def _embed(self, records: list[Record], size: int) -> None:
+        from embedge.cli.outputs import Item
+
+        texts = [record.text for record in records]
+
+        def tell(done: int, count: int) -> None:
+            part = None
+            if self._total:
+                part = (self._read + size * done / max(count, 1)) / self._total
+            self._progress.update(part, f"{self._written + done:,} texts")
+
+        try:
+            rows = common.cancellable(
+                lambda cancel: self._encode(texts, progress=tell, cancel=cancel)
+            )
+        except (TextError, TextTooLongError, MemoryLimitError) as error:
+            # Refused before anything ran, for the sake of some texts: find them by halves.
+            if len(records) == 1:
+                self._refuse(records[0].where, common.sentence(error))
+                return
+            middle = len(records) // 2
+            self._embed(records[:middle], 0)
+            self._embed(records[middle:], size)
+            return
+        self._sink.write([Item(record.index, record.id) for record in records], rows)
+        self._written += len(records)
+
+    def _refuse(self, where: str, reason: str) -> None:
+        self._bad += 1
+        self._progress.say(f"embedge: {where}: {reason}")
+
+    def report(self, *, cut: int) -> int:
+        """Says what is worth knowing at the end; the exit code."""
+        if self._bad:
+            self._progress.say(
+                f"embedge: {self._bad} of {self._bad + self._written} texts were left out"
+            )
+        elif not self._written:
+            self._progress.say("embedge: the input holds no text; nothing was embedded")
+        if cut:
+            self._progress.say(
+                f"embedge: {cut} texts were longer than the limit and were cut "
+                "(--on-overflow error leaves them out instead)"
+            )
+        return 1 if self._bad else 0

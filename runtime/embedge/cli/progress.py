@@ -1,0 +1,99 @@
+"""A progress line on stderr: part done, rate and time left, in place, ten times a second.
+
+Knows only fractions and labels. Silent unless stderr is a terminal or it was asked for; not a
+terminal but asked for, it prints a plain line every few seconds instead of rewriting one.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self, TextIO
+
+from embedge.cli.common import encodable, time_text
+
+REDRAW_SECONDS = 0.1
+PLAIN_SECONDS = 5.0  # between two lines where the line cannot be rewritten
+WIDTH = 24  # characters of the bar itself
+ROOM = 79  # characters of the whole line: a wider one would wrap and could not be rewritten
+
+
+def add_progress_option(parser: argparse.ArgumentParser) -> None:
+    """`--progress` and `--no-progress`."""
+    parser.add_argument(
+        "--progress",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="a progress line on stderr (default: if stderr is a terminal)",
+    )
+
+
+class Progress:
+    """The progress line; a context manager that leaves a clean line behind."""
+
+    def __init__(
+        self,
+        enabled: bool | None = None,
+        *,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._stream = stream if stream is not None else sys.stderr
+        self._terminal = self._stream.isatty()
+        self._enabled = self._terminal if enabled is None else enabled
+        self._clock = clock
+        self._start = clock()
+        self._last = -PLAIN_SECONDS
+        self._drawn = 0  # characters on the line now
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._clear()
+
+    def update(self, fraction: float | None, label: str) -> None:
+        """Shows the label and, where the whole is known, how much of it is done (0 to 1)."""
+        if not self._enabled:
+            return
+        now = self._clock()
+        pause = REDRAW_SECONDS if self._terminal else PLAIN_SECONDS
+        if now - self._last < pause and fraction != 1.0:
+            return
+        self._last = now
+        elapsed = now - self._start
+        if fraction is None:
+            line = f"{label}  {time_text(elapsed)}"
+        else:
+            part = min(max(fraction, 0.0), 1.0)
+            full = round(part * WIDTH)
+            # The first moments tell nothing of the rate.
+            left = time_text(elapsed / part - elapsed) if part > 0.01 and elapsed > 1 else "?"
+            line = f"[{'#' * full}{'.' * (WIDTH - full)}] {part:4.0%}  {label}  {left} left"
+        self._draw(encodable(line, self._stream.encoding))
+
+    def say(self, line: str) -> None:
+        """Prints a line for good, above the progress line."""
+        self._clear()
+        print(encodable(line, self._stream.encoding), file=self._stream, flush=True)
+
+    def _draw(self, line: str) -> None:
+        if self._terminal:
+            line = line[:ROOM]
+            self._stream.write("\r" + line + " " * (self._drawn - len(line)))
+            self._drawn = len(line)
+        else:
+            self._stream.write(line + "\n")
+        self._stream.flush()
+
+    def _clear(self) -> None:
+        if self._drawn:
+            self._stream.write("\r" + " " * self._drawn + "\r")
+            self._stream.flush()
+            self._drawn = 0

@@ -1,0 +1,98 @@
+"""int8 and uint8 output whose buckets come from all the texts, not from the chunk at hand.
+
+A stream is embedded in chunks; buckets by chunk would give one text different numbers in
+different places. Here float32 rows (n, width) wait in a temporary file until the smallest and
+largest values of all are known, then they are quantised and passed on.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from embedge.cli.common import say
+from embedge.cli.outputs import Item, Sink
+from embedge.errors import OptionError
+from embedge.vectors import ENOUGH_FOR_RANGES, check_ranges, quantise
+
+BLOCK = 4096  # rows quantised at a time
+
+
+def read_ranges(path: str | None, embedding_type: str) -> np.ndarray[Any, Any] | None:
+    """The ranges (2, width) in a file; None if there is none yet, or none was named.
+
+    Raises:
+        OptionError: the type takes no ranges, or the file holds none.
+    """
+    if path is None:
+        return None
+    if embedding_type not in ("int8", "uint8"):
+        raise OptionError(f"--ranges serves int8 and uint8, not {embedding_type}; leave it out")
+    if not Path(path).exists():
+        if not Path(path).parent.is_dir():
+            raise OptionError(f"--ranges {path}: the folder {Path(path).parent} does not exist")
+        return None
+    try:
+        ranges: np.ndarray[Any, Any] = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise OptionError(f"--ranges {path} is no .npy array: {error}") from None
+    return check_ranges(ranges, ranges.shape[-1] if ranges.ndim else 0)
+
+
+class RangesSink(Sink):
+    """Holds float32 rows back, learns their ranges, quantises them into another sink."""
+
+    def __init__(self, sink: Sink, embedding_type: str, width: int, path: str | None) -> None:
+        self._sink = sink
+        self._type: Literal["int8", "uint8"] = "int8" if embedding_type == "int8" else "uint8"
+        self._width = width
+        self._path = path
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by finish and abandon
+        self._items: list[Item] = []
+        self._low = np.full(width, np.inf, np.float32)
+        self._high = np.full(width, -np.inf, np.float32)
+
+    def write(self, items: Sequence[Item], rows: np.ndarray[Any, Any]) -> None:
+        """Holds the rows back."""
+        self._file.write(np.ascontiguousarray(rows, np.float32).tobytes())
+        self._items += items
+        self._low = np.minimum(self._low, rows.min(axis=0))
+        self._high = np.maximum(self._high, rows.max(axis=0))
+
+    def finish(self) -> None:
+        """Quantises all rows, passes them on, keeps the ranges if a file was named."""
+        if self._items:
+            ranges = np.stack([self._low, self._high])  # (2, width)
+            self._file.seek(0)
+            for start in range(0, len(self._items), BLOCK):
+                items = self._items[start : start + BLOCK]
+                data = self._file.read(4 * self._width * len(items))
+                rows = np.frombuffer(data, np.float32).reshape(len(items), self._width)
+                self._sink.write(items, quantise(rows, self._type, ranges=ranges))
+            self._keep(ranges)
+        self._file.close()
+        self._sink.finish()
+
+    def abandon(self) -> None:
+        """Drops everything."""
+        self._file.close()
+        self._sink.abandon()
+
+    def _keep(self, ranges: np.ndarray[Any, Any]) -> None:
+        if len(self._items) < ENOUGH_FOR_RANGES:
+            say(
+                f"embedge: the {self._type} ranges come from {len(self._items)} texts only; "
+                f"take {ENOUGH_FOR_RANGES} or more of them"
+            )
+        if self._path is None:
+            say(
+                f"embedge: {self._type} vectors of another run do not compare with these; "
+                "--ranges FILE keeps the ranges for it"
+            )
+            return
+        part = Path(self._path + ".part")
+        with part.open("wb") as stream:
+            np.save(stream, ranges)
+        part.replace(self._path)

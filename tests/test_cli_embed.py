@@ -1,0 +1,227 @@
+"""`embedge embed`: what goes in comes out, in order, and what is bad is told."""
+
+import io
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cli_fakes import FakeEmbedder, vector
+from embedge.cli import common, main
+from embedge.cli.embed import chunks
+from embedge.cli.inputs import Record
+from embedge.vectors import normalise, quantise
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    embedder = FakeEmbedder()
+    monkeypatch.setattr(common, "open_embedder", lambda options: embedder)
+    return embedder
+
+
+@pytest.fixture
+def stdin(monkeypatch):
+    def feed(data: bytes) -> None:
+        stream = SimpleNamespace(buffer=io.BytesIO(data), isatty=lambda: False)
+        monkeypatch.setattr("sys.stdin", stream)
+
+    return feed
+
+
+def expected(text: str) -> list[float]:
+    return normalise(np.array(vector(text), np.float32)).tolist()
+
+
+def lines(capsys) -> list[dict]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_lines_from_stdin(fake, stdin, capsys):
+    stdin("ab c\r\n\nzwölf\n日本 x".encode())
+    assert main(["embed"]) == 0
+    rows = lines(capsys)
+    assert [row["index"] for row in rows] == [0, 1, 2, 3]  # a blank line is a text: rows = lines
+    for row, text in zip(rows, ["ab c", "", "zwölf", "日本 x"], strict=True):
+        # Nine digits: the float32 comes back bit for bit.
+        assert np.float32(row["embedding"]).tolist() == expected(text)
+    assert fake.closed
+
+
+def test_several_files_and_stdin_in_order(fake, stdin, capsys, tmp_path):
+    (tmp_path / "a.txt").write_text("one\n", encoding="utf-8-sig")
+    (tmp_path / "b.jsonl").write_text('"three x"\n\n{"text": "five5 y", "id": "five"}\n')
+    stdin(b"seven77\n")
+    assert main(["embed", str(tmp_path / "a.txt"), str(tmp_path / "b.jsonl"), "-"]) == 0
+    rows = lines(capsys)
+    assert [row.get("id", row.get("index")) for row in rows] == [0, 1, "five", 3]
+    assert fake.calls[-1]["texts"] == ["one", "three x", "five5 y", "seven77"]
+
+
+def test_whole_files(fake, capsys, tmp_path):
+    (tmp_path / "a.md").write_text("two\nlines\n")
+    assert main(["embed", "--input-format", "file", str(tmp_path / "a.md")]) == 0
+    assert fake.calls[-1]["texts"] == ["two\nlines\n"]
+
+
+def test_bad_lines_are_told_and_the_others_come_out(fake, capsys, tmp_path):
+    path = tmp_path / "t.jsonl"
+    path.write_bytes(
+        b'"good 1"\n{"no": "text"}\n{broken\n{"text": 5}\n\xff\xfe\n{"text": "x", "id": [1]}\n'
+        b'{"text": "nest' + b"[" * 10 + b'"}\nNaN\n' + b"[" * 100_000 + b"\n" + b'"good 2"\n'
+    )
+    assert main(["embed", str(path)]) == 1
+    captured = capsys.readouterr()
+    assert [json.loads(line)["index"] for line in captured.out.splitlines()] == [0, 6, 9]
+    for number in (2, 3, 4, 5, 6, 8, 9):
+        assert f"{path}:{number}: " in captured.err
+    assert "7 of 10 texts were left out" in captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_a_line_without_end_is_refused_in_bounded_memory(fake, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("embedge.cli.inputs.MAX_TEXT_BYTES", 100)
+    path = tmp_path / "t.txt"
+    path.write_bytes(b"a\n" + b"x" * 1000 + b"\n" + b"y" * 100 + b"\nb\n" + b"z" * 5000)
+    assert main(["embed", str(path)]) == 1
+    captured = capsys.readouterr()
+    assert [json.loads(line)["index"] for line in captured.out.splitlines()] == [0, 3]
+    assert f"{path}:2: is longer" in captured.err
+    assert f"{path}:5: is longer" in captured.err
+
+
+def test_too_long_texts_are_found_one_by_one(fake, capsys, tmp_path):
+    path = tmp_path / "t.txt"
+    texts = ["short"] * 20
+    texts[3] = texts[17] = "w " * 12
+    path.write_text("\n".join(texts))
+    assert main(["embed", str(path), "--on-overflow", "error"]) == 1
+    captured = capsys.readouterr()
+    indices = [json.loads(line)["index"] for line in captured.out.splitlines()]
+    assert indices == [i for i in range(20) if i not in (3, 17)]
+    assert f"{path}:4: " in captured.err
+    assert f"{path}:18: " in captured.err
+    assert main(["embed", str(path)]) == 0
+    assert "2 texts were longer than the limit and were cut" in capsys.readouterr().err
+
+
+def test_no_input_gives_no_rows_and_a_note(fake, stdin, capsys, tmp_path):
+    stdin(b"")
+    assert main(["embed"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "holds no text" in captured.err
+    stdin(b"")
+    out = tmp_path / "o.npy"
+    assert main(["embed", "--out", str(out), "--truncate-dim", "3"]) == 0
+    assert np.load(out).shape == (0, 3)
+
+
+@pytest.mark.parametrize("kind", ["float32", "int8", "uint8", "binary", "ubinary"])
+@pytest.mark.parametrize("count", [1, 300])
+def test_npy(fake, tmp_path, kind, count):
+    path, out = tmp_path / "t.txt", tmp_path / "o.npy"
+    texts = [f"{'a' * (i % 7 + 1)} {'b' * (i % 5)} c" for i in range(count)]
+    path.write_text("".join(text + "\n" for text in texts))
+    arguments = ["embed", str(path), "--out", str(out), "--embedding-type", kind]
+    assert main(arguments) == 0
+    rows = np.load(out)
+    vectors = normalise(np.array([vector(text) for text in texts], np.float32))
+    ranges = np.stack([vectors.min(axis=0), vectors.max(axis=0)])
+    wanted = quantise(vectors, kind, ranges=ranges if kind in ("int8", "uint8") else None)
+    assert rows.dtype == wanted.dtype
+    assert rows.tolist() == wanted.tolist()
+    assert [file.name for file in tmp_path.iterdir() if file.suffix == ".part"] == []
+
+
+def test_ranges_are_made_once_and_serve_the_next_run(fake, tmp_path, capsys):
+    documents, queries = tmp_path / "d.txt", tmp_path / "q.txt"
+    documents.write_text("".join(f"{'a' * i} b\n" for i in range(200)))
+    queries.write_text("aaa b\n")
+    ranges = tmp_path / "r.npy"
+    common_part = ["--embedding-type", "int8", "--ranges", str(ranges), "--out"]
+    assert main(["embed", str(documents), *common_part, str(tmp_path / "d.npy")]) == 0
+    before = ranges.read_bytes()
+    assert main(["embed", str(queries), *common_part, str(tmp_path / "q.npy")]) == 0
+    assert ranges.read_bytes() == before
+    # The same text gets the same numbers in both runs.
+    assert np.load(tmp_path / "q.npy")[0].tolist() == np.load(tmp_path / "d.npy")[3].tolist()
+    assert main(["embed", str(queries), "--ranges", str(ranges)]) == 2
+    ranges.write_bytes(b"junk")
+    assert main(["embed", str(queries), *common_part, str(tmp_path / "q.npy")]) == 2
+    assert "is no .npy array" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_leaves_no_file(fake, tmp_path, capsys):
+    path, out = tmp_path / "t.txt", tmp_path / "o.jsonl"
+    path.write_text("a\n" * 64 + "nan\n")  # the second chunk fails
+    out.write_text("what was there before")
+    assert main(["embed", str(path), "--out", str(out)]) == 2
+    assert out.read_text() == "what was there before"
+    assert {file.name for file in tmp_path.iterdir()} == {"t.txt", "o.jsonl"}
+
+
+def test_options_reach_the_embedder(fake, tmp_path):
+    path = tmp_path / "t.txt"
+    path.write_text("a\n")
+    arguments = ["--task", "retrieval", "--prompt-name", "query", "--max-length", "5"]
+    assert main(["embed", str(path), *arguments]) == 0
+    call = fake.calls[-1]
+    assert (call["task"], call["prompt_name"], call["max_length"]) == ("retrieval", "query", 5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["missing.txt"], "missing.txt does not exist"),
+        (["."], ". is a folder"),
+        (["--format", "npy"], "add --out FILE"),
+        (["--out", "no/such/folder/o.npy"], "no/such/folder, which does not exist"),
+        (["--out", "."], "is a folder"),
+        (["--ranges", "r.npy"], "serves int8 and uint8"),
+        (["--task", "translation"], "task 'translation'"),
+    ],
+)
+def test_refused_before_any_work(fake, stdin, capsys, tmp_path, monkeypatch, arguments, told):
+    monkeypatch.chdir(tmp_path)
+    stdin(b"text\n")
+    assert main(["embed", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert told in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+    assert list(Path().iterdir()) == []
+
+
+def test_an_unreadable_file_is_told_and_the_others_come_out(fake, capsys, tmp_path, monkeypatch):
+    good, bad = tmp_path / "good.txt", tmp_path / "bad.txt"
+    good.write_text("a\n")
+    bad.write_text("b\n")
+    real = Path.open
+
+    def open_(self, *arguments, **options):
+        if self == bad:
+            raise PermissionError(13, "Permission denied", str(self))
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", open_)
+    assert main(["embed", str(bad), str(good)]) == 1
+    captured = capsys.readouterr()
+    assert [json.loads(line)["index"] for line in captured.out.splitlines()] == [1]
+    assert f"{bad}: cannot be read: Permission denied" in captured.err
+
+
+@given(st.lists(st.integers(0, 3 * 2**20), max_size=300), st.integers(1, 40), st.integers(1, 80))
+def test_chunks_keep_everything_in_order_and_stay_small(sizes, first, most):
+    records = [Record(i, "", "", None, size) for i, size in enumerate(sizes)]
+    made = list(chunks(iter(records), first=first, most=max(first, most)))
+    assert [record for chunk in made for record in chunk] == records
+    for chunk in made:
+        assert 0 < len(chunk) <= max(first, most)
+        assert sum(record.size for record in chunk[:-1]) < 8 * 2**20
+    if made:
+        assert len(made[0]) <= first

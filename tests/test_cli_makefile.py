@@ -1,0 +1,94 @@
+"""The Makefile: export targets are real files, and each target is explained."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+EMBEDGE = """#!/usr/bin/env bash
+echo "$@" >> calls
+while [ "$1" != --out ]; do shift; done
+mkdir -p "$2"
+echo '{}' > "$2/manifest.json"
+"""
+
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """The Makefile with an environment whose `embedge` only notes how it was called."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "pyproject.toml").touch()
+    binaries = tmp_path / ".venv" / "bin"
+    binaries.mkdir(parents=True)
+    (binaries / "embedge").write_text(EMBEDGE)
+    (binaries / "embedge").chmod(0o755)
+    (tmp_path / ".venv" / "stamp").touch()
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    return tmp_path
+
+
+def make(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["make", *arguments], cwd=tree, capture_output=True, text=True, check=False
+    )
+
+
+def calls(tree: Path) -> list[str]:
+    path = tree / "calls"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_a_second_run_does_nothing_and_a_change_rebuilds(tree):
+    arguments = ["export", "MODEL=model", "PRECISIONS=fp32 int8", "OUT=packs/m"]
+    done = make(tree, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert calls(tree) == ["export model --out packs/m --precisions fp32,int8"]
+    make(tree, *arguments)
+    assert len(calls(tree)) == 1
+
+    make(tree, *arguments, "TASKS=retrieval clustering")
+    assert calls(tree)[1].endswith("--tasks retrieval,clustering")
+    make(tree, *arguments, "TASKS=retrieval clustering")
+    assert len(calls(tree)) == 2
+
+    (tree / "model" / "new.safetensors").touch()
+    later = (tree / "packs" / "m" / "manifest.json").stat().st_mtime + 10
+    os.utime(tree / "model" / "new.safetensors", (later, later))
+    make(tree, *arguments, "TASKS=retrieval clustering")
+    assert len(calls(tree)) == 3
+
+
+def test_the_named_model_is_pinned_and_may_come_from_a_folder(tree):
+    make(tree, "v5-text-small")
+    (call,) = calls(tree)
+    assert call.startswith("export jinaai/jina-embeddings-v5-text-small --out models/packs/v5-")
+    assert re.search(r"--revision [0-9a-f]{40}$", call)
+    make(tree, "v5-text-small", "MODEL=model")
+    assert calls(tree)[1].startswith("export model --out models/packs/v5-text-small")
+    assert "--revision" not in calls(tree)[1]
+
+
+def test_export_without_a_model_says_how(tree):
+    done = make(tree, "export")
+    assert done.returncode != 0
+    assert "MODEL=folder-or-hub-id" in done.stderr
+
+
+def test_help_explains_every_target(tree):
+    phony = set(re.findall(r"^\.PHONY: (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    told = set(re.findall(r"^make (\S+) ", make(tree).stdout, re.MULTILINE))
+    assert told == phony - {"FORCE"}
+
+
+def test_torch_is_named_exactly_and_only_in_its_own_environment():
+    lines = [line for line in (ROOT / "Makefile").read_text().splitlines() if "torch" in line]
+    installs = [line for line in lines if "torch" in line and "##" not in line and "#" not in line]
+    assert installs
+    assert all("torch==2.13.0" in line for line in installs)

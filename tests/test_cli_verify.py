@@ -1,0 +1,269 @@
+"""`embedge verify` and `embedge export`: every fault gives a FAIL line and exit code 1."""
+
+import dataclasses
+import hashlib
+import json
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from cli_fakes import MANIFEST, FakeEmbedder, write_pack
+from embedge.cli import common, golden, main, verify
+from embedge.cli.export import gate_rows, load_exporter
+from embedge.errors import DeviceError, MissingExtraError, PackFileError
+from embedge.manifest import FileEntry, Samples
+
+TEXTS = ("a bb", "ccc d e")
+PASSED = {
+    p: {"passed": True, "bars": {"cosine_min": 0.99, "batch_difference": 0.0}}
+    for p in ("fp32", "int8")
+}
+
+
+@pytest.fixture
+def pack(tmp_path):
+    """A pack whose files are junk of the right hash, with true samples."""
+    folder = tmp_path / "pack"
+    folder.mkdir()
+    embedder = FakeEmbedder()
+    samples = np.stack([embedder.encode(list(TEXTS)) for _ in MANIFEST.tasks])
+    np.save(folder / "samples.npy", samples)
+    for name in MANIFEST.files:
+        # The least that is an ONNX file: its format version alone.
+        data = b"\x08\x08" if name.endswith(".onnx") else name.encode()
+        (folder / name).write_bytes(data)
+    files = {
+        path.name: FileEntry(
+            size=path.stat().st_size, sha256=hashlib.sha256(path.read_bytes()).hexdigest()
+        )
+        for path in folder.iterdir()
+    }
+    manifest = dataclasses.replace(
+        MANIFEST,
+        files=files,
+        samples=Samples(file="samples.npy", texts=TEXTS),
+        verification=PASSED,
+    )
+    return write_pack(folder, manifest)
+
+
+@pytest.fixture
+def fakes(monkeypatch):
+    """Opens fake embedders; `fakes[precision]` may be replaced by one that is wrong."""
+    made: dict[str, FakeEmbedder] = {p: FakeEmbedder() for p in ("fp32", "int8")}
+    monkeypatch.setattr(common, "open_embedder", lambda options, *, precision: made[precision])
+    return made
+
+
+def failures(capsys) -> list[str]:
+    return [line for line in capsys.readouterr().out.splitlines() if line.startswith("FAIL")]
+
+
+def test_a_sound_pack(pack, fakes, capsys):
+    assert main(["verify", str(pack)]) == 0
+    out = capsys.readouterr().out
+    assert "FAIL" not in out
+    for precision in ("fp32", "int8"):
+        for check in ("gate", "on cpu", "retrieval", "text-matching", "batches"):
+            assert f"OK    {precision} {check}" in out
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
+def test_a_damaged_file_ends_it(pack, fakes, capsys, damage):
+    path = pack / "retrieval.int8.onnx"
+    if damage == "remove":
+        path.unlink()
+    else:
+        data = path.read_bytes()
+        path.write_bytes(data[:-1] if damage == "cut" else data[:-1] + b"?")
+    assert main(["verify", str(pack)]) == 1
+    (line,) = failures(capsys)
+    assert "retrieval.int8.onnx" in line
+    assert not fakes["int8"].calls  # nothing of a damaged pack is loaded
+
+
+def test_wrong_vectors(pack, fakes, capsys):
+    class Wrong(FakeEmbedder):
+        def encode(self, texts, *, task=None, **options):
+            rows = super().encode(texts, task=task, **options)
+            return rows[..., ::-1] if task == "retrieval" else rows
+
+    fakes["int8"] = Wrong()
+    assert main(["verify", str(pack)]) == 1
+    (line,) = failures(capsys)
+    assert line.startswith("FAIL  int8 retrieval")
+    assert "export again" in line
+
+
+def test_vectors_that_depend_on_the_batch(pack, fakes, capsys):
+    class Shifting(FakeEmbedder):
+        def encode(self, texts, **options):
+            rows = super().encode(texts, **options)
+            return rows if isinstance(texts, str) else rows + np.float32(1e-4)
+
+    fakes["fp32"] = Shifting()
+    assert main(["verify", str(pack)]) == 1
+    (line,) = failures(capsys)
+    assert line.startswith("FAIL  fp32 batches")
+
+
+def test_a_missed_gate(pack, fakes, capsys):
+    manifest = json.loads((pack / "manifest.json").read_text())
+    manifest["verification"]["int8"]["passed"] = False
+    (pack / "manifest.json").write_text(json.dumps(manifest))
+    assert main(["verify", str(pack)]) == 1
+    (line,) = failures(capsys)
+    assert line.startswith("FAIL  int8 gate")
+
+
+def test_what_cannot_run_here_is_no_failure_and_what_does_not_load_is(pack, capsys, monkeypatch):
+    errors = {"fp32": DeviceError("no GPU"), "int8": PackFileError("does not load")}
+
+    def fail(options, *, precision):
+        raise errors[precision]
+
+    monkeypatch.setattr(common, "open_embedder", fail)
+    assert main(["verify", str(pack)]) == 1
+    captured = capsys.readouterr().out
+    assert "skip  fp32" in captured
+    assert "FAIL  int8" in captured
+
+
+def test_golden_needs_published_figures(pack, fakes, capsys):
+    assert main(["verify", str(pack), "--golden"]) == 2
+    assert "no published figures" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("change", "verdict"), [(0.0, "OK"), (0.009, "OK"), (0.05, "FAIL")])
+def test_golden_similarities(change, verdict):
+    name = "jina-embeddings-v5-text-small"
+    figures = golden.GOLDEN[name].similarities
+
+    class Exact(FakeEmbedder):
+        def encode_query(self, text, **options):
+            assert text == golden.QUERY
+            return np.array([1, 0, 0, 0], np.float32)
+
+        def encode_document(self, texts, **options):
+            rows = np.zeros((len(texts), 4), np.float32)
+            rows[:, 0] = np.array(figures) + np.array([change, 0, 0, 0])
+            return rows
+
+    manifest = dataclasses.replace(MANIFEST, model_id=f"jinaai/{name}")
+    check = verify._golden_check(manifest, Exact(), "fp32")
+    assert check.verdict == verdict
+
+
+def test_golden_models():
+    assert golden.find_golden("jinaai/jina-embeddings-v5-text-nano-retrieval") is not None
+    assert golden.find_golden("other/model") is None
+    # A7 and B5: the counts of the published ids; nano appends its end token, small nothing.
+    counts = {n: [len(t.split()) for t in g.token_ids] for n, g in golden.GOLDEN.items()}
+    assert list(counts.values()) == [[11, 30], [12, 25]]
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_source_goes_to_the_exporter(pack, fakes, capsys, monkeypatch, tmp_path, same):
+    report = {
+        "int8": {
+            "passed": False,
+            "failures": {"retrieval": ["cosine 0.5 < 0.99"]},
+            "tasks": {"retrieval": {"cosine_min": 0.5}, "text-matching": {"cosine_min": 0.999}},
+        }
+    }
+    manifest = json.loads((pack / "manifest.json").read_text())
+    manifest["source"] = {"files": {"config.json": "1" * 64}}
+    (pack / "manifest.json").write_text(json.dumps(manifest))
+    source = SimpleNamespace(files={"config.json": ("1" if same else "2") * 64})
+    asked = []
+
+    def open_source(spec, *, revision, tasks):
+        assert (spec, revision, tasks) == (str(tmp_path), None, MANIFEST.tasks)
+        return source
+
+    def verify_pack(folder, source, *, threads, advance):
+        advance("retrieval: layer 1")
+        asked.append((folder, source))
+        return report
+
+    modules = {
+        "sources": SimpleNamespace(open_source=open_source),
+        "verify": SimpleNamespace(verify_pack=verify_pack),
+    }
+    monkeypatch.setattr(verify, "load_exporter", modules.__getitem__)
+    assert main(["verify", str(pack), "--source", str(tmp_path)]) == 1
+    (line,) = failures(capsys)
+    assert asked == ([(pack, source)] if same else [])
+    assert ("cosine 0.5 < 0.99" if same else "is not what the pack was made from") in line
+
+
+def test_export_hands_over(monkeypatch, capsys, tmp_path):
+    asked = {}
+
+    def export_pack(source, *, progress, **options):
+        asked.update(options, source=source)
+        progress(SimpleNamespace(task="retrieval", precision="int8", label="x", done=1, total=2))
+        return dataclasses.replace(
+            MANIFEST,
+            verification={
+                "int8": {
+                    "passed": True,
+                    "failures": {},
+                    "tasks": {"retrieval": {"cosine_min": 0.9991, "cosine_mean": 0.9995}},
+                }
+            },
+        )
+
+    module = SimpleNamespace(export_pack=export_pack)
+    monkeypatch.setattr("embedge.cli.export.load_exporter", lambda name: module)
+    out = tmp_path / "pack"
+    arguments = ["export", "src", "--out", str(out), "--precisions", "int8", "--offline"]
+    assert main([*arguments, "--tasks", "retrieval, clustering", "--progress"]) == 0
+    assert asked == {
+        "source": "src",
+        "out": out,
+        "tasks": ("retrieval", "clustering"),
+        "precisions": ("int8",),
+        "revision": None,
+        "offline": True,
+        "accept_failures": False,
+    }
+    captured = capsys.readouterr()
+    assert "0.9991" in captured.out
+    assert "cc-by-nc-4.0" in captured.out
+    assert "retrieval int8 x" in captured.err
+    # A precision that is not good in the end is told by the exit code.
+    assert main(["export", "src", "--out", str(out), "--precisions", "fp32"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--precisions", "int4"], "'int4' is unknown"),
+        (["--precisions", ","], "give names"),
+        (["--tasks", "a,a"], "each once"),
+    ],
+)
+def test_export_refuses_odd_options(capsys, arguments, told):
+    assert main(["export", "src", "--out", "x", *arguments]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_export_without_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "embedge_export.export", None)
+    with pytest.raises(MissingExtraError, match=r"embedge\[export\]"):
+        load_exporter("export")
+
+
+def test_gate_rows_name_what_missed():
+    report = {"tasks": {"t": {"cosine_min": 0.5}}, "failures": {"t": ["cosine 0.5 < 0.9"]}}
+    rows = gate_rows({"int8": report})
+    assert rows[1][:4] == ("int8", "t", "MISSED: cosine 0.5 < 0.9", "0.5")
+
+
+def test_a_broken_manifest_is_a_sentence(capsys, tmp_path):
+    (tmp_path / "manifest.json").write_text("{")
+    assert main(["verify", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
