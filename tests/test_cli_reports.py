@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cli_fakes import MANIFEST, WIDTH, FakeEmbedder, write_pack
-from embedge import engine
+from embedge import devices, engine
 from embedge.cli import checks, common, doctor, main
 from embedge.cli.progress import Progress
 from embedge.errors import OptionError, PackFileError
@@ -32,7 +32,7 @@ def sound_runtime(monkeypatch):
     module = type("Runtime", (), {"__version__": "1.23.2", "__file__": "/site/onnxruntime"})
     module.get_available_providers = staticmethod(lambda: ["CPUExecutionProvider"])
     monkeypatch.setattr(engine, "load_runtime", lambda: module)
-    monkeypatch.setattr(engine, "cuda_problem", lambda: "no CUDA provider")
+    monkeypatch.setattr(devices, "cuda_problem", lambda: "no CUDA provider")
     versions = {"onnxruntime": "1.23.2", "onnxruntime-gpu": "1.23.2"}
     real = doctor.version_of
     monkeypatch.setattr(doctor, "version_of", lambda name: versions.get(name) or real(name))

@@ -1,9 +1,9 @@
-import inspect
 import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
@@ -24,8 +24,9 @@ from embedge import (
     TextError,
     TextTooLongError,
     TruncationWarning,
+    runner,
 )
-from embedge import embedder as embedder_module
+from embedge.embedder import EncodeOptions
 from embedge.machine import Choice
 from embedge.manifest import MemoryCost, read_manifest
 from tiny import DIMENSION, EOS, PAD
@@ -74,7 +75,7 @@ def sessions(monkeypatch: pytest.MonkeyPatch) -> list[FakeSession]:
         opened.append(FakeSession(graph, **options))
         return opened[-1]
 
-    monkeypatch.setattr(embedder_module, "open_session", open_session)
+    monkeypatch.setattr(runner, "open_session", open_session)
     return opened
 
 
@@ -188,10 +189,29 @@ def test_a_misspelt_option_is_no_silent_one(pack: Path, method: str) -> None:
         getattr(embedder, method)("x", task_idd="retrieval")
 
 
+@pytest.mark.parametrize("method", ["encode_query", "encode_document"])
+def test_queries_and_documents_choose_their_prompt_themselves(pack: Path, method: str) -> None:
+    with Embedder(pack) as embedder, pytest.raises(TypeError, match=r"prompt=.* prompt_name="):
+        getattr(embedder, method)("x", prompt_name="query")
+
+
 def test_the_three_methods_take_the_same_options() -> None:
-    encode = set(inspect.signature(Embedder.encode).parameters)
-    for method in (Embedder.encode_query, Embedder.encode_document):
-        assert set(inspect.signature(method).parameters) == encode - {"prompt_name"}
+    options = get_type_hints(Embedder.encode)
+    for name in ("texts", "prompt_name", "return"):
+        del options[name]
+    assert get_type_hints(EncodeOptions) == options
+
+
+@pytest.mark.parametrize("method", ["encode_query", "encode_document"])
+def test_queries_and_documents_hand_on_every_option(
+    pack: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    seen: dict[str, Any] = {}
+    given = {name: object() for name in get_type_hints(EncodeOptions)}
+    with Embedder(pack) as embedder:
+        monkeypatch.setattr(embedder, "encode", lambda texts, **options: seen.update(options))
+        getattr(embedder, method)("x", **given)
+    assert seen == {**given, "prompt_name": None}
 
 
 def test_bad_items_are_listed_and_nothing_is_run(pack: Path, sessions: list[FakeSession]) -> None:
@@ -251,6 +271,28 @@ def test_a_text_beyond_the_memory_limit_is_refused_before_any_run(
         assert len(sessions[0].shapes) == 3
 
 
+@pytest.mark.parametrize(("version", "shapes"), [("1.27.1", [(1, 20)] * 3), ("1.28.0", [(3, 20)])])
+def test_the_square_of_scores_counts_only_where_onnxruntime_holds_it(
+    make_pack: MakePack,
+    sessions: list[FakeSession],
+    monkeypatch: pytest.MonkeyPatch,
+    version: str,
+    shapes: list[tuple[int, int]],
+) -> None:
+    fake = SimpleNamespace(__version__=version)
+    monkeypatch.setattr("embedge.engine.load_runtime", lambda: fake)
+    pack = make_pack(memory=(1, 2.0**20))
+    with Embedder(pack, memory_limit=400 * 2**20 + 20) as embedder:  # for one text of 20 tokens
+        embedder.encode(["x" * 17] * 3)
+        assert sessions[0].shapes == shapes
+        if version < "1.28":
+            with pytest.raises(MemoryLimitError, match="item 0 has 21 tokens"):
+                embedder.encode("x" * 18)
+        else:
+            assert embedder.encode("x" * 18).shape == (DIMENSION,)
+        assert embedder.manifest.memory.per_token_squared == 2.0**20  # what the pack says stays
+
+
 def test_sessions_are_opened_once_a_task_and_only_when_needed(
     pack: Path, sessions: list[FakeSession]
 ) -> None:
@@ -276,14 +318,14 @@ def test_threads_share_one_session_and_get_their_own_vectors(
     pack: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = []
-    original = embedder_module.open_session
+    original = runner.open_session
 
     def slowly(*arguments: Any, **options: Any) -> Any:
         opened.append(arguments)
         threading.Event().wait(0.05)
         return original(*arguments, **options)
 
-    monkeypatch.setattr(embedder_module, "open_session", slowly)
+    monkeypatch.setattr(runner, "open_session", slowly)
     wrong: list[str] = []
     with Embedder(pack) as embedder:
 
@@ -407,7 +449,7 @@ def test_a_graph_of_another_width_is_refused(pack: Path, monkeypatch: pytest.Mon
         def run(self, *arguments: Any, **options: Any) -> Any:
             return super().run(*arguments, **options)[:, :4]
 
-    monkeypatch.setattr(embedder_module, "open_session", Narrow)
+    monkeypatch.setattr(runner, "open_session", Narrow)
     with Embedder(pack) as embedder, pytest.raises(PackFileError, match=r"\(1, 4\).*\(1, 8\)"):
         embedder.encode("x")
 
@@ -470,8 +512,8 @@ def test_what_the_manifest_says_is_at_hand(pack: Path) -> None:
 def test_int8_on_a_cpu_whose_kernels_are_inexact_is_refused(
     make_pack: MakePack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inexact = Choice(embedder_module.INEXACT, "for the test")
-    monkeypatch.setattr(embedder_module, "kernel_path", lambda: inexact)
+    inexact = Choice(runner.INEXACT, "for the test")
+    monkeypatch.setattr(runner, "kernel_path", lambda: inexact)
     with Embedder(make_pack(precisions=("fp32", "int8"))) as embedder:
         assert embedder.precision == "int8"
         with pytest.raises(DeviceError, match="for the test"):
@@ -481,7 +523,7 @@ def test_int8_on_a_cpu_whose_kernels_are_inexact_is_refused(
 def test_cuda_gets_fp16_its_own_budget_and_no_limit_of_main_memory(
     make_pack: MakePack, sessions: list[FakeSession], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("embedge.engine.cuda_problem", lambda: None)
+    monkeypatch.setattr("embedge.devices.cuda_problem", lambda: None)
     with Embedder(make_pack(precisions=("fp32", "fp16", "int8"))) as embedder:
         assert (embedder.device, embedder.precision) == ("cuda", "fp16")
         assert embedder.choices["token_budget"].value == 32768

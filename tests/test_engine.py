@@ -1,7 +1,8 @@
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,19 +13,17 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from embedge import engine
-from embedge.engine import OnnxSession, choose_device
+from embedge.engine import OnnxSession
 from embedge.errors import (
     CancelledError,
     DeviceError,
     MemoryLimitError,
     MissingExtraError,
-    OptionError,
     PackFileError,
 )
 from tiny import write_graph
 
-CACHED = (engine.load_runtime, engine.cuda_problem, engine.kernel_path)
-MakeRuntime = Callable[..., SimpleNamespace]
+CACHED = (engine.load_runtime, engine.kernel_path)
 
 
 @pytest.fixture
@@ -51,9 +50,8 @@ def test_a_session_gives_the_pooled_vectors(tmp_path: Path) -> None:
     assert vectors.dtype == np.float32
 
 
-@pytest.mark.parametrize("arena", [False, True])
-def test_threads_arena_and_patterns_are_set_explicitly(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arena: bool
+def test_threads_and_patterns_are_set_explicitly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_graph(tmp_path, "g.onnx", constant=[0.0] * 8)
     runtime = engine.load_runtime()
@@ -66,12 +64,41 @@ def test_threads_arena_and_patterns_are_set_explicitly(
     engine.kernel_path()
     original = runtime.InferenceSession
     monkeypatch.setattr(runtime, "InferenceSession", spy)
-    OnnxSession(tmp_path / "g.onnx", device="cpu", threads=3, arena=arena)
+    OnnxSession(tmp_path / "g.onnx", device="cpu", threads=3)
     ((options, rest),) = seen
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (3, 1)
-    assert options.enable_cpu_mem_arena is arena
     assert options.enable_mem_pattern is False
     assert rest == {"providers": ["CPUExecutionProvider"]}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_run_gives_its_memory_back_unless_the_pool_is_kept(tmp_path: Path) -> None:
+    write_graph(tmp_path, "g.onnx", constant=[0.0] * 8)
+    code = f"""
+import re, sys
+from pathlib import Path
+import numpy as np
+from embedge.engine import OnnxSession
+def resident():
+    return int(re.search(r"VmRSS:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
+session = OnnxSession(Path({str(tmp_path / "g.onnx")!r}), device="cpu", threads=1,
+                      arena=sys.argv[1] == "keep")
+ids = np.ones((1, 8 * 2**20), np.int64)  # 64 MB; the graph's buffers take as much and more
+session.run(ids[:, :8], ids[:, :8])
+before = resident()
+session.run(ids, ids)
+print(resident() - before)
+"""
+    growth = {
+        policy: float(
+            subprocess.run(
+                [sys.executable, "-c", code, policy], capture_output=True, text=True, check=True
+            ).stdout
+        )
+        for policy in ("keep", "return")
+    }
+    assert growth["keep"] > 60
+    assert growth["return"] < 20
 
 
 def slow_graph(path: Path, *, turns: int) -> None:
@@ -145,19 +172,23 @@ def test_cancelling_one_run_leaves_another_alone(tmp_path: Path) -> None:
 def test_without_cancel_no_thread_is_started_and_with_it_none_stays(tmp_path: Path) -> None:
     write_graph(tmp_path, "g.onnx", constant=[0.0] * 8)
     session = OnnxSession(tmp_path / "g.onnx", device="cpu", threads=1)
-    session.run(*ids(1, 2))
 
     def watchers() -> int:
         return sum(thread.name == "embedge-cancel" for thread in threading.enumerate())
 
+    def all_end() -> bool:
+        deadline = time.monotonic() + 5
+        while watchers() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return watchers() == 0
+
+    assert all_end()  # those of earlier tests
+    session.run(*ids(1, 2))
     assert watchers() == 0
     for _ in range(50):
         session.run(*ids(1, 2), cancel=threading.Event())
-    assert watchers() <= 1
-    deadline = time.monotonic() + 5
-    while watchers() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert watchers() == 0
+    assert watchers() <= 2  # one that is ending may be counted beside the one that works
+    assert all_end()
 
 
 def test_the_embedded_probe_is_what_its_comment_says() -> None:
@@ -251,6 +282,80 @@ def test_a_graph_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("version", "blocks"),
+    [
+        *(("1.23.2", False), ("1.27.1", False), ("1.28.0", True), ("1.31.1", True)),
+        *(("1.28.0.dev20260701001", True), ("1.100.0", True), ("2.0.0", True), ("2.9", True)),
+        *(("0.99.0", False), ("unknown", False)),  # who does not say is taken for an old one
+    ],
+)
+def test_attention_in_blocks_is_a_matter_of_the_version(
+    monkeypatch: pytest.MonkeyPatch, version: str, blocks: bool
+) -> None:
+    fake = SimpleNamespace(__version__=version)
+    monkeypatch.setattr(engine, "load_runtime", lambda: fake)
+    assert engine.attends_in_blocks() is blocks
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's VmHWM")
+def test_this_onnxruntime_attends_as_its_version_says(tmp_path: Path) -> None:
+    """The peak memory of one GroupQueryAttention, in a process of its own."""
+    heads, kv_heads, size, length = 16, 8, 128, 2048
+    widths = {"q": heads * size, "k": kv_heads * size, "v": kv_heads * size}
+    graph = helper.make_graph(
+        [
+            helper.make_node(
+                "GroupQueryAttention",
+                ["q", "k", "v", "", "", "last", "total"],
+                ["y", "present_k", "present_v"],  # named but not used, as the exporter does
+                domain="com.microsoft",
+                num_heads=heads,
+                kv_num_heads=kv_heads,
+            )
+        ],
+        "attention",
+        [
+            *(
+                helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, length, width])
+                for name, width in widths.items()
+            ),
+            *(helper.make_tensor_value_info(n, TensorProto.INT32, [1]) for n in ("last", "total")),
+        ],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, length, heads * size])],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    path = tmp_path / "attention.onnx"
+    path.write_bytes(
+        helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
+    )
+    code = f"""
+import re
+from pathlib import Path
+import numpy as np
+import onnxruntime
+def peak():
+    return 1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = 1
+options.enable_cpu_mem_arena = False
+session = onnxruntime.InferenceSession({str(path)!r}, options)
+feeds = {{n: np.ones((1, {length}, w), np.float32) for n, w in {widths!r}.items()}}
+feeds |= {{"last": np.array([{length - 1}], np.int32), "total": np.array([{length}], np.int32)}}
+before = peak()
+session.run(["y"], feeds)
+print(peak() - before)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    square = 4 * heads * length**2  # bytes
+    if engine.attends_in_blocks():
+        assert int(result.stdout) < square / 2
+    else:
+        assert int(result.stdout) > square
+
+
+@pytest.mark.parametrize(
     ("message", "error"),
     [
         ("Failed to allocate memory for requested buffer of size 9", MemoryLimitError),
@@ -273,85 +378,12 @@ def test_failures_of_a_run_are_named(
         session.run(*ids(2, 5))
 
 
-# Devices: a pretended ONNX Runtime with or without a CUDA provider that loads.
-
-
-@pytest.fixture
-def pretend(monkeypatch: pytest.MonkeyPatch, _fresh: None) -> MakeRuntime:
-    def make(
-        *,
-        available: list[str],
-        loaded: list[str] | Exception = [],  # noqa: B006
-        installed: tuple[str, ...] = ("onnxruntime-gpu",),
-    ) -> SimpleNamespace:
-        def open_session(*_: Any, **__: Any) -> Any:
-            if isinstance(loaded, Exception):
-                raise loaded
-            return SimpleNamespace(get_providers=lambda: loaded)
-
-        runtime = SimpleNamespace(
-            __version__="1.99",
-            get_available_providers=lambda: available,
-            InferenceSession=open_session,
-            preload_dlls=lambda: print("cudnn not found"),
-        )
-        monkeypatch.setattr(engine, "load_runtime", lambda: runtime)
-        monkeypatch.setattr(engine, "installed_distributions", lambda: list(installed))
-        return runtime
-
-    return make
-
-
-BOTH = [engine.CUDA, engine.CPU]
-
-
-def test_cuda_that_loads_is_taken(pretend: MakeRuntime, capsys: pytest.CaptureFixture[str]) -> None:
-    pretend(available=BOTH, loaded=BOTH)
-    assert choose_device("cuda", precision="auto", held=["fp32"]).value == "cuda"
-    assert choose_device("auto", precision="auto", held=["fp32", "fp16"]).value == "cuda"
-    assert capsys.readouterr().out == ""  # what preload_dlls prints is not the caller's output
-
-
-@pytest.mark.parametrize("loaded", [[engine.CPU], RuntimeError("libcudnn.so.9: cannot open")])
-def test_cuda_that_does_not_load_is_an_error_or_a_reason(pretend: MakeRuntime, loaded: Any) -> None:
-    pretend(available=BOTH, loaded=loaded)
-    with pytest.raises(DeviceError, match="does not load"):
-        choose_device("cuda", precision="auto", held=["fp16"])
-    choice = choose_device("auto", precision="auto", held=["fp16"])
-    assert choice.value == "cpu"
-    assert "does not load" in choice.reason
-
-
-def test_a_build_without_cuda_names_the_distribution(pretend: MakeRuntime) -> None:
-    pretend(available=[engine.CPU], installed=("onnxruntime",))
-    with pytest.raises(DeviceError, match=r"onnxruntime 1\.99 has no CUDA.*embedge\[gpu\]"):
-        choose_device("cuda", precision="auto", held=["fp16"])
-
-
-def test_two_distributions_in_one_module_are_told_apart(pretend: MakeRuntime) -> None:
-    pretend(available=[engine.CPU], installed=("onnxruntime", "onnxruntime-gpu"))
-    with pytest.raises(DeviceError, match="pip uninstall onnxruntime onnxruntime-gpu"):
-        choose_device("cuda", precision="auto", held=["fp16"])
-
-
-def test_a_gpu_is_not_even_looked_for_where_it_would_not_be_used(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(engine, "cuda_problem", lambda: pytest.fail("looked for a GPU"))
-    assert choose_device("cpu", precision="auto", held=["fp16"]).value == "cpu"
-    assert choose_device("auto", precision="auto", held=["fp32", "int8"]).value == "cpu"
-    assert choose_device("auto", precision="int8", held=["fp16", "int8"]).value == "cpu"
-    with pytest.raises(OptionError, match="auto, cpu, cuda"):
-        choose_device("gpu", precision="auto", held=["fp16"])
-
-
 def test_a_session_that_fell_back_to_the_cpu_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_graph(tmp_path, "g.onnx", constant=[0.0] * 8)
     monkeypatch.setitem(engine.PROVIDERS, "cuda", [engine.CPU])
-    monkeypatch.setattr(engine, "cuda_problem", lambda: "the driver is too old")
-    with pytest.raises(DeviceError, match="the driver is too old"):
+    with pytest.raises(DeviceError, match=r"g\.onnx was loaded without CUDA.*embedge doctor"):
         OnnxSession(tmp_path / "g.onnx", device="cuda", threads=1)
 
 

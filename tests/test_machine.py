@@ -14,6 +14,7 @@ from embedge.machine import (
     read_affinity,
     read_available_memory,
     read_cpu_quota,
+    threads_here,
     whole_number,
 )
 
@@ -49,6 +50,20 @@ def test_the_argument_wins_over_the_environment_and_that_over_the_machine() -> N
     assert choose_threads(7, environment=environment, host=2).value == 7
     assert choose_threads(None, environment=environment, host=64).value == 3
     assert choose_threads(None, environment={"EMBEDGE_THREADS": " "}, host=2).value == 2
+
+
+def test_threads_here_reads_the_environment_and_the_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("embedge.machine.host_cores", lambda: 64)
+    monkeypatch.setattr("embedge.machine.read_affinity", lambda: 32)
+    monkeypatch.setattr("embedge.machine.read_cpu_quota", lambda: 3.0)
+    assert threads_here() == Choice(3, "the cgroup grants 3 of 64 cores")
+    monkeypatch.setattr("embedge.machine.read_cpu_quota", lambda: None)
+    assert threads_here().value == 8
+    monkeypatch.setenv("EMBEDGE_THREADS", "5")
+    assert threads_here() == Choice(5, "EMBEDGE_THREADS is set")
+    assert threads_here(6).value == 6
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "many", "1.5"])

@@ -2,6 +2,7 @@
 
 import ast
 import builtins
+import graphlib
 import json
 import os
 import re
@@ -111,6 +112,22 @@ def test_imports_run_one_way() -> None:
             assert "embedge_export" not in imported, path
         if "onnxruntime" in imported:
             assert path.name == "engine.py"
+
+
+def test_no_module_imports_one_that_imports_it() -> None:
+    names = {path.stem for path in RUNTIME.glob("*.py")} - {"__init__", "__main__"}
+    graph: dict[str, set[str]] = {}
+    for name in names:
+        graph[name] = set()
+        for node in ast.walk(ast.parse((RUNTIME / f"{name}.py").read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module == "embedge":
+                graph[name] |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                graph[name] |= {node.module.removeprefix("embedge.")} & names
+    order = list(graphlib.TopologicalSorter(graph).static_order())  # CycleError if there is one
+    assert order[-1] == "embedder"
+    assert graph["embedder"] >= {"runner", "tasks", "tokens", "vectors"}
+    assert not graph["embedder"] & {"engine", "batches"}
 
 
 def test_warnings_can_be_silenced_by_their_own_class() -> None:

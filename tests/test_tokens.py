@@ -369,3 +369,38 @@ def test_a_file_that_is_no_tokenizer_is_named(tmp_path: Path) -> None:
     path.write_text("{}")
     with pytest.raises(PackFileError, match=r"tokenizer\.json"):
         TextTokenizer(path)
+
+
+# Published token ids of jina-embeddings-v5-text-small.
+GOLDEN = {
+    "How fast does light travel in a vacuum?": (
+        "Query: ",
+        [2859, 25, 2585, 4937, 1558, 3100, 5821, 304, 264, 28202, 30],
+    ),
+    "In a vacuum, light travels 299,792,458 metres every second - "
+    "a universal constant of nature.": (
+        "Document: ",
+        [
+            *(7524, 25, 758, 264, 28202, 11, 3100, 34192, 220, 17, 24, 24, 11, 22, 24, 17, 11, 19),
+            *(20, 23, 36256, 1449, 2086, 481, 264, 20178, 6783, 315, 6993, 13),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("text", GOLDEN)
+def test_golden_ids_of_v5_text_small(real_tokenizer: Path, text: str) -> None:
+    prompt, ids = GOLDEN[text]
+    encoded = TextTokenizer(real_tokenizer).encode([text], prompt=prompt, max_length=32768)
+    assert as_lists(encoded.ids) == [ids]
+
+
+def test_the_real_tokenizer_takes_odd_texts(real_tokenizer: Path) -> None:
+    tokenizer = TextTokenizer(real_tokenizer)
+    items, _ = check_texts(["", "\x00", "🙂🚀", "\ud800 alone", "a" * 2**20])
+    encoded = tokenizer.encode(items, prompt="Document: ", max_length=512)
+    assert [len(ids) for ids in encoded.ids[:4]] == tokenizer.count(
+        items[:4], prompt="Document: "
+    ).tolist()
+    assert len(encoded.ids[4]) == 512
+    assert encoded.truncated == [4]

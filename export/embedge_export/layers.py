@@ -68,19 +68,26 @@ class TextInputs:
 
     ids: ir.Value  # int64 (B, S)
     mask: ir.Value  # int64 (B, S)
-    batch_shape: ir.Value  # int64 (2,): B, S
+    batch: ir.Value  # int64 (1,): B
     length: ir.Value  # int64 (1,): S
+    last: ir.Value  # int32 (B,): valid tokens of each text less one
+    row_shape: ir.Value  # int64 (3,): B, S, -1
 
 
 def text_inputs(graph: GraphBuilder) -> TextInputs:
     """Declares input_ids and attention_mask."""
     ids = graph.input("input_ids", INT64, ("batch", "sequence"))
     mask = graph.input("attention_mask", INT64, ("batch", "sequence"))
+    batch = graph.op("Shape", ids, dtype=INT64, start=0, end=1)
+    length = graph.op("Shape", ids, dtype=INT64, start=1, end=2)
+    valid = graph.op("ReduceSum", mask, graph.numbers(1), keepdims=0)
     return TextInputs(
         ids=ids,
         mask=mask,
-        batch_shape=graph.op("Shape", ids, dtype=INT64),
-        length=graph.op("Shape", ids, dtype=INT64, start=1, end=2),
+        batch=batch,
+        length=length,
+        last=graph.cast(graph.op("Sub", valid, graph.numbers(1)), INT32),
+        row_shape=graph.op("Concat", batch, length, graph.numbers(-1), axis=0),
     )
 
 
@@ -91,8 +98,7 @@ def to_rows(graph: GraphBuilder, value: ir.Value, width: int) -> ir.Value:
 
 def to_batch(graph: GraphBuilder, value: ir.Value, inputs: TextInputs) -> ir.Value:
     """(B * S, width) -> (B, S, width)."""
-    shape = graph.op("Concat", inputs.batch_shape, graph.numbers(-1), dtype=INT64, axis=0)
-    return graph.op("Reshape", value, shape)
+    return graph.op("Reshape", value, inputs.row_shape)
 
 
 def gain_of(
@@ -187,41 +193,43 @@ def causal_attention(
         (rows, heads * head_dim), of query's dtype.
     """
     dtype = query.dtype or FLOAT
-    last = graph.op(
-        "Sub",
-        graph.op("ReduceSum", inputs.mask, graph.numbers(1), keepdims=0),
-        graph.numbers(1),
-    )
-    attended, _, _ = graph.multi(
+    attended, *present = graph.multi(
         "GroupQueryAttention",
         (
             *(to_batch(graph, x, inputs) for x in (query, key, value)),
             None,
             None,
-            graph.cast(last, INT32),
+            inputs.last,
             graph.cast(inputs.length, INT32),
             graph.weight("rotary.cosine", lambda: rotary.cosine.astype(dtype.numpy()), shared=True),
             graph.weight("rotary.sine", lambda: rotary.sine.astype(dtype.numpy()), shared=True),
         ),
-        # ONNX Runtime 1.23 wants the unused present keys and values named.
+        # The present keys and values, (B, kv heads, S, head_dim), have to be named: ONNX Runtime
+        # 1.23 refuses the node without them, and 1.28 to 1.31 work in blocks only with them.
         (dtype, dtype, dtype),
         domain=CONTRIB,
         num_heads=heads,
         kv_num_heads=kv_heads,
         do_rotary=1,
     )
-    width = heads * rotary.cosine.shape[1] * 2
-    return to_rows(graph, attended, width)
+    # It also keeps an output that nobody reads until the whole run ends: 8 kB a token and layer
+    # here. So S is read off them, and each is freed at once.
+    lengths = [graph.op("Shape", x, dtype=INT64, start=2, end=3) for x in present]
+    rows = graph.op("Mul", inputs.batch, graph.op("Max", *lengths))
+    return graph.op(
+        "Reshape", attended, graph.op("Concat", rows, graph.numbers(-1), dtype=INT64, axis=0)
+    )
 
 
 def last_token(graph: GraphBuilder, inputs: TextInputs, rows: ir.Value) -> ir.Value:
     """The row of each text's largest position whose mask is 1: (B * S, width) -> (B, width)."""
-    zero, one = (graph.constant(f"int64_{n}", np.array(n, np.int64)) for n in (0, 1))
+    zero, one = (graph.constant(f"int64_{n}", np.int64(n)) for n in (0, 1))
     length = graph.op("Squeeze", inputs.length)
     positions = graph.op("Range", zero, length, one)
     last = graph.op(
         "ReduceMax", graph.op("Mul", inputs.mask, positions), graph.numbers(1), keepdims=0
     )
-    batch = graph.op("Squeeze", graph.op("Shape", inputs.ids, dtype=INT64, start=0, end=1))
-    starts = graph.op("Mul", graph.op("Range", zero, batch, one), length)
+    starts = graph.op(
+        "Mul", graph.op("Range", zero, graph.op("Squeeze", inputs.batch), one), length
+    )
     return graph.op("Gather", rows, graph.op("Add", starts, last), axis=0)

@@ -64,7 +64,10 @@ class TextInput:
 class MemoryCost:
     """Estimate of the transient memory of one CPU run: B texts padded to S tokens, in bytes.
 
-    `per_token * B * S + per_token_squared * B * S * S`, weights not included.
+    `per_token * B * S + per_token_squared * B * S * S`, weights not included. The squared term is
+    the full square of attention scores, which ONNX Runtime before 1.28 holds for every head in its
+    operator GroupQueryAttention; from 1.28 on the runtime counts it as 0. An operator that holds
+    the square in every version cannot be described by it.
     """
 
     per_token: int

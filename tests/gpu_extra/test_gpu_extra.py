@@ -9,16 +9,13 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+
 import seeded
 from embedge import Embedder
-from embedge.engine import CUDA
+from embedge.devices import cuda_problem
+from embedge.engine import CUDA, installed_distributions
 from embedge.errors import DeviceError
 from embedge_export.export import export_pack
-
-try:
-    from embedge.devices import cuda_problem, installed_distributions
-except ImportError:
-    from embedge.engine import cuda_problem, installed_distributions
 
 TEXTS = [
     "sunset",

@@ -148,7 +148,7 @@ def _kernel() -> Finding:
 
 def _without_pack(options: argparse.Namespace) -> Iterator[Finding]:
     """What would be chosen for a pack that holds everything."""
-    from embedge.engine import choose_device
+    from embedge.devices import choose_device
     from embedge.manifest import PRECISIONS
 
     try:

@@ -1,0 +1,81 @@
+"""How a pack is run on this machine: five choices, made once, each with its reason.
+
+Takes what the caller asked for ("auto" or None where nothing), the pack's manifest and what
+`machine` and `devices` find here; gives a frozen `Choices`. Opens no graph.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from types import MappingProxyType
+from typing import Any
+
+from embedge import machine
+from embedge.devices import choose_device
+from embedge.errors import PackError
+from embedge.machine import Choice, whole_number
+from embedge.packs import Pack, choose_precision
+
+# Padded tokens of one run, by device.
+TOKEN_BUDGETS = {
+    "cpu": Choice(4096, "on a CPU larger runs are no quicker, and memory grows with them"),
+    "cuda": Choice(32768, "a GPU needs many tokens at once to be busy"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """What was decided, and why."""
+
+    precision: Choice[str]
+    device: Choice[str]  # "cpu" or "cuda"
+    threads: Choice[int]
+    memory_limit: Choice[int | None]  # bytes of one run beside the weights; None: not bounded
+    token_budget: Choice[int]  # padded tokens of one run
+
+    def by_name(self) -> Mapping[str, Choice[Any]]:
+        """The same under their names, in this order; read-only."""
+        return MappingProxyType({field.name: getattr(self, field.name) for field in fields(self)})
+
+
+def choose(
+    pack: Pack,
+    *,
+    precision: str,
+    device: str,
+    threads: int | None,
+    token_budget: int | None,
+    memory_limit: int | None,
+) -> Choices:
+    """Decides how to run a pack; the arguments are those of `Embedder`.
+
+    Raises:
+        PackError: the pack has no precision that covers every task.
+        OptionError: an argument is not one of this pack's, or no sane number.
+        DeviceError: the device that was asked for cannot be had.
+    """
+    manifest = pack.manifest
+    held = manifest.precisions()
+    if not held:
+        raise PackError(f"{pack.folder}: no precision covers every task; export it again")
+    if precision != "auto":
+        choose_precision(manifest, precision, device="cpu")  # refuse before probing
+    on = choose_device(device, precision=precision, held=held)
+    chosen = choose_precision(manifest, precision, device=on.value)
+    graph = manifest.graph(task=manifest.default_task, precision=chosen.value)
+    weights = sum(manifest.files[name].size for name in (graph.file, *graph.data))
+    return Choices(
+        precision=chosen,
+        device=on,
+        threads=machine.threads_here(threads),
+        memory_limit=machine.choose_memory_limit(
+            memory_limit,
+            # The machine's memory says nothing of a GPU's.
+            available=machine.read_available_memory() if on.value == "cpu" else None,
+            reserved=weights,
+        ),
+        token_budget=(
+            TOKEN_BUDGETS[on.value]
+            if token_budget is None
+            else Choice(whole_number(token_budget, "token_budget"), "token_budget= was given")
+        ),
+    )

@@ -1,0 +1,101 @@
+"""The outside world: a source folder run by transformers and peft, as the models' own code does.
+
+Takes folders in their Hugging Face layout, gives normalised vectors (n, width) float32. Nothing
+of embedge is used here: not its tokenizer, not its prompts, not its merging.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModel, PreTrainedTokenizerFast, Qwen3Config, Qwen3Model
+
+Network = Callable[..., Any]
+# What config_sentence_transformers.json and the model's own encode() say (FACTS A8 in short:
+# all four tasks use both, "document" is the default).
+PROMPTS = {"query": "Query: ", "document": "Document: "}
+
+
+def open_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """transformers' own road to tokenizer.json, padding on the right."""
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    return PreTrainedTokenizerFast(
+        tokenizer_file=str(folder / "tokenizer.json"),
+        pad_token=settings.get("pad_token", settings["eos_token"]),
+        padding_side="right",
+    )
+
+
+def open_v5(folder: Path, *, adapters: bool = True, **changes: Any) -> Network:
+    """jina-embeddings-v5-text-small: a Qwen3Model, and every task's adapter by peft.
+
+    Args:
+        folder: the source; its keys have no "model." and its model_type is Jina's own, so the
+            configuration and the weights are handed over one by one.
+        adapters: whether to load them; `set_adapter(task)` then chooses one.
+        changes: fields of config.json to change, to see that a comparison notices.
+    """
+    config = json.loads((folder / "config.json").read_text())
+    network = Qwen3Model(Qwen3Config(**(config | changes)))
+    network.load_state_dict(load_file(folder / "model.safetensors"), strict=True)
+    network = network.float().eval()
+    if not adapters:
+        return network
+    first, *others = config["task_names"]
+    adapted = PeftModel.from_pretrained(network, folder / "adapters" / first, adapter_name=first)
+    for task in others:
+        adapted.load_adapter(folder / "adapters" / task, adapter_name=task)
+    return adapted.eval()
+
+
+def open_decoder(folder: Path) -> Network:
+    """Any plain checkpoint, in float32."""
+    return AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def encode(
+    network: Network,
+    tokenizer: PreTrainedTokenizerFast,
+    texts: Sequence[str],
+    *,
+    prompt: str = "",
+    max_length: int = 32768,
+    width: int | None = None,
+) -> NDArray[np.float32]:
+    """As the model's own encode(): pad, run, take the last token, slice, then normalise."""
+    batch = tokenizer(
+        [prompt + text for text in texts],
+        padding=True,
+        truncation=True,
+        max_length=max_length,
+        return_tensors="pt",
+    )
+    ids, mask = batch["input_ids"], batch["attention_mask"]
+    return normalised(run(network, ids, mask)[:, :width])
+
+
+def run(network: Network, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Pooled vectors (B, D) of ids and mask (B, S), not normalised."""
+    with torch.inference_mode():
+        hidden = network(input_ids=ids, attention_mask=mask).last_hidden_state
+    return hidden[torch.arange(len(hidden)), mask.sum(dim=1) - 1]
+
+
+def normalised(vectors: torch.Tensor) -> NDArray[np.float32]:
+    return torch.nn.functional.normalize(vectors, p=2, dim=-1).numpy()
+
+
+def agreement(got: NDArray[np.float32], expected: NDArray[np.float32]) -> tuple[float, float]:
+    """The lowest cosine and the largest difference of any component, of unit vectors."""
+    assert got.shape == expected.shape
+    assert got.dtype == expected.dtype == np.float32
+    cosines = np.sum(got.astype(np.float64) * expected, axis=-1)
+    cosines /= np.linalg.norm(got.astype(np.float64), axis=-1)
+    cosines /= np.linalg.norm(expected.astype(np.float64), axis=-1)
+    return float(cosines.min()), float(np.abs(got - expected).max())

@@ -1,0 +1,92 @@
+"""Plain decoders without adapters: packs against transformers, as AutoModel loads them."""
+
+import itertools
+import json
+
+import pytest
+import torch
+
+import seeded
+from embedge import Embedder
+from embedge.manifest import read_manifest
+from embedge_export.export import export_pack
+from reference import oracle
+from reference.samples import TEXTS, words
+
+BARS = {"fp32": (0.999999, 1e-5), "fp16": (0.9999, 1e-2), "int8": (0.99, 0.2)}
+MODELS = {
+    "qwen3": {},  # Qwen3-Embedding: the tokenizer closes every text, prompts, no prefix
+    "qwen2": {},  # biases on q, k and v
+    "llama": {},  # SmolLM2: rope_parameters, "model." before every key
+    "qwen3, outliers": {"outliers": True},
+    "llama, 3 shards": {"shards": 3},
+    "qwen2, no prefix": {"prefix": ""},
+}
+
+
+@pytest.fixture(scope="module", params=list(MODELS))
+def source(request, sources):
+    folder = sources / request.param.replace(", ", "-").replace(" ", "-")
+    kind = request.param.split(",")[0]
+    # demo's head_dim of 64 and rotation over 256 channels; few tokens.
+    size = seeded.Dimensions(
+        hidden=256, layers=4, heads=4, kv_heads=2, head_dim=64, intermediate=512
+    )
+    return seeded.write_decoder(folder, kind, size=size, **MODELS[request.param])
+
+
+@pytest.fixture(scope="module")
+def pack(source):
+    out = source.with_name(source.name + "-pack")
+    export_pack(source, out=out, precisions=tuple(BARS))
+    return out
+
+
+@pytest.fixture(scope="module")
+def outside(source):
+    return oracle.open_decoder(source), oracle.open_tokenizer(source)
+
+
+def test_the_checkpoint_is_what_it_claims(source, outside):
+    network, _ = outside
+    config = json.loads((source / "config.json").read_text())
+    assert type(network).__name__ == f"{config['model_type'].title()}Model"
+    assert network.config.num_key_value_heads == 2
+    biased = network.layers[0].self_attn.q_proj.bias is not None
+    assert biased == (config["model_type"] == "qwen2")
+    if biased:
+        assert torch.count_nonzero(network.layers[0].self_attn.q_proj.bias)
+
+
+@pytest.mark.parametrize("precision", list(BARS))
+def test_vectors(source, pack, outside, precision, figures):
+    network, tokenizer = outside
+    lowest, largest = BARS[precision]
+    texts = [text for text in (*TEXTS, words(700, 4)) if text]  # some have no token for ""
+    batches = itertools.chain([[text] for text in texts[:3]], [texts[:4], texts])
+    with Embedder(pack, precision=precision, device="cpu", threads=1) as embedder:
+        for batch in batches:
+            got = embedder.encode(batch, prompt="")
+            cosine, difference = oracle.agreement(got, oracle.encode(network, tokenizer, batch))
+            figures(f"{source.name} {precision}", cosine, difference)
+            assert cosine >= lowest
+            assert difference <= largest
+
+
+def test_prompts_of_qwen3_embedding(source, pack, outside):
+    settings = source / "config_sentence_transformers.json"
+    manifest = read_manifest(pack)
+    assert manifest.tasks == ("base",)
+    if not settings.exists():
+        assert not manifest.prompts
+        return
+    prompts = json.loads(settings.read_text())["prompts"]
+    assert dict(manifest.prompts) == prompts
+    network, tokenizer = outside
+    with Embedder(pack, precision="fp32", device="cpu", threads=1) as embedder:
+        got = embedder.encode_query(TEXTS)
+        expected = oracle.encode(network, tokenizer, TEXTS, prompt=prompts["query"])
+        assert oracle.agreement(got, expected)[0] >= BARS["fp32"][0]
+        got = embedder.encode_document(TEXTS)  # no prompt, and "" is the closing token alone
+        expected = oracle.encode(network, tokenizer, TEXTS)
+        assert oracle.agreement(got, expected)[0] >= BARS["fp32"][0]

@@ -1,0 +1,63 @@
+"""The NumPy reference, which every export is gated against, against transformers itself."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import seeded
+from embedge_export.architectures import decoder_config
+from embedge_export.lora import MergedWeights, load_adapter
+from embedge_export.reference import decoder_vectors
+from embedge_export.weights import open_weights
+from reference import oracle
+
+KINDS = ("v5", "qwen3", "qwen2", "llama", "outliers")
+LENGTHS = (1, 2, 7, 64, 700)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def case(request, sources):
+    """A tiny source, its transformers network, and the reference's view of the same folder."""
+    folder = sources / f"reference-{request.param}"
+    adapter = None
+    if request.param == "v5":
+        seeded.write_v5_text_small(folder)
+        network = oracle.open_v5(folder)
+        network.set_adapter("clustering")
+        adapter = load_adapter(folder / "adapters" / "clustering", open_weights(folder))
+    elif request.param == "outliers":
+        seeded.write_decoder(folder, "llama", size="demo", outliers=True)
+        network = oracle.open_decoder(folder)
+    else:
+        seeded.write_decoder(folder, request.param)
+        network = oracle.open_decoder(folder)
+    base = open_weights(folder)
+    config = decoder_config(json.loads((folder / "config.json").read_text()), base)
+    return network, config, MergedWeights(base, adapter)
+
+
+def test_vectors_before_normalising(case, request, figures):
+    """Alone in transformers, side by side in the reference, at every length up to 700 tokens."""
+    network, config, weights = case
+    generator = np.random.default_rng(0)
+    texts = [generator.integers(0, config.vocab_size, length) for length in LENGTHS]
+    got = decoder_vectors(config, weights, texts)
+    assert got.dtype == np.float32
+    for ids, vector in zip(texts, got, strict=True):
+        batch = torch.from_numpy(ids)[None]
+        expected = oracle.run(network, batch, torch.ones_like(batch)).numpy()[0]
+        np.testing.assert_allclose(vector, expected, rtol=1e-4, atol=2e-5 * np.abs(expected).max())
+        units = [v[None] / np.linalg.norm(v) for v in (vector, expected)]
+        cosine, difference = oracle.agreement(*units)
+        figures("NumPy reference", cosine, difference)
+        assert cosine >= 0.9999999
+        assert difference <= 2e-6
+
+
+def test_progress_is_told_layer_by_layer(case):
+    _, config, weights = case
+    labels = []
+    decoder_vectors(config, weights, [np.arange(3)], advance=labels.append)
+    assert len(labels) == config.num_hidden_layers + 1

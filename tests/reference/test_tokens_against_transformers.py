@@ -1,0 +1,113 @@
+"""Token ids: TextTokenizer against transformers' own tokenizer, on odd texts and long ones."""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from transformers import AutoTokenizer
+
+import seeded
+from embedge.tokens import TextTokenizer, check_texts
+from reference import oracle
+
+ODD = (
+    "",
+    " ",
+    "\n\n\t ",
+    "plain",
+    "🙂👩‍👩‍👧‍👦🏳️‍🌈",
+    "a\0b\0",
+    "\0",
+    "e\u0301 \u212b \ufb01 \u1100\u1161",  # NFC changes the first, second and last
+    "q\u0307\u0323 q\u0323\u0307",  # NFC reorders
+    "\ufeffbom \u200bzero\u200dwidth \u202eoverride",
+    "\U0010ffff \ue000 \u0378",
+    "<|endoftext|> <|im_end|> <|im_start|>x",
+    "<|endoftext",
+    "trailing   spaces    ",
+    "1234567890" * 20,
+    "汉字かな交じり文" * 30,
+    "مرحبا בְּרֵאשִׁית नमस्ते ไทย",
+    "a\r\nb\rc\u2028d\u0085e",
+    "don't I'LL we'Re",
+)
+
+
+@pytest.fixture(scope="module", params=["v5", "qwen3"])
+def folder(request, sources):
+    """v5 appends nothing, Qwen3-Embedding a closing token."""
+    folder = sources / f"tokens-{request.param}"
+    if request.param == "v5":
+        return seeded.write_v5_text_small(folder)
+    return seeded.write_decoder(folder, "qwen3")
+
+
+@pytest.fixture(scope="module")
+def ours(folder):
+    return TextTokenizer(folder / "tokenizer.json")
+
+
+@pytest.fixture(scope="module")
+def theirs(folder):
+    return oracle.open_tokenizer(folder)
+
+
+def ids(ours, texts, *, prompt="Document: ", max_length=32768):
+    return [row.tolist() for row in ours.encode(texts, prompt=prompt, max_length=max_length).ids]
+
+
+@pytest.mark.parametrize("prompt", [*oracle.PROMPTS.values(), "Q"])
+def test_odd_texts(ours, theirs, prompt):
+    expected = theirs([prompt + text for text in ODD])["input_ids"]
+    assert ids(ours, list(ODD), prompt=prompt) == expected
+
+
+def test_truncation_of_odd_texts(ours, theirs):
+    for limit in (4, 5, 16):
+        expected = theirs(["Q" + text for text in ODD], truncation=True, max_length=limit)
+        assert ids(ours, list(ODD), prompt="Q", max_length=limit) == expected["input_ids"]
+
+
+def test_lone_surrogates_are_replaced(ours, theirs):
+    """transformers refuses them; ours reads them as U+FFFD, and pairs as their character."""
+    texts, _ = check_texts(["bad \ud800 half", "\udfff", "\ud83d\ude42"])
+    assert texts == ["bad \ufffd half", "\ufffd", "🙂"]
+    assert ids(ours, texts) == theirs(["Document: " + text for text in texts])["input_ids"]
+
+
+@pytest.mark.parametrize("unit", ["word soup, ", "光速は", "x", " ", "1", "e\u0301", "\n", "🙂 "])
+def test_a_megabyte_cut(ours, theirs, unit):
+    text = unit * (1_000_000 // len(unit.encode()))
+    for limit in (7, 512):
+        expected = theirs("Document: " + text, truncation=True, max_length=limit)["input_ids"]
+        encoded = ours.encode([text], prompt="Document: ", max_length=limit)
+        assert encoded.ids[0].tolist() == expected
+        assert encoded.truncated == [0]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    texts=st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=4),
+    limit=st.integers(3, 40),
+)
+def test_any_text(ours, theirs, texts, limit):
+    expected = theirs(["Q" + text for text in texts], truncation=True, max_length=limit)
+    assert ids(ours, texts, prompt="Q", max_length=limit) == expected["input_ids"]
+
+
+def test_auto_tokenizer_agrees(folder, ours):
+    """The class that tokenizer_config.json names, rebuilt by transformers, gives these ids too."""
+    tokenizer = AutoTokenizer.from_pretrained(folder, config=None)
+    assert ids(ours, list(ODD)) == tokenizer(["Document: " + text for text in ODD])["input_ids"]
+
+
+def test_real_tokenizer(real_tokenizer):
+    """With a real model's file (EMBEDGE_TOKENIZER): odd texts, and the published golden ids."""
+    from transformers import PreTrainedTokenizerFast
+
+    theirs = PreTrainedTokenizerFast(tokenizer_file=str(real_tokenizer))
+    ours = TextTokenizer(real_tokenizer)
+    expected = theirs(["Document: " + text for text in ODD])["input_ids"]
+    assert ids(ours, list(ODD)) == expected
+    golden = [2859, 25, 2585, 4937, 1558, 3100, 5821, 304, 264, 28202, 30]
+    got = ids(ours, ["How fast does light travel in a vacuum?"], prompt="Query: ")
+    assert got == [golden]

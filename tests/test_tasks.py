@@ -1,0 +1,63 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from embedge.errors import OptionError
+from embedge.manifest import Manifest, read_manifest
+from embedge.tasks import ALIASES, alias_prompt, alias_task, resolve
+
+MakeManifest = Callable[..., Manifest]
+
+
+@pytest.fixture
+def make_manifest(make_pack: Callable[..., Path]) -> MakeManifest:
+    def make(**options: Any) -> Manifest:
+        return read_manifest(make_pack(**options))
+
+    return make
+
+
+def test_left_out_is_the_packs_default(make_manifest: MakeManifest) -> None:
+    assert resolve(make_manifest(), None, None, None) == ("text-matching", "D: ")
+    bare = make_manifest(prompts={}, default_prompt=None)
+    assert resolve(bare, None, None, None) == ("text-matching", "")
+
+
+def test_an_alias_is_a_task_and_a_prompt(make_manifest: MakeManifest) -> None:
+    manifest = make_manifest()
+    assert resolve(manifest, "retrieval.query", None, None) == ("retrieval", "Q: ")
+    assert resolve(manifest, "retrieval.passage", None, None) == ("retrieval", "D: ")
+    assert resolve(manifest, "retrieval.passage", None, "P: ") == ("retrieval", "P: ")
+    passages = make_manifest(prompts={"passage": "P: "}, default_prompt=None)
+    assert resolve(passages, "retrieval.passage", None, None) == ("retrieval", "P: ")
+    assert resolve(passages, "retrieval.query", None, None) == ("retrieval", "")
+
+
+def test_a_packs_own_task_of_that_name_comes_first(make_manifest: MakeManifest) -> None:
+    manifest = make_manifest(tasks=("retrieval", "retrieval.query"))
+    assert resolve(manifest, "retrieval.query", None, None) == ("retrieval.query", "D: ")
+
+
+@pytest.mark.parametrize("alias", list(ALIASES))
+def test_an_alias_needs_its_task(make_manifest: MakeManifest, alias: str) -> None:
+    manifest = make_manifest(tasks=("base",))
+    with pytest.raises(OptionError, match=f"'{alias}' is not in this pack; it has 'base'"):
+        resolve(manifest, alias, None, None)
+    assert alias_task(manifest, alias) is None
+
+
+def test_an_alias_says_what_the_pack_has_for_it(make_manifest: MakeManifest) -> None:
+    manifest = make_manifest(prompts={"passage": "P: ", "document": "D: "})
+    assert alias_task(manifest, "retrieval.passage") == "retrieval"
+    assert alias_prompt(manifest, "retrieval.passage") == "document"
+    assert alias_prompt(manifest, "retrieval.query") is None
+
+
+def test_contradictions_are_refused(make_manifest: MakeManifest) -> None:
+    manifest = make_manifest()
+    with pytest.raises(OptionError, match="both given"):
+        resolve(manifest, None, "query", "Q: ")
+    with pytest.raises(OptionError, match="pass task='retrieval' to choose"):
+        resolve(manifest, "retrieval.query", "document", None)
