@@ -139,7 +139,7 @@ common.open_embedder = lambda options: FakeEmbedder()
 sys.exit(main(["embed"]))
 """
     process = subprocess.Popen(
-        [sys.executable, "-c", code, str(Path(__file__).parent)],
+        [sys.executable, "-c", code, str(Path(__file__).parents[1])],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 EMBEDGE = """#!/usr/bin/env bash
 echo "$@" >> calls
 while [ "$1" != --out ]; do shift; done
