@@ -225,3 +225,13 @@ def test_chunks_keep_everything_in_order_and_stay_small(sizes, first, most):
         assert sum(record.size for record in chunk[:-1]) < 8 * 2**20
     if made:
         assert len(made[0]) <= first
+
+
+def test_a_file_of_bad_lines_does_not_flood_the_terminal(fake, stdin, capsys):
+    stdin(b"\xff\n" * 1000 + b"good\n")
+    assert main(["embed"]) == 1
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 1
+    told = captured.err.splitlines()
+    assert len(told) < 25
+    assert "1000 of 1001 texts were left out" in told[-1]

@@ -1,6 +1,6 @@
 """The outside world: a source folder run by transformers and peft, as the models' own code does.
 
-Takes folders in their Hugging Face layout, gives normalised vectors (n, width) float32. Nothing
+Takes folders in their Hugging Face layout, gives pooled vectors (n, D) float32. Nothing
 of embedge is used here: not its tokenizer, not its prompts, not its merging.
 """
 
@@ -66,9 +66,8 @@ def encode(
     *,
     prompt: str = "",
     max_length: int = 32768,
-    width: int | None = None,
 ) -> NDArray[np.float32]:
-    """As the model's own encode(): pad, run, take the last token, slice, then normalise."""
+    """As the model's own encode(): pad, run, take the last token; `cut` then does the rest."""
     batch = tokenizer(
         [prompt + text for text in texts],
         padding=True,
@@ -77,7 +76,12 @@ def encode(
         return_tensors="pt",
     )
     ids, mask = batch["input_ids"], batch["attention_mask"]
-    return normalised(run(network, ids, mask)[:, :width])
+    return run(network, ids, mask).numpy()
+
+
+def cut(vectors: NDArray[np.float32], width: int | None = None) -> NDArray[np.float32]:
+    """Slices, then normalises: (n, D) -> (n, width)."""
+    return torch.nn.functional.normalize(torch.from_numpy(vectors)[:, :width], p=2, dim=-1).numpy()
 
 
 def run(network: Network, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -85,10 +89,6 @@ def run(network: Network, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor
     with torch.inference_mode():
         hidden = network(input_ids=ids, attention_mask=mask).last_hidden_state
     return hidden[torch.arange(len(hidden)), mask.sum(dim=1) - 1]
-
-
-def normalised(vectors: torch.Tensor) -> NDArray[np.float32]:
-    return torch.nn.functional.normalize(vectors, p=2, dim=-1).numpy()
 
 
 def agreement(got: NDArray[np.float32], expected: NDArray[np.float32]) -> tuple[float, float]:

@@ -1,6 +1,5 @@
 """Plain decoders without adapters: packs against transformers, as AutoModel loads them."""
 
-import itertools
 import json
 
 import pytest
@@ -38,7 +37,8 @@ def source(request, sources):
 @pytest.fixture(scope="module")
 def pack(source):
     out = source.with_name(source.name + "-pack")
-    export_pack(source, out=out, precisions=tuple(BARS))
+    # Judged by this file's bars, not by the gate's.
+    export_pack(source, out=out, precisions=tuple(BARS), accept_failures=True)
     return out
 
 
@@ -58,16 +58,22 @@ def test_the_checkpoint_is_what_it_claims(source, outside):
         assert torch.count_nonzero(network.layers[0].self_attn.q_proj.bias)
 
 
-@pytest.mark.parametrize("precision", list(BARS))
-def test_vectors(source, pack, outside, precision, figures):
+@pytest.fixture(scope="module")
+def expected(outside):
+    """Batches of texts, and the other side's vectors of each."""
     network, tokenizer = outside
+    texts = [text for text in TEXTS if text]  # not every tokenizer has a token for ""
+    batches = [*([text] for text in texts[:3]), texts[:4], texts, [words(300, 4), "short"]]
+    assert len(tokenizer(batches[-1][0])["input_ids"]) > 700
+    return [(batch, oracle.cut(oracle.encode(network, tokenizer, batch))) for batch in batches]
+
+
+@pytest.mark.parametrize("precision", list(BARS))
+def test_vectors(source, pack, expected, precision, figures):
     lowest, largest = BARS[precision]
-    texts = [text for text in (*TEXTS, words(700, 4)) if text]  # some have no token for ""
-    batches = itertools.chain([[text] for text in texts[:3]], [texts[:4], texts])
     with Embedder(pack, precision=precision, device="cpu", threads=1) as embedder:
-        for batch in batches:
-            got = embedder.encode(batch, prompt="")
-            cosine, difference = oracle.agreement(got, oracle.encode(network, tokenizer, batch))
+        for batch, want in expected:
+            cosine, difference = oracle.agreement(embedder.encode(batch, prompt=""), want)
             figures(f"{source.name} {precision}", cosine, difference)
             assert cosine >= lowest
             assert difference <= largest
@@ -85,8 +91,8 @@ def test_prompts_of_qwen3_embedding(source, pack, outside):
     network, tokenizer = outside
     with Embedder(pack, precision="fp32", device="cpu", threads=1) as embedder:
         got = embedder.encode_query(TEXTS)
-        expected = oracle.encode(network, tokenizer, TEXTS, prompt=prompts["query"])
-        assert oracle.agreement(got, expected)[0] >= BARS["fp32"][0]
+        want = oracle.encode(network, tokenizer, TEXTS, prompt=prompts["query"])
+        assert oracle.agreement(got, oracle.cut(want))[0] >= BARS["fp32"][0]
         got = embedder.encode_document(TEXTS)  # no prompt, and "" is the closing token alone
-        expected = oracle.encode(network, tokenizer, TEXTS)
-        assert oracle.agreement(got, expected)[0] >= BARS["fp32"][0]
+        want = oracle.encode(network, tokenizer, TEXTS)
+        assert oracle.agreement(got, oracle.cut(want))[0] >= BARS["fp32"][0]

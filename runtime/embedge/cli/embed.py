@@ -30,6 +30,7 @@ code is 1."""
 # Texts held at a time. The first chunks are small, so that a mistake shows at once.
 FIRST_CHUNK, CHUNK = 64, 2048
 CHUNK_BYTES = 8 * 2**20
+MOST_TOLD = 20  # bad lines told one by one: a binary file has thousands
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -193,7 +194,10 @@ class _Job:
 
     def _refuse(self, where: str, reason: str) -> None:
         self._bad += 1
-        self._progress.say(f"embedge: {where}: {reason}")
+        if self._bad <= MOST_TOLD:
+            self._progress.say(f"embedge: {where}: {reason}")
+        elif self._bad == MOST_TOLD + 1:
+            self._progress.say("embedge: more bad lines follow; they are only counted from here")
 
     def report(self, *, cut: int) -> int:
         """Says what is worth knowing at the end; the exit code."""
