@@ -100,6 +100,10 @@ test-gpu-extra: .venv-gpu/stamp ## the extra `gpu` on a machine without a GPU
 bench: .venv/stamp ## speed against other ways to run the same weights
 	$(BIN)/python tests/bench/run.py
 
+.PHONY: bench-export
+bench-export: .venv/stamp ## time and memory of a full-size export of four tasks
+	$(BIN)/python tests/bench/export_cost.py
+
 # ---------------------------------------------------------------------------- packs
 
 .PHONY: demo
@@ -110,12 +114,12 @@ $(DEMO_PACK)/manifest.json: $(DEMO_SOURCE)/config.json | .venv/stamp
 	$(BIN)/embedge export $(DEMO_SOURCE) --out $(DEMO_PACK) --precisions fp32,int8
 	@touch $@
 
-$(DEMO_SOURCE)/config.json: models/seeded.py models/tokenizer.py | .venv/stamp
+$(DEMO_SOURCE)/config.json: $(wildcard models/seeded/*.py) models/tokenizer.py | .venv/stamp
 	rm -rf $(DEMO_SOURCE)
 	@tokenizer=(--tokenizer $(TOKENIZER)); \
 	$(BIN)/python models/tokenizer.py $(TOKENIZER) || { tokenizer=(); \
 		echo "going on with a small tokenizer of our own instead of the real one"; }; \
-	$(BIN)/python models/seeded.py $(DEMO_SOURCE) --model v5-text-small --size demo --seed 0 \
+	$(BIN)/python models/seeded $(DEMO_SOURCE) --model v5-text-small --size demo --seed 0 \
 		$${tokenizer[@]+"$${tokenizer[@]}"}
 
 .PHONY: tokenizer

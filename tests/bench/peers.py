@@ -60,12 +60,7 @@ def prepare(
     """
     folder.mkdir(parents=True, exist_ok=True)
     if source is None:
-        source = folder / "v5-text-small"
-        if not source.exists():
-            tokenizer = folder / "tokenizer.json"
-            _run([sys.executable, ROOT / "models/tokenizer.py", tokenizer])
-            seeded = [sys.executable, ROOT / "models/seeded.py", source, "--model", "v5-text-small"]
-            _run([*seeded, "--size", "full", "--tokenizer", tokenizer, "--seed", "0"])
+        source = seeded_source(folder)
     pack, merged, graphs = folder / "pack", folder / "merged", folder / "optimum"
     embedge = [sys.executable, "-m", "embedge", "export", source, "--no-progress"]
     _run([*embedge, "--out", pack, "--tasks", TASK, "--precisions", "fp32,int8"])
@@ -96,6 +91,17 @@ def prepare(
     vocabulary = json.loads((source / "config.json").read_text())["vocab_size"]
     made.sort(key=lambda contender: wanted.index(contender.name) if contender.name in wanted else 0)
     return [contender for contender in made if contender.name in wanted], vocabulary
+
+
+def seeded_source(folder: Path) -> Path:
+    """The seeded model of full size in `folder`, made once."""
+    source = folder / "v5-text-small"
+    if not source.exists():
+        tokenizer = folder / "tokenizer.json"
+        _run([sys.executable, ROOT / "models/tokenizer.py", tokenizer])
+        seeded = [sys.executable, ROOT / "models/seeded", source, "--model", "v5-text-small"]
+        _run([*seeded, "--size", "full", "--tokenizer", tokenizer, "--seed", "0"])
+    return source
 
 
 def _environment(folder: Path, name: str) -> Path:

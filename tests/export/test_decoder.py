@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnxruntime.quantization import quantize_dynamic
+from safetensors.numpy import load_file, save_file
 
 import seeded
 from embedge.batches import pad
@@ -56,6 +57,24 @@ def test_every_decoder_equals_the_reference(model_type, precision, tmp_path):
     assert report.cosine_min >= 0.999999
     assert report.difference_max <= 1e-5
     assert report.batch_difference <= 1e-6
+
+
+@pytest.mark.parametrize("precision", [Float32(), Rotated32()], ids=["plain", "rotated"])
+def test_biases_of_every_projection_are_carried_through(precision, tmp_path):
+    """Llama with attention_bias and mlp_bias: a bias on a writer of the stream is rotated too."""
+    source = tmp_path / "source"
+    seeded.write_decoder(source, model_type="llama", seed=3)
+    tensors = load_file(source / "model.safetensors")
+    generator = np.random.default_rng(0)
+    for key in [key for key in tensors if key.endswith("_proj.weight")]:
+        bias = 0.3 * generator.standard_normal(len(tensors[key]))
+        tensors[key.replace(".weight", ".bias")] = bias.astype(tensors[key].dtype)
+    save_file(tensors, source / "model.safetensors")
+    model = open_model(open_source(source))
+    gate = reference(model)
+    session = write(model, precision, tmp_path, "base")
+    report = verify.compare(session.run, gate.ids, gate.vectors["base"])
+    assert report.failures(Float32()) == []
 
 
 @pytest.mark.parametrize("precision", [Float32(), Rotated32()], ids=["plain", "rotated"])

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import unicodedata
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
 import seeded
+from seeded.tensors import plan_of
 
-SCRIPT = Path(seeded.__file__)
+PACKAGE = Path(seeded.__file__).parent
 
 
 def tensors_of(folder):
@@ -54,7 +56,7 @@ def test_v5_text_small_has_the_real_layout(small):
 def test_full_sizes_are_those_of_the_real_files():
     # Parameters as the model cards and the published files' sizes give them.
     def parameters(model, **options):
-        plan = seeded._plan(seeded.SIZES[model]["full"], **options)
+        plan = plan_of(seeded.SIZES[model]["full"], **options)
         return sum(int(np.prod(shape)) for shape, _ in plan.values())
 
     assert parameters("v5-text-small", qk_norm=True) == 596_049_920
@@ -194,12 +196,14 @@ def test_refusals_leave_nothing(tmp_path, small):
     assert (small / "model.safetensors").read_bytes() == before
 
 
-def test_command_line(tmp_path):
-    command = [sys.executable, str(SCRIPT), str(tmp_path / "model"), "--model", "v5-text-nano"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+@pytest.mark.parametrize("door", [[str(PACKAGE)], ["-m", "seeded"]], ids=["folder", "module"])
+def test_command_line(tmp_path, door):
+    command = [sys.executable, *door, str(tmp_path / "model"), "--model", "v5-text-nano"]
+    run = partial(subprocess.run, command, cwd=PACKAGE.parent, capture_output=True, text=True)
+    done = run(check=True)
     assert done.stdout.strip() == str(tmp_path / "model")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
-    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    again = run(check=False)
     assert again.returncode == 1
     assert again.stderr.startswith("error: ")
     assert "exists already" in again.stderr

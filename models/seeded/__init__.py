@@ -1,0 +1,22 @@
+"""Seeded random models in the exact layouts of real ones: for tests, the demo and benchmarks.
+
+Takes a folder, a kind of model, a size and a seed. Writes what the model's repository holds
+(config, bfloat16 safetensors, task adapters, tokenizer, Sentence Transformers files), so that what
+reads a real model reads these. Their vectors mean nothing; their shapes, file names, norms and, on
+request, activation outliers are those of the real thing. The same arguments give the same weights,
+however they are cut into shards. It knows nothing of embedge.
+
+    python models/seeded FOLDER --model v5-text-small --size demo --seed 0
+"""
+
+from seeded.layouts import SIZES, TASKS, Dimensions
+from seeded.writers import write_decoder, write_v5_text_nano, write_v5_text_small
+
+__all__ = [
+    "SIZES",
+    "TASKS",
+    "Dimensions",
+    "write_decoder",
+    "write_v5_text_nano",
+    "write_v5_text_small",
+]

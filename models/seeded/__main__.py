@@ -1,0 +1,43 @@
+"""The command line: `python models/seeded FOLDER …`, or `python -m seeded` beside the package.
+
+Takes a folder to write and what to write there; prints the folder, or the error and exits with 1.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+if not __package__:  # started as a folder: Python then looks inside the package, not beside it
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from seeded import SIZES, write_decoder, write_v5_text_nano, write_v5_text_small
+
+
+def main() -> None:
+    """Writes one model, as the command line says."""
+    parser = argparse.ArgumentParser(
+        prog="seeded", description="Write a seeded random model in a real layout."
+    )
+    parser.add_argument("folder", type=Path, help="folder to write; must not exist")
+    parser.add_argument("--model", choices=list(SIZES), default="v5-text-small")
+    parser.add_argument("--size", choices=("tiny", "demo", "full"), default="tiny")
+    parser.add_argument("--tokenizer", type=Path, help="tokenizer.json (default: a small BPE)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--shards", type=int, default=1, help="weight files (default: 1)")
+    parser.add_argument("--outliers", action="store_true", help="add activation outliers")
+    arguments = vars(parser.parse_args())
+    folder, model = arguments.pop("folder"), arguments.pop("model")
+    try:
+        if model == "v5-text-small":
+            write_v5_text_small(folder, **arguments)
+        elif model == "v5-text-nano":
+            write_v5_text_nano(folder, **arguments)
+        else:
+            write_decoder(folder, model, **arguments)
+    except (OSError, ValueError) as error:
+        parser.exit(1, f"error: {error}\n")
+    print(folder)
+
+
+if __name__ == "__main__":
+    main()

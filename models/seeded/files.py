@@ -1,0 +1,182 @@
+"""Everything but weights: the staged folder, the tokenizer, Sentence Transformers files, the card.
+
+Takes a folder and what the files are to say; writes them. Knows no model by name but the v5
+family, whose prompts and modules all its members share, and no sizes.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
+
+_PROMPTS = {"query": "Query: ", "document": "Document: "}
+INSTRUCTION = (
+    "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"
+)
+QWEN_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+NANO_TOKENS = (
+    "<|begin_of_text|>",
+    "<|end_of_text|>",
+    "<|mask|>",
+    "<|parallel_sep|>",
+    "<|pad|>",
+)
+# Qwen's own cut into words; transformers builds it anew from the class name, so it must be this.
+_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|"
+    r"\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_SENTENCES = (
+    "How fast does light travel in a vacuum?",
+    "In a vacuum, light travels 299,792,458 metres every second - a universal constant of nature.",
+    "Which planet is known as the Red Planet?",
+    "Mars, known for its reddish appearance, is often referred to as the Red Planet.",
+    "Jupiter, the largest planet in our solar system, has a prominent red spot.",
+    "The quick brown fox jumps over the lazy dog near the river bank.",
+    "Query: what is the difference between a list and a tuple in Python?",
+    "Document: Photosynthesis turns sunlight, water and carbon dioxide into sugar and oxygen.",
+    "Der schnelle braune Fuchs springt über den faulen Hund.",
+    "La lumière voyage très vite dans le vide, plus vite que tout le reste.",
+    "El planeta rojo es el cuarto planeta del sistema solar.",
+    "光在真空中的速度是每秒二十九万九千七百九十二公里。",
+    "火星は太陽系の第四惑星で、赤い惑星として知られている。",
+    "Свет в вакууме движется быстрее всего на свете.",
+    "الضوء أسرع شيء في الكون.",
+    "def encode(texts, *, task=None): return [vector for vector in model(texts)]",
+)
+
+
+@contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """A folder beside `folder`, renamed to it when the block ends well and removed otherwise."""
+    if folder.exists():
+        raise FileExistsError(f"{folder} exists already; remove it, or name another folder")
+    part = folder.with_name(folder.name + ".part")
+    if part.exists():
+        shutil.rmtree(part)  # of an interrupted run
+    part.mkdir(parents=True)
+    try:
+        yield part
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def write_tokenizer(
+    folder: Path, given: Path | None, special: tuple[str, ...], *, close: str | None
+) -> dict[str, int]:
+    """Writes tokenizer.json, appending `close` to every text; gives the ids of all tokens."""
+    if given is not None and close is None:
+        shutil.copyfile(given, folder / "tokenizer.json")  # to the byte
+        return Tokenizer.from_file(str(given)).get_vocab(with_added_tokens=True)
+    tokenizer = _train_tokenizer(special) if given is None else Tokenizer.from_file(str(given))
+    if close is not None:
+        number = tokenizer.token_to_id(close)
+        if number is None:
+            raise ValueError(f"{given} has no token {close!r} to append")
+        template = processors.TemplateProcessing(
+            single=f"$A {close}", pair=f"$A {close} $B {close}", special_tokens=[(close, number)]
+        )
+        tokenizer.post_processor = processors.Sequence(
+            [processors.ByteLevel(trim_offsets=False), template]
+        )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return tokenizer.get_vocab(with_added_tokens=True)
+
+
+def _train_tokenizer(special: tuple[str, ...]) -> Tokenizer:
+    """A byte-level BPE of a few hundred tokens, built as Qwen's: NFC, nothing appended."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_WORDS), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, trim_offsets=False, use_regex=False),
+        ]
+    )
+    tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=512,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_SENTENCES, trainer)
+    # After the vocabulary, where Qwen and Llama have theirs.
+    tokenizer.add_special_tokens([AddedToken(token, normalized=False) for token in special])
+    return tokenizer
+
+
+def tokenizer_config(kind: str, *, eos: str, pad: str | None, limit: int) -> dict[str, Any]:
+    """tokenizer_config.json, for a tokenizer of class `kind`."""
+    config = {
+        "add_bos_token": False,
+        "add_prefix_space": False,
+        "bos_token": None,
+        "clean_up_tokenization_spaces": False,
+        "eos_token": eos,
+        "model_max_length": limit,
+        "padding_side": "right",
+        "tokenizer_class": kind,
+        "unk_token": None,
+    }
+    return config if pad is None else config | {"pad_token": pad}
+
+
+def write_v5_files(folder: Path, name: str) -> None:
+    """Writes the Sentence Transformers files and the card of a v5 model."""
+    write_sentence_transformers(folder, _PROMPTS, "document")
+    write_modules(folder, ["custom_st.Transformer"], kwargs=["task", "truncate_dim"])
+    write_card(folder, name)
+
+
+def write_sentence_transformers(
+    folder: Path, prompts: Mapping[str, str], default: str | None
+) -> None:
+    """Writes the prompts, and the name of the one used by default."""
+    write_json(
+        folder / "config_sentence_transformers.json",
+        {
+            "prompts": dict(prompts),
+            "default_prompt_name": default,
+            "similarity_fn_name": "cosine",
+        },
+    )
+
+
+def write_modules(folder: Path, types: list[str], **extra: Any) -> None:
+    """Writes modules.json: the classes that a text passes through, in order."""
+    modules = []
+    for index, kind in enumerate(types):
+        place = f"{index}_{kind.rpartition('.')[2]}" if index else ""
+        modules.append({"idx": index, "name": str(index), "path": place, "type": kind} | extra)
+    write_json(folder / "modules.json", modules)
+
+
+def write_card(folder: Path, name: str) -> None:
+    """Writes the model card, README.md."""
+    (folder / "README.md").write_text(
+        f"---\nlicense: cc0-1.0\nmodel_name: seeded/{name}\n---\n\n"
+        f"# {name}\n\nA seeded random model in a real model's layout, written by models/seeded. "
+        "Its vectors mean nothing.\n",
+        encoding="utf-8",
+    )
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` in the one form that all JSON here has."""
+    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
