@@ -100,11 +100,18 @@ def read_layer(
 class Decoder:
     """Writes a decoder's graph, layer by layer, at one precision."""
 
-    def __init__(self, config: DecoderConfig, precision: Precision, graph: GraphBuilder) -> None:
+    def __init__(
+        self,
+        config: DecoderConfig,
+        precision: Precision,
+        graph: GraphBuilder,
+        *,
+        rotation: Rotation | None,
+    ) -> None:
         self._config = config
         self._precision = precision
         self._graph = graph
-        self._rotation = Rotation(config.hidden_size) if precision.rotates else None
+        self._rotation = rotation
         self._rotary: RotaryTables = layers.rotary_tables(
             positions=config.max_position_embeddings,
             head_dim=config.head_dim,
@@ -230,17 +237,20 @@ def write_decoders(
     Returns:
         The pooled vectors of each target, float32 (B, hidden).
     """
-    decoders = [Decoder(config, precision, graph) for precision, graph in targets]
+    rotation = Rotation(config.hidden_size)
+    decoders = [
+        Decoder(config, precision, graph, rotation=rotation if precision.rotates else None)
+        for precision, graph in targets
+    ]
     advance("embedding table")
     table = "embed_tokens.weight"
     for decoder in decoders:
         decoder.write_embedding(lambda: weights.read(table), shared=not touched(table))
-    rotation = Rotation(config.hidden_size) if any(d.rotates for d in decoders) else None
     for index in range(config.num_hidden_layers):
         advance(f"layer {index + 1} of {config.num_hidden_layers}")
         layer = read_layer(config, weights, index, touched)
         # Reading, merging and rotating take the time: each is done once for all precisions.
-        rotated = layer.rotated(rotation) if rotation is not None else layer
+        rotated = layer.rotated(rotation) if any(d.rotates for d in decoders) else layer
         for decoder in decoders:
             decoder.write_layer(index, rotated if decoder.rotates else layer)
     return [decoder.write_pooling(weights.read("norm.weight")) for decoder in decoders]

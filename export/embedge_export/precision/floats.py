@@ -45,6 +45,7 @@ class Float32(_Float):
     rotates = False
     minimum_cosine = 0.999999
     largest_difference = 1e-5
+    batch_difference = 1e-6
     _dtype = FLOAT
 
 
@@ -55,4 +56,5 @@ class Float16(_Float):
     rotates = True  # spreads massive activations, so that fewer digits are lost to them
     minimum_cosine = 0.9999
     largest_difference = None
+    batch_difference = 1e-3
     _dtype = FLOAT16

@@ -32,6 +32,7 @@ class Int8(Precision):
     rotates = True
     minimum_cosine = 0.995
     largest_difference = None
+    batch_difference = 0.0
 
     def embedding(self, graph: GraphBuilder, ids: ir.Value, table: Table) -> ir.Value:
         """See Precision. One scale per row of the table."""
