@@ -87,6 +87,7 @@ class FakeEmbedder:
     precision = "int8"
     device = "cpu"
     threads = 3
+    max_length = 9
 
     def __init__(self, folder: Path = Path("fake")) -> None:
         self.folder = folder

@@ -15,6 +15,10 @@ from embedge.errors import (
     EmbedgeError,
     ExportError,
     GateError,
+    IndexBusyError,
+    IndexFileError,
+    IndexOutdatedError,
+    IndexReadOnlyError,
     InputError,
     ManifestError,
     MemoryLimitError,
@@ -23,6 +27,7 @@ from embedge.errors import (
     OptionError,
     PackError,
     PackFileError,
+    SearchIndexError,
     SourceError,
     TextError,
     TextTooLongError,
@@ -31,6 +36,7 @@ from embedge.errors import (
 if TYPE_CHECKING:
     from embedge.embedder import Embedder
     from embedge.manifest import read_manifest
+    from embedge.search import SearchIndex
     from embedge.tokens import TruncationWarning
     from embedge.vectors import RangesWarning, quantise, similarity
 
@@ -45,6 +51,10 @@ __all__ = [
     "EmbedgeError",
     "ExportError",
     "GateError",
+    "IndexBusyError",
+    "IndexFileError",
+    "IndexOutdatedError",
+    "IndexReadOnlyError",
     "InputError",
     "ManifestError",
     "MemoryLimitError",
@@ -54,6 +64,8 @@ __all__ = [
     "PackError",
     "PackFileError",
     "RangesWarning",
+    "SearchIndex",
+    "SearchIndexError",
     "SourceError",
     "TextError",
     "TextTooLongError",
@@ -68,6 +80,7 @@ __all__ = [
 _LAZY = {
     "Embedder": "embedge.embedder",
     "RangesWarning": "embedge.vectors",
+    "SearchIndex": "embedge.search",
     "TruncationWarning": "embedge.tokens",
     "quantise": "embedge.vectors",
     "read_manifest": "embedge.manifest",

@@ -15,8 +15,13 @@ Each message says what is wrong, where (which item, file or field), and what to 
     ├── MemoryLimitError (MemoryError) the work would not fit; refused before it is tried
     ├── NonFiniteError                 the network gave NaN or infinity
     ├── CancelledError                 the caller cancelled
-    ├── ClosedError                    the embedder is closed
+    ├── ClosedError                    the embedder or index is closed
     ├── MissingExtraError (ImportError) an optional dependency is not installed
+    ├── SearchIndexError               the file of a `SearchIndex`
+    │   ├── IndexFileError             it is damaged, no index, or cannot be opened
+    │   │   └── IndexReadOnlyError     it can be searched, not updated
+    │   ├── IndexOutdatedError         another model or version made it; `.change` says which
+    │   └── IndexBusyError             another process is writing to it
     └── ExportError                    making a pack
         ├── SourceError                the model folder or hub id
         │   └── AdapterError           a LoRA adapter that cannot be merged faithfully
@@ -88,11 +93,39 @@ class CancelledError(EmbedgeError):
 
 
 class ClosedError(EmbedgeError):
-    """The embedder was closed and cannot be used again."""
+    """The embedder or index was closed and cannot be used again."""
 
 
 class MissingExtraError(EmbedgeError, ImportError):
     """An optional dependency is needed and not installed."""
+
+
+class SearchIndexError(EmbedgeError):
+    """The file of a `SearchIndex` cannot be used as it is."""
+
+
+class IndexFileError(SearchIndexError):
+    """The file is damaged, is no embedge index, or cannot be opened."""
+
+
+class IndexReadOnlyError(IndexFileError):
+    """The index cannot be written. It can be searched as it stands."""
+
+
+class IndexOutdatedError(SearchIndexError):
+    """The vectors of the index would not match those made now.
+
+    Attributes:
+        change: what differs, e.g. "precision changed: fp32 -> int8".
+    """
+
+    def __init__(self, message: str, *, change: str) -> None:
+        self.change = change
+        super().__init__(message)
+
+
+class IndexBusyError(SearchIndexError):
+    """Another process is writing to the index; nothing was changed."""
 
 
 class ExportError(EmbedgeError):

@@ -1,66 +1,38 @@
-"""`embedge search`: passages keep every word and their line, and the best come first."""
+"""`embedge search`: the best come first, and the index behind it is kept, mended and explained."""
 
 import json
+import os
+import sqlite3
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from cli_fakes import FakeEmbedder
 from embedge.cli import common, main
-from embedge.cli.passages import read_passages, split_text
+from embedge.search import default_place, update
+from search_cases import Words
 
 
 @pytest.fixture
 def fake(monkeypatch):
-    embedder = FakeEmbedder()
+    embedder = Words()
     monkeypatch.setattr(common, "open_embedder", lambda options: embedder)
+    monkeypatch.setattr("embedge.search.database.SYNCHRONOUS", "OFF")
     return embedder
 
 
-@given(
-    st.lists(st.sampled_from(["word", "Wort. ", "字", "\n", "\n\n", " ", "\r\n", "x" * 50])),
-    st.integers(10, 60),
-    st.integers(0, 10),
-)
-def test_passages_keep_every_character_and_stay_small(parts, most, few):
-    text = "".join(parts)
-    passages = split_text(text, most=most, few=few)
-    assert "".join("".join(piece.split()) for _, piece in passages) == "".join(text.split())
-    lines = text.split("\n")
-    for line, piece in passages:
-        assert 0 < len(piece) <= most
-        first = piece.split()[0]
-        assert first in lines[line - 1] or first in text  # a cut word still belongs to the text
-    assert [line for line, _ in passages] == sorted(line for line, _ in passages)
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (folder / "a.txt").write_text("aa b\n")
+    (folder / "b.txt").write_text("a bbb\n")
+    return folder
 
 
-def test_lines_and_joining():
-    text = "# Title\n\nFirst paragraph\nof two lines.\n\n\n" + "Second. " * 30 + "\n\nThird."
-    passages = split_text(text, most=300, few=30)
-    assert passages[0] == (1, "# Title\n\nFirst paragraph\nof two lines.\n\n\n".strip())
-    assert [line for line, _ in passages] == [1, 7, 9]
-
-
-def test_a_long_paragraph_is_cut_at_sentences():
-    passages = split_text("One sentence here. " * 10, most=50, few=0)
-    assert all(piece.endswith("here.") for _, piece in passages)
-
-
-def test_folder_walk(tmp_path):
-    (tmp_path / "b.md").write_text("b")
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "z.py").write_text("z = 1")
-    (tmp_path / ".git").mkdir()
-    (tmp_path / ".git" / "x").write_text("hidden")
-    (tmp_path / "c.png").write_bytes(b"\x89PNG\0")
-    (tmp_path / "d.txt").write_bytes(b"caf\xe9")
-    (tmp_path / "loop").symlink_to(tmp_path)
-    refused: list[tuple[str, str]] = []
-    passages = read_passages(tmp_path, refuse=lambda p, why: refused.append((p.name, why)))
-    assert [passage.path.name for passage in passages] == ["z.py", "b.md"]
-    assert refused == [("c.png", "binary, no text"), ("d.txt", "not UTF-8")]
+def told(capsys):
+    """What the command said, without the line that names a new index."""
+    lines = capsys.readouterr().err.splitlines()
+    return [line for line in lines if "the index, which holds" not in line]
 
 
 def test_best_first(fake, capsys, tmp_path):
@@ -76,15 +48,6 @@ def test_best_first(fake, capsys, tmp_path):
     assert "searched 3 passages" in captured.err
 
 
-def test_many_chunks_keep_the_best_and_ties_keep_their_order(fake, capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("embedge.cli.search.CHUNK", 3)
-    for i in range(20):
-        (tmp_path / f"{i:02}.txt").write_text("a bbb\n" if i in (7, 16) else "bbb\n")
-    assert main(["search", "a bbb", str(tmp_path), "-k", "4", "--json"]) == 0
-    names = [Path(json.loads(line)["file"]).stem for line in capsys.readouterr().out.splitlines()]
-    assert names == ["07", "16", "00", "01"]
-
-
 def test_control_characters_do_not_reach_the_terminal(fake, capsys, tmp_path):
     (tmp_path / "a.txt").write_text("evil \x1b[31m red\x07\n")
     assert main(["search", "a", str(tmp_path)]) == 0
@@ -92,6 +55,23 @@ def test_control_characters_do_not_reach_the_terminal(fake, capsys, tmp_path):
     assert "\x1b" not in out
     assert "\x07" not in out
     assert "a.txt:1" in out
+
+
+def test_nor_do_those_of_a_files_name(fake, capsys, tmp_path):
+    try:
+        (tmp_path / "\x1b[31m.txt").write_text("text")
+        (tmp_path / "\x1b[32m.bin").write_bytes(b"\0")
+        (tmp_path / os.fsdecode(b"caf\xe9.txt")).write_text("text")
+    except (OSError, UnicodeError):
+        pytest.skip("this system does not take such names")
+    assert main(["search", "a", str(tmp_path)]) == 0
+    captured = capsys.readouterr()
+    assert "\x1b" not in captured.out + captured.err
+    assert " [31m.txt:1" in captured.out
+    assert "caf?.txt:1" in captured.out or "caf .txt:1" in captured.out
+    assert main(["search", "a", str(tmp_path), "--json"]) == 0
+    files = [json.loads(line)["file"] for line in capsys.readouterr().out.splitlines()]
+    assert all(Path(file).read_text() == "text" for file in files)
 
 
 @pytest.mark.parametrize(
@@ -116,4 +96,161 @@ def test_many_refused_files_are_counted(fake, capsys, tmp_path):
     assert main(["search", "a", str(tmp_path)]) == 0
     err = capsys.readouterr().err
     assert err.count("passed over (binary") == 5
-    assert "4 more files were passed over" in err
+    assert "4 more were passed over" in err
+    assert "searched 1 passage in 1 file (1 file new or changed, 9 passed over)" in err
+
+
+def test_the_second_search_embeds_only_what_changed(fake, capsys, folder):
+    assert main(["search", "aa b", str(folder)]) == 0
+    assert "searched 2 passages in 2 files (2 files new or changed)" in told(capsys)[-1]
+    fake.calls.clear()
+    assert main(["search", "aa b", str(folder)]) == 0
+    assert told(capsys) == ["embedge: searched 2 passages in 2 files"]
+    assert fake.embedded == []
+    (folder / "b.txt").unlink()
+    (folder / "c.txt").write_text("new here")
+    assert main(["search", "aa b", str(folder)]) == 0
+    assert told(capsys) == [
+        "embedge: searched 2 passages in 2 files (1 file new or changed, 1 gone)"
+    ]
+    assert fake.embedded == ["new here"]
+
+
+def test_the_index_stands_among_the_caches_and_nothing_in_the_folder(fake, capsys, folder):
+    before = sorted(folder.iterdir())
+    assert main(["search", "a", str(folder)]) == 0
+    place = default_place(folder)
+    assert place.is_relative_to(os.environ["XDG_CACHE_HOME"])
+    assert place.name.startswith("docs-")
+    assert f"the index, which holds the passages too, is {place}" in capsys.readouterr().err
+    assert place.exists()
+    assert sorted(folder.iterdir()) == before
+    assert main(["search", "a", str(folder)]) == 0
+    assert "the index, which" not in capsys.readouterr().err  # said once
+
+
+def test_names_of_indexes(tmp_path):
+    places = {
+        default_place(tmp_path / name).name
+        for name in ("docs", "Docs", "a b", "a-b", "é", "x" * 200, "sub/docs")
+    }
+    assert len(places) == 7
+    assert all(len(name) < 80 and name.isascii() for name in places)
+    assert default_place(Path("/")).name.startswith("root-")
+
+
+def test_an_index_of_ones_own_for_several_folders(fake, capsys, folder, tmp_path):
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "c.txt").write_text("aa b")
+    own = tmp_path / "own.index"
+    for path, name in ((folder, "a.txt"), (tmp_path / "more", "c.txt"), (folder, "a.txt")):
+        assert main(["search", "aa b", str(path), "--index", str(own), "-k", "9", "--json"]) == 0
+        results = [json.loads(line)["file"] for line in capsys.readouterr().out.splitlines()]
+        assert results[0] == str(path / name)
+        assert all(Path(result).parent == path for result in results)
+    assert fake.embedded == ["aa b", "a bbb"]  # the same text in c.txt took no work
+    assert not default_place(folder).exists()
+
+
+def test_no_index_keeps_nothing(fake, capsys, folder):
+    for _ in range(2):
+        assert main(["search", "aa b", str(folder), "--no-index", "--json"]) == 0
+        captured = capsys.readouterr()
+        assert json.loads(captured.out.splitlines()[0])["file"] == str(folder / "a.txt")
+        assert "the index" not in captured.err
+    assert len(fake.embedded) == 4
+    assert list(Path(os.environ["XDG_CACHE_HOME"]).rglob("*.sqlite")) == []
+    assert main(["search", "a", str(folder), "--no-index", "--index", "x"]) == 2
+
+
+def test_one_file_is_searched_under_the_name_given(fake, capsys, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert main(["search", "aa", "a.txt"]) == 0
+    assert "a.txt:1" in capsys.readouterr().out.split()
+    assert main(["search", "aa", "."]) == 0
+    assert "a.txt:1" in capsys.readouterr().out.split()
+
+
+def test_another_model_is_told_and_everything_embedded_anew(fake, capsys, folder):
+    assert main(["search", "aa b", str(folder)]) == 0
+    fake.device = "cuda"
+    fake.calls.clear()
+    capsys.readouterr()
+    assert main(["search", "aa b", str(folder)]) == 0
+    assert told(capsys) == [
+        "embedge: device changed: cpu -> cuda; embedding everything anew",
+        "embedge: searched 2 passages in 2 files (2 files new or changed)",
+    ]
+    assert len(fake.embedded) == 2
+
+
+def test_a_damaged_index_is_told_and_made_anew_on_request(fake, capsys, folder):
+    assert main(["search", "aa b", str(folder)]) == 0
+    place = default_place(folder)
+    place.write_bytes(place.read_bytes()[:5000])
+    capsys.readouterr()
+    assert main(["search", "aa b", str(folder)]) == 2
+    (line,) = told(capsys)
+    assert str(place) in line
+    assert "--rebuild" in line
+    assert main(["search", "aa b", str(folder), "--rebuild"]) == 0
+    assert "2 files new or changed" in told(capsys)[-1]
+
+
+def test_a_file_that_is_no_index_is_left_alone(fake, capsys, folder):
+    letter = folder / "a.txt"
+    assert main(["search", "a", str(folder), "--index", str(letter), "--rebuild"]) == 2
+    assert "is not an embedge index, so it is left alone" in capsys.readouterr().err
+    assert letter.read_text() == "aa b\n"
+
+
+def test_a_read_only_index_is_searched_as_it_stands(fake, capsys, folder, monkeypatch):
+    assert main(["search", "aa b", str(folder)]) == 0
+    (folder / "c.txt").write_text("new")
+    real = sqlite3.connect
+    monkeypatch.setattr(
+        "embedge.search.database.sqlite3.connect",
+        lambda path, **options: real(f"{path.as_uri()}?mode=ro", uri=True, **options),
+    )
+    capsys.readouterr()
+    assert main(["search", "aa b", str(folder)]) == 0
+    first, last = told(capsys)
+    assert "cannot be written" in first
+    assert first.endswith("searching it as it stands")
+    assert last == "embedge: searched 2 passages in 2 files (not brought up to date)"
+
+
+def test_caches_that_cannot_be_made(fake, capsys, folder, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert main(["search", "a", str(folder)]) == 2
+    assert "--no-index" in capsys.readouterr().err
+    assert main(["search", "a", str(folder), "--no-index"]) == 0
+
+
+def test_ctrl_c_keeps_what_is_embedded_and_says_so(fake, capsys, folder, monkeypatch):
+    monkeypatch.setattr(update, "FEWEST", 1)
+    monkeypatch.setattr(update, "MOST", 1)
+    encode = fake.encode_document
+
+    def interrupt(texts, **options):
+        if fake.calls:
+            raise KeyboardInterrupt
+        return encode(texts, **options)
+
+    monkeypatch.setattr(fake, "encode_document", interrupt)
+    assert main(["search", "aa b", str(folder)]) == 130
+    assert told(capsys) == [
+        "embedge: what is embedded so far is kept; the next search goes on there",
+        "embedge: interrupted",
+    ]
+    monkeypatch.setattr(fake, "encode_document", encode)
+    assert main(["search", "aa b", str(folder)]) == 0
+    assert fake.embedded == ["aa b", "a bbb"]  # neither twice
+
+
+def test_progress_counts_files_and_passages(fake, capsys, folder):
+    assert main(["search", "aa b", str(folder), "--progress"]) == 0
+    err = capsys.readouterr().err
+    assert "2 passages, 2 of 2 files" in err
+    assert "100%" in err

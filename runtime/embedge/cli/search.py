@@ -1,34 +1,35 @@
 """`embedge search`: the passages of a file or folder that answer a query best.
 
-Embeds every passage anew at each call, as a stream: no index is kept. Passages come from
-`passages.py`; only the best and one chunk of them are held.
+Opens the index of the folder, among the user's caches unless told otherwise, brings it up to date,
+and asks it. Knows `SearchIndex` and how to talk to people; the work is in `embedge.search`.
 """
 
 import argparse
-import heapq
 import json
 import textwrap
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from embedge.cli import common
-from embedge.cli.passages import Passage, read_passages
 from embedge.cli.progress import Progress, add_progress_option
-from embedge.errors import InputError
+from embedge.errors import (
+    CancelledError,
+    IndexFileError,
+    IndexOutdatedError,
+    IndexReadOnlyError,
+    InputError,
+)
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from embedge.embedder import Embedder
+    from embedge.search import Hit, SearchIndex, UpdateProgress, UpdateReport
 
 SUMMARY = "find the passages of a folder that answer a query"
 DESCRIPTION = """\
-Splits the texts under PATH (a file or a folder; UTF-8, binary files are passed over) into
-passages, embeds them and the query, and prints the best with score, file and line. Everything is
-embedded anew at each call."""
+Splits the texts under PATH (a file or a folder; binary files are passed over) into passages,
+embeds them and the query, and prints the best with score, file and line. The vectors and the
+passages are kept in an index among your caches; the next search embeds only what has changed."""
 
-CHUNK = 512  # passages embedded at a time
 SNIPPET = 240  # characters of a passage that are shown
 TOLD = 5  # files passed over that are named one by one
 
@@ -42,6 +43,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "-k", "--top-k", type=common.positive, default=5, metavar="N", help="results (default: 5)"
     )
     parser.add_argument("--task", help="default: retrieval where the pack has it, else its own")
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument(
+        "--index", type=Path, metavar="FILE", help="the index (default: one for each PATH)"
+    )
+    place.add_argument("--no-index", action="store_true", help="embed everything, keep nothing")
+    parser.add_argument(
+        "--rebuild", action="store_true", help="embed everything anew, also if the index is damaged"
+    )
     common.add_engine_options(parser)
     parser.add_argument("--json", action="store_true", help="a JSON line for each result")
     add_progress_option(parser)
@@ -51,84 +60,116 @@ def run(options: argparse.Namespace) -> int:
     """Prints the best passages; 1 if there was nothing to search."""
     if not options.query.strip():
         raise InputError("the query is empty; say in words what to look for")
-    with Progress(options.progress) as progress:
-        refusals = _Refusals(progress)
-        passages = read_passages(options.path, refuse=refusals)
-        chunk = list(islice(passages, CHUNK))  # before the model: a wrong path shows at once
-        if not chunk:
-            refusals.report()
-            common.say(f"embedge: {options.path} holds no text to search")
-            return 1
-        best: list[tuple[float, int, Passage]] = []  # the earlier passage wins a tie
-        count = 0
-        with common.open_embedder(options) as embedder:
-            query = embedder.encode_query(options.query, task=options.task)  # (D,)
-            while chunk:
-                scores = _scores(embedder, options.task, query, chunk, count, progress)
-                places = range(-count, -count - len(chunk), -1)
-                best = heapq.nlargest(
-                    options.top_k, [*best, *zip(scores, places, chunk, strict=True)]
-                )
-                count += len(chunk)
-                chunk = list(islice(passages, CHUNK))
-        refusals.report()
-    for score, _, passage in best:
-        _print(score, passage, as_json=options.json)
-    common.say(f"embedge: searched {count:,} passages")
+    from embedge.search import find_root
+
+    root = find_root(options.path)  # before the model: a wrong path shows at once
+    with (
+        Progress(options.progress) as progress,
+        common.open_embedder(options) as embedder,
+        _open_index(options, root, embedder) as index,
+    ):
+        report = _update(index, root, progress, keeps=not options.no_index)
+        files, passages = index.count(root)
+        if passages:
+            hits = index.search(options.query, top_k=options.top_k, path=root)
+    if not passages:
+        common.say(f"embedge: {options.path} holds no text to search")
+        return 1
+    for hit in hits:
+        _print(hit, options.path / hit.path.relative_to(root), as_json=options.json)
+    told = f" ({', '.join(changes)})" if (changes := _changes(report)) else ""
+    common.say(
+        f"embedge: searched {_number(passages, 'passage')} in {_number(files, 'file')}{told}"
+    )
     return 0
 
 
-def _scores(
-    embedder: "Embedder",
-    task: str | None,
-    query: "np.ndarray[Any, Any]",
-    chunk: list[Passage],
-    before: int,
-    progress: Progress,
-) -> list[float]:
-    """The cosine of each passage to the query."""
-    texts = [passage.text for passage in chunk]
+def _open_index(options: argparse.Namespace, root: Path, embedder: "Embedder") -> "SearchIndex":
+    """The index that the command line describes; made anew, with a word, if it does not fit."""
+    from embedge.search import SearchIndex, default_place
 
-    def tell(done: int, _: int) -> None:
-        progress.update(None, f"{before + done:,} passages, {chunk[0].path.name}")
-
-    vectors = common.cancellable(
-        lambda cancel: embedder.encode_document(texts, task=task, progress=tell, cancel=cancel)
-    )
-    scores: list[float] = (vectors @ query).tolist()  # (B, D) @ (D,) -> (B,)
-    return scores
-
-
-class _Refusals:
-    """Tells of the first few files that were passed over, and counts the others."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._count = 0
-
-    def __call__(self, file: Path, reason: str) -> None:
-        self._count += 1
-        if self._count <= TOLD:
-            self._progress.say(f"embedge: {file}: passed over ({reason})")
-
-    def report(self) -> None:
-        if self._count > TOLD:
-            self._progress.say(f"embedge: {self._count - TOLD} more files were passed over")
+    if options.no_index:
+        return SearchIndex(None, embedder, task=options.task)
+    place = options.index
+    if place is None:
+        place = default_place(root)
+        try:
+            place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise IndexFileError(
+                f"{place.parent} cannot be made ({error.strerror or error}); name a place for the "
+                "index (--index FILE), or search without one (--no-index)"
+            ) from error
+    if not place.exists():
+        common.say(f"embedge: the index, which holds the passages too, is {place}")
+    try:
+        return SearchIndex(place, embedder, task=options.task, rebuild=options.rebuild)
+    except IndexOutdatedError as error:
+        common.say(f"embedge: {error.change}; embedding everything anew")
+        return SearchIndex(place, embedder, task=options.task, rebuild=True)
 
 
-def _print(score: float, passage: Passage, *, as_json: bool) -> None:
+def _update(
+    index: "SearchIndex", root: Path, progress: Progress, *, keeps: bool
+) -> "UpdateReport | None":
+    """Brings the index up to date; None where it can only be read."""
+
+    def tell(state: "UpdateProgress") -> None:
+        progress.update(
+            state.fraction,
+            f"{state.passages:,} passages, {state.files:,} of {_number(state.files_total, 'file')}",
+        )
+
+    try:
+        report = common.cancellable(lambda cancel: index.update(root, progress=tell, cancel=cancel))
+    except (KeyboardInterrupt, CancelledError):
+        if keeps:
+            progress.say("embedge: what is embedded so far is kept; the next search goes on there")
+        raise
+    except IndexReadOnlyError as error:
+        progress.say(f"embedge: {common.sentence(error)}; searching it as it stands")
+        return None
+    for path, reason in report.refused[:TOLD]:
+        progress.say(f"embedge: {_printable(str(path))}: passed over ({reason})")
+    if len(report.refused) > TOLD:
+        progress.say(f"embedge: {len(report.refused) - TOLD} more were passed over")
+    return report
+
+
+def _changes(report: "UpdateReport | None") -> list[str]:
+    """What is worth knowing of an update, in words."""
+    if report is None:
+        return ["not brought up to date"]
+    new = report.added + report.updated
+    counts = [
+        (new, f"{_number(new, 'file')} new or changed"),
+        (report.removed, f"{report.removed:,} gone"),
+        (len(report.refused), f"{len(report.refused):,} passed over"),
+    ]
+    return [text for count, text in counts if count]
+
+
+def _print(hit: "Hit", path: Path, *, as_json: bool) -> None:
     if as_json:
         result = {
-            "score": round(score, 6),
-            "file": str(passage.path),
-            "line": passage.line,
-            "text": passage.text,
+            "score": round(hit.score, 6),
+            "file": str(path),
+            "line": hit.line,
+            "text": hit.text,
         }
         common.show(json.dumps(result))
         return
-    # Control characters of a file must not reach the terminal.
-    text = " ".join("".join(c if c.isprintable() else " " for c in passage.text).split())
+    text = " ".join(_printable(hit.text).split())
     if len(text) > SNIPPET:
         text = text[: SNIPPET - 1] + "…"
-    common.show(f"{score:.4f}  {passage.path}:{passage.line}")
+    common.show(f"{hit.score:.4f}  {_printable(str(path))}:{hit.line}")
     common.show(textwrap.indent(textwrap.fill(text, width=88), "        "))
+
+
+def _printable(text: str) -> str:
+    """The text without control characters: those of a file, or its name, steer the terminal."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

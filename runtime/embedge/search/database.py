@@ -1,0 +1,267 @@
+"""The file of an index: made, recognised, checked, and changed in transactions that hold or do not.
+
+Takes a path and what determines the vectors (the `meaning`), gives connections inside
+transactions; every fault of SQLite leaves as a named error. A file that is no embedge index is
+never written to, nor deleted. Knows the tables, not what they are for: see `store.py`.
+
+The journal is SQLite's rollback journal, not a write-ahead log: that takes no second file to
+read, so an index works on read-only media and network drives. The price is that a search holds
+off a commit for its milliseconds, and the other way round; TIMEOUT is far beyond both.
+"""
+
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from embedge.errors import (
+    ClosedError,
+    IndexBusyError,
+    IndexFileError,
+    IndexOutdatedError,
+    IndexReadOnlyError,
+    SearchIndexError,
+)
+
+FORMAT_VERSION = 1
+APPLICATION_ID = 0x656D6267  # "embg", in SQLite's header at byte 68, big-endian
+MAGIC = b"SQLite format 3\0"
+TIMEOUT = 60.0  # seconds to wait for another process
+SYNCHRONOUS = "FULL"  # a commit is on the disk, so that not even a loss of power harms the index
+PAGE_SIZE = 16384  # bytes; three vectors of 1,024 dimensions fit, in 4,096 not one
+# 0: Python's own, for a text that is no UTF-8. ERROR: statements that do not fit the tables.
+DAMAGED = (0, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+# Python's module decodes SQLite's messages too; those that quote a damaged file may not be UTF-8.
+FAULTS = (sqlite3.Error, UnicodeDecodeError)
+SCHEMA = (
+    "CREATE TABLE meaning (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    # path: bytes as the system has them. stamp, digest: see files.py. reason: why it was refused.
+    "CREATE TABLE files (id INTEGER PRIMARY KEY, path BLOB NOT NULL UNIQUE, stamp TEXT, "
+    "digest BLOB NOT NULL, reason TEXT)",
+    # A text stands once, however many places it has; its vector has the same id.
+    "CREATE TABLE passages (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, "
+    "text TEXT NOT NULL)",
+    # float32, little-endian. Apart from the texts, so that a search need not read those.
+    "CREATE TABLE vectors (id INTEGER PRIMARY KEY, vector BLOB NOT NULL)",
+    "CREATE TABLE places (file INTEGER NOT NULL, number INTEGER NOT NULL, line INTEGER NOT NULL, "
+    "passage INTEGER NOT NULL, PRIMARY KEY (file, number)) WITHOUT ROWID",
+)
+_REMEDY = "delete it, or make it anew (--rebuild, or SearchIndex(…, rebuild=True))"
+
+
+class Database:
+    """An open index file. Safe between threads: one transaction at a time.
+
+    Args:
+        path: absolute; None for one that is never seen and gone when closed.
+        meaning: what determines the vectors, name -> value, the most telling first.
+        rebuild: empty it first, also one that is damaged or of another meaning.
+
+    Raises:
+        IndexFileError: the file is damaged, no embedge index, or cannot be opened.
+        IndexOutdatedError: it was made with another meaning or format.
+        IndexBusyError: another process held it too long.
+    """
+
+    def __init__(self, path: Path | None, meaning: Mapping[str, str], *, rebuild: bool) -> None:
+        self._path = path
+        self._meaning = dict(meaning)
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        with self._named_errors():
+            try:
+                self._connection = self._open(rebuild=rebuild)
+            except FAULTS as error:
+                if path is None or not rebuild or _code(error) not in DAMAGED:
+                    raise
+                # Only here is a file deleted: its header is an index's, and SQLite gave it up.
+                # The journal goes first: it must not be applied to the new file.
+                path.with_name(path.name + "-journal").unlink(missing_ok=True)
+                path.unlink()
+                self._connection = self._open(rebuild=True)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection that sees one state of the index, whatever others write meanwhile."""
+        with self._transaction("BEGIN") as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A connection whose changes are all kept at the end, or none if anything is raised."""
+        with self._transaction("BEGIN IMMEDIATE") as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Closes the file; again, it does nothing."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    @contextlib.contextmanager
+    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
+        with self._lock, self._named_errors():
+            if self._connection is None:
+                raise ClosedError("this search index is closed; open it again")
+            with _transaction(self._connection, begin):
+                self._check(self._connection)  # another process may have made it anew
+                yield self._connection
+
+    def _open(self, *, rebuild: bool) -> sqlite3.Connection:
+        if self._path is not None:
+            _recognise(self._path)
+        connection = sqlite3.connect(
+            "" if self._path is None else self._path,
+            timeout=TIMEOUT,
+            isolation_level=None,  # transactions begin where this module says so
+            check_same_thread=False,  # the lock sees to it
+        )
+        try:
+            connection.execute("PRAGMA trusted_schema = OFF")
+            connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS}")
+            connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
+            if rebuild or _is_empty(connection):
+                with _transaction(connection, "BEGIN IMMEDIATE"):
+                    if rebuild or _is_empty(connection):  # nobody was quicker
+                        self._create(connection)
+            with _transaction(connection, "BEGIN"):
+                self._check(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _create(self, connection: sqlite3.Connection) -> None:
+        if not _is_empty(connection):
+            self._check_owner(connection)
+            _empty(connection)
+        for statement in SCHEMA:
+            connection.execute(statement)
+        connection.executemany("INSERT INTO meaning VALUES (?, ?)", self._meaning.items())
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+
+    def _check(self, connection: sqlite3.Connection) -> None:
+        """Whether this is an index of ours, whole, and with our meaning."""
+        self._check_owner(connection)
+        version = _pragma(connection, "user_version")
+        if version != FORMAT_VERSION:
+            self._refuse_old(f"format changed: {version} -> {FORMAT_VERSION}")
+        found = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")
+        if {sql for (sql,) in found} != set(SCHEMA):
+            raise damaged("its tables are not ours", self._path)
+        held = dict(connection.execute("SELECT name, value FROM meaning"))
+        for name, value in self._meaning.items():
+            if held.get(name) != value:
+                self._refuse_old(f"{name} changed: {held.get(name, 'unknown')} -> {value}")
+
+    def _check_owner(self, connection: sqlite3.Connection) -> None:
+        if _pragma(connection, "application_id") != APPLICATION_ID:
+            raise _foreign(self._path)
+
+    def _refuse_old(self, change: str) -> None:
+        raise IndexOutdatedError(
+            f"{self._path} does not fit: {change}; embed everything anew (--rebuild, or "
+            "SearchIndex(…, rebuild=True)), or name another file",
+            change=change,
+        )
+
+    @contextlib.contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except FAULTS as error:
+            raise _named(error, self._path, opened=self._connection is not None) from error
+        except OSError as error:
+            if self._connection is not None:
+                raise  # not of opening: it belongs to who works inside the transaction
+            raise IndexFileError(
+                f"{self._path} cannot be opened: {error.strerror or error}; name another file "
+                "(--index FILE), or search without one (--no-index)"
+            ) from error
+
+
+def damaged(what: str, path: Path | None = None) -> IndexFileError:
+    """The error for an index whose content cannot be."""
+    return IndexFileError(f"{path or 'the search index'} is damaged ({what}); {_REMEDY}")
+
+
+def _recognise(path: Path) -> None:
+    """Makes the file if there is none; refuses one that is no index, without touching it."""
+    if not path.exists():
+        # It holds what the texts hold, so it is the user's alone.
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    if not path.is_file():
+        raise _foreign(path)
+    with path.open("rb") as stream:
+        header = stream.read(72)
+    if header and (header[:16] != MAGIC or header[68:] != APPLICATION_ID.to_bytes(4, "big")):
+        raise _foreign(path)
+
+
+def _foreign(path: Path | None) -> IndexFileError:
+    return IndexFileError(
+        f"{path} is not an embedge index, so it is left alone; name another file, or delete it "
+        "yourself"
+    )
+
+
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    (count,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    return bool(count == 0)
+
+
+def _empty(connection: sqlite3.Connection) -> None:
+    """Drops all tables; an error if the file is too damaged to be sure that nothing is left."""
+    if connection.execute("PRAGMA integrity_check(1)").fetchone() != ("ok",):
+        raise sqlite3.DatabaseError("the integrity check failed")
+    held = "SELECT type, name FROM sqlite_master WHERE type IN ('table', 'view')"
+    for kind, name in connection.execute(held).fetchall():
+        connection.execute(f'DROP {kind} "{name}"')
+    if not _is_empty(connection):
+        raise sqlite3.DatabaseError("some of its tables cannot be dropped")
+
+
+@contextlib.contextmanager
+def _transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
+    connection.execute(begin)
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # SQLite ends some itself
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def _code(error: Exception) -> int:
+    """SQLite's primary code; 0 where Python's module raised on its own."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _named(error: Exception, path: Path | None, *, opened: bool) -> SearchIndexError:
+    code = _code(error)
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return IndexBusyError(
+            f"{path} is being written by another process for more than {TIMEOUT:.0f} s; try again "
+            "when that is done"
+        )
+    if code in DAMAGED:
+        return damaged(str(error), path)
+    # What cannot be opened later on is the journal: the folder is read-only.
+    if code == sqlite3.SQLITE_READONLY or (opened and code == sqlite3.SQLITE_CANTOPEN):
+        return IndexReadOnlyError(
+            f"{path} cannot be written ({error}), so it cannot be brought up to date; make it "
+            "writable, or name another file"
+        )
+    if code == sqlite3.SQLITE_FULL:
+        return IndexFileError(f"{path}: the disk is full; make room and run again, nothing is lost")
+    return IndexFileError(f"{path} cannot be used: {error}; name another file, or {_REMEDY}")

@@ -1,0 +1,203 @@
+"""The class that users hold: an index file and an embedder, joined to search folders.
+
+Joins the other modules: what determines the vectors -> `database` -> `store`; a folder -> `update`
+-> the index; a query -> the best passages. Knows no SQL and reads no file of a folder itself.
+"""
+
+import hashlib
+import os
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from embedge.embedder import Embedder
+from embedge.engine import kernel_path
+from embedge.errors import InputError
+from embedge.machine import whole_number
+from embedge.packs import cache_folder
+from embedge.search.database import Database
+from embedge.search.passages import SPLITTING
+from embedge.search.store import Store
+from embedge.search.update import Update, UpdateProgress, UpdateReport
+from embedge.tasks import alias_prompt, alias_task, resolve
+from embedge.vectors import Vectors
+
+DOCUMENTS = "retrieval.passage"  # the alias whose task and prompt passages are embedded with
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A passage that answers a query."""
+
+    score: float  # cosine to the query, -1 to 1
+    path: Path  # absolute, as the folder was resolved
+    line: int  # where the passage starts, from 1
+    text: str  # at most 1,200 characters
+
+
+class SearchIndex:
+    """The passages of folders of texts, kept in one file. A context manager; safe between threads.
+
+    The file holds the texts of the passages as well as their vectors. Searching is exact: every
+    vector is compared. Several processes may use one file; those that write take turns.
+
+    Args:
+        path: the file, made if there is none; None keeps the index for as long as it is open.
+        embedder: embeds passages and queries. It stays yours: closing the index leaves it open.
+        task: default: retrieval where the pack has it, else the pack's default task.
+        truncate_dim: keep the first so many dimensions of every vector.
+        rebuild: empty the index first, also where it is damaged or another model's.
+
+    Raises:
+        IndexFileError: the file is damaged, cannot be opened, or is no embedge index; one that is
+            no index is never changed or deleted, whatever `rebuild` says.
+        IndexOutdatedError: another model, precision, task, width, … made its vectors.
+        IndexBusyError: another process has been writing to it for a minute.
+        OptionError: the pack has no such task or width.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None,
+        embedder: Embedder,
+        *,
+        task: str | None = None,
+        truncate_dim: int | None = None,
+        rebuild: bool = False,
+    ) -> None:
+        full = embedder.dimension
+        width = (
+            full if truncate_dim is None else whole_number(truncate_dim, "truncate_dim", most=full)
+        )
+        manifest = embedder.manifest
+        task = alias_task(manifest, DOCUMENTS) if task is None else task
+        self._task, prompt = resolve(manifest, task, alias_prompt(manifest, DOCUMENTS), None)
+        device = embedder.device
+        if device == "cpu" and embedder.precision == "int8":
+            device += f", {kernel_path().value}"
+        meaning = {
+            "model": f"{manifest.model_id} {manifest.fingerprint(embedder.precision)}",
+            "precision": embedder.precision,
+            "task": self._task,
+            "prompt": repr(prompt),
+            "width": str(width),
+            "device": device,
+            "longest text": f"{embedder.max_length} tokens",
+            "splitting": str(SPLITTING),
+        }
+        self._embedder = embedder
+        self._width = width
+        self._path = None if path is None else Path(path).expanduser().absolute()
+        self._database = Database(self._path, meaning, rebuild=rebuild)
+        self._store = Store(self._database, width=width)
+
+    def update(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        progress: Callable[[UpdateProgress], None] | None = None,
+        cancel: threading.Event | None = None,
+    ) -> UpdateReport:
+        """Brings the index up to date with a folder, or with one file.
+
+        Files are embedded if their content is new. Afterwards the index holds exactly what could
+        be read: what is gone, or was refused, is no longer found. Stopped at any moment, by an
+        error, `cancel` or a kill, it holds some files old and some new, never one half; the next
+        update goes on from there. What lies outside the path is left as it is.
+
+        Args:
+            path: UTF-8 texts, or UTF-16 with a byte order mark, of at most 8 MiB. Hidden files,
+                links, and folders named build, dist, node_modules or __pycache__ are left out.
+            progress: called now and then.
+            cancel: set it from another thread to stop, also while the network runs.
+
+        Raises:
+            InputError: the path does not exist or cannot be read; nothing was changed.
+            IndexReadOnlyError: the index cannot be written.
+            IndexBusyError, IndexFileError, IndexOutdatedError: as for the class.
+            CancelledError: `cancel` was set.
+        """
+        own = self._path
+        exclude = () if own is None else (own, own.with_name(own.name + "-journal"))
+        update = Update(self._store, self._embed, progress=progress, cancel=cancel, exclude=exclude)
+        return update.run(find_root(path))
+
+    def search(
+        self, query: str, *, top_k: int = 5, path: str | os.PathLike[str] | None = None
+    ) -> list[Hit]:
+        """The passages that answer a query best, the best first.
+
+        Args:
+            query: what to look for, in words.
+            top_k: at most so many.
+            path: look only at or below it; everywhere if left out.
+
+        Returns:
+            Of equal scores, first what comes first by path, then by line.
+
+        Raises:
+            InputError: the query is no str, or empty.
+            ClosedError: the index or the embedder is closed.
+            IndexFileError, IndexOutdatedError: as for the class.
+        """
+        if not isinstance(query, str) or not query.strip():
+            raise InputError("the query is empty; say in words what to look for")
+        count = whole_number(top_k, "top_k")
+        vector = self._embedder.encode_query(
+            query, task=self._task, truncate_dim=self._width
+        )  # (D,)
+        root = None if path is None else find_root(path)
+        found = self._store.best(vector, count, root)
+        # Rounding may leave a cosine of 1.0000001.
+        return [Hit(max(-1.0, min(1.0, score)), *place) for score, place in found]
+
+    def count(self, path: str | os.PathLike[str] | None = None) -> tuple[int, int]:
+        """How many files are in the index, and how many passages, at or below a path or in all."""
+        return self._store.count(None if path is None else find_root(path))
+
+    def close(self) -> None:
+        """Closes the file; again, it does nothing."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _embed(
+        self,
+        texts: list[str],
+        *,
+        progress: Callable[[int, int], None],
+        cancel: threading.Event | None,
+    ) -> Vectors:  # (n, D)
+        return self._embedder.encode_document(
+            texts, task=self._task, truncate_dim=self._width, progress=progress, cancel=cancel
+        )
+
+
+def find_root(path: str | os.PathLike[str]) -> Path:
+    """The file or folder that a path means: absolute, links resolved.
+
+    Raises:
+        InputError: it does not exist, or cannot be reached.
+    """
+    try:
+        root = Path(os.path.realpath(Path(path).expanduser()))
+        root.stat()
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; give a file or a folder of texts") from None
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: "~nobody"
+        raise InputError(f"{path} cannot be read: {error}") from error
+    return root
+
+
+def default_place(root: Path) -> Path:
+    """Where the index of a file or folder is kept if nobody says: among the user's caches."""
+    readable = re.sub(r"[^\w.-]+", "-", root.name, flags=re.ASCII).strip("-.")[:40] or "root"
+    digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:12]
+    return cache_folder() / "search" / f"{readable}-{digest}.sqlite"

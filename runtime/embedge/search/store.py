@@ -1,0 +1,223 @@
+"""What an index keeps, as questions and answers: files, their passages, and one vector a text.
+
+Texts are stored once by the hash of their content, so that a renamed file, a moved paragraph or a
+boilerplate header is embedded once. Vectors go in before the files that need them, a few at a
+time; a file changes from old to new in one transaction. Takes and gives bytes for paths (a name
+need not be Unicode), float32 (n, D) for vectors. Knows no folder, no splitting and no model.
+"""
+
+import hashlib
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedge.search.database import Database, damaged
+from embedge.vectors import Vectors
+
+STORED = np.dtype("<f4")  # not float16: NumPy widens it slower than SQLite reads twice the bytes
+ROWS = 4096  # vectors read at a time
+_BELOW = "(files.path = ? OR (files.path >= ? AND files.path < ?))"
+
+Place = tuple[int, int]  # file and number of a passage in it
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the index remembers of a file."""
+
+    stamp: str | None
+    digest: bytes
+    reason: str | None  # why it holds no text; None where it does
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file as it is to be remembered."""
+
+    path: Path
+    known: Known
+    passages: Sequence[tuple[int, str]]  # (line, text)
+
+
+def text_digest(text: str) -> bytes:
+    """What a text is known by: 16 bytes."""
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+class Store:
+    """The content of an open index."""
+
+    def __init__(self, database: Database, *, width: int) -> None:
+        self._database = database
+        self._width = width
+
+    def known_files(self, root: Path) -> dict[Path, Known]:
+        """Every file remembered at or below a path."""
+        query = f"SELECT path, stamp, digest, reason FROM files WHERE {_BELOW}"
+        with self._database.reading() as connection:
+            return {
+                Path(os.fsdecode(path)): Known(*rest)
+                for path, *rest in connection.execute(query, _range(root))
+            }
+
+    def count(self, root: Path | None) -> tuple[int, int]:
+        """How many files with text there are at or below a path (None: in all), and passages."""
+        where, values = _condition(root)
+        files = f"SELECT count(*) FROM files WHERE reason IS NULL AND {where}"
+        places = f"SELECT count(*) FROM files JOIN places ON file = files.id WHERE {where}"
+        with self._database.reading() as connection:
+            (file_count,) = connection.execute(files, values).fetchone()
+            (passage_count,) = connection.execute(places, values).fetchone()
+        return file_count, passage_count
+
+    def missing(self, texts: Iterable[str]) -> list[str]:
+        """The texts that have no vector yet, each once."""
+        query = "SELECT 1 FROM passages WHERE digest = ?"
+        with self._database.reading() as connection:
+            return [
+                text
+                for text in dict.fromkeys(texts)
+                if connection.execute(query, (text_digest(text),)).fetchone() is None
+            ]
+
+    def add_vectors(self, texts: Sequence[str], vectors: Vectors) -> None:
+        """Keeps the vectors (n, D) of n texts."""
+        rows = np.ascontiguousarray(vectors, dtype=STORED)
+        with self._database.writing() as connection:
+            for text, row in zip(texts, rows, strict=True):
+                made = connection.execute(
+                    "INSERT OR IGNORE INTO passages (digest, text) VALUES (?, ?)",
+                    (text_digest(text), text),
+                )
+                if made.rowcount:  # else another process was quicker
+                    connection.execute(
+                        "INSERT INTO vectors VALUES (?, ?)", (made.lastrowid, row.tobytes())
+                    )
+
+    def put_files(self, entries: Iterable[Entry]) -> bool:
+        """Remembers files with their passages in place of what was known of them.
+
+        Returns:
+            False, and nothing has changed, if a vector is missing: another process may have
+            swept it away before a file needed it.
+        """
+        try:
+            with self._database.writing() as connection:
+                for entry in entries:
+                    _put_file(connection, entry)
+        except _MissingVectorError:
+            return False
+        return True
+
+    def renew_stamps(self, stamps: Mapping[Path, str]) -> None:
+        """Remembers new stamps of files whose content is unchanged."""
+        with self._database.writing() as connection:
+            connection.executemany(
+                "UPDATE files SET stamp = ? WHERE path = ?",
+                [(stamp, os.fsencode(path)) for path, stamp in stamps.items()],
+            )
+
+    def remove_files(self, paths: Iterable[Path]) -> None:
+        """Forgets files and their places."""
+        with self._database.writing() as connection:
+            for path in paths:
+                _remove_file(connection, os.fsencode(path))
+
+    def sweep(self) -> None:
+        """Deletes texts and vectors that no file needs any more."""
+        unused = "NOT IN (SELECT passage FROM places)"
+        with self._database.writing() as connection:
+            connection.execute(f"DELETE FROM vectors WHERE id {unused}")
+            connection.execute(f"DELETE FROM passages WHERE id {unused}")
+
+    def best(
+        self, query: Vectors, count: int, root: Path | None
+    ) -> list[tuple[float, tuple[Path, int, str]]]:
+        """Score and (path, line, text) of the passages nearest to a query (D,), by product.
+
+        Of equal products, the first in the order of paths and lines.
+        """
+        where, values = _condition(root)
+        # CROSS JOIN: in this order, so that rows come sorted without being sorted.
+        rows = (
+            "SELECT file, number, vector FROM files CROSS JOIN places ON file = files.id "
+            f"CROSS JOIN vectors ON vectors.id = passage WHERE {where} ORDER BY path, number"
+        )
+        description = (
+            "SELECT path, line, text FROM places JOIN files ON files.id = file "
+            "JOIN passages ON passages.id = passage WHERE file = ? AND number = ?"
+        )
+        scores = np.empty(0, np.float32)  # of the best so far, falling
+        places: list[Place] = []
+        with self._database.reading() as connection:
+            for found, vectors in self._chunks(connection.execute(rows, values)):
+                # Not `@`: what BLAS gives for a row varies with the rows around it.
+                products = np.einsum("nd,d->n", vectors, query)  # (n, D), (D,) -> (n,)
+                if not np.isfinite(products).all():
+                    raise damaged("a vector is not finite")
+                if len(places) == count:
+                    better = np.flatnonzero(products > scores[-1])
+                    found, products = [found[i] for i in better], products[better]
+                scores, places = np.concatenate([scores, products]), places + found
+                order = np.argsort(-scores, kind="stable")[:count]
+                scores, places = scores[order], [places[i] for i in order]
+            hits = []
+            for score, place in zip(scores.tolist(), places, strict=True):
+                path, line, text = connection.execute(description, place).fetchone()
+                hits.append((score, (Path(os.fsdecode(path)), line, text)))
+        return hits
+
+    def _chunks(
+        self, cursor: sqlite3.Cursor
+    ) -> Iterator[tuple[list[Place], NDArray[np.float32]]]:  # n places, (n, D)
+        size = self._width * STORED.itemsize  # bytes
+        while rows := cursor.fetchmany(ROWS):
+            data = [vector for _, _, vector in rows]
+            if any(not isinstance(vector, bytes) or len(vector) != size for vector in data):
+                raise damaged(f"a vector is not {size} bytes")
+            vectors = np.frombuffer(b"".join(data), STORED).reshape(-1, self._width)
+            yield [(file, number) for file, number, _ in rows], vectors
+
+
+class _MissingVectorError(Exception):
+    pass
+
+
+def _put_file(connection: sqlite3.Connection, entry: Entry) -> None:
+    path, known = os.fsencode(entry.path), entry.known
+    _remove_file(connection, path)
+    file = connection.execute(
+        "INSERT INTO files (path, stamp, digest, reason) VALUES (?, ?, ?, ?)",
+        (path, known.stamp, known.digest, known.reason),
+    ).lastrowid
+    for number, (line, text) in enumerate(entry.passages):
+        found = connection.execute(
+            "SELECT id FROM passages WHERE digest = ?", (text_digest(text),)
+        ).fetchone()
+        if found is None:
+            raise _MissingVectorError
+        connection.execute("INSERT INTO places VALUES (?, ?, ?, ?)", (file, number, line, *found))
+
+
+def _remove_file(connection: sqlite3.Connection, path: bytes) -> None:
+    connection.execute(
+        "DELETE FROM places WHERE file = (SELECT id FROM files WHERE path = ?)", (path,)
+    )
+    connection.execute("DELETE FROM files WHERE path = ?", (path,))
+
+
+def _condition(root: Path | None) -> tuple[str, tuple[bytes, ...]]:
+    return ("1", ()) if root is None else (_BELOW, _range(root))
+
+
+def _range(root: Path) -> tuple[bytes, bytes, bytes]:
+    """The root's own path, and the bounds of the paths below it."""
+    path = os.fsencode(root)
+    separator = os.fsencode(os.sep)
+    below = path if path.endswith(separator) else path + separator  # "/" ends with it
+    return path, below, below[:-1] + bytes([below[-1] + 1])
