@@ -24,7 +24,7 @@ from embedge.machine import threads_here
 from embedge.manifest import FileEntry, Graph, Manifest, MemoryCost, Samples, TextInput
 from embedge.vectors import normalise
 from embedge_export import verify
-from embedge_export.architectures import DecoderConfig, write_decoders
+from embedge_export.architectures import NetworkConfig, write_networks
 from embedge_export.graph import GraphBuilder, WeightFile
 from embedge_export.model import Gate, Model, open_model, reference
 from embedge_export.pack import commit, entries, existing, stage
@@ -178,8 +178,13 @@ def _write_task(
             )
             for precision, shared_file in shared.items()
         ]
-        pooled = write_decoders(
-            config, model.weights(task), targets, touched=model.touched, advance=advance
+        pooled = write_networks(
+            config,
+            model.weights(task),
+            targets,
+            pooling=model.source.pooling,
+            touched=model.touched,
+            advance=advance,
         )
     graphs = []
     for (precision, graph), vectors in zip(targets, pooled, strict=True):
@@ -253,7 +258,7 @@ def _manifest(
             tokenizer=TOKENIZER,
             max_length=source.max_length,
             pad_token_id=source.pad_token_id,
-            padding="right",
+            padding="right" if config.causal else "either",
         ),
         memory=_memory_cost(config),
         samples=Samples(file=SAMPLES, texts=SHORT_TEXTS[:SAMPLE_TEXTS]),
@@ -271,14 +276,17 @@ def _manifest(
     )
 
 
-def _memory_cost(config: DecoderConfig) -> MemoryCost:
+def _memory_cost(config: NetworkConfig) -> MemoryCost:
     """Transient memory on a CPU, from what runs of 1,024 to 4,096 tokens were measured to take.
 
     The MLP's buffers are the widest moment. At v5-text-small's size int8 took 120 to 160 kB a
-    token and fp32 168 kB, the memory pool's slack included; the factor is the next whole one above.
+    token and fp32 168 kB, the memory pool's slack included; at v5-text-nano's, whose attention
+    hands out no keys and values, both took 79 kB. The factors are the next whole ones above.
     """
+    factor = 12 if config.causal else 6
     return MemoryCost(
-        per_token=12 * 4 * (config.intermediate_size + config.hidden_size),
-        # The square of scores, which ONNX Runtime before 1.28 holds for every head.
-        per_token_squared=4.0 * config.num_attention_heads,
+        per_token=factor * 4 * (config.intermediate_size + config.hidden_size),
+        # The square of scores, which ONNX Runtime before 1.28 holds for every head of a decoder's
+        # operator. An encoder's works in blocks in every version.
+        per_token_squared=4.0 * config.num_attention_heads if config.causal else 0.0,
     )

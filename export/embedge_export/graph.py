@@ -19,6 +19,7 @@ OPSET = 21
 IR_VERSION = 10
 CONTRIB = "com.microsoft"
 
+BOOL = ir.DataType.BOOL
 FLOAT = ir.DataType.FLOAT
 FLOAT16 = ir.DataType.FLOAT16
 INT32 = ir.DataType.INT32
@@ -127,6 +128,34 @@ class GraphBuilder:
         node = ir.node(kind, inputs, attributes, domain=domain, outputs=outputs, name=name)
         self._nodes.append(node)
         return node.outputs
+
+    def for_each(
+        self, count: ir.Value, piece: Callable[[ir.Value], ir.Value], dtype: ir.DataType
+    ) -> ir.Value:
+        """A loop at run time: the pieces of 0, 1, … count - 1, one below the other.
+
+        Args:
+            count: int64 scalar, at least 1.
+            piece: adds the nodes of one round, from its number, an int64 scalar; gives the round's
+                rows. It may use any value of the graph. Rounds may differ in their rows.
+            dtype: of the rows.
+        """
+        self._count += 1
+        name = f"round_{self._count}"
+        rows = ir.SequenceType(ir.TensorType(dtype))
+        number = ir.val(f"{name}.number", INT64, ())
+        more = ir.val(f"{name}.more", BOOL, ())
+        before = ir.val(f"{name}.before", type=rows)
+        outside, self._nodes = self._nodes, []
+        still = self.op("Identity", more)
+        after = self.op("SequenceInsert", before, piece(number), dtype=dtype)
+        body = ir.Graph([number, more, before], [still, after], nodes=self._nodes, name=name)
+        self._nodes = outside
+        (none,) = self.multi("SequenceEmpty", (), (dtype,), dtype=dtype.value)
+        pieces = self.op("Loop", count, None, none, dtype=dtype, body=body)
+        for value in (after, none, pieces):
+            value.type = rows
+        return self.op("ConcatFromSequence", pieces, dtype=dtype, axis=0)
 
     def constant(self, name: str, value: NDArray[Any] | np.generic) -> ir.Value:
         """A small constant inside the graph file; the same name gives the same value."""

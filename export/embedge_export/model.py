@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from embedge.errors import SourceError
 from embedge.tokens import TextTokenizer
-from embedge_export.architectures import DecoderConfig, decoder_config
+from embedge_export.architectures import NetworkConfig, batch_kind, network_config
 from embedge_export.lora import Adapter, MergedWeights, load_adapter
-from embedge_export.reference import decoder_vectors
+from embedge_export.reference import network_vectors
 from embedge_export.sources import Source
 from embedge_export.texts import LONG_TEXTS, SHORT_TEXTS
 from embedge_export.weights import Weights, open_weights
@@ -25,7 +25,7 @@ class Model:
     """A source with its config read, its weights open and its adapters checked."""
 
     source: Source
-    config: DecoderConfig
+    config: NetworkConfig
     base: Weights
     adapters: Mapping[str, Adapter]
 
@@ -58,11 +58,12 @@ def open_model(source: Source) -> Model:
         SourceError: the network, its pooling, a tensor or an adapter cannot be exported.
     """
     base = open_weights(source.folder)
-    config = decoder_config(source.config, base)
-    if source.pooling != "last_token":
+    config = network_config(source.config, base)
+    poolings = batch_kind(config).poolings
+    if source.pooling not in poolings:
         raise SourceError(
-            f"the source pools by {source.pooling!r}; a decoder's graph pools the last token, and "
-            "another pooling would give other vectors"
+            f"the source pools by {source.pooling!r}; a graph of a {config.family} network pools "
+            f"by {' or '.join(map(repr, poolings))}, and another pooling would give other vectors"
         )
     adapters = {task: load_adapter(path, base) for task, path in source.adapters.items()}
     return Model(source, config, base, adapters)
@@ -88,5 +89,7 @@ def reference(
         def step(label: str, task: str = task) -> None:
             advance(task, label)
 
-        vectors[task] = decoder_vectors(model.config, model.weights(task), ids, advance=step)
+        vectors[task] = network_vectors(
+            model.config, model.weights(task), ids, pooling=source.pooling, advance=step
+        )
     return Gate(ids, vectors)

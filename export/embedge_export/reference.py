@@ -7,21 +7,23 @@ that of one layer and the hidden states.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedge_export.architectures import DecoderConfig
+from embedge_export.architectures import NetworkConfig
 from embedge_export.weights import Weights
 
 Array = NDArray[np.float32]
 
 
-def decoder_vectors(
-    config: DecoderConfig,
+def network_vectors(
+    config: NetworkConfig,
     weights: Weights,
     texts: Sequence[NDArray[np.int32]],
     *,
+    pooling: str = "last_token",
     advance: Callable[[str], None] = lambda label: None,
 ) -> Array:
     """Pooled vectors of token id sequences: float32 (texts, hidden), not normalised.
@@ -30,6 +32,7 @@ def decoder_vectors(
         config: the network.
         weights: with the adapter merged in.
         texts: token ids, one array (tokens,) a text, at least one token each.
+        pooling: "last_token" or "mean".
         advance: called with a label before each layer.
     """
     bounds = np.cumsum([0, *(len(ids) for ids in texts)])
@@ -56,10 +59,11 @@ def decoder_vectors(
             key = _rms_norm(key, weights.read(f"{layer}.self_attn.k_norm.weight"), config)
         attended = np.concatenate(
             [
-                _causal_attention(
+                _attention(
                     _rotate(query[:, start:end], cosine[places], sine[places]),
                     _rotate(key[:, start:end], cosine[places], sine[places]),
                     value[:, start:end],
+                    causal=config.causal,
                 )
                 for start, end, places in zip(bounds[:-1], bounds[1:], positions, strict=True)
             ]
@@ -68,16 +72,19 @@ def decoder_vectors(
         normed = _rms_norm(hidden, weights.read(f"{layer}.post_attention_layernorm.weight"), config)
         gate, up = linear(normed, "mlp.gate_proj"), linear(normed, "mlp.up_proj")
         hidden = hidden + linear(_silu(gate) * up, "mlp.down_proj")
-    pooled = hidden[bounds[1:] - 1]
-    return _rms_norm(pooled, weights.read("norm.weight"), config)
+    normed = _rms_norm(hidden, weights.read("norm.weight"), config)
+    if pooling == "mean":
+        means = [normed[start:end].mean(axis=0) for start, end in pairwise(bounds)]
+        return np.asarray(np.stack(means), np.float32)
+    return np.asarray(normed[bounds[1:] - 1], np.float32)
 
 
-def _heads(x: Array, config: DecoderConfig) -> Array:
+def _heads(x: Array, config: NetworkConfig) -> Array:
     """(tokens, heads * head_dim) -> (heads, tokens, head_dim)."""
     return x.reshape(len(x), -1, config.head_dim).transpose(1, 0, 2)
 
 
-def _rms_norm(x: Array, gain: Array, config: DecoderConfig) -> Array:
+def _rms_norm(x: Array, gain: Array, config: NetworkConfig) -> Array:
     mean = np.mean(np.square(x), axis=-1, keepdims=True)
     return np.asarray(x / np.sqrt(mean + np.float32(config.rms_norm_eps)) * gain, np.float32)
 
@@ -87,7 +94,7 @@ def _silu(x: Array) -> Array:
     return np.asarray(x / (1 + np.exp(np.minimum(-x, np.float32(80)))), np.float32)
 
 
-def _rotary(config: DecoderConfig, length: int) -> tuple[Array, Array]:
+def _rotary(config: NetworkConfig, length: int) -> tuple[Array, Array]:
     """Cosine and sine (length, head_dim), both halves alike."""
     steps = np.arange(0, config.head_dim, 2, dtype=np.float32) / np.float32(config.head_dim)
     frequencies = 1 / np.float32(config.rope_theta) ** steps
@@ -104,14 +111,15 @@ def _rotate(x: Array, cosine: Array, sine: Array) -> Array:
     return np.asarray(x * cosine + turned * sine, np.float32)
 
 
-def _causal_attention(query: Array, key: Array, value: Array) -> Array:
+def _attention(query: Array, key: Array, value: Array, *, causal: bool) -> Array:
     """One text: (heads, T, d) and twice (kv heads, T, d) -> (T, heads * d)."""
     heads, length, head_dim = query.shape
     groups = heads // len(key)
     key, value = np.repeat(key, groups, axis=0), np.repeat(value, groups, axis=0)
     # (heads, T, T)
     scores = query @ key.transpose(0, 2, 1) / np.sqrt(np.float32(head_dim))
-    scores[:, np.triu(np.ones((length, length), bool), k=1)] = -np.inf
+    if causal:
+        scores[:, np.triu(np.ones((length, length), bool), k=1)] = -np.inf
     scores -= scores.max(axis=-1, keepdims=True)
     weights = np.exp(scores)
     weights /= weights.sum(axis=-1, keepdims=True)

@@ -67,7 +67,7 @@ def compare(run: Run, texts: Sequence[NDArray[np.int32]], reference: Array) -> T
     Args:
         run: the graph.
         texts: token ids (tokens,) of each text.
-        reference: float32 (texts, dimension), as decoder_vectors gives them.
+        reference: float32 (texts, dimension), as network_vectors gives them.
     """
     by_length = np.argsort([len(ids) for ids in texts], kind="stable")
     vectors = np.empty_like(reference)

@@ -10,13 +10,19 @@ however they are cut into shards. It knows nothing of embedge.
 """
 
 from seeded.layouts import SIZES, TASKS, Dimensions
-from seeded.writers import write_decoder, write_v5_text_nano, write_v5_text_small
+from seeded.writers import (
+    write_decoder,
+    write_eurobert,
+    write_v5_text_nano,
+    write_v5_text_small,
+)
 
 __all__ = [
     "SIZES",
     "TASKS",
     "Dimensions",
     "write_decoder",
+    "write_eurobert",
     "write_v5_text_nano",
     "write_v5_text_small",
 ]

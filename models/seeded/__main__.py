@@ -10,7 +10,13 @@ from pathlib import Path
 if not __package__:  # started as a folder: Python then looks inside the package, not beside it
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from seeded import SIZES, write_decoder, write_v5_text_nano, write_v5_text_small
+from seeded import (
+    SIZES,
+    write_decoder,
+    write_eurobert,
+    write_v5_text_nano,
+    write_v5_text_small,
+)
 
 
 def main() -> None:
@@ -32,6 +38,8 @@ def main() -> None:
             write_v5_text_small(folder, **arguments)
         elif model == "v5-text-nano":
             write_v5_text_nano(folder, **arguments)
+        elif model == "eurobert":
+            write_eurobert(folder, **arguments)
         else:
             write_decoder(folder, model, **arguments)
     except (OSError, ValueError) as error:

@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +28,40 @@ _PROMPTS = {"query": "Query: ", "document": "Document: "}
 INSTRUCTION = (
     "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"
 )
-QWEN_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-NANO_TOKENS = (
-    "<|begin_of_text|>",
-    "<|end_of_text|>",
-    "<|mask|>",
-    "<|parallel_sep|>",
-    "<|pad|>",
-)
-# Qwen's own cut into words; transformers builds it anew from the class name, so it must be this.
+# How each cuts a text into words: Llama 3 takes digits in threes. transformers builds Qwen's anew
+# from the class name, so it must be this.
 _WORDS = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|"
-    r"\s*[\r\n]+|\s+(?!\S)|\s+"
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{digits}| "
+    r"?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Style:
+    """What a family's tokenizers have in common."""
+
+    digits: str
+    compose: bool  # NFC first
+    whole_words: bool  # a word that is a token is never built from merges
+    special: tuple[str, ...]  # in the order of their ids, after all others
+
+
+QWEN_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+QWEN = Style(digits=r"\p{N}", compose=True, whole_words=False, special=QWEN_TOKENS)
+EUROBERT = Style(
+    digits=r"\p{N}{1,3}",
+    compose=False,
+    whole_words=True,
+    special=(
+        "<|begin_of_text|>",
+        "<|end_of_text|>",
+        "<|mask|>",
+        "<|parallel_sep|>",
+        "<|pad|>",
+    ),
+)
+# Llama 3's tables keep this many rows for special tokens, so that of 128,256 the first is 128000.
+_RESERVED = 256
 _SENTENCES = (
     "How fast does light travel in a vacuum?",
     "In a vacuum, light travels 299,792,458 metres every second - a universal constant of nature.",
@@ -77,19 +99,40 @@ def staged(folder: Path) -> Iterator[Path]:
 
 
 def write_tokenizer(
-    folder: Path, given: Path | None, special: tuple[str, ...], *, close: str | None
+    folder: Path,
+    given: Path | None,
+    style: Style,
+    *,
+    begin: str | None = None,
+    close: str | None = None,
+    vocab: int | None = None,
 ) -> dict[str, int]:
-    """Writes tokenizer.json, appending `close` to every text; gives the ids of all tokens."""
-    if given is not None and close is None:
+    """Writes tokenizer.json; gives the ids of all tokens.
+
+    Args:
+        folder: where to.
+        given: a tokenizer to take; a small one is made otherwise.
+        style: of the small one.
+        begin: a token to put before every text.
+        close: a token to put after every text.
+        vocab: rows of the table. Llama 3's special tokens then have the ids of a table that long.
+    """
+    if given is not None and begin is None and close is None:
         shutil.copyfile(given, folder / "tokenizer.json")  # to the byte
         return Tokenizer.from_file(str(given)).get_vocab(with_added_tokens=True)
-    tokenizer = _train_tokenizer(special) if given is None else Tokenizer.from_file(str(given))
-    if close is not None:
-        number = tokenizer.token_to_id(close)
+    tokenizer = _train(style, vocab) if given is None else Tokenizer.from_file(str(given))
+    around = [token for token in (begin, close) if token is not None]
+    numbers = {token: tokenizer.token_to_id(token) for token in around}
+    for token, number in numbers.items():
         if number is None:
-            raise ValueError(f"{given} has no token {close!r} to append")
+            raise ValueError(f"{given} has no token {token!r} to append")
+    if around:
+        one, two = (
+            " ".join(part for part in (begin, text, close) if part is not None)
+            for text in ("$A", "$B")
+        )
         template = processors.TemplateProcessing(
-            single=f"$A {close}", pair=f"$A {close} $B {close}", special_tokens=[(close, number)]
+            single=one, pair=f"{one} {two}", special_tokens=list(numbers.items())
         )
         tokenizer.post_processor = processors.Sequence(
             [processors.ByteLevel(trim_offsets=False), template]
@@ -98,26 +141,40 @@ def write_tokenizer(
     return tokenizer.get_vocab(with_added_tokens=True)
 
 
-def _train_tokenizer(special: tuple[str, ...]) -> Tokenizer:
-    """A byte-level BPE of a few hundred tokens, built as Qwen's: NFC, nothing appended."""
+def new_tokenizer(style: Style = QWEN) -> Tokenizer:
+    """A byte-level BPE built as the family's, before it has learnt any token."""
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.normalizer = normalizers.NFC()
+    if style.compose:
+        tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(_WORDS), "isolated"),
+            pre_tokenizers.Split(Regex(_WORDS.format(digits=style.digits)), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, trim_offsets=False, use_regex=False),
         ]
     )
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
     tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def _train(style: Style, vocab: int | None) -> Tokenizer:
+    """A byte-level BPE of a few hundred tokens, nothing appended."""
+    tokenizer = new_tokenizer(style)
     trainer = trainers.BpeTrainer(
         vocab_size=512,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
     tokenizer.train_from_iterator(_SENTENCES, trainer)
+    if style.whole_words:
+        trained = json.loads(tokenizer.to_str())["model"]
+        words = dict(trained["vocab"])
+        # Rows that no text reaches, up to where the special tokens have their real ids.
+        words |= {f"unused {n}": n for n in range(len(words), (vocab or 0) - _RESERVED)}
+        merges = [tuple(pair) for pair in trained["merges"]]
+        tokenizer.model = models.BPE(vocab=words, merges=merges, ignore_merges=True)
     # After the vocabulary, where Qwen and Llama have theirs.
-    tokenizer.add_special_tokens([AddedToken(token, normalized=False) for token in special])
+    tokenizer.add_special_tokens([AddedToken(token, normalized=False) for token in style.special])
     return tokenizer
 
 
@@ -165,6 +222,19 @@ def write_modules(folder: Path, types: list[str], **extra: Any) -> None:
         place = f"{index}_{kind.rpartition('.')[2]}" if index else ""
         modules.append({"idx": index, "name": str(index), "path": place, "type": kind} | extra)
     write_json(folder / "modules.json", modules)
+
+
+def write_pooling(folder: Path, width: int, flag: str) -> None:
+    """Writes modules.json of a network, a pooling and a norm, and the pooling's settings."""
+    types = ("Transformer", "Pooling", "Normalize")
+    write_modules(folder, [f"sentence_transformers.models.{kind}" for kind in types])
+    flags = ("cls_token", "mean_tokens", "max_tokens", "lasttoken")
+    settings = {f"pooling_mode_{name}": name == flag for name in flags}
+    (folder / "1_Pooling").mkdir()
+    write_json(
+        folder / "1_Pooling" / "config.json",
+        {"word_embedding_dimension": width, "include_prompt": True} | settings,
+    )
 
 
 def write_card(folder: Path, name: str) -> None:

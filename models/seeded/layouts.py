@@ -65,6 +65,9 @@ SIZES: Mapping[str, Mapping[str, Dimensions]] = {
     "v5-text-nano": _sizes(
         128256, _full(768, 12, 12, 12, 64, 3072, 128256), kv=4, head_dim=16, wide=1024
     ),
+    "eurobert": _sizes(
+        128256, _full(768, 12, 12, 12, 64, 3072, 128256), kv=2, head_dim=16, wide=1024
+    ),
     "qwen3": _sizes(151936, _QWEN3, kv=2, head_dim=32, wide=768),
     "qwen2": _sizes(151936, _full(896, 24, 14, 2, 64, 4864, 151936), kv=2, head_dim=16, wide=768),
     "llama": _sizes(49152, _full(576, 30, 9, 3, 64, 1536, 49152), kv=2, head_dim=16, wide=768),
@@ -112,11 +115,26 @@ def v5_text_small_config(dims: Dimensions, ids: Mapping[str, int]) -> dict[str, 
 
 def v5_text_nano_config(dims: Dimensions, ids: Mapping[str, int]) -> dict[str, Any]:
     """config.json of jina-embeddings-v5-text-nano, with ends that its tokenizer overrules."""
-    return _v5_config(dims) | {
-        "is_decoder": False,
+    return _v5_config(dims) | _eurobert_part(dims, ids) | {"is_decoder": False}
+
+
+def eurobert_config(dims: Dimensions, ids: Mapping[str, int]) -> dict[str, Any]:
+    """config.json of EuroBERT, whose rotary base is another than nano's."""
+    own = {
+        "architectures": ["EuroBertForMaskedLM"],
+        "model_type": "eurobert",
+        "rope_theta": 250000,
+        "torch_dtype": "bfloat16",
+    }
+    return _network_config(dims) | _eurobert_part(dims, ids) | own
+
+
+def _eurobert_part(dims: Dimensions, ids: Mapping[str, int]) -> dict[str, Any]:
+    return {
         "vocab_size": dims.vocab,
         "max_position_embeddings": 8192,
         "rms_norm_eps": 1e-05,
+        "rope_scaling": None,
         "rope_theta": 1000000,
         "tie_word_embeddings": False,
         "bos_token": "<|begin_of_text|>",

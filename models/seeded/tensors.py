@@ -22,8 +22,10 @@ from seeded.layouts import TASKS, Dimensions
 Plan = Mapping[str, tuple[tuple[int, ...], float]]
 
 
-def plan_of(dims: Dimensions, *, qk_norm: bool = False, qkv_bias: bool = False) -> Plan:
-    """Every tensor of the network, in the checkpoint's order.
+def plan_of(
+    dims: Dimensions, *, qk_norm: bool = False, qkv_bias: bool = False, head: bool = False
+) -> Plan:
+    """Every tensor of the network, in the checkpoint's order; on request an output head.
 
     A spread of 0.64 / sqrt(width) is the usual 0.02 at width 1024. What writes to the residual
     stream is smaller by sqrt(2 * layers), so that it neither explodes nor drowns the tokens.
@@ -53,6 +55,8 @@ def plan_of(dims: Dimensions, *, qk_norm: bool = False, qkv_bias: bool = False) 
             0.64 / dims.intermediate**0.5 / depth,
         )
     plan["norm.weight"] = ((dims.hidden,), 0.3)
+    if head:
+        plan["lm_head.weight"] = ((dims.vocab, dims.hidden), reads)
     return plan
 
 
@@ -81,25 +85,29 @@ def write_weights(
             values = _draw(seed, key, *plan[key])
             if outliers:
                 _add_outliers(key, values, dims, seed)
-            tensors[prefix + key] = values.astype(ml_dtypes.bfloat16)
-            weight_map[prefix + key] = name
-            written += tensors[prefix + key].nbytes
+            # A head stands beside the network, not in it.
+            full = key if key.startswith("lm_head.") else prefix + key
+            tensors[full] = values.astype(ml_dtypes.bfloat16)
+            weight_map[full] = name
+            written += tensors[full].nbytes
         save_file(tensors, folder / name, metadata={"format": "pt"})
     if shards > 1:
         index_file = {"metadata": {"total_size": total}, "weight_map": weight_map}
         write_json(folder / "model.safetensors.index.json", index_file)
 
 
+_PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
 def write_adapters(folder: Path, plan: Plan, dims: Dimensions, base: str, seed: int) -> None:
     """Four adapters on every linear layer; each changes a weight by about 15 % of its size."""
-    projections = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
     for task in TASKS:
         place = folder / "adapters" / task
         place.mkdir(parents=True)
         tensors: dict[str, NDArray[Any]] = {}
         for key, (shape, spread) in plan.items():
             module = key.removesuffix(".weight")
-            if key == module or not module.endswith(projections):
+            if key == module or not module.endswith(_PROJECTIONS):
                 continue
             wide = shape[1] ** -0.5
             # The elements of B @ A have spread sqrt(rank) * spread(A) * spread(B).
@@ -110,40 +118,43 @@ def write_adapters(folder: Path, plan: Plan, dims: Dimensions, base: str, seed: 
                 values = _draw(seed, f"{task}/{name}", shape_of_side, spread_of_side)
                 tensors[name] = values.astype(ml_dtypes.bfloat16)
         save_file(tensors, place / "adapter_model.safetensors", metadata={"format": "pt"})
-        write_json(
-            place / "adapter_config.json",
-            {
-                "alpha_pattern": {},
-                "auto_mapping": None,
-                "base_model_name_or_path": base,
-                "bias": "none",
-                "corda_config": None,
-                "eva_config": None,
-                "exclude_modules": None,
-                "fan_in_fan_out": False,
-                "inference_mode": True,
-                "init_lora_weights": "gaussian",
-                "layer_replication": None,
-                "layers_pattern": None,
-                "layers_to_transform": None,
-                "loftq_config": {},
-                "lora_alpha": dims.rank,  # as the real ones: a scaling of exactly 1
-                "lora_bias": False,
-                "lora_dropout": 0.05 if task == "classification" else 0.1,
-                "megatron_config": None,
-                "megatron_core": "megatron.core",
-                "modules_to_save": None,
-                "peft_type": "LORA",
-                "r": dims.rank,
-                "rank_pattern": {},
-                "revision": None,
-                "target_modules": list(projections),
-                "task_type": "FEATURE_EXTRACTION",
-                "trainable_token_indices": None,
-                "use_dora": False,
-                "use_rslora": False,
-            },
-        )
+        dropout = 0.05 if task == "classification" else 0.1
+        write_json(place / "adapter_config.json", adapter_config(base, dims.rank, dropout))
+
+
+def adapter_config(base: str, rank: int, dropout: float) -> dict[str, Any]:
+    """adapter_config.json as the real ones have it: every linear layer, a scaling of exactly 1."""
+    return {
+        "alpha_pattern": {},
+        "auto_mapping": None,
+        "base_model_name_or_path": base,
+        "bias": "none",
+        "corda_config": None,
+        "eva_config": None,
+        "exclude_modules": None,
+        "fan_in_fan_out": False,
+        "inference_mode": True,
+        "init_lora_weights": "gaussian",
+        "layer_replication": None,
+        "layers_pattern": None,
+        "layers_to_transform": None,
+        "loftq_config": {},
+        "lora_alpha": rank,
+        "lora_bias": False,
+        "lora_dropout": dropout,
+        "megatron_config": None,
+        "megatron_core": "megatron.core",
+        "modules_to_save": None,
+        "peft_type": "LORA",
+        "r": rank,
+        "rank_pattern": {},
+        "revision": None,
+        "target_modules": list(_PROJECTIONS),
+        "task_type": "FEATURE_EXTRACTION",
+        "trainable_token_indices": None,
+        "use_dora": False,
+        "use_rslora": False,
+    }
 
 
 def _draw(seed: int, key: str, shape: tuple[int, ...], spread: float) -> NDArray[np.float32]:

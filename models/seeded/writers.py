@@ -7,14 +7,14 @@ that appears when all of it is written. Knows nothing of how any of them is made
 from pathlib import Path
 
 from seeded.files import (
+    EUROBERT,
     INSTRUCTION,
-    NANO_TOKENS,
-    QWEN_TOKENS,
+    QWEN,
     staged,
     tokenizer_config,
     write_card,
     write_json,
-    write_modules,
+    write_pooling,
     write_sentence_transformers,
     write_tokenizer,
     write_v5_files,
@@ -23,6 +23,7 @@ from seeded.layouts import (
     Dimensions,
     decoder_config,
     dimensions_of,
+    eurobert_config,
     v5_text_nano_config,
     v5_text_small_config,
     with_vocabulary,
@@ -56,7 +57,7 @@ def write_v5_text_small(
     """
     dims, name = dimensions_of("v5-text-small", size)
     with staged(folder) as part:
-        ids = write_tokenizer(part, tokenizer, QWEN_TOKENS, close=None)
+        ids = write_tokenizer(part, tokenizer, QWEN)
         dims = with_vocabulary(dims, ids)
         write_json(part / "config.json", v5_text_small_config(dims, ids))
         write_json(
@@ -87,7 +88,7 @@ def write_v5_text_nano(
     """
     dims, name = dimensions_of("v5-text-nano", size)
     with staged(folder) as part:
-        ids = write_tokenizer(part, tokenizer, NANO_TOKENS, close="<|end_of_text|>")
+        ids = write_tokenizer(part, tokenizer, EUROBERT, close="<|end_of_text|>", vocab=dims.vocab)
         dims = with_vocabulary(dims, ids)
         write_json(part / "config.json", v5_text_nano_config(dims, ids))
         write_json(
@@ -127,7 +128,7 @@ def write_decoder(
     dims, name = dimensions_of(model_type, size)
     with staged(folder) as part:
         closing = "<|endoftext|>" if model_type == "qwen3" else None
-        ids = write_tokenizer(part, tokenizer, QWEN_TOKENS, close=closing)
+        ids = write_tokenizer(part, tokenizer, QWEN, close=closing)
         dims = with_vocabulary(dims, ids)
         write_json(part / "config.json", decoder_config(model_type, dims, ids))
         pad = None if model_type == "llama" else "<|endoftext|>"
@@ -139,23 +140,55 @@ def write_decoder(
         if model_type == "qwen3":
             prompts = {"query": INSTRUCTION, "document": ""}
             write_sentence_transformers(part, prompts, None)
-            types = ("Transformer", "Pooling", "Normalize")
-            write_modules(part, [f"sentence_transformers.models.{kind}" for kind in types])
-            (part / "1_Pooling").mkdir()
-            write_json(
-                part / "1_Pooling" / "config.json",
-                {
-                    "word_embedding_dimension": dims.hidden,
-                    "pooling_mode_cls_token": False,
-                    "pooling_mode_mean_tokens": False,
-                    "pooling_mode_max_tokens": False,
-                    "pooling_mode_lasttoken": True,
-                    "include_prompt": True,
-                },
-            )
+            write_pooling(part, dims.hidden, "lasttoken")
         write_card(part, f"{model_type}-{name}")
         if prefix is None:
             prefix = "" if model_type == "qwen3" else "model."
         plan = plan_of(dims, qk_norm=model_type == "qwen3", qkv_bias=model_type == "qwen2")
+        write_weights(part, plan, dims, seed=seed, shards=shards, prefix=prefix, outliers=outliers)
+    return folder
+
+
+def write_eurobert(
+    folder: Path,
+    *,
+    size: str | Dimensions = "tiny",
+    tokenizer: Path | None = None,
+    seed: int = 0,
+    shards: int = 1,
+    prefix: str = "model.",
+    outliers: bool = False,
+    pooling: str | None = "mean_tokens",
+) -> Path:
+    """Writes EuroBERT's layout without adapters; other arguments as of `write_v5_text_small`.
+
+    A masked language model's checkpoint: keys with "model.", an untied `lm_head`, a token before
+    and one after every text, fewer key heads than query heads (as the larger ones have).
+
+    Args:
+        folder: as above.
+        size: as above.
+        tokenizer: as above.
+        seed: as above.
+        shards: as above.
+        prefix: as above.
+        outliers: as above.
+        pooling: the flag of the Sentence Transformers files; without one there are none.
+    """
+    dims, name = dimensions_of("eurobert", size)
+    begin, close = EUROBERT.special[:2]
+    with staged(folder) as part:
+        ids = write_tokenizer(part, tokenizer, EUROBERT, begin=begin, close=close, vocab=dims.vocab)
+        dims = with_vocabulary(dims, ids)
+        write_json(part / "config.json", eurobert_config(dims, ids))
+        write_json(
+            part / "tokenizer_config.json",
+            tokenizer_config("PreTrainedTokenizerFast", eos=close, pad="<|pad|>", limit=int(1e30)),
+        )
+        if pooling is not None:
+            write_sentence_transformers(part, {}, None)
+            write_pooling(part, dims.hidden, pooling)
+        write_card(part, f"eurobert-{name}")
+        plan = plan_of(dims, head=True)
         write_weights(part, plan, dims, seed=seed, shards=shards, prefix=prefix, outliers=outliers)
     return folder

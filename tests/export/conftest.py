@@ -1,4 +1,4 @@
-"""A tiny model in v5-text-small's exact layout, and its pack, made once for all tests."""
+"""Tiny models in the v5 models' exact layouts, and their packs, made once for all tests."""
 
 from pathlib import Path
 
@@ -27,4 +27,18 @@ def tiny_pack(tiny_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """All tasks in all precisions. Tests that change it copy it first."""
     folder = tmp_path_factory.mktemp("packs") / "v5-tiny"
     export_pack(tiny_source, out=folder, precisions=("fp32", "fp16", "int8"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def nano_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("source") / "nano-tiny"
+    return seeded.write_v5_text_nano(folder, size="tiny", seed=7)
+
+
+@pytest.fixture(scope="session")
+def nano_pack(nano_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As tiny_pack."""
+    folder = tmp_path_factory.mktemp("packs") / "nano-tiny"
+    export_pack(nano_source, out=folder, precisions=("fp32", "fp16", "int8"))
     return folder

@@ -8,7 +8,7 @@ from safetensors.numpy import load_file, save_file
 
 import seeded
 from embedge.errors import SourceError
-from embedge_export.architectures import decoder_config
+from embedge_export.architectures import network_config
 from embedge_export.weights import open_weights
 
 
@@ -26,7 +26,7 @@ def read(source, **changes):
             config.pop(name, None)
         else:
             config[name] = value
-    return decoder_config(config, open_weights(source))
+    return network_config(config, open_weights(source))
 
 
 @pytest.mark.parametrize(
@@ -47,11 +47,34 @@ def read(source, **changes):
         ({"num_hidden_layers": "2"}, "num_hidden_layers"),
         ({"rms_norm_eps": True}, "rms_norm_eps"),
         ({"hidden_size": 128}, "embed_tokens.weight"),
+        ({"num_key_value_heads": 3}, "no multiple of num_key_value_heads 3"),
     ],
 )
 def test_what_would_change_the_vectors_is_refused_by_name(source, changes, named):
     with pytest.raises(SourceError, match=named):
         read(source, **changes)
+
+
+@pytest.mark.parametrize(
+    ("write", "family", "causal", "theta"),
+    [
+        (seeded.write_v5_text_small, "qwen3", True, 3500000.0),
+        (seeded.write_v5_text_nano, "eurobert", False, 1000000.0),  # of small's model_type
+        (seeded.write_eurobert, "eurobert", False, 250000.0),
+        (seeded.write_decoder, "qwen3", True, 1000000.0),
+    ],
+)
+def test_what_a_network_is(tmp_path, write, family, causal, theta):
+    found = read(write(tmp_path / "source"))
+    assert (found.family, found.causal, found.rope_theta) == (family, causal, theta)
+    assert found.query_key_norm == (family == "qwen3")
+
+
+def test_a_eurobert_that_says_it_is_a_decoder_is_refused(tmp_path):
+    source = seeded.write_eurobert(tmp_path / "source")
+    assert not read(source, is_decoder=False).causal
+    with pytest.raises(SourceError, match="is_decoder is True, but a eurobert network is bidirect"):
+        read(source, is_decoder=True)
 
 
 def test_rope_theta_may_stand_in_rope_parameters(source):
@@ -79,4 +102,4 @@ def test_weights_that_do_not_fit_are_refused_by_name(source, tmp_path, change, n
     save_file(tensors, tmp_path / "model.safetensors")
     config = json.loads((source / "config.json").read_text())
     with pytest.raises(SourceError, match=named):
-        decoder_config(config, open_weights(tmp_path))
+        network_config(config, open_weights(tmp_path))

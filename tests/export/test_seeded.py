@@ -10,12 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer, models
 
 import seeded
+from embedge.cli.golden import GOLDEN, TOKEN_TEXTS
+from embedge_export.sources import open_source
+from seeded.files import EUROBERT, new_tokenizer, write_tokenizer
 from seeded.tensors import plan_of
 
 PACKAGE = Path(seeded.__file__).parent
+NANO = GOLDEN["jina-embeddings-v5-text-nano"]
 
 
 def tensors_of(folder):
@@ -53,6 +57,45 @@ def test_v5_text_small_has_the_real_layout(small):
     assert config["num_attention_heads"] * config["head_dim"] > config["hidden_size"]
 
 
+NANO_TOKENS = ("<|begin_of_text|>", "<|end_of_text|>", "<|mask|>", "<|parallel_sep|>", "<|pad|>")
+
+
+def test_v5_text_nano_s_tokenizer(tmp_path):
+    """The special tokens, in a table of the real length under the real ids; the closing one."""
+    dims = seeded.Dimensions(
+        hidden=8, layers=1, heads=1, kv_heads=1, head_dim=8, intermediate=8, vocab=128256, rank=1
+    )
+    folder = seeded.write_v5_text_nano(tmp_path / "nano", size=dims)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    assert [tokenizer.token_to_id(token) for token in NANO_TOKENS] == list(range(128000, 128005))
+    assert tokenizer.encode("Query: x").ids[-1] == 128001
+    assert tokenizer.encode("").ids == [128001]
+    assert open_source(folder).pad_token_id == 128004  # though config.json says 128001
+    small = seeded.write_v5_text_nano(tmp_path / "tiny")
+    tokenizer = Tokenizer.from_file(str(small / "tokenizer.json"))
+    first = tokenizer.token_to_id(NANO_TOKENS[0])
+    assert [tokenizer.token_to_id(t) - first for t in NANO_TOKENS] == [0, 1, 2, 3, 4]
+    assert tokenizer.get_vocab_size(with_added_tokens=True) == first + 5
+
+
+@pytest.mark.parametrize(("text", "ids"), list(zip(TOKEN_TEXTS, NANO.token_ids, strict=True)))
+def test_llama_s_cut_into_words_gives_the_published_ids(tmp_path, text, ids):
+    """Given the words that the published ids stand for, the style's rules give those ids."""
+    numbers = [int(number) for number in ids.split()]
+    tokenizer = new_tokenizer(EUROBERT)
+    words = [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text)]
+    vocabulary = dict(zip(words, numbers[:-1], strict=True))
+    vocabulary |= {f"unused {n}": n for n in set(range(128000)) - set(vocabulary.values())}
+    tokenizer.model = models.BPE(vocab=vocabulary, merges=[], ignore_merges=True)
+    tokenizer.add_special_tokens([AddedToken(token) for token in NANO_TOKENS])
+    (tmp_path / "given").mkdir()
+    tokenizer.save(str(tmp_path / "given" / "tokenizer.json"))
+    write_tokenizer(
+        tmp_path, tmp_path / "given" / "tokenizer.json", EUROBERT, close="<|end_of_text|>"
+    )
+    assert Tokenizer.from_file(str(tmp_path / "tokenizer.json")).encode(text).ids == numbers
+
+
 def test_full_sizes_are_those_of_the_real_files():
     # Parameters as the model cards and the published files' sizes give them.
     def parameters(model, **options):
@@ -60,7 +103,7 @@ def test_full_sizes_are_those_of_the_real_files():
         return sum(int(np.prod(shape)) for shape, _ in plan.values())
 
     assert parameters("v5-text-small", qk_norm=True) == 596_049_920
-    assert parameters("v5-text-nano") == 211_766_016
+    assert parameters("v5-text-nano") == parameters("eurobert") == 211_766_016
 
 
 def test_adapters_change_the_weights_noticeably(small):

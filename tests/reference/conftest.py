@@ -9,11 +9,22 @@ import torch
 import seeded
 from embedge_export.export import export_pack
 
-# The real model's width, so that every Matryoshka width is there; shallow and narrow otherwise,
+# The real models' widths, so that every Matryoshka width is there; shallow and narrow otherwise,
 # so that all of it takes seconds.
-TRUE_WIDTH = seeded.Dimensions(
-    hidden=1024, layers=3, heads=8, kv_heads=4, head_dim=64, intermediate=512, rank=8
-)
+V5 = {
+    "small": (
+        seeded.write_v5_text_small,
+        seeded.Dimensions(
+            hidden=1024, layers=3, heads=8, kv_heads=4, head_dim=64, intermediate=512, rank=8
+        ),
+    ),
+    "nano": (
+        seeded.write_v5_text_nano,
+        seeded.Dimensions(
+            hidden=768, layers=3, heads=12, kv_heads=12, head_dim=64, intermediate=512, rank=8
+        ),
+    ),
+}
 # Words of the libraries that we compare with, about themselves: (message's start, category).
 _THIRD_PARTY = ("`is_gradient_checkpointing` is deprecated:FutureWarning",)  # peft on transformers
 _FIGURES = pytest.StashKey[dict[str, list[tuple[float, float]]]]()
@@ -35,15 +46,21 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("sources")
 
 
+@pytest.fixture(scope="session", params=list(V5))
+def v5_model(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
 @pytest.fixture(scope="session")
-def v5_source(sources: Path) -> Path:
-    return seeded.write_v5_text_small(sources / "v5", size=TRUE_WIDTH)
+def v5_source(v5_model: str, sources: Path) -> Path:
+    write, size = V5[v5_model]
+    return write(sources / f"v5-{v5_model}", size=size)
 
 
 @pytest.fixture(scope="session")
 def v5_pack(v5_source: Path, sources: Path) -> Path:
     """All four tasks, at every precision."""
-    pack = sources / "v5-pack"
+    pack = sources / f"{v5_source.name}-pack"
     export_pack(v5_source, out=pack, precisions=("fp32", "fp16", "int8"))
     return pack
 

@@ -14,7 +14,14 @@ import torch
 from numpy.typing import NDArray
 from peft import PeftModel
 from safetensors.torch import load_file
-from transformers import AutoModel, PreTrainedTokenizerFast, Qwen3Config, Qwen3Model
+from transformers import (
+    AutoModel,
+    EuroBertConfig,
+    EuroBertModel,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+    Qwen3Model,
+)
 
 Network = Callable[..., Any]
 # What config_sentence_transformers.json and the model's own encode() say (FACTS A8 in short:
@@ -22,18 +29,18 @@ Network = Callable[..., Any]
 PROMPTS = {"query": "Query: ", "document": "Document: "}
 
 
-def open_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    """transformers' own road to tokenizer.json, padding on the right."""
+def open_tokenizer(folder: Path, *, side: str = "right") -> PreTrainedTokenizerFast:
+    """transformers' own road to tokenizer.json, padding on the right unless told otherwise."""
     settings = json.loads((folder / "tokenizer_config.json").read_text())
     return PreTrainedTokenizerFast(
         tokenizer_file=str(folder / "tokenizer.json"),
         pad_token=settings.get("pad_token", settings["eos_token"]),
-        padding_side="right",
+        padding_side=side,
     )
 
 
 def open_v5(folder: Path, *, adapters: bool = True, **changes: Any) -> Network:
-    """jina-embeddings-v5-text-small: a Qwen3Model, and every task's adapter by peft.
+    """A v5 model, small a Qwen3Model and nano a EuroBertModel, and every task's adapter by peft.
 
     Args:
         folder: the source; its keys have no "model." and its model_type is Jina's own, so the
@@ -42,7 +49,11 @@ def open_v5(folder: Path, *, adapters: bool = True, **changes: Any) -> Network:
         changes: fields of config.json to change, to see that a comparison notices.
     """
     config = json.loads((folder / "config.json").read_text())
-    network = Qwen3Model(Qwen3Config(**(config | changes)))
+    config |= changes
+    if config.get("is_decoder") is False:
+        network = EuroBertModel(EuroBertConfig(**config))
+    else:
+        network = Qwen3Model(Qwen3Config(**config))
     network.load_state_dict(load_file(folder / "model.safetensors"), strict=True)
     network = network.float().eval()
     if not adapters:
@@ -66,8 +77,9 @@ def encode(
     *,
     prompt: str = "",
     max_length: int = 32768,
+    mean: bool = False,
 ) -> NDArray[np.float32]:
-    """As the model's own encode(): pad, run, take the last token; `cut` then does the rest."""
+    """As the model's own encode(): pad, run, pool; `cut` then does the rest."""
     batch = tokenizer(
         [prompt + text for text in texts],
         padding=True,
@@ -76,7 +88,7 @@ def encode(
         return_tensors="pt",
     )
     ids, mask = batch["input_ids"], batch["attention_mask"]
-    return run(network, ids, mask).numpy()
+    return run(network, ids, mask, mean=mean).numpy()
 
 
 def cut(vectors: NDArray[np.float32], width: int | None = None) -> NDArray[np.float32]:
@@ -84,11 +96,16 @@ def cut(vectors: NDArray[np.float32], width: int | None = None) -> NDArray[np.fl
     return torch.nn.functional.normalize(torch.from_numpy(vectors)[:, :width], p=2, dim=-1).numpy()
 
 
-def run(network: Network, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Pooled vectors (B, D) of ids and mask (B, S), not normalised."""
+def run(
+    network: Network, ids: torch.Tensor, mask: torch.Tensor, *, mean: bool = False
+) -> torch.Tensor:
+    """Pooled vectors (B, D) of ids and mask (B, S), by last token or mean, not normalised."""
     with torch.inference_mode():
         hidden = network(input_ids=ids, attention_mask=mask).last_hidden_state
-    return hidden[torch.arange(len(hidden)), mask.sum(dim=1) - 1]
+    if mean:
+        return (hidden * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+    places = torch.arange(mask.shape[1]) * mask  # the largest with a token, wherever padding is
+    return hidden[torch.arange(len(hidden)), places.argmax(dim=1)]
 
 
 def agreement(got: NDArray[np.float32], expected: NDArray[np.float32]) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Plain decoders without adapters: packs against transformers, as AutoModel loads them."""
+"""Plain networks without adapters: packs against transformers, as AutoModel loads them."""
 
 import json
 
@@ -20,6 +20,8 @@ MODELS = {
     "qwen3, outliers": {"outliers": True},
     "llama, 3 shards": {"shards": 3},
     "qwen2, no prefix": {"prefix": ""},
+    "eurobert": {},  # a masked language model's head, a token on both sides, last-token pooling
+    "eurobert, mean": {},
 }
 
 
@@ -31,6 +33,9 @@ def source(request, sources):
     size = seeded.Dimensions(
         hidden=256, layers=4, heads=4, kv_heads=2, head_dim=64, intermediate=512
     )
+    if kind == "eurobert":
+        pooling = "mean_tokens" if "mean" in request.param else "lasttoken"
+        return seeded.write_eurobert(folder, size=size, pooling=pooling)
     return seeded.write_decoder(folder, kind, size=size, **MODELS[request.param])
 
 
@@ -47,10 +52,17 @@ def outside(source):
     return oracle.open_decoder(source), oracle.open_tokenizer(source)
 
 
+@pytest.fixture(scope="module")
+def mean(source):
+    """Whether the source says that its vectors are the means of all tokens'."""
+    settings = source / "1_Pooling" / "config.json"
+    return settings.exists() and json.loads(settings.read_text())["pooling_mode_mean_tokens"]
+
+
 def test_the_checkpoint_is_what_it_claims(source, outside):
     network, _ = outside
     config = json.loads((source / "config.json").read_text())
-    assert type(network).__name__ == f"{config['model_type'].title()}Model"
+    assert type(network).__name__.lower() == f"{config['model_type']}model"
     assert network.config.num_key_value_heads == 2
     biased = network.layers[0].self_attn.q_proj.bias is not None
     assert biased == (config["model_type"] == "qwen2")
@@ -59,13 +71,16 @@ def test_the_checkpoint_is_what_it_claims(source, outside):
 
 
 @pytest.fixture(scope="module")
-def expected(outside):
+def expected(outside, mean):
     """Batches of texts, and the other side's vectors of each."""
     network, tokenizer = outside
     texts = [text for text in TEXTS if text]  # not every tokenizer has a token for ""
     batches = [*([text] for text in texts[:3]), texts[:4], texts, [words(300, 4), "short"]]
     assert len(tokenizer(batches[-1][0])["input_ids"]) > 700
-    return [(batch, oracle.cut(oracle.encode(network, tokenizer, batch))) for batch in batches]
+    return [
+        (batch, oracle.cut(oracle.encode(network, tokenizer, batch, mean=mean)))
+        for batch in batches
+    ]
 
 
 @pytest.mark.parametrize("precision", list(BARS))
@@ -83,11 +98,10 @@ def test_prompts_of_qwen3_embedding(source, pack, outside):
     settings = source / "config_sentence_transformers.json"
     manifest = read_manifest(pack)
     assert manifest.tasks == ("base",)
-    if not settings.exists():
-        assert not manifest.prompts
-        return
-    prompts = json.loads(settings.read_text())["prompts"]
+    prompts = json.loads(settings.read_text())["prompts"] if settings.exists() else {}
     assert dict(manifest.prompts) == prompts
+    if not prompts:
+        return
     network, tokenizer = outside
     with Embedder(pack, precision="fp32", device="cpu", threads=1) as embedder:
         got = embedder.encode_query(TEXTS)

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 import seeded
-from embedge_export.architectures import decoder_config
+from embedge_export.architectures import network_config
 from embedge_export.lora import MergedWeights, load_adapter
-from embedge_export.reference import decoder_vectors
+from embedge_export.reference import network_vectors
 from embedge_export.weights import open_weights
 from reference import oracle
 
-KINDS = ("v5", "qwen3", "qwen2", "llama", "outliers")
+KINDS = ("v5", "nano", "qwen3", "qwen2", "llama", "eurobert", "outliers")
 LENGTHS = (1, 2, 7, 64, 700)
 
 
@@ -22,19 +22,23 @@ def case(request, sources):
     """A tiny source, its transformers network, and the reference's view of the same folder."""
     folder = sources / f"reference-{request.param}"
     adapter = None
-    if request.param == "v5":
-        seeded.write_v5_text_small(folder)
+    if request.param in ("v5", "nano"):
+        write = seeded.write_v5_text_small if request.param == "v5" else seeded.write_v5_text_nano
+        write(folder)
         network = oracle.open_v5(folder)
         network.set_adapter("clustering")
         adapter = load_adapter(folder / "adapters" / "clustering", open_weights(folder))
     elif request.param == "outliers":
         seeded.write_decoder(folder, "llama", size="demo", outliers=True)
         network = oracle.open_decoder(folder)
+    elif request.param == "eurobert":
+        seeded.write_eurobert(folder)
+        network = oracle.open_decoder(folder)
     else:
         seeded.write_decoder(folder, request.param)
         network = oracle.open_decoder(folder)
     base = open_weights(folder)
-    config = decoder_config(json.loads((folder / "config.json").read_text()), base)
+    config = network_config(json.loads((folder / "config.json").read_text()), base)
     return network, config, MergedWeights(base, adapter)
 
 
@@ -43,7 +47,7 @@ def test_vectors_before_normalising(case, request, figures):
     network, config, weights = case
     generator = np.random.default_rng(0)
     texts = [generator.integers(0, config.vocab_size, length) for length in LENGTHS]
-    got = decoder_vectors(config, weights, texts)
+    got = network_vectors(config, weights, texts)
     assert got.dtype == np.float32
     for ids, vector in zip(texts, got, strict=True):
         batch = torch.from_numpy(ids)[None]
@@ -59,5 +63,5 @@ def test_vectors_before_normalising(case, request, figures):
 def test_progress_is_told_layer_by_layer(case):
     _, config, weights = case
     labels = []
-    decoder_vectors(config, weights, [np.arange(3)], advance=labels.append)
+    network_vectors(config, weights, [np.arange(3)], advance=labels.append)
     assert len(labels) == config.num_hidden_layers + 1

@@ -24,6 +24,7 @@ ODD = (
     "\ufeffbom \u200bzero\u200dwidth \u202eoverride",
     "\U0010ffff \ue000 \u0378",
     "<|endoftext|> <|im_end|> <|im_start|>x",
+    "<|end_of_text|> <|pad|>x<|begin_of_text|>",
     "<|endoftext",
     "trailing   spaces    ",
     "1234567890" * 20,
@@ -34,13 +35,17 @@ ODD = (
 )
 
 
-@pytest.fixture(scope="module", params=["v5", "qwen3"])
+WRITERS = {
+    "v5": seeded.write_v5_text_small,  # appends nothing
+    "qwen3": seeded.write_decoder,  # Qwen3-Embedding: a closing token
+    "nano": seeded.write_v5_text_nano,  # Llama 3's cut into words, a closing token
+    "eurobert": seeded.write_eurobert,  # the same, and a token in front
+}
+
+
+@pytest.fixture(scope="module", params=list(WRITERS))
 def folder(request, sources):
-    """v5 appends nothing, Qwen3-Embedding a closing token."""
-    folder = sources / f"tokens-{request.param}"
-    if request.param == "v5":
-        return seeded.write_v5_text_small(folder)
-    return seeded.write_decoder(folder, "qwen3")
+    return WRITERS[request.param](sources / f"tokens-{request.param}")
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +93,7 @@ def test_a_megabyte_cut(ours, theirs, unit):
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     texts=st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=4),
-    limit=st.integers(3, 40),
+    limit=st.integers(4, 40),  # two special tokens, the prompt and one of the text
 )
 def test_any_text(ours, theirs, texts, limit):
     expected = theirs(["Q" + text for text in texts], truncation=True, max_length=limit)
@@ -98,7 +103,8 @@ def test_any_text(ours, theirs, texts, limit):
 def test_the_class_that_the_source_names(folder, ours):
     """transformers builds it anew from the vocabulary rather than reading all of the file."""
     name = json.loads((folder / "tokenizer_config.json").read_text())["tokenizer_class"]
-    assert name == "Qwen2Tokenizer"
+    eurobert = (folder / "special_tokens_map.json").exists() or "eurobert" in folder.name
+    assert name == ("PreTrainedTokenizerFast" if eurobert else "Qwen2Tokenizer")
     tokenizer = getattr(transformers, name).from_pretrained(folder)
     assert ids(ours, list(ODD)) == tokenizer(["Document: " + text for text in ODD])["input_ids"]
 

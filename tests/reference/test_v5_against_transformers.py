@@ -1,4 +1,4 @@
-"""jina-embeddings-v5-text-small's layout: packs against transformers and peft.
+"""The v5 models' layouts, small and nano: packs against transformers and peft.
 
 Every task, prompt and Matryoshka width, over batches of mixed lengths, through the real Embedder
 on one side and the model's own recipe (tokenizer, peft, last token, slice, normalise) on the
@@ -13,11 +13,15 @@ import torch
 
 import seeded
 from embedge import Embedder
+from embedge.engine import OnnxSession
 from embedge.manifest import read_manifest
 from reference import oracle
 from reference.samples import TEXTS, words
 
-WIDTHS = (32, 64, 128, 256, 512, 768, 1024)
+WIDTHS = {
+    "small": (32, 64, 128, 256, 512, 768, 1024),
+    "nano": (32, 64, 128, 256, 512, 768),
+}
 # Lowest cosine, largest difference of a component. int8: what its gate promises.
 BARS = {"fp32": (0.999999, 1e-5), "fp16": (0.9999, 1e-2), "int8": (0.99, 0.2)}
 # Alone, in pairs, all at once: each text stands beside others and is padded otherwise.
@@ -41,16 +45,18 @@ def embedder(request, v5_pack):
         yield opened
 
 
-def test_manifest_says_what_the_model_is(v5_pack):
+def test_manifest_says_what_the_model_is(v5_model, v5_pack):
     manifest = read_manifest(v5_pack)
-    assert manifest.text.padding == "right"  # the operator counts valid tokens from the left
+    widths = WIDTHS[v5_model]
+    # small's operator counts valid tokens from the left
+    assert manifest.text.padding == {"small": "right", "nano": "either"}[v5_model]
     assert manifest.tasks == seeded.TASKS
     assert manifest.default_task == "text-matching"
     assert dict(manifest.prompts) == oracle.PROMPTS
     assert manifest.default_prompt == "document"
-    assert manifest.dimension == max(WIDTHS)
-    assert manifest.matryoshka_dimensions == WIDTHS
-    assert manifest.text.max_length == 32768
+    assert manifest.dimension == max(widths)
+    assert manifest.matryoshka_dimensions == widths
+    assert manifest.text.max_length == {"small": 32768, "nano": 8192}[v5_model]
     assert all(manifest.passed_gate(precision) for precision in BARS)
 
 
@@ -69,16 +75,17 @@ def expected(network, tokenizer):
 
 @pytest.mark.parametrize("prompt", oracle.PROMPTS)
 @pytest.mark.parametrize("task", seeded.TASKS)
-def test_every_task_prompt_width_and_batch(expected, embedder, task, prompt, figures):
+def test_every_task_prompt_width_and_batch(v5_model, expected, embedder, task, prompt, figures):
     lowest, largest = BARS[embedder.precision]
+    widths = WIDTHS[v5_model]
     for batch in BATCHES:
         texts = [TEXTS[index] for index in batch]
-        for width in WIDTHS if batch == ALL else WIDTHS[-1:]:
+        for width in widths if batch == ALL else widths[-1:]:
             got = embedder.encode(texts, task=task, prompt_name=prompt, truncate_dim=width)
             cosine, difference = oracle.agreement(
                 got, oracle.cut(expected(task, prompt, batch), width)
             )
-            figures(f"v5 {embedder.precision}", cosine, difference)
+            figures(f"v5 {v5_model} {embedder.precision}", cosine, difference)
             assert cosine >= lowest
             assert difference <= largest
 
@@ -104,6 +111,32 @@ def test_truncation(network, tokenizer, embedder, max_length):
     assert oracle.agreement(got, oracle.cut(want))[0] >= BARS[embedder.precision][0]
 
 
+@pytest.mark.parametrize("task", seeded.TASKS)
+def test_padding_on_either_side(v5_source, v5_pack, network, task, figures):
+    """The graph itself, from ids that transformers' tokenizer has padded on the left."""
+    manifest = read_manifest(v5_pack)
+    if manifest.text.padding != "either":
+        pytest.skip("this network's graph takes right padding alone, as its manifest says")
+    network.set_adapter(task)
+    session = OnnxSession(
+        v5_pack / manifest.graph(task=task, precision="fp32").file, device="cpu", threads=1
+    )
+    vectors = {}
+    for side in ("left", "right"):
+        batch = oracle.open_tokenizer(v5_source, side=side)(
+            [oracle.PROMPTS["query"] + text for text in TEXTS], padding=True, return_tensors="pt"
+        )
+        ids, mask = batch["input_ids"], batch["attention_mask"]
+        assert (mask[:, 0 if side == "left" else -1] == 0).any()
+        vectors[side] = session.run(ids.numpy(), mask.numpy())
+        want = oracle.cut(oracle.run(network, ids, mask).numpy())
+        cosine, difference = oracle.agreement(oracle.cut(vectors[side]), want)
+        figures(f"v5 nano fp32, {side} padding", cosine, difference)
+        assert cosine >= BARS["fp32"][0]
+        assert difference <= BARS["fp32"][1]
+    np.testing.assert_array_equal(vectors["left"], vectors["right"])
+
+
 @pytest.fixture(scope="module")
 def long(network, tokenizer):
     """A text of over 700 tokens beside a short one: texts, and the other side's vectors."""
@@ -113,11 +146,11 @@ def long(network, tokenizer):
     return texts, oracle.cut(oracle.encode(network, tokenizer, texts, prompt="Document: "))
 
 
-def test_long_text_beside_a_short_one(long, embedder, figures):
+def test_long_text_beside_a_short_one(v5_model, long, embedder, figures):
     texts, want = long
     got = embedder.encode(texts, task="retrieval", prompt_name="document")
     cosine, difference = oracle.agreement(got, want)
-    figures(f"v5 {embedder.precision}, long", cosine, difference)
+    figures(f"v5 {v5_model} {embedder.precision}, long", cosine, difference)
     lowest, largest = BARS[embedder.precision]
     assert cosine >= lowest
     assert difference <= largest
@@ -146,7 +179,7 @@ def noticed(expected):
 
 
 @pytest.mark.parametrize(
-    "change", [{"rope_theta": 1000000}, {"rms_norm_eps": 1e-4}], ids=["rope", "epsilon"]
+    "change", [{"rope_theta": 250000}, {"rms_norm_eps": 1e-3}], ids=["rope", "epsilon"]
 )
 def test_another_configuration_is_noticed(v5_source, tokenizer, noticed, change):
     network = oracle.open_v5(v5_source, **change)
@@ -174,4 +207,5 @@ def test_another_pooling_is_noticed(network, tokenizer, noticed):
     with torch.inference_mode():
         hidden = network(**batch).last_hidden_state
     assert noticed(hidden[:, -1].numpy())  # of shorter texts that is padding
+    assert noticed(hidden[:, 0].numpy())
     assert noticed((hidden * batch["attention_mask"][..., None]).sum(dim=1).numpy())

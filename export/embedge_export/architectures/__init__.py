@@ -1,6 +1,6 @@
-"""One file a network: from its config and weights to a graph."""
+"""From a network's config and weights to a graph."""
 
-from embedge_export.architectures.config import DecoderConfig, decoder_config
-from embedge_export.architectures.decoder import write_decoders
+from embedge_export.architectures.config import NetworkConfig, network_config
+from embedge_export.architectures.network import batch_kind, write_networks
 
-__all__ = ["DecoderConfig", "decoder_config", "write_decoders"]
+__all__ = ["NetworkConfig", "batch_kind", "network_config", "write_networks"]

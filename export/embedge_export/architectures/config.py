@@ -1,7 +1,7 @@
-"""What a Hugging Face config.json says of a decoder, checked.
+"""What a Hugging Face config.json says of a network, checked.
 
 Takes the parsed JSON and the weights' shapes, gives one frozen record. Whatever would change the
-vectors and is not written by decoder.py is refused by name: a config that is read too kindly
+vectors and is not written by network.py is refused by name: a config that is read too kindly
 gives wrong vectors without an error.
 """
 
@@ -10,17 +10,27 @@ from dataclasses import dataclass
 from typing import Any
 
 from embedge.errors import SourceError
+from embedge_export.conventions import JINA_V5
 from embedge_export.weights import Weights
 
-# model_type -> family. A v5 config of the nano size (is_decoder false) is an encoder.
-FAMILIES = {"jina_embeddings_v5": "qwen3", "qwen3": "qwen3", "qwen2": "qwen2", "llama": "llama"}
+# The encoder; all other families are decoders.
+ENCODER = "eurobert"
+# model_type -> family. The two v5 models have one model_type: see `_family`.
+FAMILIES = {
+    JINA_V5: "qwen3",
+    "qwen3": "qwen3",
+    "qwen2": "qwen2",
+    "llama": "llama",
+    "eurobert": ENCODER,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DecoderConfig:
-    """Sizes and constants of a decoder; names as in transformers' configs."""
+class NetworkConfig:
+    """Sizes and constants of a network; names as in transformers' configs."""
 
     family: str
+    causal: bool  # a token sees those before it, rather than all
     hidden_size: int
     num_hidden_layers: int
     num_attention_heads: int
@@ -34,28 +44,19 @@ class DecoderConfig:
     query_key_norm: bool
 
 
-def decoder_config(config: Mapping[str, Any], weights: Weights) -> DecoderConfig:
-    """Reads and checks a decoder's config.
+def network_config(config: Mapping[str, Any], weights: Weights) -> NetworkConfig:
+    """Reads and checks a network's config.
 
     Raises:
         SourceError: the network is another one, or uses what the writer does not know.
     """
-    model_type = config.get("model_type")
-    if model_type not in FAMILIES:
-        raise SourceError(
-            f"config.json: model_type {model_type!r} has no writer; those there are: "
-            f"{', '.join(FAMILIES)}"
-        )
-    if config.get("is_decoder") is False:
-        raise SourceError(
-            "config.json: is_decoder is false, so this is a bidirectional network "
-            "(jina-embeddings-v5-text-nano); only decoders can be exported yet"
-        )
+    family = _family(config)
     _refuse_unknown(config)
     heads = _size(config, "num_attention_heads")
     hidden = _size(config, "hidden_size")
-    result = DecoderConfig(
-        family=FAMILIES[model_type],
+    result = NetworkConfig(
+        family=family,
+        causal=family != ENCODER,
         hidden_size=hidden,
         num_hidden_layers=_size(config, "num_hidden_layers"),
         num_attention_heads=heads,
@@ -66,10 +67,35 @@ def decoder_config(config: Mapping[str, Any], weights: Weights) -> DecoderConfig
         max_position_embeddings=_size(config, "max_position_embeddings"),
         rms_norm_eps=_positive(config, "rms_norm_eps"),
         rope_theta=_rope_theta(config),
-        query_key_norm=FAMILIES[model_type] == "qwen3",
+        query_key_norm=family == "qwen3",
     )
+    if heads % result.num_key_value_heads:
+        raise SourceError(
+            f"config.json: num_attention_heads {heads} is no multiple of num_key_value_heads "
+            f"{result.num_key_value_heads}"
+        )
     _check_weights(result, weights)
     return result
+
+
+def _family(config: Mapping[str, Any]) -> str:
+    """Which network it is; `is_decoder` must not say the opposite."""
+    model_type = config.get("model_type")
+    if model_type not in FAMILIES:
+        raise SourceError(
+            f"config.json: model_type {model_type!r} has no writer; those there are: "
+            f"{', '.join(FAMILIES)}"
+        )
+    decoder = config.get("is_decoder")
+    if model_type == JINA_V5 and decoder is False:
+        return ENCODER  # jina-embeddings-v5-text-nano
+    family = FAMILIES[model_type]
+    if decoder is (family == ENCODER):
+        raise SourceError(
+            f"config.json: is_decoder is {decoder}, but a {family} network is "
+            f"{'bidirectional' if decoder else 'causal'}; one of the two is wrong"
+        )
+    return family
 
 
 def _refuse_unknown(config: Mapping[str, Any]) -> None:
@@ -120,7 +146,7 @@ def _positive(config: Mapping[str, Any], name: str) -> float:
     return float(value)
 
 
-def _check_weights(config: DecoderConfig, weights: Weights) -> None:
+def _check_weights(config: NetworkConfig, weights: Weights) -> None:
     """Every tensor is there with its shape, and there is none that nobody would read."""
     expected = expected_shapes(config)
     required = {key for key in expected if not key.endswith("_proj.bias")}
@@ -140,7 +166,7 @@ def _check_weights(config: DecoderConfig, weights: Weights) -> None:
             )
 
 
-def expected_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
+def expected_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
     """Every tensor that a checkpoint may hold; the biases of projections are optional."""
     hidden, inner = config.hidden_size, config.intermediate_size
     query = config.num_attention_heads * config.head_dim

@@ -1,9 +1,10 @@
-"""Qwen3, Qwen2 and Llama decoders: weights -> layers -> (rotated) -> a graph.
+"""Qwen3, Qwen2 and Llama decoders, EuroBERT encoders: weights -> layers -> (rotated) -> a graph.
 
 One layer at a time: `read_layer` takes it from the checkpoint with q, k, v and gate, up side by
-side, `DecoderLayer.rotated` folds the norms and the rotation in, `Decoder.write_layer` emits the
-nodes. Reference for the network: transformers' models qwen3, qwen2 and llama (same layout; q/k
-norm in Qwen3 alone, q/k/v biases in Qwen2).
+side, `Layer.rotated` folds the norms and the rotation in, `Network.write_layer` emits the nodes.
+All have one layout: q/k norm in Qwen3 alone, q/k/v biases in Qwen2, and in EuroBERT attention to
+both sides, which is the choice of another batch (attention.py). Reference: transformers' models of
+these names.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,9 +15,10 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from embedge_export import layers
-from embedge_export.architectures.config import DecoderConfig
+from embedge_export.architectures.config import NetworkConfig
+from embedge_export.attention import Batch, CausalBatch, Heads, PackedBatch, rotary_tables
 from embedge_export.graph import FLOAT, GraphBuilder
-from embedge_export.layers import Linear, RotaryTables, Table
+from embedge_export.layers import Linear, Table
 from embedge_export.precision import Precision
 from embedge_export.rotate import Rotation
 from embedge_export.weights import Weights
@@ -25,7 +27,7 @@ Gain = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DecoderLayer:
+class Layer:
     """One layer's weights, float32. A gain of None is folded into the linear after it."""
 
     input_gain: Gain | None  # (hidden,)
@@ -37,7 +39,7 @@ class DecoderLayer:
     gate_and_up: Linear  # out: gate, up side by side
     down: Linear
 
-    def rotated(self, rotation: Rotation) -> "DecoderLayer":
+    def rotated(self, rotation: Rotation) -> "Layer":
         """The same function on a rotated residual stream, with gain-free norms."""
         assert self.input_gain is not None
         assert self.post_attention_gain is not None
@@ -53,8 +55,8 @@ class DecoderLayer:
 
 
 def read_layer(
-    config: DecoderConfig, weights: Weights, index: int, touched: Callable[[str], bool]
-) -> DecoderLayer:
+    config: NetworkConfig, weights: Weights, index: int, touched: Callable[[str], bool]
+) -> Layer:
     """Reads one layer; `touched` says whether a weight differs between tasks."""
     prefix = f"layers.{index}"
 
@@ -83,7 +85,7 @@ def read_layer(
         return weights.read(f"{prefix}.{name}.weight")
 
     normed = config.query_key_norm
-    return DecoderLayer(
+    return Layer(
         input_gain=gain("input_layernorm"),
         query_key_value=linear(
             "query_key_value", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"
@@ -97,12 +99,12 @@ def read_layer(
     )
 
 
-class Decoder:
-    """Writes a decoder's graph, layer by layer, at one precision."""
+class Network:
+    """Writes a network's graph, layer by layer, at one precision."""
 
     def __init__(
         self,
-        config: DecoderConfig,
+        config: NetworkConfig,
         precision: Precision,
         graph: GraphBuilder,
         *,
@@ -112,12 +114,18 @@ class Decoder:
         self._precision = precision
         self._graph = graph
         self._rotation = rotation
-        self._rotary: RotaryTables = layers.rotary_tables(
+        rotary = rotary_tables(
             positions=config.max_position_embeddings,
-            head_dim=config.head_dim,
+            width=config.head_dim,
             theta=config.rope_theta,
         )
-        self._inputs = layers.text_inputs(graph)
+        heads = Heads(
+            query=config.num_attention_heads,
+            key_value=config.num_key_value_heads,
+            width=config.head_dim,
+            rotary=rotary,
+        )
+        self._batch: Batch = batch_kind(config)(graph, heads)
         # The residual stream (rows, hidden) up to the last sum, and the update still to be
         # added: the sum is done together with the next norm.
         self._stream: ir.Value | None = None
@@ -131,14 +139,14 @@ class Decoder:
             read if rotation is None else lambda: rotation.apply(read()),
             shared,
         )
-        self._stream = self._precision.embedding(self._graph, self._inputs.ids, table)
+        self._stream = self._precision.embedding(self._graph, self._batch.ids, table)
 
     @property
     def rotates(self) -> bool:
         """Whether this graph's stream, and so every layer given to it, is rotated."""
         return self._rotation is not None
 
-    def write_layer(self, index: int, layer: DecoderLayer) -> None:
+    def write_layer(self, index: int, layer: Layer) -> None:
         """Attention and MLP of one layer, rotated if `rotates`."""
         normed = self._add_and_norm(f"layers.{index}.input_gain", layer.input_gain)
         self._update = self._attention(f"layers.{index}", layer, normed)
@@ -150,22 +158,27 @@ class Decoder:
         )
         self._update = self._precision.linear(self._graph, gated, layer.down)
 
-    def write_pooling(self, gain: Gain) -> ir.Value:
-        """The last token's row, normed and turned back: float32 (B, hidden)."""
+    def write_pooling(self, gain: Gain, pooling: str) -> ir.Value:
+        """Each text's rows made one, normed and turned back: float32 (B, hidden)."""
         graph, config = self._graph, self._config
         assert self._stream is not None
         assert self._update is not None
         rows = graph.op("Add", self._stream, graph.cast(self._update, FLOAT))
-        pooled = layers.last_token(graph, self._inputs, rows)
+        kept = gain if self._rotation is None else None  # else folded into the matrix below
+
+        def norm(x: ir.Value) -> ir.Value:
+            value = layers.gain_of(graph, "final_gain", kept, config.hidden_size)
+            return layers.rms_norm(graph, x, value, config.rms_norm_eps)
+
+        if pooling == "last_token":
+            pooled = norm(self._batch.pool(rows, pooling))  # of one row a text
+        else:
+            pooled = self._batch.pool(norm(rows), pooling)
         if self._rotation is None:
-            return layers.rms_norm(
-                graph, pooled, graph.constant("final_gain", gain), config.rms_norm_eps
-            )
-        ones = layers.gain_of(graph, "", None, config.hidden_size)
-        normed = layers.rms_norm(graph, pooled, ones, config.rms_norm_eps)
+            return pooled
         rotation = self._rotation
         back = graph.weight("rotate_back", lambda: rotation.matrix().T * gain, shared=True)
-        return graph.op("MatMul", normed, back)
+        return graph.op("MatMul", pooled, back)
 
     def _add_and_norm(self, name: str, gain: Gain | None) -> ir.Value:
         graph, config = self._graph, self._config
@@ -178,7 +191,7 @@ class Decoder:
         )
         return normed
 
-    def _attention(self, prefix: str, layer: DecoderLayer, normed: ir.Value) -> ir.Value:
+    def _attention(self, prefix: str, layer: Layer, normed: ir.Value) -> ir.Value:
         graph, config = self._graph, self._config
         query_width = config.num_attention_heads * config.head_dim
         key_width = config.num_key_value_heads * config.head_dim
@@ -204,24 +217,21 @@ class Decoder:
                     (key, "key_gain", layer.key_gain, config.num_key_value_heads),
                 )
             )
-        attended = layers.causal_attention(
-            graph,
-            self._inputs,
-            query,
-            key,
-            value,
-            rotary=self._rotary,
-            heads=config.num_attention_heads,
-            kv_heads=config.num_key_value_heads,
-        )
+        attended = self._batch.attend(query, key, value)
         return self._precision.linear(graph, attended, layer.attention_output)
 
 
-def write_decoders(
-    config: DecoderConfig,
+def batch_kind(config: NetworkConfig) -> type[CausalBatch] | type[PackedBatch]:
+    """Which rows the network's graph works on, and so what its tokens see."""
+    return CausalBatch if config.causal else PackedBatch
+
+
+def write_networks(
+    config: NetworkConfig,
     weights: Weights,
     targets: Sequence[tuple[Precision, GraphBuilder]],
     *,
+    pooling: str,
     touched: Callable[[str], bool],
     advance: Callable[[str], None],
 ) -> list[ir.Value]:
@@ -231,6 +241,7 @@ def write_decoders(
         config: the network.
         weights: of one task, the adapter merged in.
         targets: each precision and the graph that it is written into.
+        pooling: one of `batch_kind(config).poolings`.
         touched: whether a weight differs between tasks.
         advance: called with a label before each step.
 
@@ -238,19 +249,19 @@ def write_decoders(
         The pooled vectors of each target, float32 (B, hidden).
     """
     rotation = Rotation(config.hidden_size)
-    decoders = [
-        Decoder(config, precision, graph, rotation=rotation if precision.rotates else None)
+    networks = [
+        Network(config, precision, graph, rotation=rotation if precision.rotates else None)
         for precision, graph in targets
     ]
     advance("embedding table")
     table = "embed_tokens.weight"
-    for decoder in decoders:
-        decoder.write_embedding(lambda: weights.read(table), shared=not touched(table))
+    for network in networks:
+        network.write_embedding(lambda: weights.read(table), shared=not touched(table))
     for index in range(config.num_hidden_layers):
         advance(f"layer {index + 1} of {config.num_hidden_layers}")
         layer = read_layer(config, weights, index, touched)
         # Reading, merging and rotating take the time: each is done once for all precisions.
-        rotated = layer.rotated(rotation) if any(d.rotates for d in decoders) else layer
-        for decoder in decoders:
-            decoder.write_layer(index, rotated if decoder.rotates else layer)
-    return [decoder.write_pooling(weights.read("norm.weight")) for decoder in decoders]
+        rotated = layer.rotated(rotation) if any(n.rotates for n in networks) else layer
+        for network in networks:
+            network.write_layer(index, rotated if network.rotates else layer)
+    return [network.write_pooling(weights.read("norm.weight"), pooling) for network in networks]

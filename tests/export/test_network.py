@@ -1,4 +1,6 @@
-"""Graphs against the NumPy reference, for every kind of decoder; what batches may not change."""
+"""Graphs against the NumPy reference, for every kind of network; what batches may not change."""
+
+from functools import partial
 
 import numpy as np
 import onnx
@@ -8,12 +10,13 @@ from hypothesis import strategies as st
 from onnxruntime.quantization import quantize_dynamic
 from safetensors.numpy import load_file, save_file
 
+import massive
 import seeded
 from embedge.batches import pad
 from embedge.engine import OnnxSession
 from embedge.manifest import read_manifest
 from embedge_export import verify
-from embedge_export.architectures import write_decoders
+from embedge_export.architectures import write_networks
 from embedge_export.graph import GraphBuilder, WeightFile
 from embedge_export.model import open_model, reference
 from embedge_export.precision import PRECISIONS
@@ -35,10 +38,11 @@ def write(model, precision, folder, task):
         WeightFile(folder / f"shared.{name}.data") as shared,
     ):
         graph = GraphBuilder(name, own=own, shared=shared)
-        [pooled] = write_decoders(
+        [pooled] = write_networks(
             model.config,
             model.weights(task),
             [(precision, graph)],
+            pooling=model.source.pooling,
             touched=model.touched,
             advance=lambda label: None,
         )
@@ -46,10 +50,20 @@ def write(model, precision, folder, task):
     return OnnxSession(path, device="cpu", threads=2)
 
 
+MODELS = {
+    "qwen3": partial(seeded.write_decoder, model_type="qwen3"),
+    "qwen2": partial(seeded.write_decoder, model_type="qwen2"),
+    "llama": partial(seeded.write_decoder, model_type="llama"),
+    # Fewer key heads than query heads, a token on both sides, and the mean of all.
+    "eurobert, mean": seeded.write_eurobert,
+    "eurobert, last": partial(seeded.write_eurobert, pooling="lasttoken"),
+}
+
+
 @pytest.mark.parametrize("precision", [Float32(), Rotated32()], ids=["plain", "rotated"])
-@pytest.mark.parametrize("model_type", ["qwen3", "qwen2", "llama"])
-def test_every_decoder_equals_the_reference(model_type, precision, tmp_path):
-    seeded.write_decoder(tmp_path / "source", model_type=model_type, seed=3)
+@pytest.mark.parametrize("kind", list(MODELS))
+def test_every_network_equals_the_reference(kind, precision, tmp_path):
+    MODELS[kind](tmp_path / "source", seed=3)
     model = open_model(open_source(tmp_path / "source"))
     gate = reference(model)
     session = write(model, precision, tmp_path, "base")
@@ -78,9 +92,11 @@ def test_biases_of_every_projection_are_carried_through(precision, tmp_path):
 
 
 @pytest.mark.parametrize("precision", [Float32(), Rotated32()], ids=["plain", "rotated"])
-def test_adapters_reach_the_graph(tiny_model, precision, tmp_path):
-    gate = reference(tiny_model)
-    session = write(tiny_model, precision, tmp_path, "clustering")
+@pytest.mark.parametrize("source", ["tiny_source", "nano_source"])
+def test_adapters_reach_the_graph(source, precision, tmp_path, request):
+    model = open_model(open_source(request.getfixturevalue(source)))
+    gate = reference(model)
+    session = write(model, precision, tmp_path, "clustering")
     own = verify.compare(session.run, gate.ids, gate.vectors["clustering"])
     other = verify.compare(session.run, gate.ids, gate.vectors["retrieval"])
     assert own.difference_max <= 1e-5
@@ -107,13 +123,48 @@ def test_int8_survives_massive_activations_that_break_one_scale_per_tensor(tmp_p
     assert plain.batch_difference > 0.01  # its vectors depend on the batch
 
 
+def test_massive_activations_break_one_scale_per_tensor_and_not_ours(tmp_path):
+    """The same vectors from weights whose activations tower, where every other one is as before."""
+    size = seeded.Dimensions(
+        hidden=256, layers=2, heads=4, kv_heads=4, head_dim=64, intermediate=1024, rank=8
+    )
+    vectors, plain = {}, {}
+    for name in ("calm", "massive"):
+        source = seeded.write_v5_text_nano(tmp_path / name / "source", size=size, seed=5)
+        if name == "massive":
+            massive.inject(source)
+        model = open_model(open_source(source, tasks=["retrieval"]))
+        gate = reference(model)
+        vectors[name] = gate.vectors["retrieval"]
+        ours = write(model, PRECISIONS["int8"], tmp_path / name, "retrieval")
+        report = verify.compare(ours.run, gate.ids, vectors[name])
+        assert report.cosine_min >= 0.998
+        assert report.batch_difference == 0
+        write(model, PRECISIONS["fp32"], tmp_path / name, "retrieval")
+        quantize_dynamic(
+            tmp_path / name / "retrieval.fp32.onnx",
+            tmp_path / name / "plain.onnx",
+            extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
+        )
+        session = OnnxSession(tmp_path / name / "plain.onnx", device="cpu", threads=2)
+        plain[name] = verify.compare(session.run, gate.ids, vectors[name])
+    np.testing.assert_array_equal(vectors["calm"], vectors["massive"])
+    assert plain["calm"].cosine_min > 0.99
+    assert plain["massive"].cosine_min < 0.8
+    assert plain["massive"].batch_difference > 0.05
+
+
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=6)
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-6), ("int8", 0.0)])
-def test_a_text_is_the_same_alone_in_any_batch_in_any_order(tiny_pack, precision, tolerance):
-    graph = read_manifest(tiny_pack).graph(task="retrieval", precision=precision)
-    session = OnnxSession(tiny_pack / graph.file, device="cpu", threads=2)
+@pytest.mark.parametrize("pack", ["tiny_pack", "nano_pack"])
+def test_a_text_is_the_same_alone_in_any_batch_in_any_order(pack, precision, tolerance, request):
+    folder = request.getfixturevalue(pack)
+    manifest = read_manifest(folder)
+    graph = manifest.graph(task="retrieval", precision=precision)
+    session = OnnxSession(folder / graph.file, device="cpu", threads=2)
+    either = manifest.text.padding == "either"
 
     @settings(max_examples=40, deadline=None)
     @given(LENGTHS, st.integers(0, 2**32 - 1), st.integers(0, 30))
@@ -125,6 +176,14 @@ def test_a_text_is_the_same_alone_in_any_batch_in_any_order(tiny_pack, precision
         # Padding beyond the longest text, holding ids that must not be seen.
         ids = np.pad(ids, ((0, 0), (0, extra)), constant_values=9)
         mask = np.pad(mask, ((0, 0), (0, extra)))
+        if either:  # some texts start later, some have padding between their tokens
+            for row in range(len(ids)):
+                places = np.argsort(generator.random(mask.shape[1]) < 0.5, kind="stable")
+                places = (np.arange(mask.shape[1]), np.argsort(mask[row]), places)[row % 3]
+                kept = ids[row][mask[row] == 1]
+                mask[row] = mask[row][places]
+                ids[row] = 9
+                ids[row][mask[row] == 1] = kept
         together = session.run(ids, mask)
         for row, index in enumerate(order):
             alone = session.run(*pad([texts[index]], 0))[0]

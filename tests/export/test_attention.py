@@ -1,0 +1,181 @@
+"""Attention and pooling of packed rows, against the same sums in float64; what memory they take."""
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from embedge.batches import pad
+from embedge_export.attention import Heads, PackedBatch, rotary_tables
+from embedge_export.graph import FLOAT, FLOAT16, GraphBuilder, WeightFile
+from embedge_export.layers import to_rows
+
+WIDTH = 16
+LENGTHS = (5, 5, 1, 40, 39, 39, 39, 2)
+
+
+def heads(query=4, key_value=4):
+    rotary = rotary_tables(positions=64, width=WIDTH, theta=10000.0)
+    return Heads(query=query, key_value=key_value, width=WIDTH, rotary=rotary)
+
+
+def write(folder, shape, *, dtype=FLOAT, pooling=None):
+    """A graph of attention alone, or of pooling alone: rows in, rows or vectors out."""
+    with WeightFile(folder / "own.data") as own, WeightFile(folder / "shared.data") as shared:
+        graph = GraphBuilder("attention", own=own, shared=shared)
+        batch = PackedBatch(graph, shape)
+        kinds = {"query": shape.query, "key": shape.key_value, "value": shape.key_value}
+        rows = [graph.input(n, FLOAT, ("rows", count * WIDTH)) for n, count in kinds.items()]
+        if pooling is None:
+            y = graph.cast(batch.attend(*(graph.cast(x, dtype) for x in rows)), FLOAT)
+        else:
+            y = batch.pool(rows[0], pooling)
+        ids = to_rows(graph, graph.cast(batch.ids, FLOAT), 1)
+        graph.save(folder / "g.onnx", {"y": y, "ids": ids}, ("n", "width"))
+    return folder / "g.onnx"
+
+
+def feeds(shape, lengths, seed=0):
+    """Random rows, and the ids and the mask of texts of these lengths."""
+    generator = np.random.default_rng(seed)
+    kinds = {"query": shape.query, "key": shape.key_value, "value": shape.key_value}
+    rows = {
+        name: generator.standard_normal((sum(lengths), count * WIDTH), dtype=np.float32)
+        for name, count in kinds.items()
+    }
+    numbers = np.split(np.arange(1, sum(lengths) + 1, dtype=np.int32), np.cumsum(lengths)[:-1])
+    ids, mask = pad(numbers, 0)
+    return rows | {"input_ids": ids, "attention_mask": mask}
+
+
+def run(path, inputs, output="y"):
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = {value.name for value in session.get_inputs()}
+    return session.run([output], {n: x for n, x in inputs.items() if n in names})[0]
+
+
+def split_heads(x, count):
+    return x.astype(np.float64).reshape(len(x), count, WIDTH).transpose(1, 0, 2)
+
+
+def expected(shape, inputs, lengths):
+    """Softmax of turned queries and keys, text by text: every token sees all of its own text."""
+    found, start = [], 0
+    for length in lengths:
+        own = {name: inputs[name][start : start + length] for name in ("query", "key", "value")}
+        query = split_heads(own["query"], shape.query)
+        key, value = (
+            np.repeat(split_heads(own[name], shape.key_value), shape.query // shape.key_value, 0)
+            for name in ("key", "value")
+        )
+        angles = np.outer(np.arange(length), 10000.0 ** (-np.arange(0, WIDTH, 2) / WIDTH))
+        turn = np.exp(1j * angles)  # a pair of numbers as one complex number
+
+        def turned(x, turn=turn):
+            z = (x[..., : WIDTH // 2] + 1j * x[..., WIDTH // 2 :]) * turn
+            return np.concatenate([z.real, z.imag], axis=-1)
+
+        scores = turned(query) @ turned(key).transpose(0, 2, 1) / WIDTH**0.5
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        weights /= weights.sum(-1, keepdims=True)
+        found.append((weights @ value).transpose(1, 0, 2).reshape(length, -1))
+        start += length
+    return np.concatenate(found)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(FLOAT, 2e-6), (FLOAT16, 5e-3)])
+@pytest.mark.parametrize("key_value", [4, 2, 1])
+@pytest.mark.parametrize("lengths", [LENGTHS, (7,), (9, 9, 9), (3, 4)], ids=str)
+def test_every_token_sees_all_of_its_text_and_nothing_else(
+    tmp_path, dtype, tolerance, key_value, lengths
+):
+    shape = heads(key_value=key_value)
+    inputs = feeds(shape, lengths)
+    got = run(write(tmp_path, shape, dtype=dtype), inputs)
+    np.testing.assert_allclose(got, expected(shape, inputs, lengths), atol=tolerance)
+
+
+@pytest.mark.parametrize("order", ["longest first", "shortest first", "mixed"])
+def test_bits_do_not_depend_on_the_batch(tmp_path, order):
+    shape = heads()
+    lengths = {"longest first": sorted(LENGTHS)[::-1], "shortest first": sorted(LENGTHS)}.get(
+        order, LENGTHS
+    )
+    inputs = feeds(shape, lengths)
+    path = write(tmp_path, shape)
+    together = run(path, inputs)
+    start = 0
+    for length in lengths:
+        own = slice(start, start + length)
+        alone = {n: inputs[n][own] for n in ("query", "key", "value")}
+        alone["attention_mask"] = np.ones((1, length), np.int64)
+        alone["input_ids"] = np.ones((1, length), np.int64)
+        np.testing.assert_array_equal(run(path, alone), together[own])
+        start += length
+
+
+def test_rows_are_the_tokens_wherever_the_padding_is(tmp_path):
+    inputs = feeds(heads(), (3, 2))
+    inputs["attention_mask"] = np.array([[0, 0, 1, 1, 1], [1, 0, 0, 1, 0]])
+    inputs["input_ids"] = np.array([[9, 9, 1, 2, 3], [4, 9, 9, 5, 9]])
+    got = run(write(tmp_path, heads()), inputs, "ids")
+    assert got[:, 0].tolist() == [1, 2, 3, 4, 5]
+
+
+def test_pooling(tmp_path):
+    inputs = feeds(heads(), LENGTHS)
+    texts = np.split(inputs["query"], np.cumsum(LENGTHS)[:-1])
+    got = run(write(tmp_path, heads(), pooling="last_token"), inputs)
+    np.testing.assert_array_equal(got, [text[-1] for text in texts])
+    got = run(write(tmp_path, heads(), pooling="mean"), inputs)
+    np.testing.assert_allclose(got, [text.mean(axis=0) for text in texts], atol=1e-6)
+
+
+def test_a_batch_without_padding_is_one_operator_without_a_mask(tmp_path):
+    """The loop goes over runs of one length; its body holds no mask, and no row is padding."""
+    path = write(tmp_path, heads())
+    graph = onnx.load(path, load_external_data=False).graph
+    (loop,) = (node for node in graph.node if node.op_type == "Loop")
+    body = loop.attribute[0].g
+    (operator,) = (node for node in body.node if node.op_type == "MultiHeadAttention")
+    assert [name for name in operator.input if name] == list(operator.input[:3])
+    graph.output.append(onnx.helper.make_empty_tensor_value_info(loop.input[0]))
+    onnx.save(onnx.ModelProto(ir_version=10, graph=graph, opset_import=OPSETS), path)
+    for lengths, rounds in (((7,), 1), ((9,) * 5, 1), ((9, 9, 4, 4, 1), 3), (LENGTHS, 5)):
+        assert run(path, feeds(heads(), lengths), loop.input[0]) == rounds
+
+
+OPSETS = [onnx.helper.make_opsetid("", 21), onnx.helper.make_opsetid("com.microsoft", 1)]
+
+
+def test_memory_is_linear_in_a_text_s_length(tmp_path):
+    """8,192 tokens, all of one text: the square of scores would be 1 GB."""
+    shape = Heads(
+        query=4,
+        key_value=4,
+        width=WIDTH,
+        rotary=rotary_tables(positions=8192, width=WIDTH, theta=10000.0),
+    )
+    code = f"""
+import re
+from pathlib import Path
+import numpy as np
+import onnxruntime
+def peak():
+    return 1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = 1
+session = onnxruntime.InferenceSession({str(write(tmp_path, shape))!r}, options)
+feeds = {{n: np.ones((8192, 64), np.float32) for n in ("query", "key", "value")}}
+feeds |= {{n: np.ones((1, 8192), np.int64) for n in ("input_ids", "attention_mask")}}
+before = peak()
+session.run(["y"], feeds)
+print(peak() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"\d+\n", done.stdout)
+    assert int(done.stdout) < 100 * 2**20 < 4 * 4 * 8192**2
