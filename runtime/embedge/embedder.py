@@ -64,7 +64,7 @@ class Embedder:
     """Turns texts into vectors with a model pack. A context manager; safe between threads.
 
     Args:
-        path: folder of the pack.
+        path: folder of the pack; the one that embedge bundles if left out.
         precision: "auto", or "fp32", "fp16", "int8" as the pack has them.
         device: "auto", "cpu" or "cuda". "cuda" that cannot be had is an error.
         threads: of one run; by default from affinity, cgroup and EMBEDGE_THREADS.

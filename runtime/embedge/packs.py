@@ -1,7 +1,8 @@
 """Packs on disk: open a folder, check its files, remember what was checked.
 
-Takes a local path and gives a `Pack`; before a file is used, `check_files` makes sure that it is
-the file that the manifest describes: a regular file inside the folder, of that size and sha256.
+Takes a local path, or none for the pack that the installation bundles, and gives a `Pack`; before
+a file is used, `check_files` makes sure that it is the file that the manifest describes: a regular
+file inside the folder, of that size and sha256.
 Hashing gigabytes takes seconds, so a file that was hashed on this machine and has not changed
 since (same path, size, modification time and inode) is trusted; `verify_files` always hashes.
 It runs nothing, and never touches the network.
@@ -17,6 +18,8 @@ import sys
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from embedge.errors import OptionError, PackError, PackFileError
@@ -25,6 +28,7 @@ from embedge.manifest import MANIFEST, FileEntry, Graph, Manifest, read_manifest
 from embedge.references import referred_files
 
 REMEMBERED = "checked-files.json"
+DEFAULT = "default"  # folder of the bundled pack, inside the package; `make default` makes it
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 _REMEDY = "copy or export the pack again (`embedge verify FOLDER` lists everything that is wrong)"
 
@@ -42,17 +46,15 @@ class Pack:
 
 
 def open_pack(path: str | os.PathLike[str] | None) -> Pack:
-    """Reads the manifest of a local pack.
+    """Reads the manifest of a local pack, or of the bundled one where no path is given.
 
     Raises:
-        OptionError: no path was given; this version bundles no default pack.
+        PackError: there is no such folder, or no pack is bundled.
         ManifestError: the folder holds no pack that this version can read.
     """
     if path is None:
-        raise OptionError(
-            "no pack was given, and this version bundles none; make one with "
-            "`embedge export SOURCE --out FOLDER` and pass Embedder(FOLDER)"
-        )
+        folder = default_folder()
+        return Pack(folder, read_manifest(folder))
     folder = Path(path).expanduser()
     if not folder.exists() and _HUB_ID.fullmatch(str(path)):
         raise PackError(
@@ -61,6 +63,31 @@ def open_pack(path: str | os.PathLike[str] | None) -> Pack:
         )
     folder = folder.absolute()
     return Pack(folder, read_manifest(folder))
+
+
+def default_folder(package: Traversable | None = None) -> Path:
+    """Where the pack stands that this installation bundles.
+
+    Args:
+        package: the installed package; `embedge` itself by default.
+
+    Raises:
+        PackError: nothing is bundled, or not as plain files, which ONNX Runtime needs.
+    """
+    folder = (package or resources.files("embedge")) / DEFAULT
+    if not (folder / MANIFEST).is_file():
+        raise PackError(
+            f"no pack was given, and this installation bundles none: {folder} holds no "
+            f"{MANIFEST}. In a source checkout `make default` makes it; elsewhere install a wheel "
+            'of embedge (pip install "embedge[cpu]"), or name a pack that '
+            "`embedge export SOURCE --out FOLDER` made"
+        )
+    if not isinstance(folder, Path):
+        raise PackError(
+            f"the bundled pack stands inside an archive ({folder}), and ONNX Runtime loads plain "
+            "files only; install embedge unpacked, as pip does, or name a pack in a folder"
+        )
+    return folder.absolute()
 
 
 def check_files(pack: Pack, names: Iterable[str], *, cache: Path | None = None) -> None:

@@ -119,12 +119,17 @@ def test_warnings_are_sentences(monkeypatch, capsys, tmp_path):
     assert "embedge: warning: mind this\n" in capsys.readouterr().err
 
 
-def test_pack_comes_from_the_environment(monkeypatch, capsys, tmp_path):
-    monkeypatch.delenv("EMBEDGE_PACK", raising=False)
+def test_pack_comes_from_the_environment_before_the_bundled_one(
+    package, monkeypatch, capsys, tmp_path
+):
     assert main(["info"]) == 2
-    assert "EMBEDGE_PACK" in capsys.readouterr().err
+    assert "`make default`" in capsys.readouterr().err
+    bundled = write_pack(package / "default")
+    assert main(["info"]) == 0
+    assert f"{bundled} (bundled with embedge)" in capsys.readouterr().out
     monkeypatch.setenv("EMBEDGE_PACK", str(write_pack(tmp_path / "pack")))
     assert main(["info"]) == 0
+    assert "bundled" not in capsys.readouterr().out
     assert main(["info", "a", "--pack", "b"]) == 2
     assert "two packs" in capsys.readouterr().err
 

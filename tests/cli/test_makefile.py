@@ -65,6 +65,52 @@ def test_a_second_run_does_nothing_and_a_change_rebuilds(tree):
     assert len(calls(tree)) == 3
 
 
+def test_the_default_pack_is_made_anew_when_checkpoint_or_exporter_change(tree):
+    checkpoint = tree / "models" / "embedge-mini"
+    exporter = tree / "export" / "embedge_export"
+    for folder in (checkpoint / "adapters" / "retrieval", exporter / "precision"):
+        folder.mkdir(parents=True)
+    sources = (
+        checkpoint / "config.json",
+        checkpoint / "adapters" / "retrieval" / "adapter_model.safetensors",
+        exporter / "precision" / "int8.py",
+    )
+    for path in sources:
+        path.touch()
+    made = tree / "runtime" / "embedge" / "default" / "manifest.json"
+    call = "export models/embedge-mini --out runtime/embedge/default --precisions int8"
+    for _ in range(2):
+        assert make(tree, "default").returncode == 0
+        assert calls(tree) == [call]
+    for count, path in enumerate(sources, 2):
+        later = made.stat().st_mtime + 10
+        os.utime(path, (later, later))
+        (made.parent / "stale.onnx").touch()
+        make(tree, "default")
+        assert calls(tree) == [call] * count
+        assert not (made.parent / "stale.onnx").exists()  # not merely brought up to date
+        os.utime(path, (1, 1))
+    make(tree, "default", "DEFAULT_MODEL=model")
+    assert calls(tree)[-1].startswith("export model --out runtime/embedge/default ")
+    make(tree, "default", "DEFAULT_MODEL=model")
+    assert len(calls(tree)) == len(sources) + 2
+
+
+def test_a_missing_checkpoint_is_told_and_never_looked_for_on_the_hub(tree):
+    done = make(tree, "default")
+    assert done.returncode != 0
+    assert "models/embedge-mini holds no model: restore it from git" in done.stderr
+    assert calls(tree) == []
+
+
+@pytest.mark.parametrize("target", ["test", "test-oldest", "wheel", "demo"])
+def test_what_needs_the_default_pack_makes_it(tree, target):
+    (tree / "models" / "embedge-mini").mkdir(parents=True)
+    (tree / "models" / "embedge-mini" / "config.json").touch()
+    planned = make(tree, "--dry-run", target).stdout
+    assert "--out runtime/embedge/default" in planned
+
+
 def test_the_named_model_is_pinned_and_may_come_from_a_folder(tree):
     make(tree, "v5-text-small")
     (call,) = calls(tree)

@@ -12,7 +12,7 @@ from cli_fakes import MANIFEST, WIDTH, FakeEmbedder, write_pack
 from embedge import devices, engine
 from embedge.cli import checks, common, doctor, main
 from embedge.cli.progress import Progress
-from embedge.errors import OptionError, PackFileError
+from embedge.errors import PackFileError
 from embedge.machine import Choice
 from embedge.manifest import FileEntry, Samples
 
@@ -25,8 +25,8 @@ def fake(monkeypatch):
 
 
 @pytest.fixture
-def sound_runtime(monkeypatch):
-    """An installation without fault, whatever the machine is."""
+def sound_runtime(package, monkeypatch):
+    """An installation without fault and without a pack, whatever the machine is."""
     monkeypatch.setattr(engine, "kernel_path", lambda: Choice(engine.EXACT, "tried"))
     monkeypatch.setattr(engine, "installed_distributions", lambda: ["onnxruntime"])
     module = type("Runtime", (), {"__version__": "1.23.2", "__file__": "/site/onnxruntime"})
@@ -36,7 +36,6 @@ def sound_runtime(monkeypatch):
     versions = {"onnxruntime": "1.23.2", "onnxruntime-gpu": "1.23.2"}
     real = doctor.version_of
     monkeypatch.setattr(doctor, "version_of", lambda name: versions.get(name) or real(name))
-    monkeypatch.delenv("EMBEDGE_PACK", raising=False)
     return module
 
 
@@ -70,12 +69,33 @@ def test_info_of_what_is_no_pack(capsys, tmp_path):
     assert "embedge export" in capsys.readouterr().err
 
 
+def test_info_says_whether_the_pack_is_bundled(package, capsys):
+    folder = write_pack(package / "default")
+    for arguments, bundled in ([], True), ([str(folder)], False):
+        assert main(["info", "--json", *arguments]) == 0
+        facts = json.loads(capsys.readouterr().out)
+        assert (facts["pack"], facts["bundled"]) == (str(folder), bundled)
+
+
 def test_doctor_without_pack(sound_runtime, capsys):
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
     for name in ("python", "onnxruntime file", "device", "threads", "memory limit", "kernel"):
         assert name in out
+    assert "`make default`" in out
     assert "no problem found" in out
+
+
+def test_doctor_looks_at_the_bundled_pack(sound_runtime, fake, package, capsys):
+    write_pack(package / "default")
+    assert main(["doctor"]) == 0
+    assert "(fake/words, bundled with embedge)" in capsys.readouterr().out
+
+
+def test_doctor_tells_a_broken_bundled_pack(sound_runtime, package, capsys):
+    write_pack(package / "default").joinpath("manifest.json").write_text("{")
+    assert main(["doctor"]) == 1
+    assert "PROBLEM  pack: " in capsys.readouterr().out
 
 
 def test_doctor_finds_both_distributions(sound_runtime, monkeypatch, capsys):
@@ -229,12 +249,3 @@ def test_progress_never_exceeds_the_line():
 
 def test_table_aligns():
     assert common.table([("a", "1"), ("bbb", "22")], right=(1,)) == "a     1\nbbb  22"
-
-
-def test_pack_path_needs_a_pack(monkeypatch):
-    import argparse
-
-    monkeypatch.delenv("EMBEDGE_PACK", raising=False)
-    with pytest.raises(OptionError, match="--pack PACK"):
-        common.pack_path(argparse.Namespace(pack=None))
-    assert common.pack_path(argparse.Namespace(pack=None), required=False) is None

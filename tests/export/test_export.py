@@ -20,6 +20,7 @@ from embedge.manifest import MANIFEST, read_manifest
 from embedge.packs import open_pack, verify_files
 from embedge_export import export
 from embedge_export.export import export_pack
+from embedge_export.model import open_model
 from embedge_export.precision.int8 import Int8
 from embedge_export.sources import open_source
 from embedge_export.verify import verify_pack
@@ -47,6 +48,32 @@ def test_the_pack_is_what_its_manifest_says(tiny_pack):
     assert {path.name for path in tiny_pack.iterdir()} == {MANIFEST, *manifest.files}
     assert verify_files(open_pack(tiny_pack)) == []
     assert all(manifest.passed_gate(precision) for precision in manifest.precisions())
+
+
+def test_what_the_manifest_of_an_encoder_says(nano_pack):
+    manifest = read_manifest(nano_pack)
+    assert (manifest.family, manifest.pooling) == ("eurobert", "last_token")
+    assert manifest.text.padding == "either"
+    assert manifest.memory.per_token_squared == 0  # its attention works in blocks everywhere
+    assert all(manifest.passed_gate(precision) for precision in ("fp32", "fp16", "int8"))
+
+
+@pytest.mark.parametrize(
+    ("write", "pooling"),
+    [(seeded.write_eurobert, "cls"), (seeded.write_decoder, "mean"), (seeded.write_decoder, "cls")],
+)
+def test_a_pooling_without_a_writer_is_refused_by_name(tmp_path, write, pooling):
+    source = write(tmp_path / "source")
+    flag = {"cls": "pooling_mode_cls_token", "mean": "pooling_mode_mean_tokens"}[pooling]
+    (source / "1_Pooling" / "config.json").write_text(json.dumps({flag: True}))
+    with pytest.raises(SourceError, match=f"pools by '{pooling}'; a graph of a .* pools by"):
+        open_model(open_source(source))
+
+
+def test_a_plain_encoder_does_not_guess_its_pooling(tmp_path):
+    source = seeded.write_eurobert(tmp_path / "source", pooling=None)
+    with pytest.raises(SourceError, match="does not say how it pools"):
+        open_source(source)
 
 
 def test_what_tasks_share_stands_once(tiny_pack):

@@ -2,6 +2,7 @@ import hashlib
 import json
 import os
 import stat
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +19,11 @@ from embedge.packs import (
     check_files,
     check_references,
     choose_precision,
+    default_folder,
     open_pack,
     verify_files,
 )
+from tiny import write_pack
 
 MakePack = Callable[..., Path]
 
@@ -51,9 +54,44 @@ def test_a_relative_path_becomes_absolute(pack: Path, monkeypatch: pytest.Monkey
     assert open_pack("pack").folder == pack
 
 
-def test_no_path_says_how_to_make_a_pack() -> None:
-    with pytest.raises(OptionError, match="embedge export SOURCE --out FOLDER"):
-        open_pack(None)
+def test_no_path_opens_the_bundled_pack(package: Path) -> None:
+    write_pack(package / "default")
+    assert open_pack(None) == open_pack(package / "default")
+
+
+def test_an_installation_without_a_pack_says_how_to_get_one(package: Path) -> None:
+    (package / "default").mkdir()  # as an export that was killed leaves it
+    for remedy in ("`make default`", "install a wheel", "embedge export SOURCE --out FOLDER"):
+        with pytest.raises(PackError, match=remedy):
+            open_pack(None)
+
+
+def test_a_bundled_pack_inside_an_archive_is_refused(make_pack: MakePack, tmp_path: Path) -> None:
+    pack = make_pack("default")
+    with zipfile.ZipFile(tmp_path / "site.zip", "w") as archive:
+        for path in pack.iterdir():
+            archive.write(path, f"embedge/default/{path.name}")
+    with (
+        zipfile.ZipFile(tmp_path / "site.zip") as archive,
+        pytest.raises(PackError, match=r"inside an archive .* install embedge unpacked"),
+    ):
+        default_folder(zipfile.Path(archive, "embedge/"))
+
+
+def test_a_bundled_pack_in_a_folder_that_nobody_may_write(
+    package: Path, tmp_path: Path, hashed: list[int]
+) -> None:
+    pack = write_pack(package / "default")
+    before = {path: path.stat().st_mtime_ns for path in [pack, *pack.iterdir()]}
+    pack.chmod(0o555)
+    try:
+        opened = open_pack(None)
+        for _ in range(2):
+            check_files(opened, opened.manifest.files, cache=tmp_path / "cache")
+    finally:
+        pack.chmod(0o755)
+    assert len(hashed) == len(opened.manifest.files)  # remembered, and not in the pack
+    assert {path: path.stat().st_mtime_ns for path in [pack, *pack.iterdir()]} == before
 
 
 def test_a_hub_id_says_how_to_export_it() -> None:

@@ -100,7 +100,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="embedge",
         description="Embeds texts on any computer: per-task ONNX model packs, run without torch.",
         epilog="A model pack is a folder made by `embedge export`. Where a command takes a pack, "
-        "the environment variable EMBEDGE_PACK names the default.",
+        "the environment variable EMBEDGE_PACK names the default, else it is the bundled one.",
     )
     parser.add_argument("--version", action="version", version=f"embedge {__version__}")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from embedge.embedder import Embedder
 
 PACK_VARIABLE = "EMBEDGE_PACK"
-PACK_HELP = f"the model pack, a folder (default: the environment variable {PACK_VARIABLE})"
+PACK_HELP = (
+    f"the model pack, a folder (default: the environment variable {PACK_VARIABLE}, else the pack "
+    "that embedge bundles)"
+)
 
 INTERRUPTED = 130  # exit code of Ctrl-C
 PATIENCE = 5.0  # seconds that cancelled work may take to end; it takes some 20 ms
@@ -67,19 +70,12 @@ def positive(text: str) -> int:
 positive.__name__ = "whole number"  # argparse: "invalid whole number value: 'x'"
 
 
-def pack_path(options: argparse.Namespace, *, required: bool = True) -> str | None:
-    """The pack that the command line or the environment names."""
+def pack_path(options: argparse.Namespace) -> str | None:
+    """The pack that the command line or the environment names; None for the bundled one."""
     position = getattr(options, "pack_position", None)
     if position and options.pack and position != options.pack:
         raise OptionError(f"two packs are given, {position} and {options.pack}; name one")
-    path = position or options.pack or os.environ.get(PACK_VARIABLE)
-    if not path and required:
-        how = "PACK" if hasattr(options, "pack_position") else "--pack PACK"
-        raise OptionError(
-            f"no model pack is given; add {how} (a folder made by `embedge export`), "
-            f"or set the environment variable {PACK_VARIABLE}"
-        )
-    return path or None
+    return position or options.pack or os.environ.get(PACK_VARIABLE) or None
 
 
 def open_embedder(
@@ -87,7 +83,6 @@ def open_embedder(
 ) -> "Embedder":
     """The embedder that the command line describes; the keywords override it."""
     path = pack_path(options)
-    assert path is not None  # required by default
     from embedge.embedder import Embedder
 
     return Embedder(

@@ -22,8 +22,8 @@ from embedge.errors import EmbedgeError
 SUMMARY = "say what runs here, what was chosen, and why"
 DESCRIPTION = """\
 Says what is installed, what would run here and why: device, threads, memory, integer kernel. With
-a PACK also which precision, and whether its vectors are right on this machine. Exit code 1 if a
-problem was found; each says what to do."""
+a PACK, by default the one that embedge bundles, also which precision, and whether its vectors are
+right on this machine. Exit code 1 if a problem was found; each says what to do."""
 
 OLDEST_RUNTIME = (1, 23)
 EXPORT_PACKAGES = ("filelock", "huggingface-hub", "ml-dtypes", "onnx", "onnx-ir", "safetensors")
@@ -52,8 +52,8 @@ def run(options: argparse.Namespace) -> int:
     runtime = list(_runtime())
     findings += runtime
     if not any(finding.problem for finding in runtime):
-        has_pack = common.pack_path(options, required=False) is not None
-        findings += _with_pack(options) if has_pack else _without_pack(options)
+        missing = _missing_default() if common.pack_path(options) is None else None
+        findings += _without_pack(options, missing) if missing else _with_pack(options)
     problems = [finding for finding in findings if finding.problem]
     if options.json:
         report = {
@@ -146,7 +146,18 @@ def _kernel() -> Finding:
     return Finding("integer kernel", kernel.value, kernel.reason, problem)
 
 
-def _without_pack(options: argparse.Namespace) -> Iterator[Finding]:
+def _missing_default() -> str | None:
+    """Why there is no bundled pack; None if there is one."""
+    from embedge.packs import default_folder
+
+    try:
+        default_folder()
+    except EmbedgeError as error:
+        return common.sentence(error)
+    return None
+
+
+def _without_pack(options: argparse.Namespace, missing: str) -> Iterator[Finding]:
     """What would be chosen for a pack that holds everything."""
     from embedge.devices import choose_device
     from embedge.manifest import PRECISIONS
@@ -166,21 +177,24 @@ def _without_pack(options: argparse.Namespace) -> Iterator[Finding]:
     memory = machine.choose_memory_limit(None, available=machine.read_available_memory())
     yield Finding("memory limit", _value("memory_limit", memory.value), memory.reason)
     yield _kernel()
-    yield Finding("pack", "none given", f"name one, or set {common.PACK_VARIABLE}, to check it too")
+    yield Finding("pack", "none", missing)
 
 
 def _with_pack(options: argparse.Namespace) -> Iterator[Finding]:
     """What was chosen for this pack, and whether its vectors are right here."""
+    path = common.pack_path(options)
     try:
         with common.open_embedder(options) as embedder:
-            yield Finding("pack", str(embedder.folder), embedder.manifest.model_id)
+            model = embedder.manifest.model_id
+            told = f"{model}, bundled with embedge" if path is None else model
+            yield Finding("pack", str(embedder.folder), told)
             for name, choice in embedder.choices.items():
                 yield Finding(name.replace("_", " "), _value(name, choice.value), choice.reason)
             if "kernel" not in embedder.choices:
                 yield _kernel()
             yield from _samples(embedder)
     except EmbedgeError as error:
-        yield Finding("pack", str(common.pack_path(options)), problem=common.sentence(error))
+        yield Finding("pack", path or "the bundled one", problem=common.sentence(error))
 
 
 def _samples(embedder: "embedge.Embedder") -> Iterator[Finding]:

@@ -3,16 +3,17 @@
 import argparse
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from embedge.cli import common
-from embedge.manifest import Manifest, read_manifest
+from embedge.manifest import Manifest
+from embedge.packs import Pack, open_pack
 
 SUMMARY = "say what a model pack is"
 DESCRIPTION = """\
 Says what a model pack is: model and licence, tasks and prompts, widths, precisions with the
-result of their gate, sizes. Reads manifest.json alone; `embedge verify` checks the files."""
+result of their gate, sizes. Without PACK it is about the pack that embedge bundles. Reads
+manifest.json alone; `embedge verify` checks the files."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -23,21 +24,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Prints the facts."""
-    folder = Path(str(common.pack_path(options)))
-    manifest = read_manifest(folder)
+    path = common.pack_path(options)
+    pack, bundled = open_pack(path), path is None
     if options.json:
-        common.show(json.dumps(facts(folder, manifest), indent=2))
+        common.show(json.dumps(facts(pack, bundled=bundled), indent=2))
         return 0
-    common.show(common.table(_rows(folder, manifest)))
+    common.show(common.table(_rows(pack, bundled=bundled)))
     common.show()
-    common.show(common.table(_precision_rows(manifest), right=(1,)))
+    common.show(common.table(_precision_rows(pack.manifest), right=(1,)))
     return 0
 
 
-def facts(folder: Path, manifest: Manifest) -> dict[str, Any]:
+def facts(pack: Pack, *, bundled: bool) -> dict[str, Any]:
     """Everything that `info` tells, for programs."""
+    manifest = pack.manifest
     return {
-        "pack": str(folder),
+        "pack": str(pack.folder),
+        "bundled": bundled,
         "model": manifest.model_id,
         "license": manifest.license,
         "family": manifest.family,
@@ -79,7 +82,8 @@ def gate_text(manifest: Manifest, precision: str) -> str:
     return "passed" if manifest.passed_gate(precision) else "MISSED: do not trust its vectors"
 
 
-def _rows(folder: Path, manifest: Manifest) -> list[tuple[str, str]]:
+def _rows(pack: Pack, *, bundled: bool) -> list[tuple[str, str]]:
+    manifest = pack.manifest
     licence = manifest.license or "UNKNOWN: ask the model's authors before you use it"
     if "nc" in licence.lower().split("-"):
         licence += "  (non-commercial use only; ask the model's authors for another)"
@@ -94,6 +98,7 @@ def _rows(folder: Path, manifest: Manifest) -> list[tuple[str, str]]:
     shorter = sorted(set(manifest.matryoshka_dimensions) - {manifest.dimension})
     widths = ", ".join(str(width) for width in shorter)
     total = sum(entry.size for entry in manifest.files.values())
+    where = f"{pack.folder}{' (bundled with embedge)' if bundled else ''}"
     return [
         ("model", manifest.model_id),
         ("licence", licence),
@@ -103,7 +108,7 @@ def _rows(folder: Path, manifest: Manifest) -> list[tuple[str, str]]:
         ("prompts", ", ".join(prompts) or "none"),
         ("dimension", f"{manifest.dimension}" + (f" (also {widths})" if widths else "")),
         ("max length", f"{manifest.text.max_length} tokens" if manifest.text else "no text tower"),
-        ("pack", f"{folder}, {len(manifest.files)} files, {common.size_text(total)}"),
+        ("pack", f"{where}, {len(manifest.files)} files, {common.size_text(total)}"),
         ("written by", ", ".join(f"{k} {v}" for k, v in manifest.written_by.items()) or "unknown"),
     ]
 

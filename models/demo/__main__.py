@@ -1,0 +1,121 @@
+"""The command line: `python models/demo [PACK]`, or `python -m demo` beside the package.
+
+Takes a pack, the bundled one by default, prints the three parts of the demo and writes the map.
+Exit code 2 with one sentence if something is missing.
+"""
+
+import argparse
+import importlib.util
+import sys
+import time
+from pathlib import Path
+
+if not __package__:  # started as a folder: Python then looks inside the package, not beside it
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from demo import drawing, grid
+from demo.adapters import WORK, cross_table, show_table, topic_sentences
+from demo.questions import show_answers
+from demo.screen import Screen, open_screen
+from embedge import Embedder, EmbedgeError
+from embedge.cli import common
+
+ROOT = Path(__file__).resolve().parents[2]
+MAP = ROOT / "models" / "packs" / "demo-map.png"
+ROWS = 22  # of the map in the terminal
+
+
+def main() -> int:
+    """Runs the demo."""
+    parser = argparse.ArgumentParser(prog="demo", description="Show a pack at work.")
+    parser.add_argument("pack", nargs="?", help="a pack's folder (default: the bundled one)")
+    parser.add_argument("--map", type=Path, default=MAP, help=f"the picture (default: {MAP})")
+    options = parser.parse_args()
+    for module in ("matplotlib", "sklearn"):
+        if importlib.util.find_spec(module) is None:
+            common.say(f"demo: {module} is not installed; `make demo` installs what it needs")
+            return 2
+    screen = open_screen()
+    start = time.perf_counter()
+    try:
+        with Embedder(options.pack) as embedder:
+            show_model(screen, embedder)
+            screen.heading("1. Questions about embedge, answered from its documentation")
+            show_answers(screen, embedder, ROOT)
+            screen.heading("2. Four adapters, four kinds of work")
+            tasks = [task for task in WORK if task in embedder.tasks]
+            show_table(screen, tasks, cross_table(embedder, tasks))
+            screen.heading("3. A map of 64 sentences on 8 topics")
+            show_map(screen, embedder, options.map)
+    except (EmbedgeError, OSError) as error:
+        common.say(f"demo: {common.sentence(error)}")
+        return 2
+    show_ending(screen, time.perf_counter() - start, options.pack)
+    return 0
+
+
+def show_model(screen: Screen, embedder: Embedder) -> None:
+    """Says what runs, and warns where the weights mean nothing."""
+    manifest = embedder.manifest
+    size = common.size_text(sum(entry.size for entry in manifest.files.values()))
+    screen.show(screen.bold(manifest.model_id))
+    screen.paragraph(
+        f"{embedder.dimension} dimensions, tasks {', '.join(embedder.tasks)}; {size}, licence "
+        f"{manifest.license or 'unknown'}",
+        indent="  ",
+    )
+    for name in ("precision", "device", "threads"):
+        choice = embedder.choices[name]
+        screen.paragraph(f"{name}: {choice.value} ({choice.reason})", indent="  ")
+    if manifest.model_id.startswith("seeded/"):
+        screen.show()
+        screen.paragraph(
+            "NOTE: the weights of this model are random. What follows means nothing; it shows "
+            "only that the road works."
+        )
+
+
+def show_map(screen: Screen, embedder: Embedder, path: Path) -> None:
+    """Prints the map as letters and writes it as a picture."""
+    texts, topics = topic_sentences()
+    task = "clustering" if "clustering" in embedder.tasks else embedder.manifest.default_task
+    points = drawing.project(embedder.encode(texts, task=task))  # (64, 2)
+    colours = dict(zip(dict.fromkeys(topics), drawing.COLOURS, strict=True))
+    letters = {topic[0].upper(): colour for topic, colour in colours.items()}
+    lines = grid.draw(
+        points, [topic[0].upper() for topic in topics], columns=screen.width - 4, rows=ROWS
+    )
+    screen.show()
+    for line in lines:
+        cells = [screen.tint(cell, letters[cell]) if cell in letters else cell for cell in line]
+        screen.show(f"  {''.join(cells)}".rstrip())
+    screen.show()
+    legend = (f"{topic[0].upper()}\N{NO-BREAK SPACE}{topic}" for topic in colours)
+    screen.paragraph("  ".join(legend), indent="  ")
+    drawing.draw(
+        path,
+        points,
+        topics,
+        title=f"{len(texts)} sentences, {len(colours)} topics",
+        subtitle="Each dot is a sentence, placed by its vector; the colours are the true topics.",
+        note=f"{embedder.manifest.model_id}, {embedder.precision}, task {task}; t-SNE",
+    )
+    screen.show()
+    screen.show(f"  the same as a picture: {path}")
+
+
+def show_ending(screen: Screen, seconds: float, pack: str | None) -> None:
+    """Says how long it took, and what to try next."""
+    screen.show()
+    screen.paragraph(f"All of this took {seconds:.1f} s, loading included. Try next:")
+    named = f" -p {pack}" if pack else ""
+    for command in (
+        f'.venv/bin/embedge search "how do I make a pack?" .{named}',
+        f'echo "some text" | .venv/bin/embedge embed{named}',
+        f".venv/bin/embedge info{named}",
+    ):
+        screen.show(f"  {command}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

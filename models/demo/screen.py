@@ -1,0 +1,71 @@
+"""What goes to the terminal: width, colour and signs as stdout can show them.
+
+Takes lines, prints them; nothing of it knows what they say. Colour is used on a terminal only,
+and not where NO_COLOR is set.
+"""
+
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TextIO
+
+from embedge.cli import common
+
+NARROWEST, WIDEST = 40, 100  # columns
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """How stdout is to be written to."""
+
+    width: int  # columns
+    colour: bool
+    encoding: str
+
+    def show(self, line: str = "") -> None:
+        """Prints a line, with `?` for what the encoding lacks."""
+        common.show(line)
+
+    def heading(self, text: str) -> None:
+        """Prints the title of a part."""
+        self.show()
+        self.show(self.bold(text))
+
+    def paragraph(self, text: str, *, indent: str = "") -> None:
+        """Prints a text, broken to the width."""
+        self.show(textwrap.fill(text, self.width, initial_indent=indent, subsequent_indent=indent))
+
+    def bold(self, text: str) -> str:
+        """The text in bold where that can be shown."""
+        return f"\x1b[1m{text}\x1b[0m" if self.colour else text
+
+    def tint(self, text: str, colour: str) -> str:
+        """The text in a colour "#rrggbb", the nearest of the usual 256."""
+        if not self.colour:
+            return text
+        red, green, blue = (round(int(colour[i : i + 2], 16) / 255 * 5) for i in (1, 3, 5))
+        return f"\x1b[1;38;5;{16 + 36 * red + 6 * green + blue}m{text}\x1b[0m"
+
+    def sign(self, sign: str, otherwise: str) -> str:
+        """A sign, or plain words where the encoding lacks it."""
+        try:
+            sign.encode(self.encoding)
+        except UnicodeEncodeError:
+            return otherwise
+        return sign
+
+
+def open_screen(
+    stream: TextIO | None = None, environment: Mapping[str, str] = os.environ
+) -> Screen:
+    """The screen that a stream is, stdout by default."""
+    stream = stream or sys.stdout
+    plain = environment.get("NO_COLOR") or environment.get("TERM") == "dumb"
+    return Screen(
+        width=min(max(shutil.get_terminal_size().columns, NARROWEST), WIDEST),
+        colour=stream.isatty() and not plain,
+        encoding=stream.encoding or "ascii",
+    )
