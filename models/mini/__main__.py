@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from tokenizers import Tokenizer
+from torch import Tensor
 
 from mini import (
     batches,
@@ -26,7 +27,7 @@ from mini import (
 )
 from mini.adapt import adapt
 from mini.network import Shape, Student
-from mini.objectives import OBJECTIVES, Material
+from mini.objectives import OBJECTIVES, STARTS, Material
 from mini.scores import read_pairs, spearman
 
 INTERMEDIATE = 768
@@ -79,11 +80,13 @@ def main() -> None:
 
     print("5/6 adapters", flush=True)
     material = Material([entries[row] for row in kept], aims, tokenizer)
-    adapters = {}
+    adapters: dict[str, dict[str, Tensor]] = {}
     for task, objective in OBJECTIVES.items():
         file = work / f"adapter-{task}.pt"
         if not file.exists():
-            adapt(work / "base.pt", Student(shape), objective(material), file, name=task)
+            start = adapters.get(STARTS.get(task, ""))
+            draw = objective(material)
+            adapt(work / "base.pt", Student(shape), draw, file, name=task, start=start)
         adapters[task] = torch.load(file)
 
     print("6/6 checkpoint", flush=True)

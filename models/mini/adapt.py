@@ -1,6 +1,6 @@
 """Trains one adapter at a time on the finished base, and reads it out as LoRA matrices."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
 
@@ -17,7 +17,15 @@ STEPS, RATE, WARMUP = 240, 3e-3, 30
 SAVE_EVERY = 80
 
 
-def adapt(base: Path, student: Student, draw: Draw, file: Path, *, name: str) -> None:
+def adapt(
+    base: Path,
+    student: Student,
+    draw: Draw,
+    file: Path,
+    *,
+    name: str,
+    start: Mapping[str, Tensor] | None = None,
+) -> None:
     """Writes the adapter's matrices to `file`, unless it is there; goes on from a saved state.
 
     Args:
@@ -26,12 +34,15 @@ def adapt(base: Path, student: Student, draw: Draw, file: Path, *, name: str) ->
         draw: the task's objective.
         file: `{"module.lora_A": (r, I), "module.lora_B": (O, r)}`.
         name: of the task, for the lines printed.
+        start: the matrices of an adapter to begin with.
     """
     if file.exists():
         return
     torch.manual_seed(0)
     student.load_state_dict(torch.load(base)["student"])
     learning = student.add_adapters(RANK, 1.0)
+    if start is not None:
+        student.load_state_dict(dict(start), strict=False)
     state = file.with_suffix(".state")
 
     def losses_after(done: int) -> Iterator[Tensor]:

@@ -1,6 +1,7 @@
 """The front door: help, versions, and every ending as one sentence and an exit code."""
 
 import _thread
+import signal
 import subprocess
 import sys
 import threading
@@ -162,7 +163,9 @@ def test_cancellable_passes_results_and_errors():
         common.cancellable(lambda cancel: (_ for _ in ()).throw(OptionError("no")))
 
 
-def test_ctrl_c_cancels_the_work(monkeypatch):
+def test_ctrl_c_cancels_the_work():
+    # A shell starts its background jobs with Ctrl-C ignored, and tests may be one.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     ended = []
 
     def work(cancel: threading.Event) -> None:
@@ -170,8 +173,11 @@ def test_ctrl_c_cancels_the_work(monkeypatch):
         _thread.interrupt_main()
         ended.append(cancel.wait(10))
 
-    with pytest.raises(KeyboardInterrupt):
-        common.cancellable(work)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            common.cancellable(work)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert ended == [True]
 
 
