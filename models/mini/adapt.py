@@ -17,15 +17,7 @@ STEPS, RATE, WARMUP = 240, 3e-3, 30
 SAVE_EVERY = 80
 
 
-def adapt(
-    base: Path,
-    student: Student,
-    draw: Draw,
-    file: Path,
-    *,
-    name: str,
-    start: Mapping[str, Tensor] | None = None,
-) -> None:
+def adapt(base: Path, student: Student, draw: Draw, file: Path, *, name: str) -> None:
     """Writes the adapter's matrices to `file`, unless it is there; goes on from a saved state.
 
     Args:
@@ -34,15 +26,12 @@ def adapt(
         draw: the task's objective.
         file: `{"module.lora_A": (r, I), "module.lora_B": (O, r)}`.
         name: of the task, for the lines printed.
-        start: the matrices of an adapter to begin with.
     """
     if file.exists():
         return
     torch.manual_seed(0)
     student.load_state_dict(torch.load(base)["student"])
     learning = student.add_adapters(RANK, 1.0)
-    if start is not None:
-        student.load_state_dict(dict(start), strict=False)
     state = file.with_suffix(".state")
 
     def losses_after(done: int) -> Iterator[Tensor]:
@@ -61,6 +50,21 @@ def adapt(
     )
     save(_matrices(student), file)
     state.unlink()
+
+
+def between(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The mean of two adapters, of the same rank: what each of both changes, halved and added.
+
+    Weights trained from one base may be averaged (arXiv 2203.05482). Of the sum, whose rank is
+    twice as high, the largest singular values are kept.
+    """
+    found: dict[str, Tensor] = {}
+    for name in (key.removesuffix(".lora_A") for key in one if key.endswith(".lora_A")):
+        a, b = f"{name}.lora_A", f"{name}.lora_B"
+        left, values, right = torch.linalg.svd((one[b] @ one[a] + other[b] @ other[a]) / 2)
+        roots = values[:RANK].sqrt()
+        found[a], found[b] = roots[:, None] * right[:RANK], left[:, :RANK] * roots
+    return found
 
 
 def _matrices(student: Student) -> dict[str, Tensor]:

@@ -24,8 +24,7 @@ Draw = Callable[[Student, np.random.Generator], Tensor]
 ALIKE = 0.85  # teacher's similarity from which two documents answer the same query
 TOGETHER = 48  # texts that are padded to one length
 PAIRS = 160  # in a batch for retrieval
-MATCHES = 128  # graded pairs in a batch for text matching
-SAME = 64  # pairs that say the same, beside them
+MATCHES = 192  # pairs in a batch for text matching
 POOL = 40_000  # texts among which neighbours are looked for
 TOPICS = 400  # groups that the teacher's vectors are cut into
 SPREAD = 0.5  # weight of the regulariser
@@ -86,11 +85,7 @@ def retrieval(material: Material) -> Draw:
 
 
 def text_matching(material: Material) -> Draw:
-    """Pairs of near and far texts, graded by the teacher's similarity, and texts that say the same.
-
-    The latter are synopsis and description of a package: what a teacher's grades do not teach is
-    to look past the words.
-    """
+    """Pairs of near and far texts, graded by the teacher's similarity."""
     everyday = {"wordnet-examples", "ding", "fortunes", "wordnet", "debian-synopses", "anarchism"}
     generator = np.random.default_rng(2)
     pool = np.array([n for n, entry in enumerate(material.entries) if entry.source in everyday])
@@ -100,18 +95,7 @@ def text_matching(material: Material) -> Draw:
         [(part @ near.T).topk(17).indices[:, 1:].numpy() for part in near.split(2048)]
     )  # (POOL, 16), itself left out
 
-    described = np.array(
-        [n for n, entry in enumerate(material.entries) if entry.source == "debian"]
-    )
-
     def draw(student: Student, generator: np.random.Generator) -> Tensor:
-        same = generator.choice(described, SAME, replace=False)
-        synopses = [str(material.entries[row].query) for row in same]
-        descriptions = [material.entries[row].text for row in same]
-        said = material.vectors(
-            student, batches.varied(synopses + descriptions, (DOCUMENT,), generator)
-        )
-        alike = material.wanted(same) @ material.wanted(same).T > ALIKE
         first = generator.integers(len(pool), size=MATCHES)
         second = neighbours[first, generator.integers(neighbours.shape[1], size=MATCHES)]
         rows = pool[np.concatenate([first, second])]
@@ -122,7 +106,6 @@ def text_matching(material: Material) -> Draw:
         grades = (wanted[:MATCHES] * wanted[MATCHES:]).sum(1)
         return (
             losses.ranking(one, other, grades) / 4
-            + losses.contrast(said[:SAME], said[SAME:], alike) / 2
             + 2 * losses.nearness(vectors, wanted)
             + 2 * losses.likeness(vectors, wanted)
             + SPREAD * losses.spread(one)
@@ -180,8 +163,6 @@ OBJECTIVES: dict[str, Callable[[Material], Draw]] = {
     "clustering": clustering,
     "classification": classification,
 }
-# An adapter that starts where another ended: looking past the words serves matching too.
-STARTS = {"text-matching": "retrieval"}
 
 
 def _queries(entry: Entry) -> list[str]:

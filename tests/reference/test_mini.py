@@ -142,6 +142,23 @@ def test_an_adapter_learns_alone_and_goes_on_after_a_stop(
         torch.testing.assert_close(matrix, again[name], atol=1e-5, rtol=1e-4)
 
 
+def test_between_two_adapters_lies_their_mean() -> None:
+    generator = torch.Generator().manual_seed(4)
+
+    def draw() -> dict[str, torch.Tensor]:
+        rank = adapt.RANK // 2  # so that the sum of both fits the rank
+        return {
+            "q.lora_A": torch.randn(rank, 96, generator=generator),
+            "q.lora_B": torch.randn(64, rank, generator=generator),
+        }
+
+    one, other = draw(), draw()
+    mean = adapt.between(one, other)
+    assert mean["q.lora_A"].shape == (adapt.RANK, 96)
+    expected = (one["q.lora_B"] @ one["q.lora_A"] + other["q.lora_B"] @ other["q.lora_A"]) / 2
+    torch.testing.assert_close(mean["q.lora_B"] @ mean["q.lora_A"], expected, atol=1e-3, rtol=1e-3)
+
+
 def test_the_checkpoint_exports_to_what_was_trained(tokenizer: Tokenizer, tmp_path: Path) -> None:
     student = new(tokenizer)
     generator = torch.Generator().manual_seed(3)
