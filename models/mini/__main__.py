@@ -29,8 +29,6 @@ from mini.network import Shape, Student
 from mini.objectives import OBJECTIVES, Material
 from mini.scores import read_pairs, spearman
 
-INTERMEDIATE = 768
-
 
 def main() -> None:
     """Runs the steps in order."""
@@ -69,7 +67,7 @@ def main() -> None:
     all_aims = np.concatenate([aims, targets.project(taught_queries[kept_queries], matrix)])
 
     print("4/6 base", flush=True)
-    shape = Shape(vocab=tokenizer.get_vocab_size(), intermediate=INTERMEDIATE)
+    shape = Shape(tokenizer.get_vocab_size())
     table = distill.static(learnt, all_aims, tokenizer, work / "static.pt")
     student = distill.new_student(shape, table)
     distill.train(

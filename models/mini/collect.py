@@ -8,9 +8,10 @@ import hashlib
 import json
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
-from mini.texts import read_all
+from mini.texts import Item, read_all
 
 HELD_OUT = 0.06  # share of the groups: whole pages, packages, synsets
 WORDS_MOST = 48  # longer texts are cut at a sentence or a word
@@ -41,12 +42,13 @@ QUOTA_OF_OTHERS = 2_000
 
 def write(packages: dict[str, Path], file: Path) -> None:
     """Reads all sources and writes the corpus; the same packages give the same bytes."""
-    shares = _shares(packages)
+    items = list(read_all(packages))
+    shares = _shares(items)
     seen: set[str] = set()
     part = file.with_suffix(".part")
     counts: Counter[str] = Counter()
     with part.open("w", encoding="utf-8") as lines:
-        for item in read_all(packages):
+        for item in items:
             pair = item.query is not None
             # Pairs are rare among pages: all are kept, plain passages up to the quota.
             if not pair and _fraction(f"take {item.text}") >= shares[item.source]:
@@ -86,11 +88,11 @@ def cut(text: str) -> str:
     return short[: ends[-1]] if ends and ends[-1] > len(short) / 2 else short
 
 
-def _shares(packages: dict[str, Path]) -> dict[str, float]:
+def _shares(items: Sequence[Item]) -> dict[str, float]:
     """Which share of each source's plain texts fits its quota beside its pairs."""
     plain: Counter[str] = Counter()
     pairs: Counter[str] = Counter()
-    for item in read_all(packages):
+    for item in items:
         (pairs if item.query is not None else plain)[item.source] += 1
     return {
         source: max(0, QUOTAS.get(source, QUOTA_OF_OTHERS) - pairs[source]) / max(1, plain[source])

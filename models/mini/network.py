@@ -23,7 +23,7 @@ class Shape:
     layers: int = 3
     heads: int = 4
     head_dim: int = 64
-    intermediate: int = 512
+    intermediate: int = 768
     rope_theta: float = 3_500_000.0
     epsilon: float = 1e-6
 
