@@ -1,10 +1,10 @@
 """Where rows become texts: which rows there are, attention between those of a text, and pooling.
 
 A network takes one of the two batches here and knows no other difference between a decoder and an
-encoder. `CausalBatch` keeps the padded positions as rows, because its operator wants them so.
-`PackedBatch` has a row for every token and none for padding: a text's numbers then cannot depend on
-what it is padded to, and padding costs nothing. Sources: grouped queries arXiv 2305.13245, rotary
-positions arXiv 2104.09864.
+encoder. `CausalBatch` keeps the padded positions as rows (B, S), because its operator wants them
+so. `PackedBatch` has a row for every token and none for padding: a text's numbers then cannot
+depend on what it is padded to, and padding costs nothing. Sources: grouped queries arXiv
+2305.13245, rotary positions arXiv 2104.09864.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,12 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from embedge.batches import LONG, LONG_MULTIPLE
 from embedge_export.graph import BOOL, CONTRIB, FLOAT, FLOAT16, INT32, INT64, GraphBuilder
+from embedge_export.layers import Rows
+
+LAST_TOKEN, MEAN = "last_token", "mean"
+_NO_SCORE = -1e30  # of a key that nobody attends to: its exponential is 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +43,7 @@ class RotaryTables:
 
 def rotary_tables(*, positions: int, width: int, theta: float) -> RotaryTables:
     """Half-split rotary tables, the angles in float32 as the models' own code computes them."""
+    positions += -positions % LONG_MULTIPLE  # long texts are padded to it
     exponents = np.arange(0, width, 2, dtype=np.float32) / np.float32(width)
     frequencies = (1.0 / np.float32(theta) ** exponents).astype(np.float32)
     angles = np.outer(np.arange(positions, dtype=np.float32), frequencies)
@@ -48,23 +54,27 @@ class Batch(Protocol):
     """The texts of one run, as rows.
 
     Attributes:
-        ids: int64, the token of every row, in any shape.
+        ids: int64, the token of every row, in the shape of the rows.
+        tokens: that shape.
+        texts: the shape of pooled rows.
         poolings: what `pool` can do.
     """
 
     ids: ir.Value
+    tokens: Rows
+    texts: Rows
     poolings: ClassVar[tuple[str, ...]]
 
     def attend(self, query: ir.Value, key: ir.Value, value: ir.Value) -> ir.Value:
         """Attention with rotary positions, in memory linear in a text's length.
 
         Args:
-            query: (rows, query heads * width).
+            query: (rows, query heads * width), in whichever shape the rows are kept.
             key: (rows, key heads * width).
             value: as key.
 
         Returns:
-            (rows, query heads * width), of query's dtype.
+            As query.
         """
         ...
 
@@ -74,68 +84,86 @@ class Batch(Protocol):
 
 
 class CausalBatch(Batch):
-    """B texts padded to S tokens, as B * S rows; a token sees those before it.
+    """B texts padded to S tokens, as rows (B, S); a token sees those before it.
 
     The operator counts a text's valid tokens from the left, so it takes right padding alone.
     """
 
-    poolings = ("last_token",)  # the only one that has seen the whole text
+    poolings = (LAST_TOKEN,)  # the only one that has seen the whole text
 
     def __init__(self, graph: GraphBuilder, heads: Heads) -> None:
         self._graph = graph
         self._heads = heads
         self.ids, self._mask = _inputs(graph)  # int64 (B, S)
-        self._batch = graph.op("Shape", self.ids, dtype=INT64, start=0, end=1)
+        batch = graph.op("Shape", self.ids, dtype=INT64, start=0, end=1)
         self._length = graph.op("Shape", self.ids, dtype=INT64, start=1, end=2)
-        valid = graph.op("ReduceSum", self._mask, graph.numbers(1), keepdims=0)
+        one = graph.numbers(1)
+        self.tokens = Rows(2, graph.op("Concat", batch, self._length, one, axis=0))
+        self.texts = Rows(1, graph.op("Concat", batch, one, axis=0))
+        self._length_32 = graph.cast(self._length, INT32)
+        self._valid = graph.op("ReduceSum", self._mask, graph.numbers(1), keepdims=0)  # (B,)
         # int32 (B,): valid tokens of each text less one.
-        self._last = graph.cast(graph.op("Sub", valid, graph.numbers(1)), INT32)
-        self._shape = graph.op("Concat", self._batch, self._length, graph.numbers(-1), axis=0)
+        self._last = graph.cast(graph.op("Sub", self._valid, graph.numbers(1)), INT32)
 
     def attend(self, query: ir.Value, key: ir.Value, value: ir.Value) -> ir.Value:
-        """See Batch."""
+        """See Batch.
+
+        The operator has two kernels on a CPU. One holds the square of scores and takes every text
+        by its own length, so its numbers do not depend on padding; up to some 1,000 tokens it is
+        up to 1.7 times as quick. The other works in blocks, in memory linear in the length. A sink
+        of weight 0 selects the first; which one runs hangs on the longest text, not on padding.
+        """
+        if query.dtype == FLOAT16:
+            return self._operator(query, key, value)
+        graph, heads = self._graph, self._heads
+        sink = graph.constant("no_sink", np.full(heads.query, _NO_SCORE, np.float32))
+        return graph.either(
+            self._long,
+            lambda: self._operator(query, key, value),
+            lambda: self._operator(query, key, value, sink),
+            query.dtype or FLOAT,
+        )
+
+    def _operator(
+        self, query: ir.Value, key: ir.Value, value: ir.Value, sink: ir.Value | None = None
+    ) -> ir.Value:
         graph, heads = self._graph, self._heads
         dtype = query.dtype or FLOAT
-        attended, *present = graph.multi(
+        attended, *_ = graph.multi(
             "GroupQueryAttention",
             (
-                *(graph.op("Reshape", x, self._shape) for x in (query, key, value)),
-                None,
-                None,
-                self._last,
-                graph.cast(self._length, INT32),
+                *(query, key, value, None, None, self._last, self._length_32),
                 *_rotary_weights(graph, heads, dtype),
+                *((None, None, sink) if sink is not None else ()),
             ),
             # The present keys and values, (B, key heads, S, width), have to be named: ONNX Runtime
-            # 1.23 refuses the node without them, and 1.28 to 1.31 work in blocks only with them.
+            # 1.23 refuses the node without them, and from 1.28 on it works in blocks only with
+            # them.
             (dtype, dtype, dtype),
             domain=CONTRIB,
             num_heads=heads.query,
             kv_num_heads=heads.key_value,
             do_rotary=1,
         )
-        # It also keeps an output that nobody reads until the whole run ends: 8 kB a token and layer
-        # here. So S is read off them, and each is freed at once.
-        lengths = [graph.op("Shape", x, dtype=INT64, start=2, end=3) for x in present]
-        rows = graph.op("Mul", self._batch, graph.op("Max", *lengths))
-        return graph.op(
-            "Reshape", attended, graph.op("Concat", rows, graph.numbers(-1), dtype=INT64, axis=0)
-        )
+        return attended
+
+    @cached_property
+    def _long(self) -> ir.Value:
+        """Whether a text is long: a scalar bool."""
+        graph = self._graph
+        longest = graph.op("ReduceMax", self._valid, keepdims=0)
+        return graph.op("Greater", longest, graph.constant("long", np.int64(LONG)), dtype=BOOL)
 
     def pool(self, rows: ir.Value, pooling: str) -> ir.Value:
         """See Batch. The last token is at the largest position whose mask is 1."""
         assert pooling in self.poolings
         graph = self._graph
         zero, one = (graph.constant(f"int64_{n}", np.int64(n)) for n in (0, 1))
-        length = graph.op("Squeeze", self._length)
-        positions = graph.op("Range", zero, length, one)
+        positions = graph.op("Range", zero, graph.op("Squeeze", self._length), one)
         last = graph.op(
-            "ReduceMax", graph.op("Mul", self._mask, positions), graph.numbers(1), keepdims=0
+            "ReduceMax", graph.op("Mul", self._mask, positions), graph.numbers(1), keepdims=1
         )
-        starts = graph.op(
-            "Mul", graph.op("Range", zero, graph.op("Squeeze", self._batch), one), length
-        )
-        return graph.op("Gather", rows, graph.op("Add", starts, last), axis=0)
+        return graph.op("GatherND", rows, last, batch_dims=1)
 
 
 class PackedBatch(Batch):
@@ -144,7 +172,7 @@ class PackedBatch(Batch):
     Where the mask is 0 there is no row, on whichever side of the text that is.
     """
 
-    poolings = ("last_token", "mean")
+    poolings = (LAST_TOKEN, MEAN)
 
     def __init__(self, graph: GraphBuilder, heads: Heads) -> None:
         self._graph = graph
@@ -155,6 +183,11 @@ class PackedBatch(Batch):
         self._lengths = graph.op("ReduceSum", mask, graph.numbers(1), keepdims=0)  # (B,)
         self._ends = graph.op("CumSum", self._lengths, graph.constant("int64_0", np.int64(0)))
         self._starts = graph.op("Sub", self._ends, self._lengths)
+        one = graph.numbers(1)
+        self.tokens, self.texts = (
+            Rows(1, graph.op("Concat", graph.op("Shape", x, dtype=INT64), one, axis=0))
+            for x in (self.ids, self._lengths)
+        )
 
     def attend(self, query: ir.Value, key: ir.Value, value: ir.Value) -> ir.Value:
         """See Batch."""
@@ -167,7 +200,7 @@ class PackedBatch(Batch):
         """See Batch."""
         assert pooling in self.poolings
         graph = self._graph
-        if pooling == "last_token":
+        if pooling == LAST_TOKEN:
             return graph.op("Gather", rows, graph.op("Sub", self._ends, graph.numbers(1)), axis=0)
 
         def text(number: ir.Value) -> ir.Value:

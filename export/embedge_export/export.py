@@ -10,8 +10,8 @@ are kept as they are.
 
 import contextlib
 import importlib.metadata
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,18 +24,20 @@ from embedge.machine import threads_here
 from embedge.manifest import FileEntry, Graph, Manifest, MemoryCost, Samples, TextInput
 from embedge.vectors import normalise
 from embedge_export import verify
-from embedge_export.architectures import NetworkConfig, write_networks
+from embedge_export.architectures import NetworkConfig, SampleRows, write_networks
 from embedge_export.graph import GraphBuilder, WeightFile
-from embedge_export.model import Gate, Model, open_model, reference
+from embedge_export.model import Gate, Model, calibration, open_model, reference
 from embedge_export.pack import commit, entries, existing, stage
 from embedge_export.precision import PRECISIONS, Precision
 from embedge_export.sources import Source, open_source
 from embedge_export.texts import SHORT_TEXTS
 
 # Raise one when its graphs change: packs made by an older recipe are then made anew.
-RECIPES = {"fp32": 1, "fp16": 1, "int8": 1}
+RECIPES = {"fp32": 2, "fp16": 2, "int8": 2}
 TOKENIZER = "tokenizer.json"
 SAMPLES = "samples.npy"
+# How many of the worst linears are kept finer, try after try, while a precision misses its bar.
+_FINER = (4, 12, 36)
 # How many of the short texts stand in the pack with their reference vectors.
 SAMPLE_TEXTS = 8
 
@@ -108,26 +110,26 @@ def export_pack(
             return old
         layers = model.config.num_hidden_layers
         runs = len(model.source.tasks)
-        steps = _Steps(progress, total=runs * (2 * (layers + 1) + len(missing)))
+        walks = 3 if any(p.samples for p in missing) else 2  # the reference, samples, the graphs
+        steps = _Steps(progress, total=runs * (walks * (layers + 1) + len(missing)))
         gate = reference(model, advance=partial(steps.advance, ""))
         graphs: list[Graph] = []
-        compared: dict[Precision, dict[str, verify.TaskReport]] = {p: {} for p in missing}
+        compared: dict[str, dict[str, verify.TaskReport]] = {p.name: {} for p in missing}
         with contextlib.ExitStack() as files:
             shared = {
                 p: files.enter_context(WeightFile(part / f"shared.{p.name}.data")) for p in missing
             }
             for task in model.source.tasks:
-                written = _write_task(model, task, shared, part, partial(steps.advance, "", task))
-                graphs += written
-                for precision, graph in zip(missing, written, strict=True):
-                    steps.advance(precision.name, task, "gate")
-                    compared[precision][task] = verify.compare_graph(
-                        part / graph.file,
-                        gate.ids,
-                        gate.vectors[task],
-                        threads=threads_here(threads).value,
-                    )
-        reports = {p.name: verify.report(p, r, len(gate.ids)) for p, r in compared.items()}
+                judge = partial(
+                    verify.compare_graph,
+                    texts=gate.ids,
+                    reference=gate.vectors[task],
+                    threads=threads_here(threads).value,
+                )
+                for graph, report in _make_task(model, task, shared, part, judge, steps):
+                    graphs.append(graph)
+                    compared[graph.precision][task] = report
+        reports = {p.name: verify.report(p, compared[p.name], len(gate.ids)) for p in missing}
         if not accept_failures:
             _refuse_failures(reports)
         manifest = _manifest(model, part, gate, graphs, reports, old, kept)
@@ -157,14 +159,53 @@ def _same_recipe(old: Manifest, precision: str) -> bool:
     return isinstance(recipes, Mapping) and recipes.get(precision) == RECIPES[precision]
 
 
+def _make_task(
+    model: Model,
+    task: str,
+    shared: Mapping[Precision, WeightFile],
+    part: Path,
+    judge: Callable[[Path], verify.TaskReport],
+    steps: _Steps,
+) -> Iterator[tuple[Graph, verify.TaskReport]]:
+    """One task's graphs with what the gate says of them.
+
+    A precision that can keep its worst linears in a finer form, and misses its bar, is written
+    again with more and more of them so.
+    """
+    advance = partial(steps.advance, "", task)
+    samples: SampleRows = {}
+    if any(precision.samples for precision in shared):
+        samples = calibration(model, task, advance=advance)
+    written = _write_task(model, task, shared, part, advance, samples)
+    for (precision, data), (graph, losses) in zip(shared.items(), written, strict=True):
+        steps.advance(precision.name, task, "gate")
+        report = replace(judge(part / graph.file), losses=losses)
+        worst = sorted(losses, key=lambda name: -losses[name])
+        for count in _FINER:
+            if not worst or not report.failures(precision):
+                break
+            finer = precision.keeping(worst[:count])
+            again = _write_task(model, task, {finer: data}, part, lambda label: None, samples)
+            ((graph, _),) = again
+            before = (report.cosine_min, *report.before)
+            report = replace(judge(part / graph.file), losses=losses)
+            report = replace(report, finer=tuple(worst[:count]), before=before)
+        yield graph, report
+
+
 def _write_task(
     model: Model,
     task: str,
     shared: Mapping[Precision, WeightFile],
     part: Path,
     advance: Callable[[str], None],
-) -> list[Graph]:
-    """Writes one task's graph at every precision; the shared files are those of all tasks."""
+    samples: SampleRows,
+) -> list[tuple[Graph, dict[str, float]]]:
+    """Writes one task's graph at every precision; the shared files are those of all tasks.
+
+    Returns:
+        Each graph with what its precision noted of each linear.
+    """
     config = model.config
     with contextlib.ExitStack() as files:
         targets = [
@@ -184,9 +225,10 @@ def _write_task(
             targets,
             pooling=model.source.pooling,
             touched=model.touched,
+            samples=dict(samples),
             advance=advance,
         )
-    graphs = []
+    written = []
     for (precision, graph), vectors in zip(targets, pooled, strict=True):
         shared[precision].flush()
         own = part / f"{task}.{precision.name}.data"
@@ -195,18 +237,17 @@ def _write_task(
         data = tuple(p.name for p in (shared[precision].path, own) if p.exists())
         path = part / f"{task}.{precision.name}.onnx"
         graph.save(path, {OUTPUT: vectors}, ("batch", config.hidden_size))
-        graphs.append(
-            Graph(
-                task=task,
-                precision=precision.name,
-                tower="text",
-                file=path.name,
-                data=data,
-                inputs=INPUTS,
-                outputs=(OUTPUT,),
-            )
+        entry = Graph(
+            task=task,
+            precision=precision.name,
+            tower="text",
+            file=path.name,
+            data=data,
+            inputs=INPUTS,
+            outputs=(OUTPUT,),
         )
-    return graphs
+        written.append((entry, graph.notes))
+    return written
 
 
 def _refuse_failures(reports: Mapping[str, Mapping[str, Any]]) -> None:

@@ -80,6 +80,9 @@ class GraphBuilder:
         name: the graph's name.
         own: data file of this graph alone.
         shared: data file of what several graphs hold bit for bit.
+
+    Attributes:
+        notes: figures that whoever adds a piece wants told of it, by the piece's name.
     """
 
     def __init__(self, name: str, *, own: WeightFile, shared: WeightFile) -> None:
@@ -89,7 +92,9 @@ class GraphBuilder:
         self._nodes: list[ir.Node] = []
         self._inputs: list[ir.Value] = []
         self._initializers: dict[str, ir.Value] = {}
+        self._made: dict[str, ir.Value] = {}
         self._count = 0
+        self.notes: dict[str, float] = {}
 
     def input(self, name: str, dtype: ir.DataType, shape: Sequence[int | str]) -> ir.Value:
         """Declares an input; a string dimension is symbolic."""
@@ -129,6 +134,12 @@ class GraphBuilder:
         self._nodes.append(node)
         return node.outputs
 
+    def once(self, name: str, make: Callable[[], ir.Value]) -> ir.Value:
+        """What `make` adds at the first call with this name; not for use inside `either`."""
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
+
     def for_each(
         self, count: ir.Value, piece: Callable[[ir.Value], ir.Value], dtype: ir.DataType
     ) -> ir.Value:
@@ -156,6 +167,30 @@ class GraphBuilder:
         for value in (after, none, pieces):
             value.type = rows
         return self.op("ConcatFromSequence", pieces, dtype=dtype, axis=0)
+
+    def either(
+        self,
+        condition: ir.Value,
+        then: Callable[[], ir.Value],
+        otherwise: Callable[[], ir.Value],
+        dtype: ir.DataType,
+    ) -> ir.Value:
+        """One of two values, chosen at run time; only the nodes of the chosen one run.
+
+        Args:
+            condition: bool scalar.
+            then: adds the nodes of the first; they may use any value of the graph.
+            otherwise: likewise of the second.
+            dtype: of both.
+        """
+        branches: dict[str, Any] = {}
+        for name, make in (("then_branch", then), ("else_branch", otherwise)):
+            outside, self._nodes = self._nodes, []
+            result = make()
+            self._count += 1
+            branches[name] = ir.Graph([], [result], nodes=self._nodes, name=f"{name}_{self._count}")
+            self._nodes = outside
+        return self.op("If", condition, dtype=dtype, **branches)
 
     def constant(self, name: str, value: NDArray[Any] | np.generic) -> ir.Value:
         """A small constant inside the graph file; the same name gives the same value."""

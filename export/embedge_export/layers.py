@@ -1,9 +1,9 @@
 """The shared vocabulary of graph pieces, on top of a precision.
 
-Rows are tokens: between the pieces a batch travels as float32 (rows, width), the residual stream,
-and no piece here looks from one row at another (attention.py does). A precision decides how a
-linear or a table is written; here stands what is the same for all of them. Sources: RMSNorm arXiv
-1910.07467, SwiGLU arXiv 2002.05202.
+Rows are tokens: between the pieces a batch travels as float32 (…, width), the residual stream, in
+whichever shape attention.py keeps its rows, and no piece here looks from one row at another. A
+precision decides how a linear or a table is written; here stands what is the same for all of them.
+Sources: RMSNorm arXiv 1910.07467, SwiGLU arXiv 2002.05202.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from embedge_export.graph import CONTRIB, FLOAT, GraphBuilder
-from embedge_export.rotate import Rotation
+from embedge_export.inputs import Inputs
+from embedge_export.rotate import Rotation, rotate_blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,25 +27,36 @@ class Linear:
         weight: float32 (out, in).
         bias: float32 (out,), or None.
         shared: whether every task has these very values.
-        spread: whether the input has outliers in fixed channels that no residual rotation
-            reaches, so that integer precisions should spread them first.
+        inputs: rows that it reads on the gate's texts, where a precision wants to see them.
     """
 
     name: str
     weight: NDArray[np.float32]
     bias: NDArray[np.float32] | None = None
     shared: bool = False
-    spread: bool = False
+    inputs: Inputs | None = None
 
     def reading(self, gain: NDArray[np.float32], rotation: Rotation) -> "Linear":
         """The same function of a rotated stream, with the norm's gain folded in: W diag(g) Q."""
-        return replace(self, weight=rotation.apply(self.weight * gain))
+        inputs = None if self.inputs is None else self.inputs.normed(gain, rotation)
+        return replace(self, weight=rotation.apply(self.weight * gain), inputs=inputs)
 
     def writing(self, rotation: Rotation) -> "Linear":
         """The same function with its output rotated: Q^T W, b Q."""
-        weight = np.ascontiguousarray(rotation.apply(self.weight.T).T)
-        bias = None if self.bias is None else rotation.apply(self.bias)
-        return replace(self, weight=weight, bias=bias)
+        return self._output(rotation.apply)
+
+    def reading_blocks(self, block: int) -> "Linear":
+        """The same function of an input whose blocks are multiplied by a Hadamard matrix."""
+        inputs = None if self.inputs is None else self.inputs.blocks(block)
+        return replace(self, weight=rotate_blocks(self.weight, block), inputs=inputs)
+
+    def writing_blocks(self, block: int) -> "Linear":
+        """The same function with blocks of its output multiplied by a Hadamard matrix."""
+        return self._output(lambda x: rotate_blocks(x, block))
+
+    def _output(self, turn: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> "Linear":
+        weight = np.ascontiguousarray(turn(np.ascontiguousarray(self.weight.T)).T)
+        return replace(self, weight=weight, bias=None if self.bias is None else turn(self.bias))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +74,21 @@ class Table:
     shared: bool
 
 
-def to_rows(graph: GraphBuilder, value: ir.Value, width: int) -> ir.Value:
-    """(…, width) -> (rows, width)."""
-    return graph.op("Reshape", value, graph.numbers(-1, width))
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """In which shape a batch keeps its rows.
+
+    Attributes:
+        axes: how many axes stand before the last one, the width.
+        column: int64 (axes + 1,), the shape of one number for each row: (…, 1).
+    """
+
+    axes: int
+    column: ir.Value
+
+    def apart(self, graph: GraphBuilder, *sizes: int) -> ir.Value:
+        """The shape that cuts each row into pieces, for Reshape; a 0 keeps an axis."""
+        return graph.numbers(*(0,) * self.axes, *sizes)
 
 
 def gain_of(
@@ -98,17 +122,21 @@ def add_and_norm(
 
 
 def head_norm(
-    graph: GraphBuilder, x: ir.Value, gain: ir.Value, *, heads: int, head_dim: int, epsilon: float
+    graph: GraphBuilder,
+    x: ir.Value,
+    gain: ir.Value,
+    *,
+    rows: Rows,
+    heads: int,
+    head_dim: int,
+    epsilon: float,
 ) -> ir.Value:
-    """RMSNorm over each head: (rows, heads * head_dim) -> the same shape and dtype."""
-    normed = rms_norm(graph, to_rows(graph, x, head_dim), gain, epsilon)
-    return to_rows(graph, graph.cast(normed, x.dtype or FLOAT), heads * head_dim)
+    """RMSNorm over each head: (…, heads * head_dim) -> the same shape and dtype."""
+    apart = graph.op("Reshape", x, rows.apart(graph, heads, head_dim))
+    normed = graph.cast(rms_norm(graph, apart, gain, epsilon), x.dtype or FLOAT)
+    return graph.op("Reshape", normed, rows.apart(graph, -1))
 
 
-def silu_gate(graph: GraphBuilder, gate_and_up: ir.Value, width: int) -> ir.Value:
-    """silu(gate) * up, from both side by side: (rows, 2 * width) -> (rows, width)."""
-    gate, up = graph.multi(
-        "Split", (gate_and_up, graph.numbers(width, width)), (gate_and_up.dtype,) * 2, axis=-1
-    )
-    # QuickGelu with alpha 1 is x * sigmoid(x), in one pass over memory.
-    return graph.op("Mul", graph.op("QuickGelu", gate, domain=CONTRIB, alpha=1.0), up)
+def silu(graph: GraphBuilder, x: ir.Value) -> ir.Value:
+    """Gives x * sigmoid(x), as QuickGelu with alpha 1: one pass over memory."""
+    return graph.op("QuickGelu", x, domain=CONTRIB, alpha=1.0)

@@ -12,11 +12,17 @@ from numpy.typing import NDArray
 
 from embedge.errors import SourceError
 from embedge.tokens import TextTokenizer
-from embedge_export.architectures import NetworkConfig, batch_kind, network_config
+from embedge_export.architectures import (
+    SAMPLED,
+    NetworkConfig,
+    SampleRows,
+    batch_kind,
+    network_config,
+)
 from embedge_export.lora import Adapter, MergedWeights, load_adapter
 from embedge_export.reference import network_vectors
 from embedge_export.sources import Source
-from embedge_export.texts import LONG_TEXTS, SHORT_TEXTS
+from embedge_export.texts import CALIBRATION_TEXTS, LONG_TEXTS, SHORT_TEXTS
 from embedge_export.weights import Weights, open_weights
 
 
@@ -74,15 +80,7 @@ def reference(
 ) -> Gate:
     """Reference vectors of the built-in texts; `advance(task, label)` before each step."""
     source = model.source
-    ids = (
-        TextTokenizer(source.tokenizer)
-        .encode(
-            [*SHORT_TEXTS, *LONG_TEXTS],
-            prompt=source.prompts.get(source.default_prompt or "", ""),
-            max_length=source.max_length,
-        )
-        .ids
-    )
+    ids = _ids(source, (*SHORT_TEXTS, *LONG_TEXTS))
     vectors = {}
     for task in source.tasks:
 
@@ -93,3 +91,35 @@ def reference(
             model.config, model.weights(task), ids, pooling=source.pooling, advance=step
         )
     return Gate(ids, vectors)
+
+
+def calibration(
+    model: Model, task: str, *, advance: Callable[[str], None] = lambda label: None
+) -> SampleRows:
+    """What each linear of a task reads on texts that are not among those of the gate.
+
+    Returns:
+        float32 (tokens, in) by the key of a weight, for those named in `SAMPLED`.
+    """
+    samples: SampleRows = {}
+
+    def observe(key: str, rows: NDArray[np.float32]) -> None:
+        if key.removesuffix(".weight").endswith(SAMPLED):
+            samples[key] = rows
+
+    network_vectors(
+        model.config,
+        model.weights(task),
+        _ids(model.source, CALIBRATION_TEXTS),
+        pooling=model.source.pooling,
+        advance=advance,
+        observe=observe,
+    )
+    return samples
+
+
+def _ids(source: Source, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+    """Token ids with the default prompt."""
+    prompt = source.prompts.get(source.default_prompt or "", "")
+    tokenizer = TextTokenizer(source.tokenizer)
+    return tokenizer.encode(list(texts), prompt=prompt, max_length=source.max_length).ids

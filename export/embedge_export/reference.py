@@ -16,6 +16,7 @@ from embedge_export.architectures import NetworkConfig
 from embedge_export.weights import Weights
 
 Array = NDArray[np.float32]
+Observer = Callable[[str, Array], None]  # a linear's weight key, the rows that it reads
 
 
 def network_vectors(
@@ -25,6 +26,7 @@ def network_vectors(
     *,
     pooling: str = "last_token",
     advance: Callable[[str], None] = lambda label: None,
+    observe: Observer = lambda key, rows: None,
 ) -> Array:
     """Pooled vectors of token id sequences: float32 (texts, hidden), not normalised.
 
@@ -34,6 +36,7 @@ def network_vectors(
         texts: token ids, one array (tokens,) a text, at least one token each.
         pooling: "last_token" or "mean".
         advance: called with a label before each layer.
+        observe: called with each linear's weight key and the rows that it reads, (tokens, in).
     """
     bounds = np.cumsum([0, *(len(ids) for ids in texts)])
     advance("reference: embedding table")
@@ -46,6 +49,7 @@ def network_vectors(
         layer = f"layers.{index}"
 
         def linear(x: Array, name: str, layer: str = layer) -> Array:
+            observe(f"{layer}.{name}.weight", x)
             y = x @ weights.read(f"{layer}.{name}.weight").T
             bias = f"{layer}.{name}.bias"
             return y + weights.read(bias) if bias in weights else y

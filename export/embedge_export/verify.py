@@ -4,8 +4,8 @@ Takes vectors of both, gives a report of plain numbers that goes into the manife
 that misses its bar does not pass, and the runtime does not choose it by itself.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from embedge_export.model import open_model, reference
 from embedge_export.precision import PRECISIONS, Precision
 from embedge_export.sources import Source
 
+WORST = 8  # linears that a report names
 Array = NDArray[np.float32]
 Run = Callable[[NDArray[np.int64], NDArray[np.int64]], Array]  # ids, mask (B, S) -> (B, D)
 
@@ -34,6 +35,9 @@ class TaskReport:
     rank_correlation: float  # Spearman's, of all similarities between the texts
     batch_difference: float  # largest difference between a text alone and in a padded batch
     finite: bool
+    losses: Mapping[str, float] = field(default_factory=dict)  # of each linear, on sample rows
+    finer: tuple[str, ...] = ()  # linears that had to be kept in a finer form
+    before: tuple[float, ...] = ()  # cosine_min of the tries with fewer of them, latest first
 
     def failures(self, precision: Precision) -> list[str]:
         """The bars that are missed, as sentences; empty if it passes."""
@@ -143,17 +147,24 @@ def report(precision: Precision, tasks: dict[str, TaskReport], texts: int) -> di
             "batch_difference": precision.batch_difference,
         },
         "texts": texts,
-        "tasks": {
-            task: {
-                "cosine_min": r.cosine_min,
-                "cosine_mean": r.cosine_mean,
-                "difference_max": r.difference_max,
-                "rank_correlation": r.rank_correlation,
-                "batch_difference": r.batch_difference,
-            }
-            for task, r in tasks.items()
-        },
+        "tasks": {task: _figures(r) for task, r in tasks.items()},
     }
+
+
+def _figures(report: TaskReport) -> dict[str, Any]:
+    figures: dict[str, Any] = {
+        "cosine_min": report.cosine_min,
+        "cosine_mean": report.cosine_mean,
+        "difference_max": report.difference_max,
+        "rank_correlation": report.rank_correlation,
+        "batch_difference": report.batch_difference,
+    }
+    if report.losses:
+        worst = sorted(report.losses.items(), key=lambda item: -item[1])
+        figures["worst_linears"] = dict(worst[:WORST])
+    if report.finer:
+        figures |= {"finer": list(report.finer), "cosine_min_before": list(report.before)}
+    return figures
 
 
 def _similarities(vectors: Array) -> NDArray[np.float64]:

@@ -17,6 +17,12 @@ from embedge.manifest import MemoryCost
 # At this length attention costs about as much as all linear layers of a 0.6B decoder together
 # (28 layers: 880 MFLOP a token for the linears, 229 kFLOP a token and position for attention).
 ATTENTION_LENGTH = 4096
+# Tokens; a decoder's graph attends to longer texts by another kernel (embedge_export/attention.py),
+# so that they never share a run with shorter ones: a text's vector would depend on its neighbours.
+LONG = 1024
+# The lengths of long texts are padded to a multiple of it. Their kernel works in blocks, and counts
+# a block of one token in another order.
+LONG_MULTIPLE = 16
 # Padding that one run may hold: a share of it, or this many tokens, about what starting another
 # run costs (the weights are read once more).
 PADDING_SHARE = 1 / 8
@@ -69,8 +75,10 @@ def plan(lengths: Sequence[int], limits: Limits) -> list[NDArray[np.int64]]:
     for position in range(1, len(order) + 1):
         if position < len(order):
             longest, rows = int(tokens[order[start]]), position - start + 1
-            padding += longest - int(tokens[order[position]])
-            if _fits(rows, longest, padding, limits):
+            shortest = int(tokens[order[position]])
+            padding += longest - shortest
+            alike = (longest > LONG) == (shortest > LONG)
+            if alike and _fits(rows, longest, padding, limits):
                 continue
         runs.append(order[start:position])
         start, padding = position, 0
@@ -85,7 +93,10 @@ def pad(
     Returns:
         input_ids and attention_mask, both (B, S); the mask is 1 where a token is.
     """
-    shape = (len(ids), max(len(row) for row in ids))
+    longest = max(len(row) for row in ids)
+    if longest > LONG:
+        longest += -longest % LONG_MULTIPLE
+    shape = (len(ids), longest)
     input_ids = np.full(shape, pad_token_id, dtype=np.int64)
     attention_mask = np.zeros(shape, dtype=np.int64)
     for index, row in enumerate(ids):

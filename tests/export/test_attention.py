@@ -12,7 +12,6 @@ import pytest
 from embedge.batches import pad
 from embedge_export.attention import Heads, PackedBatch, rotary_tables
 from embedge_export.graph import FLOAT, FLOAT16, GraphBuilder, WeightFile
-from embedge_export.layers import to_rows
 
 WIDTH = 16
 LENGTHS = (5, 5, 1, 40, 39, 39, 39, 2)
@@ -34,7 +33,7 @@ def write(folder, shape, *, dtype=FLOAT, pooling=None):
             y = graph.cast(batch.attend(*(graph.cast(x, dtype) for x in rows)), FLOAT)
         else:
             y = batch.pool(rows[0], pooling)
-        ids = to_rows(graph, graph.cast(batch.ids, FLOAT), 1)
+        ids = graph.op("Reshape", graph.cast(batch.ids, FLOAT), graph.numbers(-1, 1))
         graph.save(folder / "g.onnx", {"y": y, "ids": ids}, ("n", "width"))
     return folder / "g.onnx"
 

@@ -6,9 +6,10 @@ import pytest
 
 from embedge.engine import kernel_path
 from embedge_export.graph import FLOAT, INT64, GraphBuilder, WeightFile
-from embedge_export.layers import Linear, Table
+from embedge_export.inputs import Inputs
+from embedge_export.layers import Linear, Rows, Table
 from embedge_export.precision import PRECISIONS
-from embedge_export.rotate import hadamard
+from embedge_export.rotate import Rotation, hadamard
 
 INT8 = PRECISIONS["int8"]
 
@@ -20,11 +21,19 @@ def session(path):
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def run_linear(folder, linear, x):
+def run_linear(folder, linear, x, *, precision=INT8, spread=False, scaled=True, scales=None):
+    """What one linear gives for x."""
     with WeightFile(folder / "own.data") as own, WeightFile(folder / "shared.data") as shared:
         graph = GraphBuilder("linear", own=own, shared=shared)
         value = graph.input("x", FLOAT, ("rows", x.shape[1]))
-        graph.save(folder / "g.onnx", {"y": INT8.linear(graph, value, linear)}, ("rows", "out"))
+        lead = graph.op("Shape", value, dtype=INT64, start=0, end=1)
+        rows = Rows(1, graph.op("Concat", lead, graph.numbers(1), axis=0))
+        waiting = None if scales is None else graph.constant("scales", scales)
+        operand = precision.operand(
+            graph, value, readers=(linear,), rows=rows, spread=spread, scales=waiting
+        )
+        y = precision.linear(graph, operand, linear, scaled=scaled)
+        graph.save(folder / "g.onnx", {"y": y}, ("rows", "out"))
     return session(folder / "g.onnx").run(None, {"x": x})[0]
 
 
@@ -82,9 +91,60 @@ def test_spreading_saves_what_one_huge_channel_would_cost(tmp_path, x, weight):
     for spread in (False, True):
         folder = tmp_path / str(spread)
         folder.mkdir()
-        y = run_linear(folder, Linear("l", weight, spread=spread), x)
+        y = run_linear(folder, Linear("l", weight), x, spread=spread)
         errors[spread] = np.abs(y - exact).mean()
     assert errors[True] < errors[False] / 2
+
+
+def test_a_product_without_its_scales_is_a_multiple_of_each_row(tmp_path, x, weight):
+    whole = run_linear(tmp_path, Linear("l", weight), x)
+    bare = run_linear(tmp_path, Linear("l", weight), x, scaled=False)
+    factors = np.abs(x).max(axis=1, keepdims=True) / 127
+    np.testing.assert_allclose(bare * factors, whole, rtol=1e-5)
+
+
+def test_scales_that_wait_are_multiplied_in(tmp_path, x, weight):
+    whole = run_linear(tmp_path, Linear("l", weight), x)
+    waiting = np.linspace(0.01, 3, len(x), dtype=np.float32)[:, None]
+    late = run_linear(tmp_path, Linear("l", weight), x, scales=waiting)
+    np.testing.assert_allclose(late, whole * waiting, rtol=1e-5)
+
+
+def test_two_digits_lose_far_less_than_one(tmp_path, x, weight):
+    exact = x.astype(np.float64) @ weight.T
+    errors = [
+        np.abs(run_linear(tmp_path, Linear("l", weight), x, precision=precision) - exact).max()
+        for precision in (INT8, INT8.keeping(["l"]))
+    ]
+    assert errors[1] < errors[0] / 50
+
+
+def test_rounding_fits_the_inputs_it_was_shown(tmp_path, weight):
+    """Inputs of few directions: what rounding does to the others costs nothing."""
+    generator = np.random.default_rng(5)
+    mixing = generator.standard_normal((12, 128))
+    seen, unseen = (
+        (generator.standard_normal((200, 12)) @ mixing).astype(np.float32) for _ in range(2)
+    )
+    exact = unseen.astype(np.float64) @ weight.T
+    errors = [
+        np.square(run_linear(tmp_path, Linear("l", weight, inputs=inputs), unseen) - exact).mean()
+        for inputs in (None, Inputs(seen))
+    ]
+    assert errors[1] < errors[0] * 0.7
+
+
+def test_inputs_follow_their_weight_through_gains_and_rotations(weight):
+    generator = np.random.default_rng(6)
+    rows = generator.standard_normal((30, 128)).astype(np.float32)
+    gain = generator.uniform(0.5, 2, 128).astype(np.float32)
+    gain[3] = rows[:, 3] = 0  # a channel that the norm shuts
+    linear = Linear("l", weight, inputs=Inputs(rows))
+    turned = linear.reading(gain, Rotation(128)).reading_blocks(32)
+    # The rows are those after the gain: W of the rotated stream has it folded in.
+    np.testing.assert_allclose(
+        turned.inputs.rows @ turned.weight.T, rows @ weight.T, atol=1e-4, rtol=1e-4
+    )
 
 
 def test_the_table_loses_at_most_half_a_step_of_each_row(tmp_path):
@@ -94,9 +154,9 @@ def test_the_table_loses_at_most_half_a_step_of_each_row(tmp_path):
         graph = GraphBuilder("table", own=own, shared=shared)
         ids = graph.input("ids", INT64, ("batch", "sequence"))
         rows = INT8.embedding(graph, ids, Table(32, lambda: table, shared=True))
-        graph.save(tmp_path / "g.onnx", {"rows": rows}, ("rows", 32))
+        graph.save(tmp_path / "g.onnx", {"rows": rows}, ("batch", "sequence", 32))
     ids = np.arange(50).reshape(5, 10)
-    got = session(tmp_path / "g.onnx").run(None, {"ids": ids})[0]
+    got = session(tmp_path / "g.onnx").run(None, {"ids": ids})[0].reshape(50, 32)
     half_step = np.abs(table).max(axis=1, keepdims=True) / 127 / 2
     assert (np.abs(got - table) <= half_step * 1.001).all()
 
@@ -104,6 +164,6 @@ def test_the_table_loses_at_most_half_a_step_of_each_row(tmp_path):
 def test_hadamard_blocks_divide_every_width(tmp_path):
     x = np.ones((2, 96), np.float32)  # 96 = 32 * 3: the largest block is 32
     weight = np.random.default_rng(4).standard_normal((8, 96)).astype(np.float32)
-    y = run_linear(tmp_path, Linear("l", weight, spread=True), x)
+    y = run_linear(tmp_path, Linear("l", weight), x, spread=True)
     np.testing.assert_allclose(y, x @ weight.T, atol=0.3)
     assert hadamard(32).shape == (32, 32)

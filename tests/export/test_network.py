@@ -12,9 +12,9 @@ from safetensors.numpy import load_file, save_file
 
 import massive
 import seeded
-from embedge.batches import pad
+from embedge.batches import LONG, Limits, pad, plan
 from embedge.engine import OnnxSession
-from embedge.manifest import read_manifest
+from embedge.manifest import MemoryCost, read_manifest
 from embedge_export import verify
 from embedge_export.architectures import write_networks
 from embedge_export.graph import GraphBuilder, WeightFile
@@ -191,3 +191,38 @@ def test_a_text_is_the_same_alone_in_any_batch_in_any_order(pack, precision, tol
             assert np.abs(together[row] - alone).max() <= tolerance * scale
 
     check()
+
+
+def test_a_text_is_the_same_where_attention_changes_its_blocks(tiny_pack):
+    """Kernels work in blocks of some hundred tokens; a block of one token is summed otherwise."""
+    manifest = read_manifest(tiny_pack)
+    graph = manifest.graph(task="retrieval", precision="int8")
+    session = OnnxSession(tiny_pack / graph.file, device="cpu", threads=2)
+    generator = np.random.default_rng(0)
+    lengths = [255, 256, 257, 385, 513, LONG - 1, LONG, LONG + 1, LONG + 2, 1281, 1300, 1537]
+    texts = [generator.integers(0, 250, n).astype(np.int32) for n in lengths]
+    limits = Limits(
+        token_budget=10**9,
+        memory=MemoryCost(per_token=0, per_token_squared=0),
+        memory_limit=None,
+    )
+    runs = plan(lengths, limits)
+    assert len(runs) > 1
+    for run in runs:
+        together = session.run(*pad([texts[i] for i in run], 0))
+        for row, index in enumerate(run):
+            alone = session.run(*pad([texts[index]], 0))[0]
+            np.testing.assert_array_equal(together[row], alone, err_msg=f"{lengths[index]} tokens")
+
+
+def test_a_long_text_costs_memory_by_its_length_and_not_by_its_square(tiny_pack):
+    manifest = read_manifest(tiny_pack)
+    path = tiny_pack / manifest.graph(task="retrieval", precision="int8").file
+    nodes = onnx.load(path, load_external_data=False).graph.node
+    choices = [node for node in nodes if node.op_type == "If"]
+    assert len(choices) == 3  # one a layer
+    for choice in choices:
+        branches = {a.name: [n for n in a.g.node if n.domain] for a in choice.attribute}
+        [long], [short] = branches["then_branch"], branches["else_branch"]
+        assert long.op_type == short.op_type == "GroupQueryAttention"
+        assert len(long.input) < len(short.input) == 12  # the sink holds the square of scores

@@ -4,6 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedge.batches import (
+    LONG,
+    LONG_MULTIPLE,
     PADDING_SHARE,
     PADDING_TOKENS,
     Limits,
@@ -98,3 +100,17 @@ def test_padding_stands_on_the_right_and_is_masked() -> None:
     assert input_ids.tolist() == [[7, 8, 9], [5, 99, 99]]
     assert mask.tolist() == [[1, 1, 1], [1, 0, 0]]
     assert input_ids.dtype == mask.dtype == np.int64
+
+
+def test_long_texts_never_share_a_run_with_others() -> None:
+    lengths = [LONG + 1, LONG, LONG + 5, LONG - 1]
+    runs = plan(lengths, limits(100_000))
+    assert [run.tolist() for run in runs] == [[2, 0], [1, 3]]
+
+
+@pytest.mark.parametrize("length", [LONG - 1, LONG, LONG + 1, LONG + LONG_MULTIPLE])
+def test_long_texts_are_padded_to_a_multiple(length: int) -> None:
+    ids, mask = pad([np.ones(length, np.int32)], 0)
+    assert mask.sum() == length
+    long = length > LONG
+    assert ids.shape[1] == (-(-length // LONG_MULTIPLE) * LONG_MULTIPLE if long else length)

@@ -1,7 +1,7 @@
 """Qwen3, Qwen2 and Llama decoders, EuroBERT encoders: weights -> layers -> (rotated) -> a graph.
 
-One layer at a time: `read_layer` takes it from the checkpoint with q, k, v and gate, up side by
-side, `Layer.rotated` folds the norms and the rotation in, `Network.write_layer` emits the nodes.
+One layer at a time: `read_layer` takes it from the checkpoint, `Layer.rotated` folds the norms and
+the rotation in, `Network.write_layer` emits the nodes.
 All have one layout: q/k norm in Qwen3 alone, q/k/v biases in Qwen2, and in EuroBERT attention to
 both sides, which is the choice of another batch (attention.py). Reference: transformers' models of
 these names.
@@ -16,14 +16,25 @@ from numpy.typing import NDArray
 
 from embedge_export import layers
 from embedge_export.architectures.config import NetworkConfig
-from embedge_export.attention import Batch, CausalBatch, Heads, PackedBatch, rotary_tables
+from embedge_export.attention import (
+    LAST_TOKEN,
+    Batch,
+    CausalBatch,
+    Heads,
+    PackedBatch,
+    rotary_tables,
+)
 from embedge_export.graph import FLOAT, GraphBuilder
+from embedge_export.inputs import Inputs
 from embedge_export.layers import Linear, Table
 from embedge_export.precision import Precision
 from embedge_export.rotate import Rotation
 from embedge_export.weights import Weights
 
 Gain = NDArray[np.float32]
+SampleRows = dict[str, NDArray[np.float32]]
+# The linears that are the first to read their rows: q, k and v read the same, and gate and up.
+SAMPLED = ("self_attn.q_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.down_proj")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,54 +42,72 @@ class Layer:
     """One layer's weights, float32. A gain of None is folded into the linear after it."""
 
     input_gain: Gain | None  # (hidden,)
-    query_key_value: Linear  # out: q, k, v side by side
+    query: Linear
+    key: Linear
+    value: Linear
     query_gain: Gain | None  # (head_dim,)
     key_gain: Gain | None  # (head_dim,)
     attention_output: Linear
     post_attention_gain: Gain | None  # (hidden,)
-    gate_and_up: Linear  # out: gate, up side by side
+    gate: Linear
+    up: Linear
     down: Linear
 
-    def rotated(self, rotation: Rotation) -> "Layer":
-        """The same function on a rotated residual stream, with gain-free norms."""
+    def rotated(self, rotation: Rotation, head_dim: int) -> "Layer":
+        """The same function on a rotated residual stream, with gain-free norms.
+
+        The values are turned too, each head by itself: attention only averages them, so the output
+        linear turns them back.
+        """
         assert self.input_gain is not None
         assert self.post_attention_gain is not None
+        block = head_dim & -head_dim
         return replace(
             self,
             input_gain=None,
-            query_key_value=self.query_key_value.reading(self.input_gain, rotation),
-            attention_output=self.attention_output.writing(rotation),
+            query=self.query.reading(self.input_gain, rotation),
+            key=self.key.reading(self.input_gain, rotation),
+            value=self.value.reading(self.input_gain, rotation).writing_blocks(block),
+            attention_output=self.attention_output.reading_blocks(block).writing(rotation),
             post_attention_gain=None,
-            gate_and_up=self.gate_and_up.reading(self.post_attention_gain, rotation),
+            gate=self.gate.reading(self.post_attention_gain, rotation),
+            up=self.up.reading(self.post_attention_gain, rotation),
             down=self.down.writing(rotation),
         )
 
 
 def read_layer(
-    config: NetworkConfig, weights: Weights, index: int, touched: Callable[[str], bool]
+    config: NetworkConfig,
+    weights: Weights,
+    index: int,
+    touched: Callable[[str], bool],
+    samples: SampleRows | None = None,
 ) -> Layer:
-    """Reads one layer; `touched` says whether a weight differs between tasks."""
-    prefix = f"layers.{index}"
+    """Reads one layer.
 
-    def linear(name: str, *modules: str, spread: bool = False) -> Linear:
-        keys = [f"{prefix}.{module}.weight" for module in modules]
-        matrices = [weights.read(key) for key in keys]
-        biases = [f"{prefix}.{module}.bias" for module in modules]
-        bias = None
-        if any(key in weights for key in biases):
-            # Side by side, a module without a bias has one of zeros.
-            bias = np.concatenate(
-                [
-                    weights.read(key) if key in weights else np.zeros(len(matrix), np.float32)
-                    for key, matrix in zip(biases, matrices, strict=True)
-                ]
-            )
+    Args:
+        config: the network.
+        weights: of one task.
+        index: which layer.
+        touched: whether a weight differs between tasks.
+        samples: rows that the linears read, by the key of a weight that reads them; those of this
+            layer are taken out.
+    """
+    prefix = f"layers.{index}"
+    found = samples or {}
+    attention, output, mlp, product = (
+        None if key not in found else Inputs(found.pop(key))
+        for key in (f"{prefix}.{module}.weight" for module in SAMPLED)
+    )
+
+    def linear(name: str, module: str, inputs: Inputs | None) -> Linear:
+        weight, bias = (f"{prefix}.{module}.{part}" for part in ("weight", "bias"))
         return Linear(
             f"{prefix}.{name}",
-            np.concatenate(matrices) if len(matrices) > 1 else matrices[0],
-            bias,
-            shared=not any(map(touched, keys)),
-            spread=spread,
+            weights.read(weight),
+            weights.read(bias) if bias in weights else None,
+            shared=not touched(weight),
+            inputs=inputs,
         )
 
     def gain(name: str) -> Gain:
@@ -87,15 +116,16 @@ def read_layer(
     normed = config.query_key_norm
     return Layer(
         input_gain=gain("input_layernorm"),
-        query_key_value=linear(
-            "query_key_value", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"
-        ),
+        query=linear("query", "self_attn.q_proj", attention),
+        key=linear("key", "self_attn.k_proj", attention),
+        value=linear("value", "self_attn.v_proj", attention),
         query_gain=gain("self_attn.q_norm") if normed else None,
         key_gain=gain("self_attn.k_norm") if normed else None,
-        attention_output=linear("attention_output", "self_attn.o_proj"),
+        attention_output=linear("attention_output", "self_attn.o_proj", output),
         post_attention_gain=gain("post_attention_layernorm"),
-        gate_and_up=linear("gate_and_up", "mlp.gate_proj", "mlp.up_proj"),
-        down=linear("down", "mlp.down_proj", spread=True),
+        gate=linear("gate", "mlp.gate_proj", mlp),
+        up=linear("up", "mlp.up_proj", mlp),
+        down=linear("down", "mlp.down_proj", product),
     )
 
 
@@ -109,11 +139,13 @@ class Network:
         graph: GraphBuilder,
         *,
         rotation: Rotation | None,
+        pooling: str,
     ) -> None:
         self._config = config
         self._precision = precision
         self._graph = graph
         self._rotation = rotation
+        self._pooling = pooling
         rotary = rotary_tables(
             positions=config.max_position_embeddings,
             width=config.head_dim,
@@ -148,32 +180,47 @@ class Network:
 
     def write_layer(self, index: int, layer: Layer) -> None:
         """Attention and MLP of one layer, rotated if `rotates`."""
-        normed = self._add_and_norm(f"layers.{index}.input_gain", layer.input_gain)
-        self._update = self._attention(f"layers.{index}", layer, normed)
-        normed = self._add_and_norm(f"layers.{index}.post_gain", layer.post_attention_gain)
-        gated = layers.silu_gate(
-            self._graph,
-            self._precision.linear(self._graph, normed, layer.gate_and_up),
-            self._config.intermediate_size,
+        graph, config, precision = self._graph, self._config, self._precision
+        prefix = f"layers.{index}"
+        normed = self._add_and_norm(f"{prefix}.input_gain", layer.input_gain)
+        attended = self._attention(prefix, layer, normed)
+        rows = self._batch.tokens
+        if index == config.num_hidden_layers - 1 and self._pooling == LAST_TOKEN:
+            # Nothing below looks from one row at another, so only the pooled rows are computed.
+            assert self._stream is not None
+            attended, self._stream = (
+                self._batch.pool(x, LAST_TOKEN) for x in (attended, self._stream)
+            )
+            rows = self._batch.texts
+        operand = precision.operand(graph, attended, readers=(layer.attention_output,), rows=rows)
+        self._update = precision.linear(graph, operand, layer.attention_output)
+        normed = self._add_and_norm(f"{prefix}.post_gain", layer.post_attention_gain)
+        operand = precision.operand(graph, normed, readers=(layer.gate, layer.up), rows=rows)
+        # The next operand's rows are scaled by themselves: what scales `up` can wait until then.
+        plain = layer.up.bias is None
+        gate = layers.silu(graph, precision.linear(graph, operand, layer.gate))
+        up = precision.linear(graph, operand, layer.up, scaled=not plain)
+        operand = precision.operand(
+            graph,
+            graph.op("Mul", gate, up),
+            readers=(layer.down,),
+            rows=rows,
+            spread=True,
+            scales=operand.scales if plain else None,
         )
-        self._update = self._precision.linear(self._graph, gated, layer.down)
+        self._update = precision.linear(graph, operand, layer.down)
 
-    def write_pooling(self, gain: Gain, pooling: str) -> ir.Value:
+    def write_pooling(self, gain: Gain) -> ir.Value:
         """Each text's rows made one, normed and turned back: float32 (B, hidden)."""
         graph, config = self._graph, self._config
         assert self._stream is not None
         assert self._update is not None
         rows = graph.op("Add", self._stream, graph.cast(self._update, FLOAT))
         kept = gain if self._rotation is None else None  # else folded into the matrix below
-
-        def norm(x: ir.Value) -> ir.Value:
-            value = layers.gain_of(graph, "final_gain", kept, config.hidden_size)
-            return layers.rms_norm(graph, x, value, config.rms_norm_eps)
-
-        if pooling == "last_token":
-            pooled = norm(self._batch.pool(rows, pooling))  # of one row a text
-        else:
-            pooled = self._batch.pool(norm(rows), pooling)
+        value = layers.gain_of(graph, "final_gain", kept, config.hidden_size)
+        pooled = layers.rms_norm(graph, rows, value, config.rms_norm_eps)
+        if self._pooling != LAST_TOKEN:
+            pooled = self._batch.pool(pooled, self._pooling)
         if self._rotation is None:
             return pooled
         rotation = self._rotation
@@ -193,14 +240,15 @@ class Network:
 
     def _attention(self, prefix: str, layer: Layer, normed: ir.Value) -> ir.Value:
         graph, config = self._graph, self._config
-        query_width = config.num_attention_heads * config.head_dim
-        key_width = config.num_key_value_heads * config.head_dim
-        together = self._precision.linear(graph, normed, layer.query_key_value)
-        query, key, value = graph.multi(
-            "Split",
-            (together, graph.numbers(query_width, key_width, key_width)),
-            (together.dtype,) * 3,
-            axis=-1,
+        readers = (layer.query, layer.key, layer.value)
+        operand = self._precision.operand(graph, normed, readers=readers, rows=self._batch.tokens)
+        normed_heads = layer.query_gain is not None and layer.key_gain is not None
+        query, key, value = (
+            # A norm follows query and key: it divides by the row's scale, whatever that is.
+            self._precision.linear(
+                graph, operand, x, scaled=x is layer.value or not normed_heads or x.bias is not None
+            )
+            for x in readers
         )
         if layer.query_gain is not None and layer.key_gain is not None:
             query, key = (
@@ -208,6 +256,7 @@ class Network:
                     graph,
                     x,
                     graph.constant(f"{prefix}.{name}", gain),
+                    rows=self._batch.tokens,
                     heads=heads,
                     head_dim=config.head_dim,
                     epsilon=config.rms_norm_eps,
@@ -217,8 +266,7 @@ class Network:
                     (key, "key_gain", layer.key_gain, config.num_key_value_heads),
                 )
             )
-        attended = self._batch.attend(query, key, value)
-        return self._precision.linear(graph, attended, layer.attention_output)
+        return self._batch.attend(query, key, value)
 
 
 def batch_kind(config: NetworkConfig) -> type[CausalBatch] | type[PackedBatch]:
@@ -233,6 +281,7 @@ def write_networks(
     *,
     pooling: str,
     touched: Callable[[str], bool],
+    samples: SampleRows | None = None,
     advance: Callable[[str], None],
 ) -> list[ir.Value]:
     """The whole walk: table, layers, pooling, at every precision in step.
@@ -243,6 +292,7 @@ def write_networks(
         targets: each precision and the graph that it is written into.
         pooling: one of `batch_kind(config).poolings`.
         touched: whether a weight differs between tasks.
+        samples: rows that the linears read, by the key of a weight; emptied as they are used.
         advance: called with a label before each step.
 
     Returns:
@@ -250,7 +300,13 @@ def write_networks(
     """
     rotation = Rotation(config.hidden_size)
     networks = [
-        Network(config, precision, graph, rotation=rotation if precision.rotates else None)
+        Network(
+            config,
+            precision,
+            graph,
+            rotation=rotation if precision.rotates else None,
+            pooling=pooling,
+        )
         for precision, graph in targets
     ]
     advance("embedding table")
@@ -259,9 +315,11 @@ def write_networks(
         network.write_embedding(lambda: weights.read(table), shared=not touched(table))
     for index in range(config.num_hidden_layers):
         advance(f"layer {index + 1} of {config.num_hidden_layers}")
-        layer = read_layer(config, weights, index, touched)
+        layer = read_layer(config, weights, index, touched, samples)
         # Reading, merging and rotating take the time: each is done once for all precisions.
-        rotated = layer.rotated(rotation) if any(n.rotates for n in networks) else layer
+        rotated = layer
+        if any(network.rotates for network in networks):
+            rotated = layer.rotated(rotation, config.head_dim)
         for network in networks:
             network.write_layer(index, rotated if network.rotates else layer)
-    return [network.write_pooling(weights.read("norm.weight"), pooling) for network in networks]
+    return [network.write_pooling(weights.read("norm.weight")) for network in networks]

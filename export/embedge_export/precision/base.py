@@ -1,11 +1,28 @@
 """What every precision provides."""
 
-from typing import Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
 
 import onnx_ir as ir
 
 from embedge_export.graph import GraphBuilder
-from embedge_export.layers import Linear, Table
+from embedge_export.layers import Linear, Rows, Table
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """Rows made ready to be multiplied, by as many linears as read them.
+
+    Attributes:
+        values: (…, width), in whatever a precision multiplies.
+        scales: float32 (…, 1), what each row's products have to be multiplied by; None for 1.
+        block: the rows' blocks of this size were multiplied by a Hadamard matrix; 1 if not.
+    """
+
+    values: ir.Value
+    scales: ir.Value | None = None
+    block: int = 1
 
 
 class Precision(Protocol):
@@ -14,6 +31,7 @@ class Precision(Protocol):
     Attributes:
         name: as in the manifest.
         rotates: whether the residual stream is rotated first (rotate.py).
+        samples: whether it wants to see what each linear reads (inputs.py).
         minimum_cosine: the bar: the lowest cosine to the reference over the gate's texts.
         largest_difference: the bar: the largest difference of any component of a vector of
             length 1, or None.
@@ -21,16 +39,50 @@ class Precision(Protocol):
             kernels may sum in another order, integer ones may not.
     """
 
-    name: str
-    rotates: bool
-    minimum_cosine: float
-    largest_difference: float | None
-    batch_difference: float
+    name: ClassVar[str]
+    rotates: ClassVar[bool]
+    samples: ClassVar[bool]
+    minimum_cosine: ClassVar[float]
+    largest_difference: ClassVar[float | None]
+    batch_difference: ClassVar[float]
 
     def embedding(self, graph: GraphBuilder, ids: ir.Value, table: Table) -> ir.Value:
-        """The table's rows: ids (B, S) -> float32 (B * S, width)."""
+        """The table's rows: int64 ids (…) -> float32 (…, width)."""
         ...
 
-    def linear(self, graph: GraphBuilder, x: ir.Value, linear: Linear) -> ir.Value:
-        """(rows, in) -> (rows, out), in the dtype that this precision computes attention in."""
+    def operand(
+        self,
+        graph: GraphBuilder,
+        x: ir.Value,
+        *,
+        readers: Sequence[Linear],
+        rows: Rows,
+        spread: bool = False,
+        scales: ir.Value | None = None,
+    ) -> Operand:
+        """Makes rows (…, width) ready for `linear`.
+
+        Args:
+            graph: where nodes are added.
+            x: the rows.
+            readers: the linears that will read them.
+            rows: their shape.
+            spread: whether they have outliers in fixed channels that no rotation folded into
+                weights reaches, so that integer precisions should spread them first.
+            scales: x is yet to be multiplied by these, float32 (…, 1).
+        """
+        ...
+
+    def linear(
+        self, graph: GraphBuilder, operand: Operand, linear: Linear, *, scaled: bool = True
+    ) -> ir.Value:
+        """(…, in) -> (…, out), in the dtype that this precision computes attention in.
+
+        With `scaled` false, the operand's scales are left out of the product, which must have no
+        bias: for what divides by a row's size anyway, or is multiplied by the scales later.
+        """
+        ...
+
+    def keeping(self, names: Sequence[str]) -> "Precision":
+        """This precision with these linears in a finer form; only for those that note losses."""
         ...

@@ -5,11 +5,13 @@ norms stay float32: massive activations pass 65,504 in some models, and an overf
 absorbs leaves finite, wrong numbers.
 """
 
+from collections.abc import Sequence
+
 import onnx_ir as ir
 
 from embedge_export.graph import FLOAT, FLOAT16, GraphBuilder
-from embedge_export.layers import Linear, Table, to_rows
-from embedge_export.precision.base import Precision
+from embedge_export.layers import Linear, Rows, Table
+from embedge_export.precision.base import Operand, Precision
 
 
 class _Float(Precision):
@@ -23,19 +25,38 @@ class _Float(Precision):
         stored = graph.weight(
             "embedding", lambda: table.read().astype(dtype, copy=False), shared=table.shared
         )
-        rows = graph.op("Gather", stored, ids, axis=0)
-        return graph.cast(to_rows(graph, rows, table.width), FLOAT)
+        return graph.cast(graph.op("Gather", stored, ids, axis=0), FLOAT)
 
-    def linear(self, graph: GraphBuilder, x: ir.Value, linear: Linear) -> ir.Value:
+    def operand(
+        self,
+        graph: GraphBuilder,
+        x: ir.Value,
+        *,
+        readers: Sequence[Linear],
+        rows: Rows,
+        spread: bool = False,
+        scales: ir.Value | None = None,
+    ) -> Operand:
+        """See Precision."""
+        assert scales is None  # floats need none, so nobody has any
+        return Operand(graph.cast(x, self._dtype))
+
+    def linear(
+        self, graph: GraphBuilder, operand: Operand, linear: Linear, *, scaled: bool = True
+    ) -> ir.Value:
         """See Precision."""
         dtype = self._dtype.numpy()
         weight = graph.weight(
             f"{linear.name}.weight", lambda: linear.weight.T.astype(dtype), shared=linear.shared
         )
-        y = graph.op("MatMul", graph.cast(x, self._dtype), weight)
+        y = graph.op("MatMul", operand.values, weight)
         if linear.bias is not None:
             y = graph.op("Add", y, graph.constant(f"{linear.name}.bias", linear.bias.astype(dtype)))
         return y
+
+    def keeping(self, names: Sequence[str]) -> Precision:
+        """See Precision. Floats note no losses."""
+        raise NotImplementedError
 
 
 class Float32(_Float):
@@ -43,6 +64,7 @@ class Float32(_Float):
 
     name = "fp32"
     rotates = False
+    samples = False
     minimum_cosine = 0.999999
     largest_difference = 1e-5
     batch_difference = 1e-6
@@ -53,6 +75,7 @@ class Float16(_Float):
     """Half precision for CUDA."""
 
     name = "fp16"
+    samples = False
     rotates = True  # spreads massive activations, so that fewer digits are lost to them
     minimum_cosine = 0.9999
     largest_difference = None

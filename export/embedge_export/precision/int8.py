@@ -5,34 +5,58 @@ and in any batch. The residual stream comes rotated (rotate.py); inputs that it 
 (the MLP's product) are spread by Hadamard blocks at run time, whose inverse is folded into the
 weight. Activations are uint8 around 128, because uint8 x int8 is what CPUs have kernels for; the
 runtime sees to CPUs whose kernel saturates (embedge/engine.py).
+
+Linears that lose too much can be kept finer: weights and activations in two digits each, the second
+counting 254ths of a step of the first, and three products in place of one. Still integers only.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cache
+from typing import ClassVar
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from embedge_export.graph import CONTRIB, FLOAT, INT64, GraphBuilder
-from embedge_export.layers import Linear, Table, to_rows
-from embedge_export.precision.base import Precision
-from embedge_export.rotate import hadamard, rotate_blocks
+from embedge_export.graph import CONTRIB, FLOAT, GraphBuilder
+from embedge_export.layers import Linear, Rows, Table
+from embedge_export.precision.base import Operand, Precision
+from embedge_export.precision.rounding import LEVELS, SMALLEST, compensated, nearest, scales
+from embedge_export.rotate import hadamard
 
-_INT8 = ir.DataType.INT8
 _UINT8 = ir.DataType.UINT8
-_LEVELS = np.float32(127)  # symmetric: -127..127, so that no sign is favoured
-_SMALLEST = np.float32(1e-30)  # a scale for rows of zeros
-_LARGEST_BLOCK = 64  # of the Hadamard blocks; 128 gained nothing and cost twice
+_LARGEST_BLOCK = 64  # of the Hadamard blocks; 512 would halve what is lost to them, and cost 5 %
+_DIGIT = np.float32(2 * LEVELS)  # what one step of a second digit divides: half a step is its most
 
 
+@dataclass(frozen=True, slots=True)
+class _Digits(Operand):
+    """An operand with a second digit."""
+
+    second: ir.Value | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Int8(Precision):
-    """See the module."""
+    """See the module.
 
-    name = "int8"
-    rotates = True
-    minimum_cosine = 0.995
-    largest_difference = None
-    batch_difference = 0.0
+    Attributes:
+        finer: names of linears that are kept in two digits.
+    """
+
+    finer: frozenset[str] = frozenset()
+
+    name: ClassVar[str] = "int8"
+    rotates: ClassVar[bool] = True
+    samples: ClassVar[bool] = True
+    minimum_cosine: ClassVar[float] = 0.998
+    largest_difference: ClassVar[float | None] = None
+    batch_difference: ClassVar[float] = 0.0
+
+    def keeping(self, names: Sequence[str]) -> Precision:
+        """See Precision."""
+        return replace(self, finer=frozenset(names))
 
     def embedding(self, graph: GraphBuilder, ids: ir.Value, table: Table) -> ir.Value:
         """See Precision. One scale per row of the table."""
@@ -40,69 +64,118 @@ class Int8(Precision):
         @cache
         def quantised() -> tuple[NDArray[np.int8], NDArray[np.float32]]:
             rows = table.read()
-            scale = _scales(rows)
-            return _quantise(rows, scale), scale
+            scale = scales(rows)
+            return nearest(rows, scale), scale[:, None]
 
         stored = graph.weight("embedding", lambda: quantised()[0], shared=table.shared)
-        scales = graph.weight("embedding.scale", lambda: quantised()[1], shared=table.shared)
+        steps = graph.weight("embedding.scale", lambda: quantised()[1], shared=table.shared)
         rows = graph.cast(graph.op("Gather", stored, ids, axis=0), FLOAT)
-        row_scales = graph.op("Gather", scales, ids, axis=0)
-        return graph.op("Mul", to_rows(graph, rows, table.width), to_rows(graph, row_scales, 1))
+        return graph.op("Mul", rows, graph.op("Gather", steps, ids, axis=0))
 
-    def linear(self, graph: GraphBuilder, x: ir.Value, linear: Linear) -> ir.Value:
-        """See Precision. float32 in and out."""
-        width = linear.weight.shape[1]
-        weight = linear.weight
-        if linear.spread:
+    def operand(
+        self,
+        graph: GraphBuilder,
+        x: ir.Value,
+        *,
+        readers: Sequence[Linear],
+        rows: Rows,
+        spread: bool = False,
+        scales: ir.Value | None = None,
+    ) -> Operand:
+        """See Precision."""
+        width = readers[0].weight.shape[1]
+        block = 1
+        if spread:
             block = min(width & -width, _LARGEST_BLOCK)
-            weight = rotate_blocks(weight, block)
             factor = graph.constant(f"hadamard_{block}", hadamard(block))
-            x = to_rows(graph, graph.op("MatMul", to_rows(graph, x, block), factor), width)
-        scale = _scales(weight)  # (out,)
-        quantised, row_scale = _quantise_rows(graph, x)
-        y = graph.op(
-            "MatMulIntegerToFloat",
-            quantised,
-            graph.weight(
-                f"{linear.name}.weight", lambda: _quantise(weight, scale).T, shared=linear.shared
-            ),
-            graph.constant("float_1", np.float32(1)),
-            graph.weight(f"{linear.name}.scale", lambda: scale, shared=linear.shared),
-            _zero_point(graph),
-            # 0 is the default, but to convert the weights for CPUs whose kernel saturates, ONNX
-            # Runtime 1.23 needs the zero point spelt out, and every version one to each weight.
-            graph.constant(f"{linear.name}.zero_point", np.int8(0)),
-            dtype=FLOAT,
-            domain=CONTRIB,
+            apart = graph.op("Reshape", x, rows.apart(graph, width // block, block))
+            spread_out = graph.op("MatMul", apart, factor)
+            x = graph.op("Reshape", spread_out, rows.apart(graph, -1))
+        # The largest absolute value: two reads, and no copy of absolute values.
+        axes = graph.numbers(-1)
+        lowest = graph.op("Neg", graph.op("ReduceMin", x, axes, keepdims=1))
+        least = graph.constant("smallest", SMALLEST)
+        largest = graph.op("Max", graph.op("ReduceMax", x, axes, keepdims=1), lowest, least)
+        step = graph.op("Mul", largest, graph.constant("per_level", 1 / LEVELS))  # (…, 1)
+        zero_points = graph.once(
+            f"zero_points.{rows.column.name}",
+            lambda: graph.op("Expand", _zero_point(graph), rows.column),
         )
-        y = graph.op("Mul", y, row_scale)
+        blocks = {"axis": -1, "block_size": width}  # one block a row
+        first = graph.op("QuantizeLinear", x, step, zero_points, dtype=_UINT8, **blocks)
+        total = step if scales is None else graph.op("Mul", step, scales)
+        if not any(reader.name in self.finer for reader in readers):
+            return Operand(first, total, block)
+        back = graph.op("DequantizeLinear", first, step, zero_points, dtype=FLOAT, **blocks)
+        rest = graph.op("Sub", x, back)
+        step = graph.op("Mul", step, graph.constant("per_digit", 1 / _DIGIT))
+        second = graph.op("QuantizeLinear", rest, step, zero_points, dtype=_UINT8, **blocks)
+        return _Digits(first, total, block, second)
+
+    def linear(
+        self, graph: GraphBuilder, operand: Operand, linear: Linear, *, scaled: bool = True
+    ) -> ir.Value:
+        """See Precision. float32 out."""
+        name, shared = linear.name, linear.shared
+        turned = linear.reading_blocks(operand.block) if operand.block > 1 else linear
+
+        @cache
+        def digits() -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+            step = scales(turned.weight)  # (out,)
+            if turned.inputs is None:
+                return nearest(turned.weight, step), step
+            levels = compensated(turned.weight, step, turned.inputs)
+            graph.notes[name] = _loss(turned, levels, step)
+            return levels, step
+
+        def product(
+            values: ir.Value, weight: ir.Value, step: ir.Value, unit: np.float32
+        ) -> ir.Value:
+            return graph.op(
+                "MatMulIntegerToFloat",
+                values,
+                weight,
+                graph.constant(f"unit_{unit}", np.float32(unit)),
+                step,
+                _zero_point(graph),
+                # 0 is the default, but to convert the weights for CPUs whose kernel saturates, ONNX
+                # Runtime 1.23 needs it spelt out, and every version one to each weight.
+                graph.constant(f"{weight.name}.zero_point", np.int8(0)),
+                dtype=FLOAT,
+                domain=CONTRIB,
+            )
+
+        weight = graph.weight(f"{name}.weight", lambda: digits()[0].T, shared=shared)
+        step = graph.weight(f"{name}.scale", lambda: digits()[1], shared=shared)
+        y = product(operand.values, weight, step, np.float32(1))
+        if isinstance(operand, _Digits) and name in self.finer:
+
+            def rest() -> NDArray[np.int8]:
+                levels, step = digits()
+                return nearest(turned.weight - levels * step[:, None], step / _DIGIT).T
+
+            per_digit = 1 / _DIGIT
+            low = graph.weight(f"{name}.weight.low", rest, shared=shared)
+            assert operand.second is not None
+            y = graph.op("Add", y, product(operand.second, weight, step, per_digit))
+            y = graph.op("Add", y, product(operand.values, low, step, per_digit))
+        if operand.scales is not None and scaled:
+            y = graph.op("Mul", y, operand.scales)
         if linear.bias is not None:
-            y = graph.op("Add", y, graph.constant(f"{linear.name}.bias", linear.bias))
+            assert scaled
+            y = graph.op("Add", y, graph.constant(f"{name}.bias", linear.bias))
         return y
-
-
-def _quantise_rows(graph: GraphBuilder, x: ir.Value) -> tuple[ir.Value, ir.Value]:
-    """(rows, width) -> uint8 of the same shape around 128, and its scales (rows, 1)."""
-    largest = graph.op("ReduceMax", graph.op("Abs", x), graph.numbers(-1), keepdims=0)
-    largest = graph.op("Max", largest, graph.constant("smallest", _SMALLEST))
-    scale = graph.op("Mul", largest, graph.constant("per_level", 1 / _LEVELS))
-    rows = graph.op("Shape", scale, dtype=INT64)
-    zero_points = graph.op("Expand", _zero_point(graph), rows)
-    quantised = graph.op("QuantizeLinear", x, scale, zero_points, dtype=_UINT8, axis=0)
-    return quantised, graph.op("Unsqueeze", scale, graph.numbers(-1))
 
 
 def _zero_point(graph: GraphBuilder) -> ir.Value:
     return graph.constant("uint8_128", np.uint8(128))
 
 
-def _scales(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
-    """One scale per row."""
-    largest = np.maximum(matrix.max(axis=1), -matrix.min(axis=1))
-    return np.asarray(np.maximum(largest, _SMALLEST) / _LEVELS, np.float32)
-
-
-def _quantise(matrix: NDArray[np.float32], scale: NDArray[np.float32]) -> NDArray[np.int8]:
-    levels = matrix / scale[:, None]
-    np.rint(levels, out=levels)
-    return np.asarray(levels, np.int8)
+def _loss(linear: Linear, levels: NDArray[np.int8], step: NDArray[np.float32]) -> float:
+    """What the integers change in the product of sample rows: its mean square, as a share."""
+    assert linear.inputs is not None
+    rows = linear.inputs.rows[:: max(1, len(linear.inputs.rows) // 100)]
+    scale = scales(rows)
+    exact = rows @ linear.weight.T
+    rounded = (nearest(rows, scale) * scale[:, None]) @ (levels * step[:, None]).T
+    return float(np.square(rounded - exact).sum() / max(np.square(exact).sum(), 1e-30))

@@ -1,0 +1,50 @@
+"""Weights to integers so that the products keep their values, not each weight its own.
+
+Rounding a weight to its nearest step is best for inputs that are as large in every direction. Real
+inputs are not, and an error in one column can be made good in the columns after it (GPTQ, arXiv
+2210.17323, in the form of QuIP's LDLQ, arXiv 2307.13304, section 3). Takes float32 weights, one
+scale a row, and sample inputs; gives int8 of the same shape.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedge_export.inputs import Inputs
+
+LEVELS = np.float32(127)  # symmetric: -127..127, so that no sign is favoured
+SMALLEST = np.float32(1e-30)  # a scale for rows of zeros
+_BLOCK = 32  # columns; what those before a block ask of it is one product
+
+
+def scales(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+    """One scale a row, (rows,): its largest absolute value is the last level."""
+    largest = np.maximum(matrix.max(axis=1), -matrix.min(axis=1))
+    return np.asarray(np.maximum(largest, SMALLEST) / LEVELS, np.float32)
+
+
+def nearest(matrix: NDArray[np.float32], scale: NDArray[np.float32]) -> NDArray[np.int8]:
+    """Each value to its nearest level."""
+    levels = matrix / scale[:, None]
+    np.rint(levels, out=levels)
+    return np.asarray(np.clip(levels, -LEVELS, LEVELS, out=levels), np.int8)
+
+
+def compensated(
+    weight: NDArray[np.float32], scale: NDArray[np.float32], inputs: Inputs
+) -> NDArray[np.int8]:
+    """Column by column to the nearest level, after adding what earlier columns' errors ask for."""
+    feedback = inputs.feedback
+    columns = np.ascontiguousarray(weight.T)  # (in, out)
+    errors = np.zeros_like(columns)
+    levels = np.empty(columns.shape, np.int8)
+    for start in range(0, len(columns), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        wanted = columns[block] + feedback[:start, block].T @ errors[:start]
+        for column, target in enumerate(wanted, start):
+            if column > start:
+                target += feedback[start:column, column] @ errors[start:column]
+            rounded = np.rint(target / scale)
+            np.clip(rounded, -LEVELS, LEVELS, out=rounded)
+            levels[column] = rounded
+            np.subtract(columns[column], rounded * scale, out=errors[column])
+    return levels.T
