@@ -111,6 +111,10 @@ test-oldest: .venv-oldest/stamp default ## the tests with the oldest ONNX Runtim
 test-gpu-extra: .venv-gpu/stamp ## the extra `gpu` on a machine without a GPU
 	.venv-gpu/bin/python -m pytest tests/gpu_extra
 
+.PHONY: test-emulated
+test-emulated: .venv/stamp smollm2 ## int8 on x86 without VNNI and on arm64, emulated (needs qemu-user)
+	$(BIN)/python -m pytest tests/emulated
+
 .PHONY: bench
 bench: .venv/stamp ## speed against other ways to run the same weights
 	$(BIN)/python tests/bench/run.py
