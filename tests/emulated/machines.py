@@ -68,11 +68,12 @@ def x86(cpu: str) -> Machine:
 def arm64(folder: Path, cpu: str) -> Machine:
     """An arm64 CPU; `folder` keeps what is downloaded (some 120 MB)."""
     root, site = folder / "root", folder / "site"
-    if not (folder / "complete").exists():
+    stamp, wheels = folder / "complete", [f"{name}=={metadata.version(name)}" for name in WHEELS]
+    if not stamp.exists() or stamp.read_text() != "\n".join(wheels):
         shutil.rmtree(folder, ignore_errors=True)
         _unpack_debian(folder, root)
-        _install_wheels(root, site)
-        (folder / "complete").touch()
+        _install_wheels(root, site, wheels)
+        stamp.write_text("\n".join(wheels))
     here = folder / cpu  # the same files, but for what the kernel says of the CPU
     (here / "proc").mkdir(parents=True, exist_ok=True)
     for place in root.iterdir():
@@ -105,14 +106,14 @@ def _unpack_debian(folder: Path, root: Path) -> None:
         (root / "lib").symlink_to("usr/lib")
 
 
-def _install_wheels(root: Path, site: Path) -> None:
+def _install_wheels(root: Path, site: Path, wheels: list[str]) -> None:
     """The same versions as here, but for arm64."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     command += ["--no-deps", "--only-binary", ":all:", "--target", str(site)]
     command += ["--implementation", "cp", "--python-version", _python(root).name[len("python") :]]
     for platform in PLATFORMS:
         command += ["--platform", platform]
-    _run(*command, *(f"{name}=={metadata.version(name)}" for name in WHEELS))
+    _run(*command, *wheels)
 
 
 def _python(root: Path) -> Path:
