@@ -145,7 +145,7 @@ def main() -> int:
     works = grid(
         *([int(n) for n in text.split(",")] for text in (options.batches, options.lengths))
     )
-    results = compete(contenders, works, options, int(str(bench.config["vocab_size"])))
+    results = compete(contenders, works, options, bench.config["vocab_size"])
     here = facts.machine() | {"gpu": cuda.device_name()}
     versions = {name: number for one in results.values() for name, number in one.versions.items()}
     text = (

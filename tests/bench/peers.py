@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 KINDS = ("v5-text-small", "v5-text-nano")
@@ -60,6 +61,7 @@ class LineUp:
     contenders: list[Contender]  # in the order in which they were asked for
     absent: dict[str, str]  # name -> why not
     vocabulary: int  # rows of the model's table
+    limit: int  # tokens that a text may have
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +76,9 @@ class Bench:
         return self.folder / f"{self.source.name}.{what}"
 
     @property
-    def config(self) -> dict[str, object]:
+    def config(self) -> dict[str, Any]:
         """The model's config.json."""
-        read: dict[str, object] = json.loads((self.source / "config.json").read_text())
+        read: dict[str, Any] = json.loads((self.source / "config.json").read_text())
         return read
 
     def pack(self, what: str = "pack", *, tasks: str = TASK, precisions: str) -> Path:
@@ -122,7 +124,9 @@ def prepare(bench: Bench, wanted: list[str], *, vnni: bool) -> LineUp:
             absent |= dict.fromkeys(names, str(error))
     chosen = [contender for contender in made if contender.name in wanted]
     chosen.sort(key=lambda contender: wanted.index(contender.name))
-    return LineUp(chosen, absent, int(str(bench.config["vocab_size"])))
+    return LineUp(
+        chosen, absent, bench.config["vocab_size"], bench.config["max_position_embeddings"]
+    )
 
 
 class PeerError(Exception):
@@ -171,7 +175,8 @@ def seeded_source(folder: Path, kind: str = KINDS[0], size: str = "full") -> Pat
     folder.mkdir(parents=True, exist_ok=True)
     source = folder / (kind if size == "full" else f"{kind}-{size}")
     if not source.exists():
-        command = [sys.executable, ROOT / "models/seeded", source, "--model", kind]
+        command: list[str | Path] = [sys.executable, ROOT / "models/seeded", source]
+        command += ["--model", kind]
         command += ["--size", size, "--seed", "0"]
         if size == "full" and kind == "v5-text-small":
             tokenizer = folder / "tokenizer.json"

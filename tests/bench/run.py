@@ -16,7 +16,7 @@ import facts
 import scaling
 from bars import BARS, SUBJECT, conclusion, verdict
 from compete import Race, Result
-from peers import KINDS, Bench, Contender, prepare, seeded_source
+from peers import KINDS, Bench, Contender, LineUp, prepare, seeded_source
 from report import (
     bars_table,
     latency_table,
@@ -69,7 +69,7 @@ def main() -> None:
     write(options.out, source.name, text, record)  # before what may still fail
     ours = [one for one in line_up.contenders if one.name == SUBJECT]
     if ours and not results[SUBJECT].failure:
-        more, grown = alone(options, ours[0], line_up.vocabulary)
+        more, grown = alone(options, ours[0], line_up)
         text, record = text + more, record | grown
         write(options.out, source.name, text, record)
     print(text)
@@ -140,7 +140,7 @@ def report(
 
 
 def alone(
-    options: argparse.Namespace, contender: Contender, vocabulary: int
+    options: argparse.Namespace, contender: Contender, line_up: LineUp
 ) -> tuple[str, dict[str, Any]]:
     """What only embedge is asked: more threads, longer texts."""
     text, record = "", {}
@@ -148,7 +148,7 @@ def alone(
     if shapes:
         times = scaling.over_threads(
             contender,
-            vocabulary=vocabulary,
+            vocabulary=line_up.vocabulary,
             shapes=shapes,
             counts=scaling.thread_counts(facts.usable_cores()),
             seconds=options.seconds,
@@ -161,9 +161,10 @@ def alone(
     if lengths:
         found = scaling.over_lengths(
             contender,
-            vocabulary=vocabulary,
+            vocabulary=line_up.vocabulary,
             threads=options.threads,
             lengths=lengths,
+            limit=line_up.limit,
             seconds=options.seconds,
             longest=options.longest,
         )

@@ -83,6 +83,7 @@ def over_lengths(
     vocabulary: int,
     threads: int,
     lengths: Sequence[int],
+    limit: int,
     seconds: float,
     longest: float,
 ) -> list[dict[str, Any]]:
@@ -93,6 +94,7 @@ def over_lengths(
         vocabulary: rows of the model's table.
         threads: of each run.
         lengths: tokens of a text.
+        limit: tokens that a text of this model may have.
         seconds: spent on each length.
         longest: seconds that a single run may take; a length that would take more is skipped.
     """
@@ -104,6 +106,9 @@ def over_lengths(
             texts = max(1, TOKENS // length) if length <= LONGEST_OF_MANY else 1
             entry: dict[str, Any] = {"length": length, "texts": texts}
             found.append(entry)
+            if length > limit:
+                entry["skipped"] = f"the model takes {limit:,} tokens"
+                continue
             expected = texts * predict(points, length)
             if expected > longest:
                 entry["skipped"] = f"one run would take some {expected:,.0f} s"

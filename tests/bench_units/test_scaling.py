@@ -40,10 +40,16 @@ class Slow:
         self.closed = True
 
 
-def run(monkeypatch, longest):
+def run(monkeypatch, longest, limit=32768):
     monkeypatch.setattr(scaling, "Worker", Slow)
     return over_lengths(
-        None, vocabulary=9, threads=1, lengths=[8192, 8, 32768], seconds=1, longest=longest
+        None,
+        vocabulary=9,
+        threads=1,
+        lengths=[8192, 8, 32768],
+        limit=limit,
+        seconds=1,
+        longest=longest,
     )
 
 
@@ -63,6 +69,14 @@ def test_lengths_that_would_take_too_long_are_skipped(monkeypatch):
 
 def test_a_length_that_kills_the_worker_is_told(monkeypatch):
     assert run(monkeypatch, longest=100)[-1]["skipped"] == "killed"
+
+
+def test_a_length_beyond_the_models_is_not_tried(monkeypatch):
+    found = run(monkeypatch, longest=100, limit=4096)
+    assert [entry.get("skipped") for entry in found] == [
+        None,
+        *["the model takes 4,096 tokens"] * 2,
+    ]
 
 
 def test_threads_table():
