@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def needed_files(manifest: Manifest, tasks: tuple[str, ...], precision: str) -> 
 
 def table(readings: dict[str, dict[str, Any]]) -> str:
     """Markdown: a column each reading."""
-    told = [
+    told: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
         ("import embedge, s", lambda r: f"{r['import']:.2f}"),
         ("load, s", lambda r: f"{r['load']:.2f}"),
         ("first vector after that, s", lambda r: f"{r['first']:.3f}"),

@@ -143,7 +143,8 @@ def alone(
     options: argparse.Namespace, contender: Contender, line_up: LineUp
 ) -> tuple[str, dict[str, Any]]:
     """What only embedge is asked: more threads, longer texts."""
-    text, record = "", {}
+    text = ""
+    record: dict[str, Any] = {}
     shapes = _listed(options.scaling)
     if shapes:
         times = scaling.over_threads(
