@@ -73,4 +73,6 @@ def conclusion(bar: Bar, verdicts: Sequence[Verdict | None]) -> str:
     told = f"lowest {lowest.best:.2f} ({lowest.median:.2f}) at {lowest.work}"
     unmeasured = len(verdicts) - len(measured)
     told += f"; {unmeasured} not measured" if unmeasured else ""
-    return f"**missed** at {', '.join(missed)}; {told}" if missed else f"**met**; {told}"
+    if missed:
+        return f"**missed** at {', '.join(missed)}; {told}"
+    return f"**met**{' where measured' if unmeasured else ''}; {told}"

@@ -17,7 +17,7 @@ FLAGS = {
 
 
 def machine(cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, Any]:
-    """Of this machine; what it does not say is left empty."""
+    """Of this machine, what else it is doing included; what it does not say is left empty."""
     text = cpuinfo.read_text() if cpuinfo.exists() else ""
     return {
         **processor(text),
@@ -25,6 +25,7 @@ def machine(cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "usable_cores": usable_cores(),
         "system": platform.system(),
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "python": platform.python_version(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
@@ -58,6 +59,7 @@ def sentence(here: dict[str, Any], threads: int, versions: dict[str, str]) -> st
         f"{here['cpu']} (family {here['family'] or '?'}, model {here['model'] or '?'}; "
         f"with {', '.join(has) or 'none of the flags'}"
         + (f"; without {', '.join(lacks)})" if lacks else ")"),
+        *([f"load {here['load']} before"] if here["load"] is not None else []),
         here["date"],
         f"Python {here['python']}",
         *(f"{name} {version}" for name, version in sorted(versions.items())),

@@ -72,11 +72,12 @@ def test_processor_flags():
 
 def test_a_machine_in_a_sentence(tmp_path):
     (tmp_path / "cpuinfo").write_text(CPUINFO.replace("amx_tile amx_int8", ""))
-    here = facts.machine(tmp_path / "cpuinfo") | {"usable_cores": 4, "date": "2026-11-24"}
+    here = facts.machine(tmp_path / "cpuinfo") | {"usable_cores": 4, "load": 0.25}
+    here["date"] = "2026-11-24"
     told = facts.sentence(here, 2, {"torch": "2.13.0", "onnxruntime": "1.31.1"})
     assert told.startswith(
         "2 threads of 4 cores, A Processor @ 2.0 GHz (family 6, model 143; with avx2, avx512, "
-        "vnni, avx512_bf16; without amx), 2026-11-24, Python "
+        "vnni, avx512_bf16; without amx), load 0.25 before, 2026-11-24, Python "
     )
     assert told.endswith(", onnxruntime 1.31.1, torch 2.13.0")
 
