@@ -115,9 +115,24 @@ test-gpu-extra: .venv-gpu/stamp ## the extra `gpu` on a machine without a GPU
 test-emulated: .venv/stamp smollm2 ## int8 on x86 without VNNI and on arm64, emulated (needs qemu-user)
 	$(BIN)/python -m pytest tests/emulated
 
+# `make bench MODEL_KIND=v5-text-nano OPTIONS="--peers 'embedge int8,torch bf16' --rounds 1"`; the
+# options of each are told by `.venv/bin/python tests/bench/run.py --help`, and so on.
+MODEL_KIND ?= v5-text-small
+
 .PHONY: bench
-bench: .venv/stamp ## speed against other ways to run the same weights
-	$(BIN)/python tests/bench/run.py
+bench: .venv/stamp ## speed against other ways to run the same weights: [MODEL_KIND=] [OPTIONS=]
+	$(BIN)/python tests/bench/run.py --model-kind $(MODEL_KIND) $(OPTIONS)
+
+.PHONY: bench-memory
+bench-memory: .venv/stamp ## seconds to start and memory held, one task and four: [MODEL_KIND=] [OPTIONS=]
+	$(BIN)/python tests/bench/memory.py --model-kind $(MODEL_KIND) $(OPTIONS)
+
+# The device is looked for before anything is installed.
+.PHONY: bench-gpu
+bench-gpu: ## fp16 on CUDA against torch, on a machine with a CUDA device: [MODEL_KIND=] [OPTIONS=]
+	@$(PYTHON) tests/bench/cuda.py
+	@$(MAKE) --no-print-directory .venv-gpu/stamp
+	.venv-gpu/bin/python tests/bench/gpu.py --model-kind $(MODEL_KIND) $(OPTIONS)
 
 .PHONY: bench-export
 bench-export: .venv/stamp ## time and memory of a full-size export of four tasks
@@ -144,7 +159,7 @@ $(DEFAULT_PACK)/manifest.json: $(wildcard $(DEFAULT_MODEL)/*.json $(DEFAULT_MODE
 	$(BIN)/embedge export $(DEFAULT_MODEL) --out $(DEFAULT_PACK) --precisions int8
 	@touch $@
 
-models/packs/default.options: OPTIONS := $(DEFAULT_MODEL)
+models/packs/default.options: RECIPE := $(DEFAULT_MODEL)
 
 .PHONY: demo
 demo: .venv/demo-stamp default ## the bundled model at work: questions, the four tasks, a map
@@ -191,7 +206,7 @@ comma := ,
 empty :=
 space := $(empty) $(empty)
 commas = $(subst $(space),$(comma),$(strip $(1)))
-OPTIONS := $(MODEL) $(PRECISIONS) tasks $(TASKS) revision $(REVISION)
+RECIPE := $(MODEL) $(PRECISIONS) tasks $(TASKS) revision $(REVISION)
 
 ifneq ($(MODEL),)
 $(OUT)/manifest.json: $(wildcard $(MODEL)/*.json $(MODEL)/*.safetensors $(MODEL)/adapters/*/*) \
@@ -205,7 +220,7 @@ endif
 # Written only when the options are others than last time.
 %.options: FORCE
 	@mkdir -p $(@D)
-	@cmp -s $@ <(echo '$(OPTIONS)') || echo '$(OPTIONS)' > $@
+	@cmp -s $@ <(echo '$(RECIPE)') || echo '$(RECIPE)' > $@
 
 .PHONY: FORCE
 FORCE:

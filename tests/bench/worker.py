@@ -3,34 +3,87 @@
 Started as `python worker.py KIND PATH THREADS VOCABULARY`; prints a JSON line when it is ready,
 then answers each JSON line on standard input with one on standard output:
 
-    {"rows": 1, "length": 128, "seconds": 2}  ->  {"times": [0.1, ...], "vector": [...]}
-    {"memory": true}                          ->  {"peak": MiB, "private": MiB}
+    {"work": "1x128", "seconds": 2}  ->  {"times": [0.1, ...], "vector": [...]}
+    {"memory": true}                 ->  {"peak": MiB, "anonymous": MiB, ...}
+    anything that fails              ->  {"error": "in a sentence"}
 
 Imports nothing of the other contenders: a worker runs wherever its own package is installed.
 """
 
+import dataclasses
+import gc
 import importlib.metadata
 import json
-import re
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Ids = NDArray[np.int64]  # (B, S); no padding: every text fills its row
-Run = Callable[[Ids], NDArray[np.float32]]  # -> (B, D), pooled at the last token
+import smaps
+from work import Ids, Work, parse, texts_of
+
+Vectors = NDArray[np.float32]  # (n, D), pooled at the last token, not normalised
+Run = Callable[[list[Ids], int], Vectors]  # texts, and how many of them at most in one batch
+Forward = Callable[[Ids, Ids], Vectors]  # padded ids and mask, both (B, S)
+
+# Texts of a stream in one batch of a peer, sorted by length: Sentence Transformers' default.
+BATCH = 32
+WARM_UP = "1x16"
+# Larger than any shape here, so that embedge's plan cuts none of a GPU's batches.
+ONE_RUN = 2**31
 
 
-def open_embedge(path: str, threads: int) -> Run:
-    """A graph of a pack, through embedge's own engine."""
-    from embedge.engine import OnnxSession
+def batched(forward: Forward) -> Run:
+    """Runs texts as a peer's users would: sorted by length, batches of a number, padded right."""
 
-    session = OnnxSession(Path(path), device="cpu", threads=threads)
-    return lambda ids: session.run(ids, np.ones_like(ids))
+    def run(texts: list[Ids], most: int) -> Vectors:
+        order = sorted(range(len(texts)), key=lambda index: -len(texts[index]))
+        vectors: list[Any] = [None] * len(texts)
+        for start in range(0, len(order), most):
+            chosen = order[start : start + most]
+            ids, mask = pad([texts[index] for index in chosen])
+            for index, vector in zip(chosen, forward(ids, mask), strict=True):
+                vectors[index] = vector
+        return np.stack(vectors)
+
+    return run
+
+
+def pad(texts: list[Ids]) -> tuple[Ids, Ids]:
+    """Ids, padded with 0 on the right, and the mask: both (B, S)."""
+    shape = (len(texts), max(map(len, texts)))
+    ids, mask = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    for row, text in enumerate(texts):
+        ids[row, : len(text)] = text
+        mask[row, : len(text)] = 1
+    return ids, mask
+
+
+def last(hidden: NDArray[Any], mask: Ids) -> Vectors:
+    """(B, S, D) -> (B, D): where the mask's last 1 is."""
+    return np.asarray(hidden[np.arange(len(mask)), mask.sum(axis=1) - 1], np.float32)
+
+
+def open_embedge(path: str, threads: int, *, precision: str, device: str = "cpu") -> Run:
+    """A pack, as `Embedder.encode` runs it once it has token ids: its plan, its limits."""
+    from embedge import Embedder
+
+    budget = ONE_RUN if device == "cuda" else None
+    embedder = Embedder(
+        path, precision=precision, device=device, threads=threads, token_budget=budget
+    )
+    runner, task = embedder._runner, embedder.manifest.default_task
+    runner.load(task)  # the session alone: the peers load no tokenizer either
+    width = embedder.dimension
+
+    def run(texts: list[Ids], most: int) -> Vectors:
+        return runner.run(task, [text.astype(np.int32) for text in texts], width=width)
+
+    return run
 
 
 def open_onnx(path: str, threads: int) -> Run:
@@ -42,66 +95,91 @@ def open_onnx(path: str, threads: int) -> Run:
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     names = {node.name for node in session.get_inputs()}
 
-    def run(ids: Ids) -> NDArray[np.float32]:
-        feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+    def forward(ids: Ids, mask: Ids) -> Vectors:
+        feeds = {"input_ids": ids, "attention_mask": mask}
         if "position_ids" in names:
             feeds["position_ids"] = np.broadcast_to(np.arange(ids.shape[1]), ids.shape).copy()
-        return np.asarray(session.run(["last_hidden_state"], feeds)[0][:, -1])
+        return last(session.run(["last_hidden_state"], feeds)[0], mask)
 
-    return run
+    return batched(forward)
 
 
-def open_torch(path: str, threads: int, dtype: str) -> Run:
+def open_torch(path: str, threads: int, *, dtype: str, device: str = "cpu") -> Run:
     """transformers' own model, with its default attention (SDPA)."""
     import torch
     from transformers import AutoModel
 
     torch.set_num_threads(threads)
-    model = AutoModel.from_pretrained(path, dtype=getattr(torch, dtype)).eval()
+    model = AutoModel.from_pretrained(path, dtype=getattr(torch, dtype)).eval().to(device)
+    model.config.use_cache = False
 
-    def run(ids: Ids) -> NDArray[np.float32]:
+    def forward(ids: Ids, mask: Ids) -> Vectors:
         with torch.inference_mode():
-            tokens = torch.from_numpy(ids)
-            hidden = model(input_ids=tokens, use_cache=False).last_hidden_state
-            return np.asarray(hidden[:, -1].float().numpy())
+            # Where nothing is padded, no mask is the quicker way to say so.
+            told = None if mask.all() else torch.from_numpy(mask).to(device)
+            tokens = torch.from_numpy(ids).to(device)
+            hidden = model(input_ids=tokens, attention_mask=told).last_hidden_state
+            ends = torch.from_numpy(mask.sum(axis=1) - 1).to(device)
+            pooled = hidden[torch.arange(len(ends), device=device), ends]
+            return np.asarray(pooled.float().cpu().numpy())
 
-    return run
+    return batched(forward)
+
+
+def open_openvino(path: str, threads: int, *, precision: str, group: int | None = None) -> Run:
+    """A graph of openvino_convert.py, which pools by itself."""
+    import openvino
+
+    settings: dict[str, Any] = {
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": precision,
+    }
+    if group is not None:
+        settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = group
+    request = openvino.Core().compile_model(path, "CPU", settings).create_infer_request()
+    # A copy: the request writes its next answer into the same memory.
+    return batched(lambda ids, mask: np.array(request.infer([ids, mask])[0], np.float32))
 
 
 KINDS: dict[str, Callable[[str, int], Run]] = {
-    "embedge": open_embedge,
+    "embedge-int8": partial(open_embedge, precision="int8"),
+    "embedge-fp32": partial(open_embedge, precision="fp32"),
+    "embedge-fp16-cuda": partial(open_embedge, precision="fp16", device="cuda"),
     "onnx": open_onnx,
-    "torch-float32": lambda path, threads: open_torch(path, threads, "float32"),
-    "torch-bfloat16": lambda path, threads: open_torch(path, threads, "bfloat16"),
+    "openvino-int8-f32": partial(open_openvino, precision="f32", group=128),
+    "openvino-int8-bf16": partial(open_openvino, precision="bf16", group=128),
+    "openvino-bf16": partial(open_openvino, precision="bf16"),
+    "torch-float32": partial(open_torch, dtype="float32"),
+    "torch-bfloat16": partial(open_torch, dtype="bfloat16"),
+    "torch-bfloat16-cuda": partial(open_torch, dtype="bfloat16", device="cuda"),
+    "torch-float16-cuda": partial(open_torch, dtype="float16", device="cuda"),
 }
-PACKAGES = ("embedge", "onnxruntime", "torch", "transformers", "optimum", "optimum-onnx", "numpy")
+PACKAGES = (
+    "embedge",
+    "numpy",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "nncf",
+    "optimum",
+    "optimum-onnx",
+    "torch",
+    "transformers",
+)
 
 
-def make_ids(rows: int, length: int, vocabulary: int) -> Ids:
-    """The same texts for every contender: random tokens, special ones (at the end) left out."""
-    generator = np.random.default_rng(rows * 100_003 + length)
-    return generator.integers(0, vocabulary - vocabulary // 50, (rows, length))
-
-
-def measure(run: Run, ids: Ids, seconds: float) -> dict[str, Any]:
-    """Runs one shape for a while, at least once."""
+def measure(run: Run, work: Work, vocabulary: int, seconds: float) -> dict[str, Any]:
+    """Runs one piece of work for a while, at least once; the vector is that of its first text."""
+    texts = texts_of(work, vocabulary)
+    most = BATCH if work.stream else len(texts)
     times: list[float] = []
     end = time.perf_counter() + seconds
     while not times or time.perf_counter() < end:
         start = time.perf_counter()
-        vectors = run(ids)
+        vectors = run(texts, most)
         times.append(time.perf_counter() - start)
     return {"times": times, "vector": vectors[0].astype(float).tolist()}
-
-
-def memory() -> dict[str, float]:
-    """Peak resident and private memory of this process, in MiB (Linux)."""
-    status = Path("/proc/self/status").read_text()
-    rollup = Path("/proc/self/smaps_rollup").read_text()
-    private = sum(int(n) for n in re.findall(r"^Private_\w+:\s+(\d+)", rollup, re.MULTILINE))
-    peak = re.search(r"VmHWM:\s+(\d+)", status)
-    assert peak is not None
-    return {"peak": int(peak[1]) / 1024, "private": private / 1024}
 
 
 def versions() -> dict[str, str]:
@@ -115,24 +193,34 @@ def versions() -> dict[str, str]:
     return found
 
 
+def answer(run: Run, vocabulary: int, request: dict[str, Any]) -> dict[str, Any]:
+    """To one request; what fails is told, so that the next one can be answered."""
+    try:
+        if "memory" in request:
+            return dataclasses.asdict(smaps.read())
+        return measure(run, parse(request["work"]), vocabulary, request["seconds"])
+    except Exception as error:  # each contender has errors of its own
+        told = " ".join(str(error).split()) or type(error).__name__
+    gc.collect()
+    if torch := sys.modules.get("torch"):  # it keeps a GPU's memory after a failure, too
+        torch.cuda.empty_cache()
+    return {"error": told[:300]}
+
+
 def main() -> None:
     """Loads, says so, and answers until standard input ends."""
     kind, path, threads, vocabulary = *sys.argv[1:3], int(sys.argv[3]), int(sys.argv[4])
+    answers, sys.stdout = sys.stdout, sys.stderr  # whatever a package has to say goes elsewhere
     start = time.perf_counter()
     run = KINDS[kind](path, threads)
     loaded = time.perf_counter()
-    run(make_ids(1, 16, vocabulary))
+    run(texts_of(parse(WARM_UP), vocabulary), 1)
     first = time.perf_counter()
     ready = {"load": loaded - start, "first": first - loaded, "versions": versions()}
-    print(json.dumps(ready), flush=True)
+    print(json.dumps(ready), file=answers, flush=True)
     for line in sys.stdin:
-        request = json.loads(line)
-        if "memory" in request:
-            answer: dict[str, Any] = memory()
-        else:
-            ids = make_ids(request["rows"], request["length"], vocabulary)
-            answer = measure(run, ids, request["seconds"])
-        print(json.dumps(answer), flush=True)
+        told = answer(run, vocabulary, json.loads(line))
+        print(json.dumps(told), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -127,6 +127,26 @@ def test_export_without_a_model_says_how(tree):
     assert "MODEL=folder-or-hub-id" in done.stderr
 
 
+def test_the_benches_take_a_model_and_options(tree):
+    for target, script in (("bench", "run.py"), ("bench-memory", "memory.py")):
+        command = f".venv/bin/python tests/bench/{script} --model-kind"
+        (planned,) = make(tree, "--dry-run", target).stdout.splitlines()
+        assert planned.rstrip() == f"{command} v5-text-small"
+        arguments = ("MODEL_KIND=v5-text-nano", "OPTIONS=--peers 'embedge int8' --rounds 1")
+        (planned,) = make(tree, "--dry-run", target, *arguments).stdout.splitlines()
+        assert planned == f"{command} v5-text-nano --peers 'embedge int8' --rounds 1"
+
+
+def test_bench_gpu_installs_nothing_without_a_device(tree):
+    script = tree / "tests" / "bench" / "cuda.py"
+    script.parent.mkdir(parents=True)
+    script.write_text('import sys\nsys.exit("bench-gpu: this machine has no CUDA device")\n')
+    done = make(tree, "bench-gpu")
+    assert done.returncode == 2
+    assert done.stderr.startswith("bench-gpu: this machine has no CUDA device")
+    assert not (tree / ".venv-gpu").exists()
+
+
 def test_help_explains_every_target(tree):
     phony = set(re.findall(r"^\.PHONY: (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE))
     told = set(re.findall(r"^make (\S+) ", make(tree).stdout, re.MULTILINE))
