@@ -24,7 +24,7 @@ from embedge.machine import threads_here
 from embedge.manifest import FileEntry, Graph, Manifest, MemoryCost, Samples, TextInput
 from embedge.vectors import normalise
 from embedge_export import verify
-from embedge_export.architectures import NetworkConfig, write_networks
+from embedge_export.architectures import TextConfig, write_networks
 from embedge_export.graph import GraphBuilder, WeightFile
 from embedge_export.model import Gate, Model, open_model, reference
 from embedge_export.pack import commit, entries, existing, stage
@@ -276,7 +276,7 @@ def _manifest(
     )
 
 
-def _memory_cost(config: NetworkConfig) -> MemoryCost:
+def _memory_cost(config: TextConfig) -> MemoryCost:
     """Transient memory on a CPU, from what runs of 1,024 to 4,096 tokens were measured to take.
 
     The MLP's buffers are the widest moment. At v5-text-small's size int8 took 120 to 160 kB a

@@ -112,3 +112,17 @@ def silu_gate(graph: GraphBuilder, gate_and_up: ir.Value, width: int) -> ir.Valu
     )
     # QuickGelu with alpha 1 is x * sigmoid(x), in one pass over memory.
     return graph.op("Mul", graph.op("QuickGelu", gate, domain=CONTRIB, alpha=1.0), up)
+
+
+def layer_norm(
+    graph: GraphBuilder, x: ir.Value, gain: ir.Value, bias: ir.Value, epsilon: float
+) -> ir.Value:
+    """LayerNorm over the last axis, float32 whatever x is."""
+    return graph.op(
+        "LayerNormalization", graph.cast(x, FLOAT), gain, bias, axis=-1, epsilon=epsilon
+    )
+
+
+def gelu(graph: GraphBuilder, x: ir.Value) -> ir.Value:
+    """The exact one: x times the normal distribution's share below x."""
+    return graph.op("Gelu", x, domain=CONTRIB)

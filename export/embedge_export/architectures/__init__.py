@@ -1,6 +1,51 @@
 """From a network's config and weights to a graph."""
 
-from embedge_export.architectures.config import NetworkConfig, network_config
-from embedge_export.architectures.network import batch_kind, write_networks
+from collections.abc import Callable, Sequence
 
-__all__ = ["NetworkConfig", "batch_kind", "network_config", "write_networks"]
+import onnx_ir as ir
+
+from embedge_export.architectures import network
+from embedge_export.architectures.bert import write_berts
+from embedge_export.architectures.bert_config import BertConfig
+from embedge_export.architectures.config import NetworkConfig, network_config
+from embedge_export.architectures.network import batch_kind
+from embedge_export.attention import PackedBatch
+from embedge_export.graph import GraphBuilder
+from embedge_export.precision import Precision
+from embedge_export.weights import Weights
+
+TextConfig = NetworkConfig | BertConfig
+
+__all__ = [
+    "BertConfig",
+    "NetworkConfig",
+    "TextConfig",
+    "batch_kind",
+    "network_config",
+    "poolings",
+    "write_networks",
+]
+
+
+def poolings(config: TextConfig) -> tuple[str, ...]:
+    """How a text network's graph can make one vector of a text's."""
+    return (PackedBatch if isinstance(config, BertConfig) else batch_kind(config)).poolings
+
+
+def write_networks(
+    config: TextConfig,
+    weights: Weights,
+    targets: Sequence[tuple[Precision, GraphBuilder]],
+    *,
+    pooling: str,
+    touched: Callable[[str], bool],
+    advance: Callable[[str], None],
+) -> list[ir.Value]:
+    """The graph of a text network at every precision; see network.write_networks."""
+    if isinstance(config, BertConfig):
+        return write_berts(
+            config, weights, targets, pooling=pooling, touched=touched, advance=advance
+        )
+    return network.write_networks(
+        config, weights, targets, pooling=pooling, touched=touched, advance=advance
+    )

@@ -1,0 +1,67 @@
+"""What the networks of LayerNorm share: their products, and their norms.
+
+A thin layer between those networks and a precision, so that either may change without the other.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from embedge_export import layers
+from embedge_export.graph import FLOAT, GraphBuilder
+from embedge_export.layers import Linear
+from embedge_export.precision import Precision
+from embedge_export.weights import Weights
+
+
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """The gain and bias of a LayerNorm, float32 (width,)."""
+
+    name: str
+    gain: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+
+def read_norm(weights: Weights, name: str) -> Norm:
+    """A LayerNorm of the checkpoint."""
+    return Norm(name, weights.read(f"{name}.weight"), weights.read(f"{name}.bias"))
+
+
+def normed(graph: GraphBuilder, x: ir.Value, norm: Norm, epsilon: float) -> ir.Value:
+    """LayerNorm over the last axis: (…, width) -> float32 of the same shape."""
+    return layers.layer_norm(
+        graph,
+        x,
+        graph.constant(f"{norm.name}.gain", norm.gain),
+        graph.constant(f"{norm.name}.bias", norm.bias),
+        epsilon,
+    )
+
+
+def added(graph: GraphBuilder, stream: ir.Value, update: ir.Value) -> ir.Value:
+    """The float32 stream plus an update of any dtype."""
+    return graph.op("Add", stream, graph.cast(update, FLOAT))
+
+
+def products(
+    graph: GraphBuilder,
+    precision: Precision,
+    x: ir.Value,
+    linears: Sequence[Linear],
+    *,
+    spread: bool = False,
+) -> list[ir.Value]:
+    """Several linears that read the same rows: (…, in) -> (…, out) of each.
+
+    Args:
+        graph: where to.
+        precision: how.
+        x: the rows.
+        linears: what multiplies them.
+        spread: whether x has outliers in fixed channels, see `Linear.spread`.
+    """
+    return [precision.linear(graph, x, replace(linear, spread=spread)) for linear in linears]
