@@ -55,7 +55,8 @@ endef
 	$(call environment,.venv-reference)
 	.venv-reference/bin/python $(PIP_INSTALL) torch==2.13.0
 	.venv-reference/bin/python $(PIP_INSTALL) --editable ".[cpu,export]" --group test \
-		torch==2.13.0 "transformers>=5,<6" peft
+		torch==2.13.0 "transformers>=5,<6" peft pillow
+	.venv-reference/bin/python $(PIP_INSTALL) --no-deps timm  # torchvision would want another torch
 	@touch $@
 
 # numpy 1.26 has no wheel for Python 3.13, and 2.1 is the first that has.

@@ -11,7 +11,7 @@ are kept as they are.
 import contextlib
 import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from embedge.manifest import FileEntry, Graph, Manifest, MemoryCost, Samples, Te
 from embedge.vectors import normalise
 from embedge_export import verify
 from embedge_export.architectures import TextConfig, write_networks
+from embedge_export.architectures.eva02 import PIXELS, write_evas
 from embedge_export.graph import GraphBuilder, WeightFile
 from embedge_export.model import Gate, Model, open_model, reference
 from embedge_export.pack import commit, entries, existing, stage
@@ -106,9 +107,11 @@ def export_pack(
         missing = [p for p in wanted if p.name not in kept]
         if old is not None and not missing:
             return old
-        layers = model.config.num_hidden_layers
-        runs = len(model.source.tasks)
-        steps = _Steps(progress, total=runs * (2 * (layers + 1) + len(missing)))
+        each = 2 * (model.config.num_hidden_layers + 1) + len(missing)  # steps of one task
+        total = len(model.source.tasks) * each
+        if model.image is not None:
+            total += 2 * (model.image.config.layers + 1) + len(missing)
+        steps = _Steps(progress, total=total)
         gate = reference(model, advance=partial(steps.advance, ""))
         graphs: list[Graph] = []
         compared: dict[Precision, dict[str, verify.TaskReport]] = {p: {} for p in missing}
@@ -127,7 +130,23 @@ def export_pack(
                         gate.vectors[task],
                         threads=threads_here(threads).value,
                     )
-        reports = {p.name: verify.report(p, r, len(gate.ids)) for p, r in compared.items()}
+            images: dict[Precision, verify.TaskReport] = {}
+            if model.image is not None:
+                written = _write_image(model, missing, part, partial(steps.advance, "", "image"))
+                graphs += [replace(g, task=task) for g in written for task in model.source.tasks]
+                assert gate.pixels is not None
+                assert gate.image_vectors is not None
+                for precision, graph in zip(missing, written, strict=True):
+                    steps.advance(precision.name, "image", "gate")
+                    images[precision] = verify.compare_image_graph(
+                        part / graph.file,
+                        gate.pixels,
+                        gate.image_vectors,
+                        threads=threads_here(threads).value,
+                    )
+        reports = {
+            p.name: verify.report(p, r, len(gate.ids), images.get(p)) for p, r in compared.items()
+        }
         if not accept_failures:
             _refuse_failures(reports)
         manifest = _manifest(model, part, gate, graphs, reports, old, kept)
@@ -209,11 +228,41 @@ def _write_task(
     return graphs
 
 
+def _write_image(
+    model: Model, precisions: Sequence[Precision], part: Path, advance: Callable[[str], None]
+) -> list[Graph]:
+    """Writes the image tower's graph at every precision; all tasks share it."""
+    assert model.image is not None
+    with contextlib.ExitStack() as files:
+        targets = []
+        for precision in precisions:
+            data = files.enter_context(WeightFile(part / f"image.{precision.name}.data"))
+            builder = GraphBuilder(f"image.{precision.name}", own=data, shared=data)
+            targets.append((precision, builder))
+        vectors = write_evas(model.image.config, model.image.weights, targets, advance=advance)
+    graphs = []
+    for (precision, builder), value in zip(targets, vectors, strict=True):
+        path = part / f"image.{precision.name}.onnx"
+        builder.save(path, {OUTPUT: value}, ("batch", model.image.config.width))
+        graphs.append(
+            Graph(
+                task=model.source.default_task,
+                precision=precision.name,
+                tower="image",
+                file=path.name,
+                data=(f"image.{precision.name}.data",),
+                inputs=(PIXELS,),
+                outputs=(OUTPUT,),
+            )
+        )
+    return graphs
+
+
 def _refuse_failures(reports: Mapping[str, Mapping[str, Any]]) -> None:
     failures = [
-        f"{precision}, task {task}: {'; '.join(found)}"
+        f"{precision}, {name if name == verify.IMAGE_TOWER else f'task {name}'}: {'; '.join(found)}"
         for precision, report in reports.items()
-        for task, found in report["failures"].items()
+        for name, found in report["failures"].items()
     ]
     if failures:
         raise GateError(
@@ -260,6 +309,7 @@ def _manifest(
             pad_token_id=source.pad_token_id,
             padding="right" if config.causal else "either",
         ),
+        image=None if model.image is None else model.image.input,
         memory=_memory_cost(config),
         samples=Samples(file=SAMPLES, texts=SHORT_TEXTS[:SAMPLE_TEXTS]),
         graphs=(*old_graphs, *graphs),

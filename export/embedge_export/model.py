@@ -15,6 +15,7 @@ from embedge.tokens import TextTokenizer
 from embedge_export.architectures import BertConfig, TextConfig, network_config, poolings
 from embedge_export.architectures.bert_config import MODEL_TYPES, bert_config
 from embedge_export.conventions import stored_adapters
+from embedge_export.image_tower import ImageTower, open_image_tower
 from embedge_export.layouts import text_layout
 from embedge_export.lora import Delta, MergedWeights, load_adapter
 from embedge_export.reference import network_vectors
@@ -32,6 +33,7 @@ class Model:
     config: TextConfig
     base: Weights
     adapters: Mapping[str, Delta]
+    image: ImageTower | None = None
 
     def weights(self, task: str) -> MergedWeights:
         """The weights of a task, merged as they are read."""
@@ -49,10 +51,14 @@ class Gate:
     Attributes:
         ids: token ids of the built-in texts, with the default prompt.
         vectors: for each task, float32 (texts, dimension), not normalised.
+        pixels: the built-in images, float32 (images, 3, size, size), if there is an image tower.
+        image_vectors: float32 (images, dimension), not normalised.
     """
 
     ids: Sequence[NDArray[np.int32]]
     vectors: Mapping[str, NDArray[np.float32]]
+    pixels: NDArray[np.float32] | None = None
+    image_vectors: NDArray[np.float32] | None = None
 
 
 def open_model(source: Source) -> Model:
@@ -76,7 +82,13 @@ def open_model(source: Source) -> Model:
             f"the source pools by {source.pooling!r}; a graph of a {config.family} network pools "
             f"by {' or '.join(map(repr, known))}, and another pooling would give other vectors"
         )
-    return Model(source, config, base, adapters)
+    image = open_image_tower(source.folder, source.config, stored)
+    if image is not None and image.config.width != config.hidden_size:
+        raise SourceError(
+            f"{source.folder}: its towers give vectors of {config.hidden_size} and "
+            f"{image.config.width} dimensions, which cannot be compared"
+        )
+    return Model(source, config, base, adapters, image)
 
 
 def _open_bert(source: Source, stored: Weights) -> tuple[BertConfig, Weights, Mapping[str, Delta]]:
@@ -127,4 +139,8 @@ def reference(
             vectors[task] = network_vectors(
                 config, weights, ids, pooling=source.pooling, advance=step
             )
-    return Gate(ids, vectors)
+    if model.image is None:
+        return Gate(ids, vectors)
+    pixels = model.image.pixels()
+    image_vectors = model.image.reference(pixels, advance=lambda label: advance("image", label))
+    return Gate(ids, vectors, pixels, image_vectors)

@@ -43,6 +43,7 @@ _SETTINGS = (
     TOKENIZER,
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "preprocessor_config.json",
     "README.md",
 )
 

@@ -13,13 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedge.batches import pad
-from embedge.engine import OnnxSession
+from embedge.engine import EXACT, OUTPUT, PROVIDERS, OnnxSession, kernel_path, load_runtime
 from embedge.packs import open_pack
 from embedge.vectors import normalise
+from embedge_export.architectures.eva02 import PIXELS
 from embedge_export.model import open_model, reference
 from embedge_export.precision import PRECISIONS, Precision
 from embedge_export.sources import Source
 
+IMAGE_TOWER = "image tower"  # what a report's failures call it
 Array = NDArray[np.float32]
 Run = Callable[[NDArray[np.int64], NDArray[np.int64]], Array]  # ids, mask (B, S) -> (B, D)
 
@@ -78,6 +80,41 @@ def compare(run: Run, texts: Sequence[NDArray[np.int32]], reference: Array) -> T
         vectors[index] = run(*pad([texts[index]], 0))[0]
     probes = short[:: max(1, len(short) // 4)]  # the shortest, the longest, and some between
     alone = np.concatenate([run(*pad([texts[index]], 0)) for index in probes])
+    return _judge(vectors, reference, alone, probes)
+
+
+def compare_image_graph(path: Path, pixels: Array, reference: Array, *, threads: int) -> TaskReport:
+    """Loads an image graph on the CPU and compares it; see `compare_images`."""
+    runtime = load_runtime()
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    if kernel_path().value != EXACT:
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    session = runtime.InferenceSession(str(path), options, providers=PROVIDERS["cpu"])
+    return compare_images(
+        lambda x: np.asarray(session.run([OUTPUT], {PIXELS: x})[0]), pixels, reference
+    )
+
+
+def compare_images(run: Callable[[Array], Array], pixels: Array, reference: Array) -> TaskReport:
+    """Runs an image graph and compares with the reference vectors.
+
+    Args:
+        run: the graph.
+        pixels: float32 (images, 3, size, size).
+        reference: float32 (images, dimension), as eva_vectors gives them.
+    """
+    together = len(pixels) * 2 // 3  # in one batch; the others alone, which is most of a gate
+    vectors = np.concatenate(
+        [run(pixels[:together]), *(run(one[None]) for one in pixels[together:])]
+    )
+    probes = np.arange(0, together, 2)
+    alone = np.concatenate([run(pixels[index][None]) for index in probes])
+    return _judge(vectors, reference, alone, probes)
+
+
+def _judge(vectors: Array, reference: Array, alone: Array, probes: NDArray[np.int64]) -> TaskReport:
+    """The figures: vectors against the reference, and those of `probes` against them alone."""
     finite = bool(np.isfinite(vectors).all() and np.isfinite(alone).all())
     if not finite:
         nan = float("nan")
@@ -127,14 +164,24 @@ def verify_pack(
             tasks[task] = compare_graph(
                 pack.file(graph.file), gate.ids, gate.vectors[task], threads=threads
             )
-        reports[name] = report(PRECISIONS[name], tasks, len(gate.ids))
+        image = None
+        if gate.pixels is not None and gate.image_vectors is not None:
+            advance(f"image: {name}")
+            graph = manifest.graph(task=manifest.default_task, precision=name, tower="image")
+            image = compare_image_graph(
+                pack.file(graph.file), gate.pixels, gate.image_vectors, threads=threads
+            )
+        reports[name] = report(PRECISIONS[name], tasks, len(gate.ids), image)
     return reports
 
 
-def report(precision: Precision, tasks: dict[str, TaskReport], texts: int) -> dict[str, Any]:
-    """The manifest's entry for a precision."""
-    failures = {task: found for task, r in tasks.items() if (found := r.failures(precision))}
-    return {
+def report(
+    precision: Precision, tasks: dict[str, TaskReport], texts: int, image: TaskReport | None = None
+) -> dict[str, Any]:
+    """The manifest's entry for a precision; `image` is that of the image tower, if there is one."""
+    judged = tasks if image is None else {**tasks, IMAGE_TOWER: image}
+    failures = {name: found for name, r in judged.items() if (found := r.failures(precision))}
+    entry = {
         "passed": not failures,
         "failures": failures,
         "bars": {
@@ -143,16 +190,18 @@ def report(precision: Precision, tasks: dict[str, TaskReport], texts: int) -> di
             "batch_difference": precision.batch_difference,
         },
         "texts": texts,
-        "tasks": {
-            task: {
-                "cosine_min": r.cosine_min,
-                "cosine_mean": r.cosine_mean,
-                "difference_max": r.difference_max,
-                "rank_correlation": r.rank_correlation,
-                "batch_difference": r.batch_difference,
-            }
-            for task, r in tasks.items()
-        },
+        "tasks": {task: _figures(r) for task, r in tasks.items()},
+    }
+    return entry if image is None else {**entry, "image": _figures(image)}
+
+
+def _figures(report: TaskReport) -> dict[str, float]:
+    return {
+        "cosine_min": report.cosine_min,
+        "cosine_mean": report.cosine_mean,
+        "difference_max": report.difference_max,
+        "rank_correlation": report.rank_correlation,
+        "batch_difference": report.batch_difference,
     }
 
 

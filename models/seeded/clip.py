@@ -168,7 +168,7 @@ def write_jina_clip(
         _tokenizer_config(part, "XLMRobertaTokenizerFast", "<pad>", "</s>", 8194)
         write_card(part, "jina-clip-v2")
         prefix = f"text_model.transformer.{inner}"
-        plan: dict[str, tuple[tuple[int, ...], float]] = {"logit_scale": ((), 4.0)}
+        plan: dict[str, tuple[tuple[int, ...], float]] = {"logit_scale": ((), 1.0)}
         plan |= flash_plan(size, prefix=prefix, adapters=1)
         plan |= {f"vision_model.{key}": value for key, value in vision_plan(image).items()}
         write_plan(part, plan, seed)

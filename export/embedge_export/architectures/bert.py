@@ -19,7 +19,13 @@ import onnx_ir as ir
 
 from embedge_export import layers
 from embedge_export.architectures.bert_config import BertConfig
-from embedge_export.architectures.pieces import Norm, added, normed, products, read_norm
+from embedge_export.architectures.pieces import (
+    Norm,
+    add_and_norm,
+    normed,
+    products,
+    read_norm,
+)
 from embedge_export.attention import Heads, PackedBatch, rotary_tables
 from embedge_export.graph import GraphBuilder
 from embedge_export.layers import Linear, Table
@@ -120,10 +126,10 @@ class BertNetwork:
         query, key, value = products(graph, precision, stream, reads, spread=True)
         attended = self._batch.attend(query, key, value)
         [update] = products(graph, precision, attended, [layer.attention_output])
-        stream = normed(graph, added(graph, stream, update), layer.attention_norm, epsilon)
+        stream, _ = add_and_norm(graph, stream, update, layer.attention_norm, epsilon)
         [inner] = products(graph, precision, stream, [layer.inner], spread=True)
         [update] = products(graph, precision, layers.gelu(graph, inner), [layer.outer], spread=True)
-        self._stream = normed(graph, added(graph, stream, update), layer.mlp_norm, epsilon)
+        self._stream, _ = add_and_norm(graph, stream, update, layer.mlp_norm, epsilon)
 
     def write_pooling(self, pooling: str) -> ir.Value:
         """Each text's rows made one: float32 (B, hidden)."""

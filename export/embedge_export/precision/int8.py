@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from embedge_export.graph import CONTRIB, FLOAT, INT64, GraphBuilder
 from embedge_export.layers import Linear, Table, to_rows
 from embedge_export.precision.base import Precision
-from embedge_export.rotate import hadamard, rotate_blocks
+from embedge_export.rotate import block_of, mixer, rotate_blocks
 
 _INT8 = ir.DataType.INT8
 _UINT8 = ir.DataType.UINT8
@@ -54,9 +54,9 @@ class Int8(Precision):
         width = linear.weight.shape[1]
         weight = linear.weight
         if linear.spread:
-            block = min(width & -width, _LARGEST_BLOCK)
+            block = block_of(width, _LARGEST_BLOCK)
             weight = rotate_blocks(weight, block)
-            factor = graph.constant(f"hadamard_{block}", hadamard(block))
+            factor = graph.constant(f"mixer_{block}", mixer(block))
             x = to_rows(graph, graph.op("MatMul", to_rows(graph, x, block), factor), width)
         scale = _scales(weight)  # (out,)
         quantised, row_scale = _quantise_rows(graph, x)
