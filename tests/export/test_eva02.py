@@ -10,6 +10,7 @@ from safetensors.numpy import load_file, save_file
 
 import seeded
 from embedge import Embedder
+from embedge.cli import main
 from embedge.engine import load_runtime
 from embedge.errors import GateError, SourceError
 from embedge.manifest import read_manifest
@@ -272,3 +273,13 @@ def test_keys_with_another_segment_are_the_same_network(source, copy):
     a, b = (reference(open_model(open_source(folder))) for folder in (source, copy))
     np.testing.assert_array_equal(a.vectors["retrieval.query"], b.vectors["retrieval.query"])
     np.testing.assert_array_equal(a.image_vectors, b.image_vectors)
+
+
+def test_info_and_verify_tell_of_the_image_tower(source, pack, capsys):
+    assert main(["info", str(pack)]) == 0
+    assert "60 x 60 pixels" in capsys.readouterr().out
+    arguments = ["verify", str(pack), "--source", str(source), "--threads", "1", "--no-progress"]
+    assert main(arguments) == 0
+    told = capsys.readouterr().out
+    assert told.count("image tower by source") == len(PRECISIONS)
+    assert "none failed" in told

@@ -71,9 +71,11 @@ def sample_cosines(
     """The least cosine of each task to the reference."""
     assert manifest.samples is not None  # else there were no samples to load
     texts = list(manifest.samples.texts)
+    # Spelt out: a task that is named may bring a prompt of its own.
+    prompt = manifest.prompts[manifest.default_prompt] if manifest.default_prompt else ""
     worst = {}
     for index, task in enumerate(manifest.tasks):
-        vectors = embedder.encode(texts, task=task)  # (n, D), rows of length 1
+        vectors = embedder.encode(texts, task=task, prompt=prompt)  # (n, D), rows of length 1
         cosines = (vectors.astype(np.float64) * normalise(samples[index])).sum(axis=1)
         worst[task] = float(cosines.min())
     return worst

@@ -214,7 +214,10 @@ def _source_checks(pack: "Pack", spec: str, options: argparse.Namespace) -> Iter
         )
     for precision, entry in report.items():
         failures = entry.get("failures", {})
-        for task, numbers in entry.get("tasks", {}).items():
+        judged = dict(entry.get("tasks", {}))
+        if "image" in entry:
+            judged["image tower"] = entry["image"]  # as the report's failures call it
+        for task, numbers in judged.items():
             missed = "; ".join(failures.get(task, ()))
             detail = f"cosine to the reference {numbers['cosine_min']:.6f} at least"
             if missed:
