@@ -99,7 +99,7 @@ def _rows(pack: Pack, *, bundled: bool) -> list[tuple[str, str]]:
     shorter = sorted(set(manifest.matryoshka_dimensions) - {manifest.dimension})
     widths = ", ".join(str(width) for width in shorter)
     total = sum(entry.size for entry in manifest.files.values())
-    size = f"{manifest.image.size} x {manifest.image.size} pixels" if manifest.image else "none"
+    size = manifest.image.size if manifest.image else None
     where = f"{pack.folder}{' (bundled with embedge)' if bundled else ''}"
     return [
         ("model", manifest.model_id),
@@ -110,7 +110,7 @@ def _rows(pack: Pack, *, bundled: bool) -> list[tuple[str, str]]:
         ("prompts", ", ".join(prompts) or "none"),
         ("dimension", f"{manifest.dimension}" + (f" (also {widths})" if widths else "")),
         ("max length", f"{manifest.text.max_length} tokens" if manifest.text else "no text tower"),
-        ("images", size),
+        *([("images", f"{size} x {size} pixels")] if size else []),
         ("pack", f"{where}, {len(manifest.files)} files, {common.size_text(total)}"),
         ("written by", ", ".join(f"{k} {v}" for k, v in manifest.written_by.items()) or "unknown"),
     ]

@@ -130,7 +130,7 @@ def _update(
         progress.say(f"embedge: {common.sentence(error)}; searching it as it stands")
         return None
     for path, reason in report.refused[:TOLD]:
-        progress.say(f"embedge: {_printable(str(path))}: passed over ({reason})")
+        progress.say(f"embedge: {common.printable(str(path))}: passed over ({reason})")
     if len(report.refused) > TOLD:
         progress.say(f"embedge: {len(report.refused) - TOLD} more were passed over")
     return report
@@ -159,16 +159,11 @@ def _print(hit: "Hit", path: Path, *, as_json: bool) -> None:
         }
         common.show(json.dumps(result))
         return
-    text = " ".join(_printable(hit.text).split())
+    text = " ".join(common.printable(hit.text).split())
     if len(text) > SNIPPET:
         text = text[: SNIPPET - 1] + "…"
-    common.show(f"{hit.score:.4f}  {_printable(str(path))}:{hit.line}")
+    common.show(f"{hit.score:.4f}  {common.printable(str(path))}:{hit.line}")
     common.show(textwrap.indent(textwrap.fill(text, width=88), "        "))
-
-
-def _printable(text: str) -> str:
-    """The text without control characters: those of a file, or its name, steer the terminal."""
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _number(count: int, what: str) -> str:

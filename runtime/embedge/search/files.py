@@ -17,6 +17,7 @@ from pathlib import Path
 from embedge.errors import InputError
 
 MAX_FILE_BYTES = 8 * 2**20
+MAX_IMAGE_BYTES = 64 * 2**20
 IGNORED_FOLDERS = frozenset({"__pycache__", "node_modules", "build", "dist"})
 # Clocks of file systems tick in steps (FAT: 2 s). A file that was written within the last step
 # could be written again without a sign, so its stamp is not trusted yet.
