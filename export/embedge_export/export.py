@@ -18,14 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from embedge.engine import INPUTS, OUTPUT
+from embedge.engine import IMAGE_INPUTS, INPUTS, OUTPUT
 from embedge.errors import GateError, OptionError
 from embedge.machine import threads_here
 from embedge.manifest import FileEntry, Graph, Manifest, MemoryCost, Samples, TextInput
 from embedge.vectors import normalise
 from embedge_export import verify
 from embedge_export.architectures import TextConfig, write_networks
-from embedge_export.architectures.eva02 import PIXELS, write_evas
+from embedge_export.architectures.eva02 import write_evas
 from embedge_export.graph import GraphBuilder, WeightFile
 from embedge_export.model import Gate, Model, open_model, reference
 from embedge_export.pack import commit, entries, existing, stage
@@ -37,6 +37,7 @@ from embedge_export.texts import SHORT_TEXTS
 RECIPES = {"fp32": 1, "fp16": 1, "int8": 1}
 TOKENIZER = "tokenizer.json"
 SAMPLES = "samples.npy"
+IMAGE_SAMPLES = "image_samples.npy"
 # How many of the short texts stand in the pack with their reference vectors.
 SAMPLE_TEXTS = 8
 
@@ -251,7 +252,7 @@ def _write_image(
                 tower="image",
                 file=path.name,
                 data=(f"image.{precision.name}.data",),
-                inputs=(PIXELS,),
+                inputs=IMAGE_INPUTS,
                 outputs=(OUTPUT,),
             )
         )
@@ -285,6 +286,10 @@ def _manifest(
     (part / TOKENIZER).write_bytes(source.tokenizer.read_bytes())
     samples = [normalise(gate.vectors[task][:SAMPLE_TEXTS]) for task in source.tasks]
     np.save(part / SAMPLES, np.stack(samples), allow_pickle=False)
+    images = None
+    if gate.image_vectors is not None:
+        images = IMAGE_SAMPLES
+        np.save(part / images, normalise(gate.image_vectors), allow_pickle=False)
     old_graphs = [g for g in old.graphs if g.precision in kept] if old else []
     files: dict[str, FileEntry] = entries(part)
     for graph in old_graphs:
@@ -311,7 +316,7 @@ def _manifest(
         ),
         image=None if model.image is None else model.image.input,
         memory=_memory_cost(config),
-        samples=Samples(file=SAMPLES, texts=SHORT_TEXTS[:SAMPLE_TEXTS]),
+        samples=Samples(file=SAMPLES, texts=SHORT_TEXTS[:SAMPLE_TEXTS], images=images),
         graphs=(*old_graphs, *graphs),
         files=files,
         source={

@@ -1,9 +1,7 @@
 """A source's image tower, opened: its network, how it wants its pixels, and what gates it.
 
 Takes a source and its stored weights; gives an `ImageTower`, or None where the model reads text
-alone. The gate's images are made by arithmetic on whole numbers, so that they are the same on
-every machine; they hold what hurts: flat areas, edges, fine stripes, noise, a dark frame with one
-bright spot, and something with the spectrum of a photograph.
+alone. It is gated on the runtime's sample images.
 """
 
 import math
@@ -16,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedge.errors import SourceError
+from embedge.images.samples import sample_images
 from embedge.manifest import ImageInput
 from embedge_export.architectures.eva02_config import EvaConfig, eva_config
 from embedge_export.conventions import JINA_CLIP, read_json
@@ -39,7 +38,7 @@ class ImageTower:
 
     def pixels(self) -> Array:
         """The gate's images as the network takes them, float32 (images, 3, size, size)."""
-        images = gate_images(self.input.size).astype(np.float32) / 255
+        images = sample_images(self.input.size).astype(np.float32) / 255
         mean, std = (np.array(x, np.float32) for x in (self.input.mean, self.input.std))
         normalised = (images - mean) / std
         return np.ascontiguousarray(normalised.transpose(0, 3, 1, 2))
@@ -141,36 +140,3 @@ def _check_rotary(tower: EvaConfig, stored: Weights) -> None:
                 f"tensor {key!r} is not the table of rotary positions that config.json means; "
                 "the network is another one"
             )
-
-
-def gate_images(size: int) -> NDArray[np.uint8]:
-    """The gate's images, uint8 (6, size, size, 3)."""
-    y, x = np.mgrid[:size, :size].astype(np.int64)
-    generator = np.random.default_rng(20260217)
-    noise = generator.integers(0, 256, (size, size, 3))
-    gradient = np.stack([255 * x // size, 255 * y // size, 255 * (x + y) // (2 * size)], -1)
-    shapes = np.full((size, size, 3), (230, 220, 200), np.int64)
-    shapes[(x - size // 3) ** 2 + (y - size // 3) ** 2 < (size // 5) ** 2] = (200, 30, 40)
-    shapes[size // 2 : size * 4 // 5, size // 2 : size * 9 // 10] = (20, 60, 160)
-    stripes = np.where(((x // 3 + y // 7) % 2 == 0)[..., None], (250, 250, 240), (15, 10, 30))
-    night = np.full((size, size, 3), 4, np.int64)
-    night[size // 4 : size // 4 + 9, size // 2 : size // 2 + 9] = (255, 250, 200)
-    return np.stack([gradient, shapes, noise, stripes, night, _photograph(size)]).astype(np.uint8)
-
-
-def _photograph(size: int) -> NDArray[np.int64]:
-    """Soft fields of every scale with less and less contrast, and a horizon."""
-    generator = np.random.default_rng(20260218)
-    total = np.zeros((size, size, 3), np.int64)
-    y, x = np.mgrid[:size, :size]
-    for octave in range(6):
-        cells = 2 << octave
-        grid = generator.integers(-128, 128, (cells + 1, cells + 1, 3))
-        # Bilinear, in steps of 1 / size.
-        row, column = y * cells // size, x * cells // size
-        down, right = (y * cells % size)[..., None], (x * cells % size)[..., None]
-        top = grid[row, column] * (size - right) + grid[row, column + 1] * right
-        below = grid[row + 1, column] * (size - right) + grid[row + 1, column + 1] * right
-        total += (top * (size - down) + below * down) // (size * size) >> octave
-    ground = np.where((y * 5 > size * 3)[..., None], (60, 90, 40), (120, 150, 200))
-    return np.clip(ground + total // 2, 0, 255)

@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedge.batches import pad
-from embedge.engine import EXACT, OUTPUT, PROVIDERS, OnnxSession, kernel_path, load_runtime
+from embedge.engine import OnnxSession
 from embedge.packs import open_pack
 from embedge.vectors import normalise
-from embedge_export.architectures.eva02 import PIXELS
 from embedge_export.model import open_model, reference
 from embedge_export.precision import PRECISIONS, Precision
 from embedge_export.sources import Source
@@ -85,15 +84,8 @@ def compare(run: Run, texts: Sequence[NDArray[np.int32]], reference: Array) -> T
 
 def compare_image_graph(path: Path, pixels: Array, reference: Array, *, threads: int) -> TaskReport:
     """Loads an image graph on the CPU and compares it; see `compare_images`."""
-    runtime = load_runtime()
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    if kernel_path().value != EXACT:
-        options.add_session_config_entry("session.x64quantprecision", "1")
-    session = runtime.InferenceSession(str(path), options, providers=PROVIDERS["cpu"])
-    return compare_images(
-        lambda x: np.asarray(session.run([OUTPUT], {PIXELS: x})[0]), pixels, reference
-    )
+    session = OnnxSession(path, device="cpu", threads=threads, tower="image")
+    return compare_images(session.run_images, pixels, reference)
 
 
 def compare_images(run: Callable[[Array], Array], pixels: Array, reference: Array) -> TaskReport:

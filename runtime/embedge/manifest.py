@@ -94,11 +94,13 @@ class Samples:
     """Vectors of the NumPy reference, so that any machine can check what it computes.
 
     The file is a .npy array, float32 (tasks, texts, dimension), rows of length 1, tasks in the
-    manifest's order, each text with the default prompt.
+    manifest's order, each text with the default prompt. That of the images, where there is an
+    image tower, is float32 (images, dimension): `embedge.images.samples` makes them anew.
     """
 
     file: str
     texts: tuple[str, ...]
+    images: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -375,6 +377,8 @@ def _check(manifest: Manifest) -> None:
     )
     if manifest.samples is not None:
         require(manifest.samples.file in manifest.files, "samples.file is not listed in files")
+        images = manifest.samples.images
+        require(images is None or images in manifest.files, "samples.images is not listed in files")
     require(len(manifest.graphs) > 0, "graphs is empty")
     require(
         (manifest.image is not None) == any(graph.tower == "image" for graph in manifest.graphs),

@@ -1,5 +1,6 @@
 """Packs of two towers: the image graph, its gate, what is refused."""
 
+import dataclasses
 import json
 import math
 import shutil
@@ -13,11 +14,11 @@ from embedge import Embedder
 from embedge.cli import main
 from embedge.engine import load_runtime
 from embedge.errors import GateError, SourceError
-from embedge.manifest import read_manifest
+from embedge.images.samples import sample_images
+from embedge.manifest import dump_manifest, read_manifest
 from embedge_export import precision, verify
 from embedge_export.architectures.eva02 import rotary_angles
 from embedge_export.export import export_pack
-from embedge_export.image_tower import gate_images
 from embedge_export.model import open_model, reference
 from embedge_export.precision.floats import Float32
 from embedge_export.sources import open_source
@@ -124,11 +125,11 @@ def test_rotary_angles_are_stretched_to_the_trained_grid(source):
     assert patch[8] == pytest.approx(3 / 4 * 16)
 
 
-def test_gate_images_are_the_same_everywhere():
-    images = gate_images(32)
+def test_sample_images_are_the_same_everywhere():
+    images = sample_images(32)
     assert images.dtype == np.uint8
     assert images.shape == (6, 32, 32, 3)
-    np.testing.assert_array_equal(images, gate_images(32))
+    np.testing.assert_array_equal(images, sample_images(32))
     assert len(np.unique(images[2])) > 200  # noise
     assert images.reshape(6, -1).std(axis=1).min() > 1  # none is flat
 
@@ -282,4 +283,35 @@ def test_info_and_verify_tell_of_the_image_tower(source, pack, capsys):
     assert main(arguments) == 0
     told = capsys.readouterr().out
     assert told.count("image tower by source") == len(PRECISIONS)
+    assert told.count(" images  ") == len(PRECISIONS)
     assert "none failed" in told
+
+
+def test_verify_notices_an_image_graph_of_another_model(source, pack, tmp_path, capsys):
+    """Right hashes, wrong weights: only the sample images can tell."""
+    other = seeded.write_jina_clip(tmp_path / "other", seed=3)
+    wrong = shutil.copytree(pack, tmp_path / "wrong")
+    export_pack(other, out=tmp_path / "others", precisions=PRECISIONS)
+    manifest, stranger = read_manifest(wrong), read_manifest(tmp_path / "others")
+    names = [name for name in manifest.files if name.startswith("image.")]
+    for name in names:
+        shutil.copy(tmp_path / "others" / name, wrong / name)
+    files = dict(manifest.files) | {name: stranger.files[name] for name in names}
+    text = dump_manifest(dataclasses.replace(manifest, files=files))
+    (wrong / "manifest.json").write_text(text)
+    assert main(["verify", str(wrong), "--threads", "1"]) == 1
+    failed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("FAIL")]
+    assert [line.split()[1:3] for line in failed] == [[p, "images"] for p in PRECISIONS]
+    assert source.exists()
+
+
+def test_an_image_that_is_encoded_has_the_reference_s_vector(source, pack):
+    """From an array through Pillow to a vector, by the class that users hold."""
+    model = open_model(open_source(source))
+    pixels = model.image.pixels()
+    want = model.image.reference(pixels, advance=lambda label: None)
+    want = want / np.linalg.norm(want, axis=1, keepdims=True)
+    with Embedder(pack, precision="fp32", threads=1) as embedder:
+        got = embedder.encode_image(sample_images(60))
+        np.testing.assert_allclose(got, want, atol=1e-5)
+        assert embedder.similarity(embedder.encode("noise"), got).shape == (1, 6)

@@ -17,6 +17,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from embedge.engine import IMAGE_INPUTS
 from embedge_export import layers
 from embedge_export.architectures import pieces
 from embedge_export.architectures.eva02_config import EvaConfig
@@ -29,7 +30,6 @@ from embedge_export.rotate import Rotation
 from embedge_export.weights import Weights
 
 Array = NDArray[np.float32]
-PIXELS = "pixel_values"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +135,7 @@ class EvaNetwork:
         self._graph = graph
         self._rotation = rotation
         size = config.image_size
-        self._pixels = graph.input(PIXELS, FLOAT, ("batch", 3, size, size))
+        self._pixels = graph.input(IMAGE_INPUTS[0], FLOAT, ("batch", 3, size, size))
         self._images = graph.op("Shape", self._pixels, dtype=ir.DataType.INT64, start=0, end=1)
         # The residual stream (rows, width) up to the last sum, and the update still to be added.
         self._stream: ir.Value | None = None
