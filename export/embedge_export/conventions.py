@@ -6,6 +6,7 @@ knows nothing of weights, adapters or tokenizers.
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,10 +51,11 @@ def stored_adapters(folder: Path, config: Mapping[str, Any]) -> StoredAdapters |
     for name, value in (("lora_rank", rank), ("lora_alpha", alpha)):
         if not isinstance(value, (int, float)) or isinstance(value, bool) or value <= 0:
             raise SourceError(f'{folder / "config.json"}: "{name}" is {value!r}, not a number')
-    if config.get("model_type") == JINA_CLIP and len(tasks) != 1:
+    default = _text_config(config)["default_lora_task"]
+    if config.get("model_type") == JINA_CLIP and tasks != [default]:
         raise SourceError(
-            f'{folder / "config.json"}: "lora_adaptations" has {len(tasks)} names; which of them '
-            "a text takes is not known, so only one is supported"
+            f'{folder / "config.json"}: "lora_adaptations" is {tasks}, and "default_lora_task" '
+            f"{default!r}; only one adapter that every text takes is supported"
         )
     assert isinstance(rank, (int, float))
     assert isinstance(alpha, (int, float))
@@ -64,9 +66,14 @@ def _lora_settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """Where a config tells of adapters and instructions; jina-clip-v2's has it further in."""
     if config.get("model_type") != JINA_CLIP:
         return config
-    text = config.get("text_config")
-    inner = text.get("hf_model_config_kwargs") if isinstance(text, Mapping) else None
+    inner = _text_config(config)["hf_model_config_kwargs"]
     return inner if isinstance(inner, Mapping) else {}
+
+
+def _text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """jina-clip-v2's `text_config`; None for what it does not say."""
+    text = config.get("text_config")
+    return defaultdict(lambda: None, text if isinstance(text, Mapping) else {})
 
 
 def read_width(folder: Path, config: Mapping[str, Any]) -> int:
@@ -102,6 +109,8 @@ def read_prompts(folder: Path, config: Mapping[str, Any]) -> tuple[dict[str, str
     if not prompts and isinstance(instructions, dict):
         # The runtime takes a prompt that is called as the task where that task is asked for.
         prompts = {name: text for name, text in instructions.items() if isinstance(text, str)}
+        if config.get("model_type") == JINA_CLIP:
+            default = _text_config(config)["default_instruction_task"]
     if default is not None and default not in prompts:
         raise SourceError(
             f'{path}: "default_prompt_name" {default!r} is not among its prompts '

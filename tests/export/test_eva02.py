@@ -346,3 +346,19 @@ def test_int8_survives_massive_activations(source, copy, tmp_path):
     graph.save(tmp_path / "plain.onnx", {"sentence_embedding": vectors}, ("batch", 128))
     plain = verify.compare_image_graph(tmp_path / "plain.onnx", pixels, b, threads=1)
     assert plain.cosine_min < 0.99
+
+
+@pytest.mark.parametrize("value", [None, "retrieval.passage"])
+def test_an_adapter_that_no_text_takes_by_default_is_refused(copy, value):
+    """Then the bare network would be the default, and merging would change every vector."""
+    change = {"default_lora_task": value}
+    edit(copy / "config.json", lambda config: config["text_config"].update(change))
+    with pytest.raises(SourceError, match="default_lora_task"):
+        open_model(open_source(copy))
+
+
+def test_an_instruction_that_every_text_takes_is_the_default_prompt(copy):
+    change = {"default_instruction_task": "retrieval.query"}
+    edit(copy / "config.json", lambda config: config["text_config"].update(change))
+    assert open_source(copy).default_prompt == "retrieval.query"
+    assert open_source(copy).license == "cc0-1.0"
