@@ -19,6 +19,7 @@ LINE = 18  # pixels of a caption's line
 LINES = 2
 FONT_SIZE = 13
 COLUMNS = 5  # at most
+LONGEST = 100  # characters of a line, before it is measured
 MOST = 200  # pictures: some 16 million pixels
 PAPER, FRAME, INK = (255, 255, 255), (225, 225, 225), (40, 40, 40)
 
@@ -73,7 +74,7 @@ def _fitting(text: str, pen: Any, font: Any) -> str:
     text = "".join(character if character.isprintable() else " " for character in text)
     if not hasattr(font, "getname"):  # Pillow's oldest font, which knows Latin-1 alone
         text = text.encode("latin-1", "replace").decode("latin-1")
-    cut = text
+    cut = text if len(text) <= LONGEST else "…" + text[-LONGEST:]
     while pen.textlength(cut, font=font) > PICTURE and len(cut) > 2:
         cut = "…" + cut[2:] if cut.startswith("…") else "…" + cut[1:]
     return cut
