@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from embedge import CancelledError, Embedder, IndexOutdatedError, OptionError
+from embedge import CancelledError, Embedder, IndexOutdatedError, OptionError, runner
 from embedge.images import sources
-from embedge.search import SearchIndex, UpdateProgress
-from tiny import IMAGE
+from embedge.search import SearchIndex, UpdateProgress, update
+from tiny import DIMENSION, IMAGE
 
 MakePack = Callable[..., Path]
 
@@ -75,22 +75,46 @@ def test_images_and_texts_stand_in_one_index(embedder: Embedder, folder: Path, p
     assert all((hit.line, hit.text) == (0, "") for hit in images)
 
 
-def test_the_score_is_the_cosine_of_the_whole_file(
-    embedder: Embedder, tmp_path: Path, place: Path
+class Camera:
+    """An image tower that remembers what it was shown."""
+
+    def __init__(self) -> None:
+        self.shown: list[Any] = []
+
+    def run_images(self, pixels: Any, *, cancel: Any = None) -> Any:
+        self.shown += list(pixels)
+        return np.ones((len(pixels), DIMENSION), np.float32)
+
+
+def test_the_tower_sees_what_it_sees_of_the_whole_file(
+    embedder: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A photo that lies on its side, so that turning it twice would show."""
+    """Also of a photo that lies on its side, so that turning it twice would show."""
+    camera = Camera()
+    monkeypatch.setattr(runner, "open_image_session", lambda graph, **options: camera)
     folder = tmp_path / "photos"
     folder.mkdir()
     exif = Image.Exif()
     exif[0x0112] = 6
     noise = np.random.default_rng(0).integers(0, 256, (30, 80, 3), np.uint8)
-    noise[:, :40] //= 4
-    Image.fromarray(noise).save(folder / "a.jpg", exif=exif)
-    with SearchIndex(place, embedder) as index:
+    for name in ("a.jpg", "b.png", "c.tiff", "d.webp"):
+        Image.fromarray(noise).save(folder / name, exif=exif)
+    Image.fromarray(noise).convert("P").save(folder / "e.gif")
+    with SearchIndex(None, embedder) as index:
         index.update(folder)
+    indexed = camera.shown.copy()
+    camera.shown.clear()
+    embedder.encode_image(sorted(folder.iterdir()))
+    np.testing.assert_array_equal(indexed, camera.shown)
+    assert len(indexed) == 5
+
+
+def test_the_score_is_the_cosine_of_the_image(embedder: Embedder, folder: Path) -> None:
+    with SearchIndex(None, embedder) as index:
+        index.update(folder / "red.png")
         (hit,) = index.search("a query")
     query = embedder.encode_query("a query", task="retrieval")
-    image = embedder.encode_image(folder / "a.jpg", task="retrieval")
+    image = embedder.encode_image(folder / "red.png", task="retrieval")
     assert hit.score == pytest.approx(float(query @ image), abs=1e-7)
 
 
@@ -152,6 +176,26 @@ def test_an_update_that_is_stopped_goes_on_where_it_was(
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
     assert states[-1].images == 68
+
+
+def test_few_squares_wait_however_many_images_there_are(
+    embedder: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(100):
+        Image.new("RGB", (5, 5), (number, 0, 0)).save(folder / f"{number:03}.bmp")
+    waiting: list[int] = []
+    flush = update.Update._flush
+
+    def watched(self: update.Update) -> None:
+        waiting.append(len(self._squares))
+        flush(self)
+
+    monkeypatch.setattr(update.Update, "_flush", watched)
+    with SearchIndex(None, embedder) as index:
+        index.update(folder)
+    assert waiting == [32, 32, 32, 4]
 
 
 def test_a_text_pack_passes_over_images(pack: Path, folder: Path) -> None:
