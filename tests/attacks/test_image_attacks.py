@@ -67,7 +67,7 @@ def test_a_bomb_is_refused_by_its_header(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's own, for the smallest of the three
         assert "too large" in refused(png(*size))
-    assert Image.MAX_IMAGE_PIXELS == limit  # the host program's
+    assert limit == Image.MAX_IMAGE_PIXELS  # the host program's
 
 
 def test_the_limit_holds_where_the_host_has_lifted_pillows(monkeypatch: pytest.MonkeyPatch) -> None:
