@@ -11,7 +11,7 @@ from PIL import Image
 from embedge import Embedder
 from embedge.cli import main
 from embedge.cli.classify import score, split_labels
-from tiny import IMAGE, relist
+from tiny import IMAGE
 
 COLOURS = {"red.png": (255, 0, 0), "sub/green.jpg": (0, 255, 0), "sub/blue.webp": (0, 0, 255)}
 
@@ -174,18 +174,6 @@ def test_info_says_whether_a_pack_takes_images(pack, both, capsys):
     assert json.loads(capsys.readouterr().out)["image_size"] == 4
     assert main(["info", str(pack)]) == 0
     assert "pixels" not in capsys.readouterr().out
-
-
-def test_verify_loads_and_runs_the_image_tower(make_pack, capsys):
-    both = make_pack("both", image=IMAGE, passed=("fp32",))
-    assert main(["verify", str(both)]) == 0
-    out = capsys.readouterr().out
-    assert "image towers of 2 tasks load" in out
-    assert "an image in a batch differs by" in out
-    graph = both / "image.retrieval.fp32.onnx"
-    graph.write_bytes((both / "retrieval.fp32.onnx").read_bytes())
-    relist(both, graph.name)
-    assert main(["verify", str(both)]) == 1
 
 
 def test_doctor_names_the_extra(capsys, pack):

@@ -297,6 +297,9 @@ def test_a_tower_is_loaded_only_when_it_is_used(
     with Embedder(image_pack) as embedder:
         embedder.encode_image(plain(1, 2, 3))
     assert opened[2:] == ["image.text-matching.fp32.onnx"]
+    with Embedder(image_pack) as embedder:
+        embedder.load("retrieval", tower="image")
+    assert opened[3:] == ["image.retrieval.fp32.onnx"]
 
 
 def test_tasks_that_share_a_graph_share_its_session(image_pack: Path) -> None:
@@ -318,6 +321,8 @@ def test_tasks_that_share_a_graph_share_its_session(image_pack: Path) -> None:
 def test_a_pack_without_image_tower_and_a_closed_one_say_so(pack: Path, image_pack: Path) -> None:
     with Embedder(pack) as embedder, pytest.raises(PackError, match="no image tower"):
         embedder.encode_image(plain(1, 2, 3))
+    with Embedder(pack) as embedder, pytest.raises(PackError, match="no image tower"):
+        embedder.load(tower="image")
     with pytest.raises(ClosedError):
         embedder.encode_image(plain(1, 2, 3))
 

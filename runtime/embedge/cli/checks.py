@@ -84,16 +84,3 @@ def batch_shift(embedder: "Embedder", texts: list[str], task: str) -> float:
     together = embedder.encode(texts, task=task)  # (n, D)
     alone = np.stack([embedder.encode(text, task=task) for text in texts])  # (n, D)
     return float(np.abs(together - alone).max())
-
-
-def image_shift(embedder: "Embedder") -> float:
-    """The same for two images, one of noise and one of a single colour.
-
-    Raises:
-        MissingExtraError: Pillow is not installed.
-    """
-    noise = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
-    images = [noise, np.full_like(noise, 200)]
-    together = embedder.encode_image(images)  # (2, D)
-    alone = np.stack([embedder.encode_image(image) for image in images])  # (2, D)
-    return float(np.abs(together - alone).max())

@@ -16,7 +16,7 @@ from embedge.cli import common
 from embedge.cli.export import load_exporter
 from embedge.cli.golden import DOCUMENTS, QUERY, TOKEN_TEXTS, TOLERANCE, find_golden
 from embedge.cli.progress import Progress, add_progress_option
-from embedge.errors import DeviceError, EmbedgeError, MissingExtraError, OptionError, PackError
+from embedge.errors import DeviceError, EmbedgeError, OptionError, PackError
 from embedge.manifest import PRECISIONS, Manifest
 
 if TYPE_CHECKING:
@@ -151,31 +151,8 @@ def _precision_checks(
     if not good:
         detail += f", more than {limits.shift:.0e}: try another precision or onnxruntime version"
     yield Check(f"{precision} batches", "OK" if good else "FAIL", detail)
-    if manifest.image is not None:
-        yield from _image_checks(embedder, precision, limits.shift)
     if golden:
         yield _golden_check(manifest, embedder, precision)
-
-
-def _image_checks(embedder: "Embedder", precision: str, limit: float) -> Iterator[Check]:
-    """Loads the image tower of every task and runs it."""
-    from embedge.cli.checks import image_shift
-
-    for task in embedder.tasks:
-        embedder.load(task, tower="image")
-    yield Check(
-        f"{precision} images", "OK", f"the image towers of {len(embedder.tasks)} tasks load"
-    )
-    name = f"{precision} image batches"
-    try:
-        shift = image_shift(embedder)
-    except MissingExtraError as error:
-        yield Check(name, "skip", str(error))
-        return
-    detail = f"an image in a batch differs by {shift:.1e} from it alone"
-    if shift > limit:
-        detail += f", more than {limit:.0e}: try another precision or onnxruntime version"
-    yield Check(name, "FAIL" if shift > limit else "OK", detail)
 
 
 def _token_check(pack: "Pack") -> Check:
