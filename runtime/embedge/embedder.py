@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self, TypedDict, Unpack
+from typing import Any, Literal, Self, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,7 +24,7 @@ from embedge.errors import ImageError, PackError
 from embedge.images.pipeline import DECODERS, check_images, decode_images
 from embedge.images.sources import Images, list_images
 from embedge.machine import Choice, whole_number
-from embedge.manifest import Manifest
+from embedge.manifest import ImageInput, Manifest
 from embedge.packs import check_files, open_pack
 from embedge.runner import Progress, Runner
 from embedge.tasks import alias_prompt, alias_task, resolve
@@ -303,11 +303,7 @@ class Embedder:
             OptionError, MemoryLimitError, NonFiniteError, CancelledError, ClosedError: as `encode`.
         """
         self._runner.check_open()
-        spec = self.manifest.image
-        if spec is None:
-            raise PackError(
-                f"{self.folder} has no image tower: {self.manifest.model_id} embeds texts only"
-            )
+        spec = self._image_input()
         sources, single = list_images(images)
         task, _ = resolve(self.manifest, task, None, "")
         width = self._width(truncate_dim)
@@ -371,16 +367,19 @@ class Embedder:
         _, prompt = resolve(self.manifest, task, prompt_name, prompt)
         return self._load_tokenizer().count(items, prompt=prompt)
 
-    def load(self, task: str | None = None) -> None:
-        """Loads the tokenizer and a task (the default one if left out) now.
+    def load(self, task: str | None = None, *, tower: Literal["text", "image"] = "text") -> None:
+        """Loads a task (the default one if left out) now, with the tokenizer; or its image tower.
 
         Otherwise the first call that needs them does. Weights are mapped into memory and fault
         in during the first run, so that one still takes longer: see `warm_up`.
         """
         self._runner.check_open()
         resolved, _ = resolve(self.manifest, task, None, "")
-        self._load_tokenizer()
-        self._runner.load(resolved)
+        if tower == "image":
+            self._image_input()
+        else:
+            self._load_tokenizer()
+        self._runner.load(resolved, tower)
 
     def close(self) -> None:
         """Frees the networks. Calls under way end well; later ones raise ClosedError."""
@@ -409,6 +408,13 @@ class Embedder:
             options["task"] = alias_task(self.manifest, alias)
         named = alias_prompt(self.manifest, alias) if options.get("prompt") is None else None
         return self.encode(texts, prompt_name=named, **options)
+
+    def _image_input(self) -> ImageInput:
+        if self.manifest.image is None:
+            raise PackError(
+                f"{self.folder} has no image tower: {self.manifest.model_id} embeds texts only"
+            )
+        return self.manifest.image
 
     def _load_tokenizer(self) -> TextTokenizer:
         with self._lock:

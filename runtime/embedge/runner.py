@@ -183,9 +183,12 @@ class Runner:
             flush()
         return result
 
-    def load(self, task: str) -> None:
-        """Opens a task's session now rather than at its first run."""
-        self._session(task)
+    def load(self, task: str, tower: str) -> None:
+        """Opens a session of a task now rather than at its first run."""
+        if tower == "image":
+            self._image_session(task)
+        else:
+            self._session(task)
 
     def check_open(self) -> None:
         """Refuses work after `close`.

@@ -174,3 +174,8 @@ def test_info_says_whether_a_pack_takes_images(pack, both, capsys):
     assert json.loads(capsys.readouterr().out)["image_size"] == 4
     assert main(["info", str(pack)]) == 0
     assert "pixels" not in capsys.readouterr().out
+
+
+def test_doctor_names_the_extra(capsys, pack):
+    main(["doctor", str(pack)])
+    assert "image extra" in capsys.readouterr().out

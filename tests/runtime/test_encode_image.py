@@ -209,6 +209,27 @@ def test_one_image_given_often_is_decoded_once_at_a_time(
     assert (rows == rows[0]).all()
 
 
+def test_no_two_threads_decode_the_callers_own_image(embedder: Embedder) -> None:
+    class Watched:
+        inside = most = 0
+        loaded = False
+
+    image = plain(1, 2, 3)
+
+    def load() -> None:
+        if Watched.loaded:  # harmless from then on, and what Pillow's own methods begin with
+            return
+        Watched.inside += 1
+        Watched.most = max(Watched.most, Watched.inside)
+        threading.Event().wait(0.02)
+        Watched.inside -= 1
+        Watched.loaded = True
+
+    image.load = load  # type: ignore[assignment, method-assign]
+    embedder.encode_image([image] * 8)
+    assert Watched.most == 1
+
+
 def test_decoding_stays_a_bounded_number_of_images_ahead(
     image_pack: Path, tower: FakeTower, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,6 +297,9 @@ def test_a_tower_is_loaded_only_when_it_is_used(
     with Embedder(image_pack) as embedder:
         embedder.encode_image(plain(1, 2, 3))
     assert opened[2:] == ["image.text-matching.fp32.onnx"]
+    with Embedder(image_pack) as embedder:
+        embedder.load("retrieval", tower="image")
+    assert opened[3:] == ["image.retrieval.fp32.onnx"]
 
 
 def test_tasks_that_share_a_graph_share_its_session(image_pack: Path) -> None:
@@ -297,6 +321,8 @@ def test_tasks_that_share_a_graph_share_its_session(image_pack: Path) -> None:
 def test_a_pack_without_image_tower_and_a_closed_one_say_so(pack: Path, image_pack: Path) -> None:
     with Embedder(pack) as embedder, pytest.raises(PackError, match="no image tower"):
         embedder.encode_image(plain(1, 2, 3))
+    with Embedder(pack) as embedder, pytest.raises(PackError, match="no image tower"):
+        embedder.load(tower="image")
     with pytest.raises(ClosedError):
         embedder.encode_image(plain(1, 2, 3))
 
@@ -328,3 +354,20 @@ def test_without_pillow_the_extra_is_named(
     finally:
         sources.load_pillow.cache_clear()
     assert embedder.encode("texts need no Pillow").shape == (DIMENSION,)
+
+
+def test_the_readmes_example_runs(
+    make_pack: MakePack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import re
+
+    readme = Path(__file__).resolve().parents[2] / "README.md"
+    _, code = re.findall(r"```python\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
+    assert '"clip-v2"' in code
+    make_pack("clip-v2", image=IMAGE)
+    for name in ("a.jpg", "b.png"):
+        plain(1, 2, 3).save(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    values: dict[str, Any] = {"Embedder": Embedder}
+    exec(code, values)
+    assert values["photos"].shape == (2, DIMENSION)
