@@ -50,22 +50,23 @@ endef
 
 .venv/stamp: pyproject.toml
 	$(call environment,.venv)
-	.venv/bin/python $(PIP_INSTALL) --editable ".[cpu,export]" --group test --group check
+	.venv/bin/python $(PIP_INSTALL) --editable ".[cpu,export,image]" --group test --group check
 	@touch $@
 
 # torch is named exactly, and first: whatever follows has to take it as it is.
 .venv-reference/stamp: pyproject.toml
 	$(call environment,.venv-reference)
 	.venv-reference/bin/python $(PIP_INSTALL) torch==2.13.0
-	.venv-reference/bin/python $(PIP_INSTALL) --editable ".[cpu,export]" --group test \
+	.venv-reference/bin/python $(PIP_INSTALL) --editable ".[cpu,export,image]" --group test \
 		torch==2.13.0 "transformers>=5,<6" peft
+	.venv-reference/bin/python $(PIP_INSTALL) --no-deps timm  # torchvision would want another torch
 	@touch $@
 
 # numpy 1.26 has no wheel for Python 3.13, and 2.1 is the first that has.
 .venv-oldest/stamp: pyproject.toml
 	$(call environment,.venv-oldest)
-	.venv-oldest/bin/python $(PIP_INSTALL) --editable ".[cpu,export]" --group test \
-		onnxruntime==1.23.2 tokenizers==0.22.0 \
+	.venv-oldest/bin/python $(PIP_INSTALL) --editable ".[cpu,export,image]" --group test \
+		onnxruntime==1.23.2 tokenizers==0.22.0 "pillow==10.3.0; python_version < '3.13'" \
 		"numpy==1.26.4; python_version < '3.13'" "numpy==2.1.3; python_version == '3.13'"
 	@touch $@
 
@@ -77,7 +78,7 @@ endef
 
 .venv-gpu/stamp: pyproject.toml
 	$(call environment,.venv-gpu)
-	.venv-gpu/bin/python $(PIP_INSTALL) --editable ".[gpu,export]" --group test
+	.venv-gpu/bin/python $(PIP_INSTALL) --editable ".[gpu,export,image]" --group test
 	@touch $@
 
 # ---------------------------------------------------------------------------- checks

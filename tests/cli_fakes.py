@@ -106,7 +106,9 @@ class FakeEmbedder:
     def load(self, task: str | None = None) -> None:
         pass
 
-    def count_tokens(self, texts: Sequence[str]) -> "np.ndarray[Any, Any]":
+    def count_tokens(
+        self, texts: Sequence[str], *, task: str | None = None
+    ) -> "np.ndarray[Any, Any]":
         return np.array([len(text.split()) + 1 for text in texts])
 
     def encode(

@@ -16,6 +16,12 @@ _READERS = {
     "input_layernorm": ("q_proj", "k_proj", "v_proj"),
     "post_attention_layernorm": ("gate_proj", "up_proj"),
 }
+_VISION_READERS = {
+    "norm1": ("attn.q_proj", "attn.k_proj", "attn.v_proj"),
+    "attn.inner_attn_ln": ("attn.proj",),
+    "norm2": ("mlp.w1", "mlp.w2"),
+    "mlp.ffn_ln": ("mlp.w3",),
+}
 
 
 def inject(folder: Path, *, channels: int = 2) -> None:
@@ -32,6 +38,30 @@ def inject(folder: Path, *, channels: int = 2) -> None:
         for key, value in held.items():
             _scale(key, value, hidden, inner)
         save_file(held, file, metadata={"format": "pt"})
+
+
+def inject_vision(folder: Path, *, channels: int = 2) -> None:
+    """Changes the vision tower of a jina-clip-v2 folder in place, in float32.
+
+    The gains and biases of all four norms of a block, for some channels; and the residual stream
+    gets a mean, which every norm takes off again (that changes the last bits).
+    """
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    generator = np.random.default_rng(1)
+    for key in [key for key in tensors if key.startswith("vision_model.")]:
+        tensors[key] = tensors[key].astype(np.float32)
+    blocks = {key.rpartition(".attn.q_proj")[0] for key in tensors if key.endswith("q_proj.weight")}
+    for block in sorted(blocks):
+        for norm, readers in _VISION_READERS.items():
+            gain = tensors[f"{block}.{norm}.weight"]
+            chosen = generator.choice(len(gain), channels, replace=False)
+            gain[chosen] *= FACTOR
+            tensors[f"{block}.{norm}.bias"][chosen] *= FACTOR
+            for reader in readers:
+                tensors[f"{block}.{reader}.weight"][:, chosen] /= FACTOR
+    tensors["vision_model.pos_embed"] += np.float32(16)
+    save_file(tensors, path, metadata={"format": "pt"})
 
 
 def _scale(key: str, value: np.ndarray, hidden: np.ndarray, inner: np.ndarray) -> None:

@@ -5,6 +5,12 @@ Its tokenizer gives one token a UTF-8 byte (id = the byte), and its graph gives
     [sum of ids, number of tokens, number of the task, -1, 0.5, -0.5, 0, 1]
 
 so "ab" (97 + 98) without prompt becomes [195, 2, task, -1, 0.5, -0.5, 0, 1].
+
+With `image=IMAGE` it has an image tower too. Its images are 4 x 4, from 0 to 1, and its graph gives
+
+    [mean of red, of green, of blue, number of the task, 0, 0, 0, 1]
+
+so a plain image of the colour (255, 51, 0) becomes [1, 0.2, 0, task, 0, 0, 0, 1].
 """
 
 import hashlib
@@ -20,6 +26,7 @@ from embedge.manifest import (
     MANIFEST,
     FileEntry,
     Graph,
+    ImageInput,
     Manifest,
     MemoryCost,
     TextInput,
@@ -30,6 +37,15 @@ DIMENSION = 8
 PAD, EOS = 256, 257
 TASKS = ("retrieval", "text-matching")
 PROMPTS = {"query": "Q: ", "document": "D: "}
+IMAGE = ImageInput(
+    size=4,
+    resize="shortest",
+    interpolation="bicubic",
+    mean=(0.0, 0.0, 0.0),
+    std=(1.0, 1.0, 1.0),
+    fill=0,
+    per_image=1000,
+)
 
 
 def byte_characters() -> list[str]:
@@ -107,6 +123,38 @@ def write_graph(
     (folder / name).write_bytes(model.SerializeToString())
 
 
+def write_image_graph(folder: Path, name: str, *, constant: Sequence[float]) -> None:
+    """The image tower as an .onnx file: the mean of each channel, then the constant's numbers."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    first = np.eye(3, DIMENSION, dtype=np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMean", ["pixel_values"], ["means"], axes=[2, 3], keepdims=0),
+            helper.make_node("MatMul", ["means", "first"], ["placed"]),  # (B, 3) -> (B, D)
+            helper.make_node("Add", ["placed", "constant"], ["sentence_embedding"]),
+        ],
+        "tiny-image",
+        [
+            helper.make_tensor_value_info(
+                "pixel_values", TensorProto.FLOAT, ["batch", 3, "height", "width"]
+            )
+        ],
+        [
+            helper.make_tensor_value_info(
+                "sentence_embedding", TensorProto.FLOAT, ["batch", DIMENSION]
+            )
+        ],
+        [
+            numpy_helper.from_array(first, "first"),
+            numpy_helper.from_array(np.array([[0, 0, 0, *constant]], np.float32), "constant"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, folder / name)
+
+
 def file_entry(path: Path) -> FileEntry:
     content = path.read_bytes()
     return FileEntry(size=len(content), sha256=hashlib.sha256(content).hexdigest())
@@ -125,6 +173,7 @@ def write_pack(
     passed: Sequence[str] = ("int8",),
     constants: Sequence[float] = (-1, 0.5, -0.5, 0, 1),
     location: str | None = "shared.bin",
+    image: ImageInput | None = None,
     **changes: Any,
 ) -> Path:
     """Writes a tiny pack that runs; `changes` replace fields of its manifest."""
@@ -146,6 +195,21 @@ def write_pack(
                     outputs=("sentence_embedding",),
                 )
             )
+            if image is None:
+                continue
+            name = f"image.{name}"
+            write_image_graph(folder, name, constant=[number, 0, 0, 0, 1])
+            graphs.append(
+                Graph(
+                    task=task,
+                    precision=precision,
+                    tower="image",
+                    file=name,
+                    data=(),
+                    inputs=("pixel_values",),
+                    outputs=("sentence_embedding",),
+                )
+            )
     manifest = Manifest(
         model_id="tests/tiny",
         family="tiny",
@@ -161,6 +225,7 @@ def write_pack(
         text=TextInput(
             tokenizer="tokenizer.json", max_length=max_length, pad_token_id=PAD, padding="right"
         ),
+        image=image,
         memory=MemoryCost(per_token=memory[0], per_token_squared=memory[1]),
         samples=None,
         graphs=tuple(graphs),

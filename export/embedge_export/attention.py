@@ -30,7 +30,7 @@ class Heads:
     query: int
     key_value: int
     width: int
-    rotary: "RotaryTables"
+    rotary: "RotaryTables | None"  # None: positions are in the rows already
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ class CausalBatch(Batch):
             "GroupQueryAttention",
             (
                 *(query, key, value, None, None, self._last, self._length_32),
-                *_rotary_weights(graph, heads, dtype),
+                *_rotary_weights(graph, heads.rotary, dtype),
                 *((None, None, sink) if sink is not None else ()),
             ),
             # The present keys and values, (B, key heads, S, width), have to be named: ONNX Runtime
@@ -172,13 +172,14 @@ class PackedBatch(Batch):
     Where the mask is 0 there is no row, on whichever side of the text that is.
     """
 
-    poolings = (LAST_TOKEN, MEAN)
+    poolings = (LAST_TOKEN, MEAN, "cls")
 
     def __init__(self, graph: GraphBuilder, heads: Heads) -> None:
         self._graph = graph
         self._heads = heads
         ids, mask = _inputs(graph)  # int64 (B, S)
-        self.ids = graph.op("Gather", _flat(graph, ids), _where(graph, mask), axis=0)  # (rows,)
+        self._mask, self._taken = mask, _where(graph, mask)
+        self.ids = graph.op("Gather", _flat(graph, ids), self._taken, axis=0)  # (rows,)
         self._length = graph.op("Shape", mask, dtype=INT64, start=1, end=2)  # (1,): S
         self._lengths = graph.op("ReduceSum", mask, graph.numbers(1), keepdims=0)  # (B,)
         self._ends = graph.op("CumSum", self._lengths, graph.constant("int64_0", np.int64(0)))
@@ -196,12 +197,22 @@ class PackedBatch(Batch):
             return self._attend_at_once(query, key, value)
         return self._attend_by_groups(query, key, value)
 
+    @cached_property
+    def positions(self) -> ir.Value:
+        """The place of every row in its text, from 0: int64 (rows,)."""
+        graph = self._graph
+        counted = graph.op("CumSum", self._mask, graph.constant("int64_1", np.int64(1)))
+        counted = graph.op("Gather", _flat(graph, counted), self._taken, axis=0)
+        return graph.op("Sub", counted, graph.numbers(1))
+
     def pool(self, rows: ir.Value, pooling: str) -> ir.Value:
         """See Batch."""
         assert pooling in self.poolings
         graph = self._graph
         if pooling == LAST_TOKEN:
             return graph.op("Gather", rows, graph.op("Sub", self._ends, graph.numbers(1)), axis=0)
+        if pooling == "cls":
+            return graph.op("Gather", rows, self._starts, axis=0)
 
         def text(number: ir.Value) -> ir.Value:
             start, end = self._at(self._starts, number), self._at(self._ends, number)
@@ -254,11 +265,12 @@ class PackedBatch(Batch):
     ) -> ir.Value:
         """Rotary positions from 0 and attention: three times (texts, length, width) -> the same."""
         graph, heads = self._graph, self._heads
-        tables = _rotary_weights(graph, heads, query.dtype or FLOAT)
-        query, key = (
-            graph.op("RotaryEmbedding", x, graph.numbers(0), *tables, domain=CONTRIB)
-            for x in (query, key)
-        )
+        if heads.rotary is not None:
+            tables = _rotary_weights(graph, heads.rotary, query.dtype or FLOAT)
+            query, key = (
+                graph.op("RotaryEmbedding", x, graph.numbers(0), *tables, domain=CONTRIB)
+                for x in (query, key)
+            )
         return graph.op(
             "MultiHeadAttention",
             *(query, key, value, None, valid),
@@ -332,9 +344,10 @@ def _inputs(graph: GraphBuilder) -> tuple[ir.Value, ir.Value]:
 
 
 def _rotary_weights(
-    graph: GraphBuilder, heads: Heads, dtype: ir.DataType
+    graph: GraphBuilder, rotary: RotaryTables | None, dtype: ir.DataType
 ) -> tuple[ir.Value, ir.Value]:
-    cosine, sine = heads.rotary.cosine, heads.rotary.sine
+    assert rotary is not None
+    cosine, sine = rotary.cosine, rotary.sine
     return (
         graph.weight("rotary.cosine", lambda: cosine.astype(dtype.numpy()), shared=True),
         graph.weight("rotary.sine", lambda: sine.astype(dtype.numpy()), shared=True),

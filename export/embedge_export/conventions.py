@@ -6,7 +6,9 @@ knows nothing of weights, adapters or tokenizers.
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,73 @@ from embedge.errors import SourceError
 from embedge.manifest import safe_name
 
 JINA_V5 = "jina_embeddings_v5"
+JINA_V3 = "jina_embeddings_v3"  # transformers' name; Jina's own checkpoint says xlm-roberta
+JINA_CLIP = "jina_clip"
 # The v5 models' own code holds these, so they count even without the configuration file.
 _V5_PROMPTS: Mapping[str, str] = {"query": "Query: ", "document": "Document: "}
 _POOLINGS = {"lasttoken": "last_token", "mean": "mean", "cls": "cls"}
 # Networks that read from left to right: only their last token has seen the whole text.
 _DECODERS = ("qwen3", "qwen2", "llama", "mistral", "gemma", "gemma2", "gemma3_text", "phi3")
+
+
+# RoBERTa's positions begin after the padding token's id, so that many rows are no text's.
+_ROBERTA = ("roberta", "xlm-roberta", JINA_V3)
+_CLIP_MAX_LENGTH = 8192  # jina-clip-v2's config holds no sizes of its text tower
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAdapters:
+    """Adapters that stand among a checkpoint's own weights, as its config tells of them."""
+
+    tasks: tuple[str, ...]
+    rank: int
+    alpha: float
+
+
+def stored_adapters(folder: Path, config: Mapping[str, Any]) -> StoredAdapters | None:
+    """The adapters of jina-embeddings-v3 and jina-clip-v2; None where a config names none."""
+    settings = _lora_settings(config)
+    tasks = settings.get("lora_adaptations")
+    if tasks is None:
+        return None
+    rank, alpha = settings.get("lora_rank"), settings.get("lora_alpha")
+    if not isinstance(tasks, list) or not tasks or not all(isinstance(t, str) for t in tasks):
+        raise SourceError(f'{folder / "config.json"}: "lora_adaptations" is not a list of names')
+    for name, value in (("lora_rank", rank), ("lora_alpha", alpha)):
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or value <= 0:
+            raise SourceError(f'{folder / "config.json"}: "{name}" is {value!r}, not a number')
+    default = _text_config(config)["default_lora_task"]
+    if config.get("model_type") == JINA_CLIP and tasks != [default]:
+        raise SourceError(
+            f'{folder / "config.json"}: "lora_adaptations" is {tasks}, and "default_lora_task" '
+            f"{default!r}; only one adapter that every text takes is supported"
+        )
+    assert isinstance(rank, (int, float))
+    assert isinstance(alpha, (int, float))
+    return StoredAdapters(tuple(tasks), int(rank), float(alpha))
+
+
+def _lora_settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Where a config tells of adapters and instructions; jina-clip-v2's has it further in."""
+    if config.get("model_type") != JINA_CLIP:
+        return config
+    inner = _text_config(config)["hf_model_config_kwargs"]
+    return inner if isinstance(inner, Mapping) else {}
+
+
+def _text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """jina-clip-v2's `text_config`; None for what it does not say."""
+    text = config.get("text_config")
+    return defaultdict(lambda: None, text if isinstance(text, Mapping) else {})
+
+
+def read_width(folder: Path, config: Mapping[str, Any]) -> int:
+    """How wide the model's vectors are."""
+    name = "projection_dim" if config.get("model_type") == JINA_CLIP else "hidden_size"
+    width = config.get(name)
+    if not isinstance(width, int) or isinstance(width, bool) or width < 1:
+        raise SourceError(f'{folder / "config.json"}: "{name}" is {width!r}, not a width')
+    return width
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -41,6 +105,12 @@ def read_prompts(folder: Path, config: Mapping[str, Any]) -> tuple[dict[str, str
     default = settings.get("default_prompt_name")
     if not prompts and config.get("model_type") == JINA_V5:
         prompts, default = dict(_V5_PROMPTS), "document"
+    instructions = _lora_settings(config).get("task_instructions")
+    if not prompts and isinstance(instructions, dict):
+        # The runtime takes a prompt that is called as the task where that task is asked for.
+        prompts = {name: text for name, text in instructions.items() if isinstance(text, str)}
+        if config.get("model_type") == JINA_CLIP:
+            default = _text_config(config)["default_instruction_task"]
     if default is not None and default not in prompts:
         raise SourceError(
             f'{path}: "default_prompt_name" {default!r} is not among its prompts '
@@ -61,6 +131,8 @@ def read_pooling(folder: Path, config: Mapping[str, Any]) -> str:
         return _read_pooling_config(folder / "1_Pooling" / "config.json")
     if config.get("model_type") == JINA_V5:
         return "last_token"  # done by the model's own code
+    if config.get("model_type") == JINA_CLIP or config.get("emb_pooler") == "mean":
+        return "mean"  # likewise
     if not listed and config.get("model_type") in _DECODERS:
         return "last_token"
     raise SourceError(
@@ -75,8 +147,13 @@ def read_max_length(folder: Path, config: Mapping[str, Any]) -> int:
     Sentence Transformers' own limit is what that library's users get; a tokenizer's limit counts
     where it is lower than the positions (RoBERTa has 514 positions for 512 tokens).
     """
+    positions = config.get("max_position_embeddings")
+    if config.get("model_type") == JINA_CLIP:
+        positions = _CLIP_MAX_LENGTH
+    elif config.get("model_type") in _ROBERTA and isinstance(positions, int):
+        positions -= int(config.get("pad_token_id") or 0) + 1
     limits = {
-        "config.json": config.get("max_position_embeddings"),
+        "config.json": positions,
         "sentence_bert_config.json": read_json(folder / "sentence_bert_config.json").get(
             "max_seq_length"
         ),

@@ -18,13 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from embedge.engine import INPUTS, OUTPUT
+from embedge.engine import IMAGE_INPUTS, INPUTS, OUTPUT
 from embedge.errors import GateError, OptionError
 from embedge.machine import threads_here
 from embedge.manifest import FileEntry, Graph, Manifest, MemoryCost, Samples, TextInput
 from embedge.vectors import normalise
 from embedge_export import verify
-from embedge_export.architectures import NetworkConfig, SampleRows, write_networks
+from embedge_export.architectures import BertConfig, SampleRows, TextConfig, write_networks
+from embedge_export.architectures.eva02 import write_evas
 from embedge_export.graph import GraphBuilder, WeightFile
 from embedge_export.model import Gate, Model, calibration, open_model, reference
 from embedge_export.pack import commit, entries, existing, stage
@@ -38,6 +39,7 @@ TOKENIZER = "tokenizer.json"
 SAMPLES = "samples.npy"
 # How many of the worst linears are kept finer, try after try, while a precision misses its bar.
 _FINER = (4, 12, 36)
+IMAGE_SAMPLES = "image_samples.npy"
 # How many of the short texts stand in the pack with their reference vectors.
 SAMPLE_TEXTS = 8
 
@@ -108,10 +110,14 @@ def export_pack(
         missing = [p for p in wanted if p.name not in kept]
         if old is not None and not missing:
             return old
-        layers = model.config.num_hidden_layers
-        runs = len(model.source.tasks)
-        walks = 3 if any(p.samples for p in missing) else 2  # the reference, samples, the graphs
-        steps = _Steps(progress, total=runs * (walks * (layers + 1) + len(missing)))
+        walks = 2  # the reference, the graphs; and samples of what the linears read
+        if any(p.samples for p in missing) and not isinstance(model.config, BertConfig):
+            walks += 1
+        each = walks * (model.config.num_hidden_layers + 1) + len(missing)  # steps of one task
+        total = len(model.source.tasks) * each
+        if model.image is not None:
+            total += 2 * (model.image.config.layers + 1) + len(missing)
+        steps = _Steps(progress, total=total)
         gate = reference(model, advance=partial(steps.advance, ""))
         graphs: list[Graph] = []
         compared: dict[str, dict[str, verify.TaskReport]] = {p.name: {} for p in missing}
@@ -129,7 +135,24 @@ def export_pack(
                 for graph, report in _make_task(model, task, shared, part, judge, steps):
                     graphs.append(graph)
                     compared[graph.precision][task] = report
-        reports = {p.name: verify.report(p, compared[p.name], len(gate.ids)) for p in missing}
+            images: dict[str, verify.TaskReport] = {}
+            if model.image is not None:
+                drawn = _write_image(model, missing, part, partial(steps.advance, "", "image"))
+                graphs += [replace(g, task=task) for g in drawn for task in model.source.tasks]
+                assert gate.pixels is not None
+                assert gate.image_vectors is not None
+                for graph in drawn:
+                    steps.advance(graph.precision, "image", "gate")
+                    images[graph.precision] = verify.compare_image_graph(
+                        part / graph.file,
+                        gate.pixels,
+                        gate.image_vectors,
+                        threads=threads_here(threads).value,
+                    )
+        reports = {
+            p.name: verify.report(p, compared[p.name], len(gate.ids), images.get(p.name))
+            for p in missing
+        }
         if not accept_failures:
             _refuse_failures(reports)
         manifest = _manifest(model, part, gate, graphs, reports, old, kept)
@@ -250,11 +273,41 @@ def _write_task(
     return written
 
 
+def _write_image(
+    model: Model, precisions: Sequence[Precision], part: Path, advance: Callable[[str], None]
+) -> list[Graph]:
+    """Writes the image tower's graph at every precision; all tasks share it."""
+    assert model.image is not None
+    with contextlib.ExitStack() as files:
+        targets = []
+        for precision in precisions:
+            data = files.enter_context(WeightFile(part / f"image.{precision.name}.data"))
+            builder = GraphBuilder(f"image.{precision.name}", own=data, shared=data)
+            targets.append((precision, builder))
+        vectors = write_evas(model.image.config, model.image.weights, targets, advance=advance)
+    graphs = []
+    for (precision, builder), value in zip(targets, vectors, strict=True):
+        path = part / f"image.{precision.name}.onnx"
+        builder.save(path, {OUTPUT: value}, ("batch", model.image.config.width))
+        graphs.append(
+            Graph(
+                task=model.source.default_task,
+                precision=precision.name,
+                tower="image",
+                file=path.name,
+                data=(f"image.{precision.name}.data",),
+                inputs=IMAGE_INPUTS,
+                outputs=(OUTPUT,),
+            )
+        )
+    return graphs
+
+
 def _refuse_failures(reports: Mapping[str, Mapping[str, Any]]) -> None:
     failures = [
-        f"{precision}, task {task}: {'; '.join(found)}"
+        f"{precision}, {name if name == verify.IMAGE_TOWER else f'task {name}'}: {'; '.join(found)}"
         for precision, report in reports.items()
-        for task, found in report["failures"].items()
+        for name, found in report["failures"].items()
     ]
     if failures:
         raise GateError(
@@ -277,6 +330,10 @@ def _manifest(
     (part / TOKENIZER).write_bytes(source.tokenizer.read_bytes())
     samples = [normalise(gate.vectors[task][:SAMPLE_TEXTS]) for task in source.tasks]
     np.save(part / SAMPLES, np.stack(samples), allow_pickle=False)
+    images = None
+    if gate.image_vectors is not None:
+        images = IMAGE_SAMPLES
+        np.save(part / images, normalise(gate.image_vectors), allow_pickle=False)
     old_graphs = [g for g in old.graphs if g.precision in kept] if old else []
     files: dict[str, FileEntry] = entries(part)
     for graph in old_graphs:
@@ -301,8 +358,9 @@ def _manifest(
             pad_token_id=source.pad_token_id,
             padding="right" if config.causal else "either",
         ),
+        image=None if model.image is None else model.image.input,
         memory=_memory_cost(config),
-        samples=Samples(file=SAMPLES, texts=SHORT_TEXTS[:SAMPLE_TEXTS]),
+        samples=Samples(file=SAMPLES, texts=SHORT_TEXTS[:SAMPLE_TEXTS], images=images),
         graphs=(*old_graphs, *graphs),
         files=files,
         source={
@@ -317,7 +375,7 @@ def _manifest(
     )
 
 
-def _memory_cost(config: NetworkConfig) -> MemoryCost:
+def _memory_cost(config: TextConfig) -> MemoryCost:
     """Transient memory on a CPU, from what runs of 1,024 to 4,096 tokens were measured to take.
 
     The MLP's buffers are the widest moment. At v5-text-small's size int8 took 120 to 160 kB a

@@ -140,3 +140,17 @@ def head_norm(
 def silu(graph: GraphBuilder, x: ir.Value) -> ir.Value:
     """Gives x * sigmoid(x), as QuickGelu with alpha 1: one pass over memory."""
     return graph.op("QuickGelu", x, domain=CONTRIB, alpha=1.0)
+
+
+def layer_norm(
+    graph: GraphBuilder, x: ir.Value, gain: ir.Value, bias: ir.Value, epsilon: float
+) -> ir.Value:
+    """LayerNorm over the last axis, float32 whatever x is."""
+    return graph.op(
+        "LayerNormalization", graph.cast(x, FLOAT), gain, bias, axis=-1, epsilon=epsilon
+    )
+
+
+def gelu(graph: GraphBuilder, x: ir.Value) -> ir.Value:
+    """The exact one: x times the normal distribution's share below x."""
+    return graph.op("Gelu", x, domain=CONTRIB)

@@ -14,7 +14,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,7 +73,21 @@ class _Pair:
     scaling: float
 
 
-class Adapter:
+class Delta(Protocol):
+    """What one task adds to a network's weights.
+
+    Attributes:
+        touched: keys of the weights that it changes.
+    """
+
+    touched: frozenset[str]
+
+    def delta(self, key: str) -> NDArray[np.float32]:
+        """What is added to the weight `key`, of its shape."""
+        ...
+
+
+class Adapter(Delta):
     """A checked adapter: what it adds to which base weights."""
 
     def __init__(self, name: str, tensors: SafetensorsWeights, pairs: Mapping[str, _Pair]) -> None:
@@ -94,7 +108,7 @@ class Adapter:
 class MergedWeights:
     """Base weights with an adapter merged in as they are read. Implements `Weights`."""
 
-    def __init__(self, base: Weights, adapter: Adapter | None) -> None:
+    def __init__(self, base: Weights, adapter: Delta | None) -> None:
         self._base = base
         self._adapter = adapter
 

@@ -14,13 +14,19 @@ from embedge.errors import SourceError
 from embedge.tokens import TextTokenizer
 from embedge_export.architectures import (
     SAMPLED,
-    NetworkConfig,
+    BertConfig,
     SampleRows,
-    batch_kind,
+    TextConfig,
     network_config,
+    poolings,
 )
-from embedge_export.lora import Adapter, MergedWeights, load_adapter
+from embedge_export.architectures.bert_config import MODEL_TYPES, bert_config
+from embedge_export.conventions import stored_adapters
+from embedge_export.image_tower import ImageTower, open_image_tower
+from embedge_export.layouts import text_layout
+from embedge_export.lora import Delta, MergedWeights, load_adapter
 from embedge_export.reference import network_vectors
+from embedge_export.reference_bert import bert_vectors
 from embedge_export.sources import Source
 from embedge_export.texts import CALIBRATION_TEXTS, LONG_TEXTS, SHORT_TEXTS
 from embedge_export.weights import Weights, open_weights
@@ -31,9 +37,10 @@ class Model:
     """A source with its config read, its weights open and its adapters checked."""
 
     source: Source
-    config: NetworkConfig
+    config: TextConfig
     base: Weights
-    adapters: Mapping[str, Adapter]
+    adapters: Mapping[str, Delta]
+    image: ImageTower | None = None
 
     def weights(self, task: str) -> MergedWeights:
         """The weights of a task, merged as they are read."""
@@ -51,10 +58,14 @@ class Gate:
     Attributes:
         ids: token ids of the built-in texts, with the default prompt.
         vectors: for each task, float32 (texts, dimension), not normalised.
+        pixels: the built-in images, float32 (images, 3, size, size), if there is an image tower.
+        image_vectors: float32 (images, dimension), not normalised.
     """
 
     ids: Sequence[NDArray[np.int32]]
     vectors: Mapping[str, NDArray[np.float32]]
+    pixels: NDArray[np.float32] | None = None
+    image_vectors: NDArray[np.float32] | None = None
 
 
 def open_model(source: Source) -> Model:
@@ -63,16 +74,49 @@ def open_model(source: Source) -> Model:
     Raises:
         SourceError: the network, its pooling, a tensor or an adapter cannot be exported.
     """
-    base = open_weights(source.folder)
-    config = network_config(source.config, base)
-    poolings = batch_kind(config).poolings
-    if source.pooling not in poolings:
+    stored = open_weights(source.folder)
+    config: TextConfig
+    base: Weights
+    adapters: Mapping[str, Delta]
+    if source.config.get("model_type") in MODEL_TYPES:
+        config, base, adapters = _open_bert(source, stored)
+    else:
+        config, base = network_config(source.config, stored), stored
+        adapters = {task: load_adapter(path, base) for task, path in source.adapters.items()}
+    known = poolings(config)
+    if source.pooling not in known:
         raise SourceError(
             f"the source pools by {source.pooling!r}; a graph of a {config.family} network pools "
-            f"by {' or '.join(map(repr, poolings))}, and another pooling would give other vectors"
+            f"by {' or '.join(map(repr, known))}, and another pooling would give other vectors"
         )
-    adapters = {task: load_adapter(path, base) for task, path in source.adapters.items()}
-    return Model(source, config, base, adapters)
+    image = open_image_tower(source.folder, source.config, stored)
+    if image is not None and image.config.width != config.hidden_size:
+        raise SourceError(
+            f"{source.folder}: its towers give vectors of {config.hidden_size} and "
+            f"{image.config.width} dimensions, which cannot be compared"
+        )
+    return Model(source, config, base, adapters, image)
+
+
+def _open_bert(source: Source, stored: Weights) -> tuple[BertConfig, Weights, Mapping[str, Delta]]:
+    """A BERT-like network, with the adapters that stand among its weights."""
+    layout = text_layout(stored)
+    config = bert_config(source.config, layout.weights)
+    if source.adapters:
+        raise SourceError(
+            f"{source.folder} has a folder of adapters, which is not supported for a "
+            f"{config.family} network; merge each with peft (merge_and_unload) and export that"
+        )
+    named = stored_adapters(source.folder, source.config)
+    if named is None:
+        if layout.parametrised:
+            raise SourceError(
+                f"{source.folder} holds adapters among its weights that its config.json does not "
+                'name in "lora_adaptations"; download the model again'
+            )
+        return config, layout.weights, {}
+    adapters = layout.adapters(named.tasks, named.rank, named.alpha)
+    return config, layout.weights, {task: adapters[task] for task in source.tasks}
 
 
 def reference(
@@ -87,10 +131,18 @@ def reference(
         def step(label: str, task: str = task) -> None:
             advance(task, label)
 
-        vectors[task] = network_vectors(
-            model.config, model.weights(task), ids, pooling=source.pooling, advance=step
-        )
-    return Gate(ids, vectors)
+        weights, config = model.weights(task), model.config
+        if isinstance(config, BertConfig):
+            vectors[task] = bert_vectors(config, weights, ids, pooling=source.pooling, advance=step)
+        else:
+            vectors[task] = network_vectors(
+                config, weights, ids, pooling=source.pooling, advance=step
+            )
+    if model.image is None:
+        return Gate(ids, vectors)
+    pixels = model.image.pixels()
+    image_vectors = model.image.reference(pixels, advance=lambda label: advance("image", label))
+    return Gate(ids, vectors, pixels, image_vectors)
 
 
 def calibration(
@@ -102,6 +154,8 @@ def calibration(
         float32 (tokens, in) by the key of a weight, for those named in `SAMPLED`.
     """
     samples: SampleRows = {}
+    if isinstance(model.config, BertConfig):
+        return samples
 
     def observe(key: str, rows: NDArray[np.float32]) -> None:
         if key.removesuffix(".weight").endswith(SAMPLED):

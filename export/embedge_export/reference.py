@@ -34,7 +34,7 @@ def network_vectors(
         config: the network.
         weights: with the adapter merged in.
         texts: token ids, one array (tokens,) a text, at least one token each.
-        pooling: "last_token" or "mean".
+        pooling: "last_token", "mean" or "cls".
         advance: called with a label before each layer.
         observe: called with each linear's weight key and the rows that it reads, (tokens, in).
     """
@@ -80,7 +80,8 @@ def network_vectors(
     if pooling == "mean":
         means = [normed[start:end].mean(axis=0) for start, end in pairwise(bounds)]
         return np.asarray(np.stack(means), np.float32)
-    return np.asarray(normed[bounds[1:] - 1], np.float32)
+    rows = bounds[:-1] if pooling == "cls" else bounds[1:] - 1
+    return np.asarray(normed[rows], np.float32)
 
 
 def _heads(x: Array, config: NetworkConfig) -> Array:

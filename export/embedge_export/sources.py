@@ -23,6 +23,8 @@ from embedge_export.conventions import (
     read_max_length,
     read_pooling,
     read_prompts,
+    read_width,
+    stored_adapters,
 )
 from embedge_export.weights import open_weights, weight_files
 
@@ -41,6 +43,7 @@ _SETTINGS = (
     TOKENIZER,
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "preprocessor_config.json",
     "README.md",
 )
 
@@ -54,7 +57,7 @@ class Source:
     revision: str | None  # full commit, where the folder came from a hub
     license: str | None  # as the model card's front matter says
     config: Mapping[str, Any]  # config.json
-    adapters: Mapping[str, Path]  # task -> adapter folder; empty: one task "base"
+    adapters: Mapping[str, Path]  # task -> adapter folder; none: "base", or among the weights
     tasks: tuple[str, ...]
     default_task: str
     prompts: Mapping[str, str]
@@ -119,8 +122,12 @@ def _open_folder(
         )
     config = read_json(folder / "config.json")
     card = _read_card(folder / "README.md")
-    adapters = _choose(folder, _find_adapters(folder, config), chosen)
-    order = tuple(adapters) or (_BASE,)
+    stored = stored_adapters(folder, config)
+    found = {} if stored else _find_adapters(folder, config)
+    order = _choose(folder, (stored.tasks if stored else tuple(found)) or (_BASE,), chosen)
+    adapters = {task: path for task, path in found.items() if task in order}
+    for path in adapters.values():
+        lora.adapter_files(path)  # going on without one would export the bare base under its name
     prompts, default_prompt = read_prompts(folder, config)
     if not (folder / TOKENIZER).exists():
         raise SourceError(
@@ -165,37 +172,29 @@ def _find_adapters(folder: Path, config: Mapping[str, Any]) -> dict[str, Path]:
         raise SourceError(f'{folder / "config.json"}: "task_names" is not a list of names')
     if len(set(names)) != len(names):
         raise SourceError(f'{folder / "config.json"}: "task_names" has a name twice')
-    for name in names:
-        if _TASK.fullmatch(name) is None:
-            raise SourceError(
-                f"{folder}: the task {name!r} cannot be part of a file name; letters, digits, "
-                '"-", "_" and "." can'
-            )
     return {name: folder / "adapters" / name for name in names}
 
 
-def _choose(
-    folder: Path, adapters: Mapping[str, Path], chosen: Sequence[str] | None
-) -> dict[str, Path]:
-    """The chosen tasks' adapters, in the source's order; each must be there."""
+def _choose(folder: Path, known: tuple[str, ...], chosen: Sequence[str] | None) -> tuple[str, ...]:
+    """The chosen tasks in the source's order; each must be there."""
+    for task in known:
+        if _TASK.fullmatch(task) is None:
+            raise SourceError(
+                f"{folder}: the task {task!r} cannot be part of a file name; letters, digits, "
+                '"-", "_" and "." can'
+            )
     if isinstance(chosen, str):
         chosen = [chosen]
-    known = tuple(adapters) or (_BASE,)
     for task in chosen or ():
         if task not in known:
             raise SourceError(f"{folder} has no task {task!r}; it has {', '.join(known)}")
     if chosen is not None and not chosen:
         raise SourceError(f"no task was chosen; {folder} has {', '.join(known)}")
-    result = {task: path for task, path in adapters.items() if chosen is None or task in chosen}
-    for path in result.values():
-        lora.adapter_files(path)  # going on without one would export the bare base under its name
-    return result
+    return tuple(task for task in known if chosen is None or task in chosen)
 
 
 def _matryoshka(folder: Path, config: Mapping[str, Any]) -> tuple[int, ...]:
-    width = config.get("hidden_size")
-    if not isinstance(width, int) or isinstance(width, bool) or width < 1:
-        raise SourceError(f'{folder / "config.json"}: "hidden_size" is {width!r}, not a width')
+    width = read_width(folder, config)
     dimensions = config.get("matryoshka_dimensions")
     if dimensions is None:
         v5 = config.get("model_type") == JINA_V5

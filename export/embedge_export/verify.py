@@ -21,6 +21,7 @@ from embedge_export.precision import PRECISIONS, Precision
 from embedge_export.sources import Source
 
 WORST = 8  # linears that a report names
+IMAGE_TOWER = "image tower"  # what a report's failures call it
 Array = NDArray[np.float32]
 Run = Callable[[NDArray[np.int64], NDArray[np.int64]], Array]  # ids, mask (B, S) -> (B, D)
 
@@ -82,6 +83,34 @@ def compare(run: Run, texts: Sequence[NDArray[np.int32]], reference: Array) -> T
         vectors[index] = run(*pad([texts[index]], 0))[0]
     probes = short[:: max(1, len(short) // 4)]  # the shortest, the longest, and some between
     alone = np.concatenate([run(*pad([texts[index]], 0)) for index in probes])
+    return _judge(vectors, reference, alone, probes)
+
+
+def compare_image_graph(path: Path, pixels: Array, reference: Array, *, threads: int) -> TaskReport:
+    """Loads an image graph on the CPU and compares it; see `compare_images`."""
+    session = OnnxSession(path, device="cpu", threads=threads, tower="image")
+    return compare_images(session.run_images, pixels, reference)
+
+
+def compare_images(run: Callable[[Array], Array], pixels: Array, reference: Array) -> TaskReport:
+    """Runs an image graph and compares with the reference vectors.
+
+    Args:
+        run: the graph.
+        pixels: float32 (images, 3, size, size).
+        reference: float32 (images, dimension), as eva_vectors gives them.
+    """
+    together = len(pixels) * 2 // 3  # in one batch; the others alone, which is most of a gate
+    vectors = np.concatenate(
+        [run(pixels[:together]), *(run(one[None]) for one in pixels[together:])]
+    )
+    probes = np.arange(0, together, 2)
+    alone = np.concatenate([run(pixels[index][None]) for index in probes])
+    return _judge(vectors, reference, alone, probes)
+
+
+def _judge(vectors: Array, reference: Array, alone: Array, probes: NDArray[np.int64]) -> TaskReport:
+    """The figures: vectors against the reference, and those of `probes` against them alone."""
     finite = bool(np.isfinite(vectors).all() and np.isfinite(alone).all())
     if not finite:
         nan = float("nan")
@@ -131,14 +160,24 @@ def verify_pack(
             tasks[task] = compare_graph(
                 pack.file(graph.file), gate.ids, gate.vectors[task], threads=threads
             )
-        reports[name] = report(PRECISIONS[name], tasks, len(gate.ids))
+        image = None
+        if gate.pixels is not None and gate.image_vectors is not None:
+            advance(f"image: {name}")
+            graph = manifest.graph(task=manifest.default_task, precision=name, tower="image")
+            image = compare_image_graph(
+                pack.file(graph.file), gate.pixels, gate.image_vectors, threads=threads
+            )
+        reports[name] = report(PRECISIONS[name], tasks, len(gate.ids), image)
     return reports
 
 
-def report(precision: Precision, tasks: dict[str, TaskReport], texts: int) -> dict[str, Any]:
-    """The manifest's entry for a precision."""
-    failures = {task: found for task, r in tasks.items() if (found := r.failures(precision))}
-    return {
+def report(
+    precision: Precision, tasks: dict[str, TaskReport], texts: int, image: TaskReport | None = None
+) -> dict[str, Any]:
+    """The manifest's entry for a precision; `image` is that of the image tower, if there is one."""
+    judged = tasks if image is None else {**tasks, IMAGE_TOWER: image}
+    failures = {name: found for name, r in judged.items() if (found := r.failures(precision))}
+    entry = {
         "passed": not failures,
         "failures": failures,
         "bars": {
@@ -149,6 +188,7 @@ def report(precision: Precision, tasks: dict[str, TaskReport], texts: int) -> di
         "texts": texts,
         "tasks": {task: _figures(r) for task, r in tasks.items()},
     }
+    return entry if image is None else {**entry, "image": _figures(image)}
 
 
 def _figures(report: TaskReport) -> dict[str, Any]:

@@ -9,7 +9,10 @@ however they are cut into shards. It knows nothing of embedge.
     python models/seeded FOLDER --model v5-text-small --size demo --seed 0
 """
 
+from seeded.clip import write_bert, write_jina_clip, write_v3, write_v3_native
+from seeded.encoders import EncoderSize
 from seeded.layouts import SIZES, TASKS, Dimensions
+from seeded.vision import VisionSize
 from seeded.writers import (
     write_decoder,
     write_eurobert,
@@ -21,8 +24,14 @@ __all__ = [
     "SIZES",
     "TASKS",
     "Dimensions",
+    "EncoderSize",
+    "VisionSize",
+    "write_bert",
     "write_decoder",
     "write_eurobert",
+    "write_jina_clip",
+    "write_v3",
+    "write_v3_native",
     "write_v5_text_nano",
     "write_v5_text_small",
 ]

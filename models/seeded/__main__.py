@@ -12,11 +12,18 @@ if not __package__:  # started as a folder: Python then looks inside the package
 
 from seeded import (
     SIZES,
+    encoders,
+    vision,
+    write_bert,
     write_decoder,
     write_eurobert,
+    write_jina_clip,
+    write_v3,
     write_v5_text_nano,
     write_v5_text_small,
 )
+
+ENCODERS = ("v3", "bert", "jina-clip-v2")  # tiny or full, without the other options
 
 
 def main() -> None:
@@ -25,7 +32,7 @@ def main() -> None:
         prog="seeded", description="Write a seeded random model in a real layout."
     )
     parser.add_argument("folder", type=Path, help="folder to write; must not exist")
-    parser.add_argument("--model", choices=list(SIZES), default="v5-text-small")
+    parser.add_argument("--model", choices=[*SIZES, *ENCODERS], default="v5-text-small")
     parser.add_argument("--size", choices=("tiny", "demo", "full"), default="tiny")
     parser.add_argument("--tokenizer", type=Path, help="tokenizer.json (default: a small BPE)")
     parser.add_argument("--seed", type=int, default=0)
@@ -34,7 +41,9 @@ def main() -> None:
     arguments = vars(parser.parse_args())
     folder, model = arguments.pop("folder"), arguments.pop("model")
     try:
-        if model == "v5-text-small":
+        if model in ENCODERS:
+            _write_encoder(folder, model, **arguments)
+        elif model == "v5-text-small":
             write_v5_text_small(folder, **arguments)
         elif model == "v5-text-nano":
             write_v5_text_nano(folder, **arguments)
@@ -45,6 +54,28 @@ def main() -> None:
     except (OSError, ValueError) as error:
         parser.exit(1, f"error: {error}\n")
     print(folder)
+
+
+def _write_encoder(
+    folder: Path,
+    model: str,
+    *,
+    size: str,
+    tokenizer: Path | None,
+    seed: int,
+    shards: int,
+    outliers: bool,
+) -> None:
+    if size == "demo" or shards != 1 or outliers:
+        raise ValueError(f"{model} is written tiny or full, in one file, without outliers")
+    text = encoders.FULL if size == "full" else encoders.EncoderSize()
+    if model == "v3":
+        write_v3(folder, size=text, tokenizer=tokenizer, seed=seed)
+    elif model == "bert":
+        write_bert(folder, size=text, tokenizer=tokenizer, seed=seed)
+    else:
+        image = vision.FULL if size == "full" else vision.VisionSize()
+        write_jina_clip(folder, text=text, vision=image, tokenizer=tokenizer, seed=seed)
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ EUROBERT = Style(
 )
 # Llama 3's tables keep this many rows for special tokens, so that of 128,256 the first is 128000.
 _RESERVED = 256
-_SENTENCES = (
+SENTENCES = (
     "How fast does light travel in a vacuum?",
     "In a vacuum, light travels 299,792,458 metres every second - a universal constant of nature.",
     "Which planet is known as the Red Planet?",
@@ -165,7 +165,7 @@ def _train(style: Style, vocab: int | None) -> Tokenizer:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_SENTENCES, trainer)
+    tokenizer.train_from_iterator(SENTENCES, trainer)
     if style.whole_words:
         trained = json.loads(tokenizer.to_str())["model"]
         words = dict(trained["vocab"])

@@ -5,6 +5,7 @@ adapters. A tensor's values depend on the seed and its key alone. Knows no model
 """
 
 import math
+import re
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,8 @@ from safetensors.numpy import save_file
 from seeded.files import write_json
 from seeded.layouts import TASKS, Dimensions
 
-# Weights: key -> (shape, spread). A 1-D tensor ending in "norm.weight" is a gain around 1.
+# Weights: key -> (shape, spread). Where it is the gain of a norm, it is one around 1.
+_GAIN = re.compile(r"(norm\d?|LayerNorm|_ln)\.weight$")
 Plan = Mapping[str, tuple[tuple[int, ...], float]]
 
 
@@ -96,6 +98,12 @@ def write_weights(
         write_json(folder / "model.safetensors.index.json", index_file)
 
 
+def write_plan(folder: Path, plan: Plan, seed: int) -> None:
+    """Writes the planned tensors in bfloat16, in one file, under their own names."""
+    tensors = {key: _draw(seed, key, *plan[key]).astype(ml_dtypes.bfloat16) for key in plan}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
 _PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -160,9 +168,9 @@ def adapter_config(base: str, rank: int, dropout: float) -> dict[str, Any]:
 def _draw(seed: int, key: str, shape: tuple[int, ...], spread: float) -> NDArray[np.float32]:
     """Values of one tensor; they depend on seed and key alone, not on what was drawn before."""
     generator = np.random.default_rng([seed, zlib.crc32(key.encode())])
-    values = generator.standard_normal(shape, dtype=np.float32)
+    values = np.asarray(generator.standard_normal(shape, dtype=np.float32))
     values *= np.float32(spread)
-    if key.endswith("norm.weight"):
+    if _GAIN.search(key):
         np.exp(values, out=values)  # gains: around 1, never 0 or negative
     return values
 

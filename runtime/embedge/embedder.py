@@ -1,26 +1,30 @@
-"""The class that users hold: a pack, opened, that turns texts into vectors.
+"""The class that users hold: a pack, opened, that turns texts and images into vectors.
 
-Joins the other modules: what a call means (`tasks`) -> token ids (`tokens`) -> runs (`runner`) ->
-vectors (`vectors`). Everything about a call is checked before the network runs. Knows no file
-format, no batching and no ONNX Runtime.
+Joins the other modules: what a call means (`tasks`) -> token ids (`tokens`) or pixels (`images`)
+-> runs (`runner`) -> vectors (`vectors`). What can be checked of a call is checked before the
+network runs. Knows no file format, no batching and no ONNX Runtime.
 """
 
+import contextlib
+import itertools
 import logging
 import os
 import threading
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self, TypedDict, Unpack
+from typing import Any, Literal, Self, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from embedge.choices import choose
-from embedge.errors import PackError
+from embedge.errors import ImageError, PackError
+from embedge.images.pipeline import DECODERS, check_images, decode_images
+from embedge.images.sources import Images, list_images
 from embedge.machine import Choice, whole_number
-from embedge.manifest import Manifest
+from embedge.manifest import ImageInput, Manifest
 from embedge.packs import check_files, open_pack
 from embedge.runner import Progress, Runner
 from embedge.tasks import alias_prompt, alias_task, resolve
@@ -37,6 +41,7 @@ from embedge.vectors import (
     check_ranges,
     normalise,
     quantise,
+    quantise_some,
     similarity,
 )
 
@@ -247,6 +252,103 @@ class Embedder:
         """
         return self._encode_as("retrieval.passage", texts, options)
 
+    def encode_image(
+        self,
+        images: Images,
+        *,
+        task: str | None = None,
+        truncate_dim: int | None = None,
+        normalize: bool = True,
+        embedding_type: EmbeddingType = "float32",
+        ranges: ArrayLike | None = None,
+        upright: bool = True,
+        allow_urls: bool = False,
+        on_error: Callable[[int, str], None] | None = None,
+        progress: Progress | None = None,
+        cancel: threading.Event | None = None,
+    ) -> NDArray[Any]:
+        """Embeds images, in the space of the pack's texts. Needs Pillow: `embedge[image]`.
+
+        Every image's header is looked at before anything runs. Pixels are decoded a few images
+        ahead of the network, so paths to thousands of photos take no more memory than a dozen.
+
+        Args:
+            images: one image, or any ordered iterable of them, an array (N, H, W, 3) included. An
+                image is a path (str or PathLike), the bytes of a file, a `data:image/…;base64,`
+                URI, a PIL image, a uint8 array (H, W), (H, W, 3) or (H, W, 4), or a URL. JPEG,
+                PNG, GIF, WebP, AVIF, BMP, TIFF, PPM, JPEG 2000; the first frame of several.
+            task: one of `tasks`; the pack's default task if left out.
+            truncate_dim: as for `encode`.
+            normalize: as for `encode`.
+            embedding_type: as for `encode`.
+            ranges: as for `encode`.
+            upright: turn photos as their EXIF orientation says, as viewers do. False leaves them
+                as the camera stored them, which is what jina-clip-v2's own code does.
+            allow_urls: fetch http and https URLs, each within 60 s and 64 MiB. Whoever may choose
+                the URLs then reaches what this machine reaches.
+            on_error: called as on_error(index, reason) for every bad image, whose row is then NaN
+                (0 in the types smaller than float32), in place of the ImageError.
+            progress: called as progress(done, total) after every run, in images.
+            cancel: set it from another thread to stop, also in the middle of a run.
+
+        Returns:
+            (n, d) for an iterable of n images in their order, (d,) for one image.
+
+        Raises:
+            ImageError: some images are bad. Where their headers showed it, nothing was run; where
+                it showed only in decoding or fetching, all others were embedded, and stand in the
+                error's `vectors`.
+            PackError: the pack has no image tower.
+            MissingExtraError: Pillow is not installed.
+            OptionError, MemoryLimitError, NonFiniteError, CancelledError, ClosedError: as `encode`.
+        """
+        self._runner.check_open()
+        spec = self._image_input()
+        sources, single = list_images(images)
+        task, _ = resolve(self.manifest, task, None, "")
+        width = self._width(truncate_dim)
+        check_embedding_type(embedding_type, ranges)
+        if ranges is not None:
+            ranges = check_ranges(ranges, width)
+        bad: list[tuple[int, str]] = []
+
+        def note(index: int, reason: str) -> None:
+            bad.append((index, reason))
+            if on_error is not None:
+                on_error(index, reason)
+
+        good = check_images(sources, allow_urls=allow_urls, bad=note, cancel=cancel)
+        if bad and on_error is None:
+            raise ImageError(bad)
+        decoded = decode_images(
+            sources,
+            good,
+            spec,
+            upright=upright,
+            allow_urls=allow_urls,
+            bad=note,
+            threads=DECODERS[self.device],
+            ahead=2 * self._runner.images_per_run(),
+            cancel=cancel,
+        )
+        with contextlib.closing(decoded):  # its threads end with it, also after an error
+            vectors = self._runner.run_images(
+                task,
+                itertools.chain([(index, None) for index, _ in bad], decoded),
+                len(sources),
+                width=width,
+                progress=progress,
+                cancel=cancel,
+            )  # (n, width)
+        if normalize:
+            vectors = normalise(vectors)
+        result = quantise_some(vectors, embedding_type, ranges=ranges)
+        if single:
+            result = result[0]
+        if bad and on_error is None:
+            raise ImageError(bad, result)
+        return result
+
     def similarity(self, a: ArrayLike, b: ArrayLike) -> NDArray[np.float32]:
         """Cosine of every vector of `a` with every vector of `b`: float32 (n, m)."""
         return similarity(a, b)
@@ -265,16 +367,19 @@ class Embedder:
         _, prompt = resolve(self.manifest, task, prompt_name, prompt)
         return self._load_tokenizer().count(items, prompt=prompt)
 
-    def load(self, task: str | None = None) -> None:
-        """Loads the tokenizer and a task (the default one if left out) now.
+    def load(self, task: str | None = None, *, tower: Literal["text", "image"] = "text") -> None:
+        """Loads a task (the default one if left out) now, with the tokenizer; or its image tower.
 
         Otherwise the first call that needs them does. Weights are mapped into memory and fault
         in during the first run, so that one still takes longer: see `warm_up`.
         """
         self._runner.check_open()
         resolved, _ = resolve(self.manifest, task, None, "")
-        self._load_tokenizer()
-        self._runner.load(resolved)
+        if tower == "image":
+            self._image_input()
+        else:
+            self._load_tokenizer()
+        self._runner.load(resolved, tower)
 
     def close(self) -> None:
         """Frees the networks. Calls under way end well; later ones raise ClosedError."""
@@ -303,6 +408,13 @@ class Embedder:
             options["task"] = alias_task(self.manifest, alias)
         named = alias_prompt(self.manifest, alias) if options.get("prompt") is None else None
         return self.encode(texts, prompt_name=named, **options)
+
+    def _image_input(self) -> ImageInput:
+        if self.manifest.image is None:
+            raise PackError(
+                f"{self.folder} has no image tower: {self.manifest.model_id} embeds texts only"
+            )
+        return self.manifest.image
 
     def _load_tokenizer(self) -> TextTokenizer:
         with self._lock:

@@ -1,6 +1,7 @@
 """The ONNX Runtime edge: sessions, cancelling, and whether this CPU counts right.
 
-Takes a graph file and gives a `Session`: padded ids (B, S) in, pooled vectors (B, D) out. The only
+Takes a graph file and gives a `Session`: padded ids (B, S) in, pooled vectors (B, D) out; or an
+`ImageSession`: pixels (B, 3, H, W) in, vectors (B, D) out. The only
 module that imports onnxruntime, and only when it is needed. Knows nothing of texts, packs or
 batching; tests put any object with the same `run` in its place.
 """
@@ -30,6 +31,7 @@ from embedge.errors import (
 from embedge.machine import Choice
 
 INPUTS = ("input_ids", "attention_mask")
+IMAGE_INPUTS = ("pixel_values",)
 OUTPUT = "sentence_embedding"
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 PROVIDERS: dict[str, list[Any]] = {
@@ -78,8 +80,21 @@ class Session(Protocol):
         ...
 
 
+class ImageSession(Protocol):
+    """One image tower, ready to run. Safe to use from several threads."""
+
+    def run_images(
+        self,
+        pixel_values: NDArray[np.float32],  # (B, 3, H, W)
+        *,
+        cancel: threading.Event | None = None,
+    ) -> NDArray[np.float32]:  # (B, D), not normalised
+        """Runs the network; raises CancelledError soon after `cancel` is set."""
+        ...
+
+
 class OnnxSession:
-    """A `Session` on ONNX Runtime.
+    """A `Session`, or an `ImageSession`, on ONNX Runtime.
 
     Args:
         graph: an .onnx file; its external data stand beside it.
@@ -88,13 +103,16 @@ class OnnxSession:
             the machine's cores itself nor binds threads to them.
         arena: keep the pool of memory between runs: somewhat faster, but it never shrinks. Without
             it, what a run took is given back at its end. A GPU's pool is always kept.
+        tower: "text" or "image": what the graph takes, so which of the two sessions it is.
 
     Raises:
         PackFileError: the graph cannot be loaded.
         DeviceError: the device is not what the session runs on.
     """
 
-    def __init__(self, graph: Path, *, device: str, threads: int, arena: bool = False) -> None:
+    def __init__(
+        self, graph: Path, *, device: str, threads: int, arena: bool = False, tower: str = "text"
+    ) -> None:
         runtime = load_runtime()
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -119,7 +137,7 @@ class OnnxSession:
         self._graph = graph
         self._runtime = runtime
         self._watcher = _Watcher()
-        self._check(device)
+        self._check(device, tower)
 
     def run(
         self,
@@ -129,7 +147,30 @@ class OnnxSession:
         cancel: threading.Event | None = None,
     ) -> NDArray[np.float32]:
         """See `Session.run`."""
-        feeds = dict(zip(INPUTS, (input_ids, attention_mask), strict=True))
+        rows, length = input_ids.shape
+        return self._run(
+            dict(zip(INPUTS, (input_ids, attention_mask), strict=True)),
+            f"{rows} texts of {length} tokens",
+            "token_budget=, memory_limit= or max_length=",
+            cancel,
+        )
+
+    def run_images(
+        self, pixel_values: NDArray[np.float32], *, cancel: threading.Event | None = None
+    ) -> NDArray[np.float32]:
+        """See `ImageSession.run_images`."""
+        (name,) = IMAGE_INPUTS
+        return self._run(
+            {name: pixel_values}, f"{len(pixel_values)} images", "memory_limit=", cancel
+        )
+
+    def _run(
+        self,
+        feeds: dict[str, Any],
+        work: str,  # for messages, as is what to lower if it takes too much memory
+        limits: str,
+        cancel: threading.Event | None,
+    ) -> NDArray[np.float32]:
         options = self._runtime.RunOptions()
         if self._shrink:
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
@@ -141,29 +182,26 @@ class OnnxSession:
         except Exception as error:
             if cancel is not None and cancel.is_set():
                 raise CancelledError("cancelled while the network ran") from None
-            rows, length = input_ids.shape
             if (
                 "llocate" in str(error)
                 or "bad_alloc" in str(error)
                 or "out of memory" in str(error)
             ):
-                raise MemoryLimitError(
-                    f"no memory for {rows} texts of {length} tokens: {error}; lower "
-                    "token_budget=, memory_limit= or max_length="
-                ) from error
+                raise MemoryLimitError(f"no memory for {work}: {error}; lower {limits}") from error
             raise PackFileError(
-                f"{self._graph} failed on {rows} texts of {length} tokens: {error}; "
+                f"{self._graph} failed on {work}: {error}; "
                 "update onnxruntime, or export the pack again"
             ) from error
         return np.asarray(vectors)
 
-    def _check(self, device: str) -> None:
+    def _check(self, device: str, tower: str) -> None:
         inputs = {node.name for node in self._session.get_inputs()}
         outputs = {node.name for node in self._session.get_outputs()}
-        if inputs != set(INPUTS) or OUTPUT not in outputs:
+        expected = INPUTS if tower == "text" else IMAGE_INPUTS
+        if inputs != set(expected) or OUTPUT not in outputs:
             raise PackFileError(
-                f"{self._graph} takes {sorted(inputs)} and gives {sorted(outputs)}; a text graph "
-                f"takes {sorted(INPUTS)} and gives {OUTPUT!r}: export the pack again"
+                f"{self._graph} takes {sorted(inputs)} and gives {sorted(outputs)}; a {tower} "
+                f"graph takes {sorted(expected)} and gives {OUTPUT!r}: export the pack again"
             )
         # ONNX Runtime falls back to the CPU with no more than a line on stderr.
         if device == "cuda" and CUDA not in self._session.get_providers():

@@ -6,6 +6,7 @@ Each message says what is wrong, where (which item, file or field), and what to 
     EmbedgeError
     ├── InputError (ValueError)        what the caller passed
     │   ├── TextError                  items that are no text; `.items` lists every one of them
+    │   ├── ImageError                 images that cannot be used; `.items` lists every one of them
     │   ├── TextTooLongError           a text over the limit, with on_overflow="error"
     │   └── OptionError                an unknown task, prompt, width, precision …
     ├── PackError                      a model pack that must not be used
@@ -29,6 +30,7 @@ Each message says what is wrong, where (which item, file or field), and what to 
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 
 class EmbedgeError(Exception):
@@ -54,6 +56,27 @@ class TextError(InputError):
             f"{shown}{more}. Pass str items only; nothing was embedded, "
             "and `error.items` lists the indices to drop or mend."
         )
+
+
+class ImageError(InputError):
+    """Some images cannot be used.
+
+    Attributes:
+        items: every bad image as (index, reason), in order. The others are fine.
+        vectors: what the call would have returned, with NaN in the rows of the bad images (0 in
+            types smaller than float32), where they turned out bad while the others were embedded;
+            None where nothing was run.
+    """
+
+    def __init__(self, items: Sequence[tuple[int, str]], vectors: Any = None) -> None:
+        self.items = list(items)
+        self.vectors = vectors
+        shown = "; ".join(f"item {index}: {reason}" for index, reason in self.items[:5])
+        more = f"; and {len(self.items) - 5} more" if len(self.items) > 5 else ""
+        others = (
+            "Nothing was embedded" if vectors is None else "`error.vectors` holds all the others"
+        )
+        super().__init__(f"{shown}{more}. {others}, and `error.items` lists the indices to drop.")
 
 
 class TextTooLongError(InputError):

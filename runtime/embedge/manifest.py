@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -27,6 +27,7 @@ MAX_MANIFEST_BYTES = 16 * 2**20
 MAX_FILE_BYTES = 2**40
 MAX_DIMENSION = 2**16
 MAX_LENGTH = 2**24
+MAX_IMAGE_SIZE = 2**13
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +62,20 @@ class TextInput:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImageInput:
+    """How images become pixels for this model: resized, cropped to a square, normalised."""
+
+    size: int  # pixels, width and height of the square
+    resize: str  # "shortest": the shorter edge becomes `size`, then the middle is cut out
+    interpolation: str  # "bicubic", Pillow's
+    mean: tuple[float, ...]  # of red, green and blue, from 0 to 1
+    std: tuple[float, ...]
+    fill: int  # 0 to 255, where a crop reaches past the image; with "shortest" it never does
+    per_image: int  # transient bytes of a CPU run, for each image in it, weights not included
+    logit_scale: float | None = None  # exp taken: cosines times it are zero-shot logits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryCost:
     """Estimate of the transient memory of one CPU run: B texts padded to S tokens, in bytes.
 
@@ -79,11 +94,13 @@ class Samples:
     """Vectors of the NumPy reference, so that any machine can check what it computes.
 
     The file is a .npy array, float32 (tasks, texts, dimension), rows of length 1, tasks in the
-    manifest's order, each text with the default prompt.
+    manifest's order, each text with the default prompt. That of the images, where there is an
+    image tower, is float32 (images, dimension): `embedge.images.samples` makes them anew.
     """
 
     file: str
     texts: tuple[str, ...]
+    images: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +119,7 @@ class Manifest:
     matryoshka_dimensions: tuple[int, ...]
     pooling: str
     text: TextInput | None
+    image: ImageInput | None = None  # None: the pack has no image tower
     memory: MemoryCost
     samples: Samples | None
     graphs: tuple[Graph, ...]
@@ -111,9 +129,13 @@ class Manifest:
     written_by: Mapping[str, str] = field(default_factory=dict)  # package -> version
 
     def precisions(self) -> tuple[str, ...]:
-        """The precisions at hand for every task, in the order of PRECISIONS."""
-        held = {(graph.task, graph.precision) for graph in self.graphs}
-        return tuple(p for p in PRECISIONS if all((task, p) in held for task in self.tasks))
+        """The precisions at hand for every task and tower, in the order of PRECISIONS."""
+        held = {(graph.task, graph.precision, graph.tower) for graph in self.graphs}
+        towers = {graph.tower for graph in self.graphs}
+        wanted = [(task, tower) for task in self.tasks for tower in towers]
+        return tuple(
+            p for p in PRECISIONS if all((task, p, tower) in held for task, tower in wanted)
+        )
 
     def graph(self, *, task: str, precision: str, tower: str = "text") -> Graph:
         """The graph of a task at a precision; `KeyError` if the pack has none."""
@@ -135,6 +157,9 @@ class Manifest:
         if self.text is not None:
             names.add(self.text.tokenizer)
         parts = [f"{name}:{self.files[name].sha256}" for name in sorted(names)]
+        if self.image is not None:
+            preprocessing = replace(self.image, per_image=0, logit_scale=None)
+            parts.append(json.dumps(dataclasses.asdict(preprocessing)))
         parts += [f"{name}={prompt}" for name, prompt in sorted(self.prompts.items())]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
@@ -215,15 +240,25 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
+
+
 # How each kind of field is read, by annotation: (what it must be, test of the value, conversion).
 _READERS: dict[Any, tuple[str, Any, Any]] = {
     str: ("a string", lambda v: isinstance(v, str), str),
     str | None: ("a string or null", lambda v: v is None or isinstance(v, str), lambda v: v),
     int: ("a whole number", lambda v: isinstance(v, int) and not isinstance(v, bool), int),
-    float: (
-        "a number",
-        lambda v: isinstance(v, (int, float)) and not isinstance(v, bool) and abs(v) < 1e300,
-        float,
+    float: ("a number", lambda v: _is_number(v), float),
+    float | None: (
+        "a number or null",
+        lambda v: v is None or _is_number(v),
+        lambda v: None if v is None else float(v),
+    ),
+    tuple[float, ...]: (
+        "a list of numbers",
+        lambda v: isinstance(v, list) and all(_is_number(item) for item in v),
+        lambda v: tuple(float(item) for item in v),
     ),
     tuple[str, ...]: (
         "a list of strings",
@@ -257,7 +292,7 @@ def _build(kind: Any, value: Any, where: str) -> Any:
     arguments: dict[str, Any] = {}
     for name, spec in fields.items():
         if name not in value:
-            if spec.default_factory is dataclasses.MISSING:
+            if spec.default is dataclasses.MISSING is spec.default_factory:
                 raise ManifestError(f"{where} lacks the field {name!r}")
             continue
         arguments[name] = _read(spec.type, value[name], f"{where}.{name}")
@@ -278,7 +313,7 @@ def _read(annotation: Any, value: Any, where: str) -> Any:
         if not isinstance(value, dict):
             raise ManifestError(f"{where} must be an object")
         return {name: _build(FileEntry, item, f"{where}[{name!r}]") for name, item in value.items()}
-    for kind in (TextInput, Samples):
+    for kind in (TextInput, ImageInput, Samples):
         if annotation == kind | None:
             return None if value is None else _build(kind, value, where)
     assert annotation is MemoryCost, annotation
@@ -321,13 +356,34 @@ def _check(manifest: Manifest) -> None:
         require(manifest.text.pad_token_id >= 0, "text.pad_token_id is negative")
         require(manifest.text.padding in ("right", "either"), "text.padding is unknown")
         require(manifest.text.tokenizer in manifest.files, "text.tokenizer is not listed in files")
+    if manifest.image is not None:
+        image = manifest.image
+        require(0 < image.size <= MAX_IMAGE_SIZE, "image.size is not sane")
+        require(image.resize == "shortest", f"image.resize {image.resize!r} is unknown")
+        require(
+            image.interpolation == "bicubic",
+            f"image.interpolation {image.interpolation!r} is unknown",
+        )
+        require(len(image.mean) == len(image.std) == 3, "image.mean, image.std: not 3 numbers each")
+        require(all(deviation > 0 for deviation in image.std), "image.std: not above 0")
+        require(0 <= image.fill <= 255, "image.fill is not within 0 and 255")
+        require(image.per_image >= 0, "image.per_image is negative")
+        require(
+            image.logit_scale is None or image.logit_scale > 0, "image.logit_scale is not above 0"
+        )
     require(
         manifest.memory.per_token >= 0 and manifest.memory.per_token_squared >= 0,
         "memory: a cost is negative",
     )
     if manifest.samples is not None:
         require(manifest.samples.file in manifest.files, "samples.file is not listed in files")
+        images = manifest.samples.images
+        require(images is None or images in manifest.files, "samples.images is not listed in files")
     require(len(manifest.graphs) > 0, "graphs is empty")
+    require(
+        (manifest.image is not None) == any(graph.tower == "image" for graph in manifest.graphs),
+        "image: it must be there if image graphs are, and null if there are none",
+    )
     keys = [(graph.task, graph.precision, graph.tower) for graph in manifest.graphs]
     require(len(set(keys)) == len(keys), "graphs: a task, precision and tower stand twice")
     for graph in manifest.graphs:

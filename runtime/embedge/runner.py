@@ -1,25 +1,46 @@
-"""Runs a pack's networks: token ids of many texts in, one vector each out.
+"""Runs a pack's networks: token ids of many texts, or pixels of many images, in, vectors out.
 
-Holds the pack, the choices made for it, and one session a task, opened at the task's first run
-after its files were checked. Takes int32 ids (length,) a text and gives float32 (n, width) in the
-texts' order, not normalised. Knows no text, no tokenizer and no prompt.
+Holds the pack, the choices made for it, and one session a graph, opened at its first run after
+its files were checked: who embeds texts only never loads an image tower, and the other way round.
+Takes int32 ids (length,) a text, or float32 pixels (3, size, size) an image, and gives float32
+(n, width) in their order, not normalised. Knows no text, no tokenizer, no prompt and no image.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedge.batches import Limits, pad, plan
 from embedge.choices import Choices
-from embedge.engine import INEXACT, OnnxSession, Session, attends_in_blocks, kernel_path
-from embedge.errors import CancelledError, ClosedError, DeviceError, NonFiniteError, PackFileError
+from embedge.engine import (
+    INEXACT,
+    ImageSession,
+    OnnxSession,
+    Session,
+    attends_in_blocks,
+    kernel_path,
+)
+from embedge.errors import (
+    CancelledError,
+    ClosedError,
+    DeviceError,
+    MemoryLimitError,
+    NonFiniteError,
+    PackFileError,
+)
+from embedge.manifest import Graph
 from embedge.packs import Pack, check_files, check_references
 
-Progress = Callable[[int, int], None]  # texts done, texts in all
+Progress = Callable[[int, int], None]  # texts or images done, and in all
+
+# Images of one run, by device, if memory allows. One of 512 x 512 pixels is some 1,300 tokens to
+# its network: few keep a CPU busy, and after each run there is progress to tell.
+IMAGES_PER_RUN = {"cpu": 4, "cuda": 32}
 
 
 class Runner:
@@ -38,7 +59,8 @@ class Runner:
         self._pad_token_id = pad_token_id
         self._arena = arena
         self._lock = threading.Lock()
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, Session] = {}  # by graph file
+        self._image_sessions: dict[str, ImageSession] = {}
         self._closed = False
 
     @property
@@ -84,9 +106,89 @@ class Runner:
                 progress(done, len(ids))
         return result
 
-    def load(self, task: str) -> None:
-        """Opens a task's session now rather than at its first run."""
-        self._session(task)
+    def images_per_run(self) -> int:
+        """How many images one run takes.
+
+        Raises:
+            MemoryLimitError: one alone would exceed the memory limit.
+        """
+        most = IMAGES_PER_RUN[self._choices.device.value]
+        limit, image = self._choices.memory_limit.value, self._pack.manifest.image
+        if limit is None or image is None or image.per_image == 0:
+            return most
+        if image.per_image > limit:
+            raise MemoryLimitError(
+                f"one image would need about {image.per_image / 2**20:,.0f} MiB, the limit is "
+                f"{limit / 2**20:,.0f} MiB; allow more with memory_limit= (bytes). Nothing was run"
+            )
+        return min(most, limit // image.per_image)
+
+    def run_images(
+        self,
+        task: str,
+        images: Iterable[tuple[int, NDArray[np.float32] | None]],
+        total: int,
+        *,
+        width: int,
+        progress: Progress | None = None,
+        cancel: threading.Event | None = None,
+    ) -> NDArray[np.float32]:  # (total, width)
+        """Runs images through a task's image tower as they come.
+
+        Args:
+            task: one of the pack's.
+            images: (index, pixels (3, size, size)); None for one that has no pixels.
+            total: how many there are in all; every index is below it.
+            width: how many dimensions to keep, from the first.
+            progress: called as progress(done, total) after every run, in images.
+            cancel: looked at before every run, and during it.
+
+        Returns:
+            A row for every index; NaN where there were no pixels, or the index never came.
+
+        Raises:
+            MemoryLimitError: one image alone would exceed the memory limit.
+            NonFiniteError: the network gave NaN or infinity.
+            CancelledError: `cancel` was set.
+            ClosedError: `close` was called.
+        """
+        result = np.full((total, width), np.nan, np.float32)
+        most, done, told = self.images_per_run(), 0, 0
+        held: list[tuple[int, NDArray[np.float32]]] = []
+
+        def flush() -> None:
+            nonlocal done, told
+            if cancel is not None and cancel.is_set():
+                raise CancelledError(f"cancelled after {done} of {total} images")
+            if held:
+                indices = np.array([index for index, _ in held], np.int64)
+                batch = np.stack([pixels for _, pixels in held])  # (B, 3, S, S)
+                vectors = self._image_session(task).run_images(batch, cancel=cancel)  # (B, D)
+                self._check_output(vectors, task, indices)
+                result[indices] = vectors[:, :width]
+                done += len(held)
+                held.clear()
+            if progress is not None:
+                progress(done, total)
+            told = done
+
+        for index, pixels in images:
+            if pixels is None:
+                done += 1
+                continue
+            held.append((index, pixels))
+            if len(held) == most:
+                flush()
+        if held or told < done:
+            flush()
+        return result
+
+    def load(self, task: str, tower: str) -> None:
+        """Opens a session of a task now rather than at its first run."""
+        if tower == "image":
+            self._image_session(task)
+        else:
+            self._session(task)
 
     def check_open(self) -> None:
         """Refuses work after `close`.
@@ -102,6 +204,7 @@ class Runner:
         with self._lock:
             self._closed = True
             self._sessions.clear()
+            self._image_sessions.clear()
 
     def _limits(self) -> Limits:
         memory = self._pack.manifest.memory
@@ -112,25 +215,43 @@ class Runner:
         )
 
     def _session(self, task: str) -> Session:
+        graph = self._graph(task, "text")
         with self._lock:
             self.check_open()
-            if task not in self._sessions:
-                self._sessions[task] = self._open(task)
-            return self._sessions[task]
+            if graph.file not in self._sessions:
+                self._sessions[graph.file] = open_session(
+                    self._checked(graph), **self._how_to_run()
+                )
+            return self._sessions[graph.file]
 
-    def _open(self, task: str) -> Session:
+    def _image_session(self, task: str) -> ImageSession:
+        graph = self._graph(task, "image")
+        with self._lock:
+            self.check_open()
+            if graph.file not in self._image_sessions:
+                self._image_sessions[graph.file] = open_image_session(
+                    self._checked(graph), **self._how_to_run()
+                )
+            return self._image_sessions[graph.file]
+
+    def _graph(self, task: str, tower: str) -> Graph:
         precision = self._choices.precision.value
-        graph = self._pack.manifest.graph(task=task, precision=precision)
+        return self._pack.manifest.graph(task=task, precision=precision, tower=tower)
+
+    def _checked(self, graph: Graph) -> Path:
+        """The file of a graph, once all that it needs was checked."""
         check_files(self._pack, (graph.file, *graph.data))
         check_references(self._pack, graph)
-        if precision == "int8" and kernel_path().value == INEXACT:
+        if graph.precision == "int8" and kernel_path().value == INEXACT:
             raise DeviceError(f"int8 would be wrong here: {kernel_path().reason}")
-        return open_session(
-            self._pack.file(graph.file),
-            device=self._choices.device.value,
-            threads=self._choices.threads.value,
-            arena=self._arena,
-        )
+        return self._pack.file(graph.file)
+
+    def _how_to_run(self) -> dict[str, Any]:
+        return {
+            "device": self._choices.device.value,
+            "threads": self._choices.threads.value,
+            "arena": self._arena,
+        }
 
     def _check_output(
         self, pooled: NDArray[np.float32], task: str, indices: NDArray[np.int64]
@@ -158,3 +279,8 @@ class Runner:
 def open_session(graph: Path, *, device: str, threads: int, arena: bool) -> Session:
     """Opens a graph. The one seam where tests put a fake network."""
     return OnnxSession(graph, device=device, threads=threads, arena=arena)
+
+
+def open_image_session(graph: Path, *, device: str, threads: int, arena: bool) -> ImageSession:
+    """Opens the graph of an image tower. The other seam."""
+    return OnnxSession(graph, device=device, threads=threads, arena=arena, tower="image")

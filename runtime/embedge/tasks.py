@@ -45,7 +45,12 @@ def resolve(
         raise OptionError(f"task {task!r} is not in this pack; it has {_names(manifest.tasks)}")
     if prompt is not None:
         return task, prompt
-    prompt_name = manifest.default_prompt if prompt_name is None else prompt_name
+    if prompt_name is None:
+        # A model whose tasks have instructions of their own says so by a prompt of that name; it
+        # stands before a text where the task was asked for, not where it is the default.
+        prompt_name = (
+            given["task"] if given["task"] in manifest.prompts else manifest.default_prompt
+        )
     if prompt_name is None:
         return task, ""
     if prompt_name not in manifest.prompts:
@@ -59,13 +64,13 @@ def resolve(
 def alias_task(manifest: Manifest, alias: str) -> str | None:
     """The task that an alias means; None where the pack does not have it."""
     task, _ = ALIASES[alias]
-    return task if task in manifest.tasks else None
+    return next((name for name in (alias, task) if name in manifest.tasks), None)
 
 
 def alias_prompt(manifest: Manifest, alias: str) -> str | None:
     """The name of the prompt that an alias means; None where the pack has no such prompt."""
     _, names = ALIASES[alias]
-    return next((name for name in names if name in manifest.prompts), None)
+    return next((name for name in (alias, *names) if name in manifest.prompts), None)
 
 
 def _names(names: Iterable[str]) -> str:

@@ -103,6 +103,22 @@ def quantise(
     return (buckets - 128).astype(np.int8)
 
 
+def quantise_some(
+    vectors: Vectors, embedding_type: EmbeddingType, *, ranges: ArrayLike | None = None
+) -> NDArray[Any]:
+    """`quantise` for rows (n, d) of which some are missing, written as NaN: those become zeros.
+
+    Missing rows take no part in the ranges of int8 and uint8. As float32 they stay NaN.
+    """
+    held = ~np.isnan(vectors).any(axis=1)  # (n,)
+    if embedding_type == "float32" or held.all():
+        return quantise(vectors, embedding_type, ranges=ranges)
+    small = quantise(vectors[held], embedding_type, ranges=ranges)
+    rows = np.zeros((len(vectors), small.shape[1]), small.dtype)
+    rows[held] = small
+    return rows
+
+
 def check_embedding_type(embedding_type: str, ranges: ArrayLike | None) -> None:
     """Refuses an unknown type, and ranges for a type that has none, before any work."""
     if embedding_type not in EMBEDDING_TYPES:

@@ -22,14 +22,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from corpus import corpus
-from measures import BARS, Vectors, compare, cosines, least_by_kind, missed
-from stand_ins import padded, plain_int8
 
+from corpus import corpus
 from embedge import Embedder, TruncationWarning
 from embedge.cli.bench import cpu_name
 from embedge.engine import kernel_path
 from embedge_export.export import export_pack
+from measures import BARS, Vectors, compare, cosines, least_by_kind, missed
+from stand_ins import padded, plain_int8
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = (ROOT / "models" / "smollm2-135m", ROOT / "models" / "embedge-mini")

@@ -57,6 +57,7 @@ MODELS = {
     # Fewer key heads than query heads, a token on both sides, and the mean of all.
     "eurobert, mean": seeded.write_eurobert,
     "eurobert, last": partial(seeded.write_eurobert, pooling="lasttoken"),
+    "eurobert, cls": partial(seeded.write_eurobert, pooling="cls_token"),
 }
 
 

@@ -1,4 +1,7 @@
-"""The README's Python example runs as it stands, on a tiny pack instead of the real one."""
+"""The README's first Python example runs as it stands, on a tiny pack instead of the real one.
+
+The second, on images, is run by tests/runtime/test_encode_image.py.
+"""
 
 import re
 from pathlib import Path
@@ -7,7 +10,7 @@ README = Path(__file__).resolve().parents[2] / "README.md"
 
 
 def test_the_example_runs(tiny_pack, capsys):
-    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    code, _ = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     assert '"v5-small"' in code
     assert "truncate_dim=256" in code
     code = code.replace('"v5-small"', repr(str(tiny_pack)))

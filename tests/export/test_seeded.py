@@ -250,3 +250,35 @@ def test_command_line(tmp_path, door):
     assert again.returncode == 1
     assert again.stderr.startswith("error: ")
     assert "exists already" in again.stderr
+
+
+def test_jina_clip_has_the_real_layout(tmp_path):
+    folder = tmp_path / "clip"
+    command = [sys.executable, PACKAGE, folder, "--model", "jina-clip-v2"]
+    subprocess.run(command, check=True, capture_output=True)
+    assert {path.name for path in folder.iterdir()} == {
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
+    keys = set(tensors_of(folder))
+    assert "logit_scale" in keys
+    layer = "text_model.transformer.encoder.layers.0"
+    assert f"{layer}.mixer.Wqkv.parametrizations.weight.0.lora_A" in keys
+    assert "vision_model.blocks.0.attn.q_bias" in keys
+    assert "vision_model.blocks.0.attn.k_bias" not in keys
+    # Its config holds no size of the text tower but the width.
+    config = json.loads((folder / "config.json").read_text())
+    assert not {"num_hidden_layers", "num_attention_heads"} & config["text_config"].keys()
+    ids = Tokenizer.from_file(str(folder / "tokenizer.json")).encode("Mars").ids
+    assert (ids[0], ids[-1]) == (0, 2)
+
+
+def test_an_option_that_an_encoder_does_not_have_is_refused(tmp_path):
+    command = [sys.executable, PACKAGE, tmp_path / "v3", "--model", "v3", "--shards", "2"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "in one file" in done.stderr

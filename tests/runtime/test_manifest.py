@@ -17,6 +17,7 @@ from embedge.manifest import (
     read_manifest,
     safe_name,
 )
+from tiny import IMAGE
 
 MakePack = Callable[..., Path]
 
@@ -26,8 +27,82 @@ def manifest(pack: Path) -> Manifest:
     return read_manifest(pack)
 
 
+@pytest.fixture
+def both(make_pack: MakePack) -> Manifest:
+    """Of a pack with a text and an image tower."""
+    return read_manifest(make_pack("both", image=IMAGE, precisions=("fp32", "int8")))
+
+
 def test_what_is_written_is_read_back(manifest: Manifest) -> None:
     assert parse_manifest(dump_manifest(manifest)) == manifest
+
+
+def test_an_image_input_is_read_back_and_null_where_there_is_none(
+    manifest: Manifest, both: Manifest
+) -> None:
+    scaled = dataclasses.replace(both, image=dataclasses.replace(IMAGE, logit_scale=14.25))
+    assert both.image == IMAGE
+    assert parse_manifest(dump_manifest(scaled)) == scaled
+    assert json.loads(dump_manifest(manifest))["image"] is None
+
+
+def test_a_manifest_from_before_there_were_images_is_still_read(manifest: Manifest) -> None:
+    root = json.loads(dump_manifest(manifest))
+    del root["image"]
+    assert parse_manifest(json.dumps(root)) == manifest
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"size": 0},
+        {"size": 2**40},
+        {"resize": "squash"},
+        {"interpolation": "nearest"},
+        {"mean": (0.5,)},
+        {"mean": (0.5, 0.5, float("nan"))},
+        {"std": (1.0, 0.0, 1.0)},
+        {"std": (1.0, float("inf"), 1.0)},
+        {"fill": 256},
+        {"per_image": -1},
+        {"logit_scale": 0.0},
+    ],
+)
+def test_an_image_input_that_makes_no_sense_is_refused(
+    both: Manifest, change: dict[str, Any]
+) -> None:
+    (name,) = change
+    root = json.loads(dump_manifest(both))
+    root["image"].update(change)
+    with pytest.raises(ManifestError, match=f"image.*{name}"):
+        parse_manifest(json.dumps(root))
+
+
+def test_image_graphs_and_the_image_input_come_together(manifest: Manifest, both: Manifest) -> None:
+    with pytest.raises(ManifestError, match="image"):
+        dump_manifest(dataclasses.replace(both, image=None))
+    with pytest.raises(ManifestError, match="image"):
+        dump_manifest(dataclasses.replace(manifest, image=IMAGE))
+
+
+def test_a_precision_counts_only_if_both_towers_have_it(both: Manifest) -> None:
+    assert both.precisions() == ("fp32", "int8")
+    kept = tuple(
+        graph
+        for graph in both.graphs
+        if (graph.task, graph.precision, graph.tower) != ("retrieval", "int8", "image")
+    )
+    assert dataclasses.replace(both, graphs=kept).precisions() == ("fp32",)
+
+
+def test_the_fingerprint_follows_the_preprocessing(both: Manifest) -> None:
+    def fingerprint(**changes: Any) -> str:
+        image = dataclasses.replace(IMAGE, **changes)
+        return dataclasses.replace(both, image=image).fingerprint("fp32")
+
+    assert fingerprint(mean=(0.5, 0.5, 0.5)) != fingerprint()
+    assert fingerprint(size=8) != fingerprint()
+    assert fingerprint(per_image=5, logit_scale=2.0) == fingerprint()  # no vector depends on them
 
 
 def test_the_json_file_has_the_fields_in_the_order_of_the_class(manifest: Manifest) -> None:
@@ -56,7 +131,9 @@ def test_contradictions_are_refused_with_the_field(
         dump_manifest(dataclasses.replace(manifest, **change))
 
 
-@pytest.mark.parametrize("kind", ["text", "samples", "graphs", "files", "memory", "model_id"])
+@pytest.mark.parametrize(
+    "kind", ["text", "image", "samples", "graphs", "files", "memory", "model_id"]
+)
 def test_a_field_of_another_type_is_refused_with_its_name(manifest: Manifest, kind: str) -> None:
     root = json.loads(dump_manifest(manifest))
     root[kind] = 5

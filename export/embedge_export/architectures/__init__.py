@@ -1,13 +1,60 @@
 """From a network's config and weights to a graph."""
 
+from collections.abc import Callable, Sequence
+
+import onnx_ir as ir
+
+from embedge_export.architectures import network
+from embedge_export.architectures.bert import write_berts
+from embedge_export.architectures.bert_config import BertConfig
 from embedge_export.architectures.config import NetworkConfig, network_config
-from embedge_export.architectures.network import SAMPLED, SampleRows, batch_kind, write_networks
+from embedge_export.architectures.network import SAMPLED, SampleRows, batch_kind
+from embedge_export.attention import PackedBatch
+from embedge_export.graph import GraphBuilder
+from embedge_export.precision import Precision
+from embedge_export.weights import Weights
+
+TextConfig = NetworkConfig | BertConfig
 
 __all__ = [
     "SAMPLED",
+    "BertConfig",
     "NetworkConfig",
     "SampleRows",
+    "TextConfig",
     "batch_kind",
     "network_config",
+    "poolings",
     "write_networks",
 ]
+
+
+def poolings(config: TextConfig) -> tuple[str, ...]:
+    """How a text network's graph can make one vector of a text's."""
+    return (PackedBatch if isinstance(config, BertConfig) else batch_kind(config)).poolings
+
+
+def write_networks(
+    config: TextConfig,
+    weights: Weights,
+    targets: Sequence[tuple[Precision, GraphBuilder]],
+    *,
+    pooling: str,
+    touched: Callable[[str], bool],
+    samples: SampleRows | None = None,
+    advance: Callable[[str], None],
+) -> list[ir.Value]:
+    """The graph of a text network at every precision; see network.write_networks."""
+    if isinstance(config, BertConfig):
+        return write_berts(
+            config, weights, targets, pooling=pooling, touched=touched, advance=advance
+        )
+    return network.write_networks(
+        config,
+        weights,
+        targets,
+        pooling=pooling,
+        touched=touched,
+        samples=samples,
+        advance=advance,
+    )

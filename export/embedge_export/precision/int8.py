@@ -23,7 +23,7 @@ from embedge_export.graph import CONTRIB, FLOAT, GraphBuilder
 from embedge_export.layers import Linear, Rows, Table
 from embedge_export.precision.base import Operand, Precision
 from embedge_export.precision.rounding import LEVELS, SMALLEST, compensated, nearest, scales
-from embedge_export.rotate import hadamard
+from embedge_export.rotate import block_of, mixer
 
 _UINT8 = ir.DataType.UINT8
 _LARGEST_BLOCK = 64  # of the Hadamard blocks; 512 would halve what is lost to them, and cost 5 %
@@ -86,8 +86,8 @@ class Int8(Precision):
         width = readers[0].weight.shape[1]
         block = 1
         if spread:
-            block = min(width & -width, _LARGEST_BLOCK)
-            factor = graph.constant(f"hadamard_{block}", hadamard(block))
+            block = block_of(width, _LARGEST_BLOCK)
+            factor = graph.constant(f"mixer_{block}", mixer(block))
             apart = graph.op("Reshape", x, rows.apart(graph, width // block, block))
             spread_out = graph.op("MatMul", apart, factor)
             x = graph.op("Reshape", spread_out, rows.apart(graph, -1))

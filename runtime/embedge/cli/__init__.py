@@ -23,13 +23,14 @@ from types import ModuleType
 from typing import NoReturn
 
 from embedge import __version__
-from embedge.cli import bench, doctor, embed, export, info, search, verify
+from embedge.cli import bench, classify, doctor, embed, export, info, search, verify
 from embedge.cli.common import INTERRUPTED, say, sentence
 from embedge.errors import CancelledError, EmbedgeError, GateError
 
 COMMANDS: dict[str, ModuleType] = {
     "embed": embed,
     "search": search,
+    "classify": classify,
     "info": info,
     "doctor": doctor,
     "verify": verify,

@@ -92,7 +92,9 @@ def parse_shapes(text: str) -> list[tuple[int, int]]:
     return shapes
 
 
-def text_of(embedder: "Embedder", tokens: int, seed: int) -> tuple[str, int]:
+def text_of(
+    embedder: "Embedder", tokens: int, seed: int, *, task: str | None = None
+) -> tuple[str, int]:
     """A text of so many tokens, prompt and special tokens included; and its true count.
 
     The count is exact where the vocabulary has common words whole; a prompt that is longer by
@@ -100,7 +102,7 @@ def text_of(embedder: "Embedder", tokens: int, seed: int) -> tuple[str, int]:
     """
     words = [WORDS[(seed + i * (seed + 1)) % len(WORDS)] for i in range(tokens)]
     for _ in range(8):  # each step closes the gap, but for words of several tokens
-        count = int(embedder.count_tokens([" ".join(words)])[0])
+        count = int(embedder.count_tokens([" ".join(words)], task=task)[0])
         if count == tokens or (count > tokens and len(words) <= 1):
             break
         if count > tokens:
@@ -114,7 +116,7 @@ def _measure(
     embedder: "Embedder", task: str, count: int, tokens: int, seconds: float
 ) -> dict[str, Any]:
     """Times one shape."""
-    made = [text_of(embedder, tokens, seed) for seed in range(count)]
+    made = [text_of(embedder, tokens, seed, task=task) for seed in range(count)]
     texts = [text for text, _ in made]
     total = sum(length for _, length in made)
     embedder.encode(texts, task=task)  # the first run of a shape plans its memory

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from embedge.errors import PackFileError
+from embedge.images.samples import sample_images
 from embedge.manifest import Manifest
 from embedge.vectors import normalise
 
@@ -52,14 +53,18 @@ def load_samples(folder: Path, manifest: Manifest) -> np.ndarray[Any, Any] | Non
     samples = manifest.samples
     if samples is None:
         return None
-    expected = (len(manifest.tasks), len(samples.texts), manifest.dimension)
+    shape = (len(manifest.tasks), len(samples.texts), manifest.dimension)
+    return _load(folder / samples.file, shape)
+
+
+def _load(path: Path, expected: tuple[int, ...]) -> np.ndarray[Any, Any]:
     try:
-        vectors: np.ndarray[Any, Any] = np.load(folder / samples.file, allow_pickle=False)
+        vectors: np.ndarray[Any, Any] = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise PackFileError(f"{folder / samples.file} cannot be read: {error}") from None
+        raise PackFileError(f"{path} cannot be read: {error}") from None
     if vectors.shape != expected or vectors.dtype != np.float32:
         raise PackFileError(
-            f"{folder / samples.file} holds {vectors.dtype} {vectors.shape}, "
+            f"{path} holds {vectors.dtype} {vectors.shape}, "
             f"not float32 {expected}; export the pack again"
         )
     return vectors
@@ -71,12 +76,29 @@ def sample_cosines(
     """The least cosine of each task to the reference."""
     assert manifest.samples is not None  # else there were no samples to load
     texts = list(manifest.samples.texts)
+    # Spelt out: a task that is named may bring a prompt of its own.
+    prompt = manifest.prompts[manifest.default_prompt] if manifest.default_prompt else ""
     worst = {}
     for index, task in enumerate(manifest.tasks):
-        vectors = embedder.encode(texts, task=task)  # (n, D), rows of length 1
+        vectors = embedder.encode(texts, task=task, prompt=prompt)  # (n, D), rows of length 1
         cosines = (vectors.astype(np.float64) * normalise(samples[index])).sum(axis=1)
         worst[task] = float(cosines.min())
     return worst
+
+
+def image_cosine(embedder: "Embedder", manifest: Manifest, folder: Path) -> float | None:
+    """The least cosine of the sample images to the reference; None if the pack has none.
+
+    Raises:
+        MissingExtraError: Pillow is not installed.
+        PackFileError: the file does not hold what the manifest says.
+    """
+    if manifest.samples is None or manifest.samples.images is None or manifest.image is None:
+        return None
+    images = sample_images(manifest.image.size)
+    expected = _load(folder / manifest.samples.images, (len(images), manifest.dimension))
+    vectors = embedder.encode_image(images)  # (n, D), rows of length 1
+    return float((vectors.astype(np.float64) * normalise(expected)).sum(axis=1).min())
 
 
 def batch_shift(embedder: "Embedder", texts: list[str], task: str) -> float:

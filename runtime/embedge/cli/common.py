@@ -144,6 +144,11 @@ def show(line: str = "") -> None:
     print(encodable(line, sys.stdout.encoding))
 
 
+def printable(text: str) -> str:
+    """The text without control characters: those of a file, or its name, steer the terminal."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
 def encodable(text: str, encoding: str | None) -> str:
     """The text with `?` for what the encoding lacks: a small console is no reason to fail."""
     name = encoding or "utf-8"

@@ -86,6 +86,12 @@ def _packages() -> Iterator[Finding]:
         version = version_of(name)
         missing = None if version else f"it is not installed; pip install {name}"
         yield Finding(name, version or "not installed", problem=missing)
+    pillow = version_of("pillow")
+    if pillow is None:
+        reason = 'only for packs that take images: pip install "embedge[image]"'
+        yield Finding("image extra", "lacks pillow", reason)
+    else:
+        yield Finding("image extra", f"pillow {pillow}")
     found = {name: version_of(name) for name in EXPORT_PACKAGES}
     lacking = [name for name, version in found.items() if version is None]
     if lacking:

@@ -1,4 +1,4 @@
-"""`embedge embed`: texts from files or stdin to vectors, as a stream in bounded memory.
+"""`embedge embed`: texts from files or stdin, or images, to vectors: a stream in bounded memory.
 
 Reads records (`inputs.py`), encodes them a chunk at a time, writes them in order
 (`outputs.py`). A bad record is told and passed over; the others still come out.
@@ -7,25 +7,27 @@ Reads records (`inputs.py`), encodes them a chunk at a time, writes them in orde
 import argparse
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedge.cli import common
+from embedge.cli.images import chunked, image_paths
 from embedge.cli.inputs import FORMATS, STDIN, Bad, Record, check_paths, read_records
 from embedge.cli.progress import Progress, add_progress_option
-from embedge.errors import MemoryLimitError, TextError, TextTooLongError
+from embedge.errors import MemoryLimitError, OptionError, TextError, TextTooLongError
 
 if TYPE_CHECKING:
     from embedge.cli.outputs import Sink
 
-SUMMARY = "turn texts into vectors"
+SUMMARY = "turn texts or images into vectors"
 DESCRIPTION = """\
 Turns texts into vectors: one text a line by default, or JSON lines ({"text": ..., "id": ...} or a
 string), or whole files. Reads stdin where no INPUT is given. Writes a JSON line for each text,
 {"index" or "id": ..., "embedding": [...]}, in input order. "index" is its place in the input.
 A bad line is told on stderr with its file and number, the others still come out, and the exit
-code is 1."""
+code is 1. With --images, INPUT is an image or a folder of images, and its path is its "id"."""
 
 # Texts held at a time. The first chunks are small, so that a mistake shows at once.
 FIRST_CHUNK, CHUNK = 64, 2048
@@ -36,6 +38,9 @@ MOST_TOLD = 20  # bad lines told one by one: a binary file has thousands
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.add_argument("inputs", nargs="*", metavar="INPUT", help="a file, or - for stdin")
+    parser.add_argument(
+        "--images", action="store_true", help="INPUT are images, or folders of images"
+    )
     common.add_pack_option(parser)
     parser.add_argument("--task", help="what the vectors are for (default: the pack's own)")
     parser.add_argument("--prompt-name", metavar="NAME", help="e.g. query or document")
@@ -86,12 +91,14 @@ def run(options: argparse.Namespace) -> int:
     from embedge.cli.ranges import RangesSink, read_ranges
     from embedge.tokens import TruncationWarning
 
+    if options.images:
+        _check_image_options(options)
     paths = options.inputs or [STDIN]
     path, kind = check_output(options.out, options.format)
     ranges = read_ranges(options.ranges, options.embedding_type)
     # Buckets that come from the texts themselves are known only when all texts are embedded.
     later = options.embedding_type in ("int8", "uint8") and ranges is None
-    total = check_paths(paths)
+    images, total = _image_records(paths) if options.images else ([], check_paths(paths))
     if STDIN in paths and sys.stdin.isatty():
         common.say("embedge: reading texts from the terminal, one a line; Ctrl-D ends the input")
     with (
@@ -100,23 +107,32 @@ def run(options: argparse.Namespace) -> int:
         Progress(options.progress) as progress,
     ):
         warnings.simplefilter("ignore", TruncationWarning)  # told once, at the end, with a count
-        encode = partial(
-            embedder.encode,
+        encode: Callable[..., Any] = partial(
+            embedder.encode_image if options.images else embedder.encode,
             task=options.task,
-            prompt_name=options.prompt_name,
             truncate_dim=options.truncate_dim,
-            max_length=options.max_length,
             embedding_type="float32" if later else options.embedding_type,
             ranges=ranges,
-            on_overflow=options.on_overflow,
         )
+        if not options.images:
+            encode = partial(
+                encode,
+                prompt_name=options.prompt_name,
+                max_length=options.max_length,
+                on_overflow=options.on_overflow,
+            )
         width = encode([]).shape[1]  # a wrong option shows here, before anything is read
         sink = open_sink(path, kind, embedding_type=options.embedding_type, width=width)
         if later:
             sink = RangesSink(sink, options.embedding_type, width, options.ranges)
-        job = _Job(encode, sink, progress, total)
+        if options.images:
+            job: _Job = _ImageJob(encode, sink, progress, total)
+            stream: Iterable[Sequence[Record | Bad]] = (chunk for _, chunk in chunked(images))
+        else:
+            job = _Job(encode, sink, progress, total)
+            stream = chunks(read_records(paths, input_format=options.input_format))
         try:
-            for chunk in chunks(read_records(paths, input_format=options.input_format)):
+            for chunk in stream:
                 job.work(chunk)
             sink.finish()
         except BaseException:
@@ -140,8 +156,44 @@ def chunks(
         yield held
 
 
+def _check_image_options(options: argparse.Namespace) -> None:
+    """Refuses what has no meaning for images, rather than passing over it."""
+    if not options.inputs or STDIN in options.inputs:
+        raise OptionError("--images takes files and folders; name at least one")
+    for name, unset in (
+        ("prompt_name", None),
+        ("max_length", None),
+        ("on_overflow", "truncate"),
+        ("input_format", "auto"),
+    ):
+        if getattr(options, name) != unset:
+            raise OptionError(
+                f"--{name.replace('_', '-')} is for texts; leave it out with --images"
+            )
+
+
+def _image_records(paths: list[str]) -> tuple[list[Record | Bad], int | None]:
+    """A record for every image, whose text is its path, and the bytes of all.
+
+    Raises:
+        InputError: a path does not exist, or a folder cannot be read.
+    """
+    bad: list[tuple[Path, str]] = []
+    found = image_paths(paths, refuse=lambda path, reason: bad.append((path, reason)))
+    records: list[Record | Bad] = [
+        Record(index, f"image {index + 1}", str(path), str(path), path.stat().st_size)
+        for index, path in enumerate(found)
+    ]
+    records += [
+        Bad(len(found) + number, str(path), reason, 0) for number, (path, reason) in enumerate(bad)
+    ]
+    return records, sum(record.size for record in records)
+
+
 class _Job:
     """Counts and state of one run of the command."""
+
+    things = "texts"
 
     def __init__(
         self, encode: Callable[..., Any], sink: "Sink", progress: Progress, total: int | None
@@ -154,7 +206,7 @@ class _Job:
         self._written = 0
         self._bad = 0
 
-    def work(self, chunk: list[Record | Bad]) -> None:
+    def work(self, chunk: Sequence[Record | Bad]) -> None:
         """Encodes one chunk and writes it."""
         for item in chunk:
             if isinstance(item, Bad):
@@ -169,16 +221,9 @@ class _Job:
         from embedge.cli.outputs import Item
 
         texts = [record.text for record in records]
-
-        def tell(done: int, count: int) -> None:
-            part = None
-            if self._total:
-                part = (self._read + size * done / max(count, 1)) / self._total
-            self._progress.update(part, f"{self._written + done:,} texts")
-
         try:
             rows = common.cancellable(
-                lambda cancel: self._encode(texts, progress=tell, cancel=cancel)
+                lambda cancel: self._encode(texts, progress=self._teller(size), cancel=cancel)
             )
         except (TextError, TextTooLongError, MemoryLimitError) as error:
             # Refused before anything ran, for the sake of some texts: find them by halves.
@@ -192,18 +237,29 @@ class _Job:
         self._sink.write([Item(record.index, record.id) for record in records], rows)
         self._written += len(records)
 
+    def _teller(self, size: int) -> Callable[[int, int], None]:
+        """What tells the progress of a chunk of so many bytes."""
+
+        def tell(done: int, count: int) -> None:
+            part = None
+            if self._total:
+                part = (self._read + size * done / max(count, 1)) / self._total
+            self._progress.update(part, f"{self._written + done:,} {self.things}")
+
+        return tell
+
     def _refuse(self, where: str, reason: str) -> None:
         self._bad += 1
         if self._bad <= MOST_TOLD:
             self._progress.say(f"embedge: {where}: {reason}")
         elif self._bad == MOST_TOLD + 1:
-            self._progress.say("embedge: more bad lines follow; they are only counted from here")
+            self._progress.say("embedge: more bad ones follow; they are only counted from here")
 
     def report(self, *, cut: int) -> int:
         """Says what is worth knowing at the end; the exit code."""
         if self._bad:
             self._progress.say(
-                f"embedge: {self._bad} of {self._bad + self._written} texts were left out"
+                f"embedge: {self._bad} of {self._bad + self._written} {self.things} were left out"
             )
         elif not self._written:
             self._progress.say("embedge: the input holds no text; nothing was embedded")
@@ -213,3 +269,28 @@ class _Job:
                 "(--on-overflow error leaves them out instead)"
             )
         return 1 if self._bad else 0
+
+
+class _ImageJob(_Job):
+    """The same for images, of which `encode_image` tells the bad ones itself."""
+
+    things = "images"
+
+    def _embed(self, records: list[Record], size: int) -> None:
+        from embedge.cli.outputs import Item
+
+        bad: dict[int, str] = {}
+        rows = common.cancellable(
+            lambda cancel: self._encode(
+                [record.text for record in records],
+                on_error=bad.__setitem__,
+                progress=self._teller(size),
+                cancel=cancel,
+            )
+        )
+        for index in sorted(bad):
+            self._refuse(records[index].where, bad[index])
+        kept = [index for index in range(len(records)) if index not in bad]
+        items = [Item(records[index].index, records[index].id) for index in kept]
+        self._sink.write(items, rows[kept])
+        self._written += len(kept)

@@ -52,6 +52,7 @@ def facts(pack: Pack, *, bundled: bool) -> dict[str, Any]:
         "dimension": manifest.dimension,
         "matryoshka_dimensions": list(manifest.matryoshka_dimensions),
         "max_length": manifest.text.max_length if manifest.text else None,
+        "image_size": manifest.image.size if manifest.image else None,
         "pooling": manifest.pooling,
         "precisions": {
             precision: {
@@ -98,6 +99,7 @@ def _rows(pack: Pack, *, bundled: bool) -> list[tuple[str, str]]:
     shorter = sorted(set(manifest.matryoshka_dimensions) - {manifest.dimension})
     widths = ", ".join(str(width) for width in shorter)
     total = sum(entry.size for entry in manifest.files.values())
+    size = manifest.image.size if manifest.image else None
     where = f"{pack.folder}{' (bundled with embedge)' if bundled else ''}"
     return [
         ("model", manifest.model_id),
@@ -108,6 +110,7 @@ def _rows(pack: Pack, *, bundled: bool) -> list[tuple[str, str]]:
         ("prompts", ", ".join(prompts) or "none"),
         ("dimension", f"{manifest.dimension}" + (f" (also {widths})" if widths else "")),
         ("max length", f"{manifest.text.max_length} tokens" if manifest.text else "no text tower"),
+        *([("images", f"{size} x {size} pixels")] if size else []),
         ("pack", f"{where}, {len(manifest.files)} files, {common.size_text(total)}"),
         ("written by", ", ".join(f"{k} {v}" for k, v in manifest.written_by.items()) or "unknown"),
     ]

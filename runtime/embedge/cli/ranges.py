@@ -83,7 +83,7 @@ class RangesSink(Sink):
     def _keep(self, ranges: np.ndarray[Any, Any]) -> None:
         if len(self._items) < ENOUGH_FOR_RANGES:
             say(
-                f"embedge: the {self._type} ranges come from {len(self._items)} texts only; "
+                f"embedge: the {self._type} ranges come from {len(self._items)} vectors only; "
                 f"take {ENOUGH_FOR_RANGES} or more of them"
             )
         if self._path is None:

@@ -1,4 +1,4 @@
-"""`embedge search`: the passages of a file or folder that answer a query best.
+"""`embedge search`: the passages and images of a file or folder that answer a query best.
 
 Opens the index of the folder, among the user's caches unless told otherwise, brings it up to date,
 and asks it. Knows `SearchIndex` and how to talk to people; the work is in `embedge.search`.
@@ -6,6 +6,7 @@ and asks it. Knows `SearchIndex` and how to talk to people; the work is in `embe
 
 import argparse
 import json
+import os
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,17 +19,19 @@ from embedge.errors import (
     IndexOutdatedError,
     IndexReadOnlyError,
     InputError,
+    OptionError,
 )
 
 if TYPE_CHECKING:
     from embedge.embedder import Embedder
     from embedge.search import Hit, SearchIndex, UpdateProgress, UpdateReport
 
-SUMMARY = "find the passages of a folder that answer a query"
+SUMMARY = "find the passages and images of a folder that answer a query"
 DESCRIPTION = """\
 Splits the texts under PATH (a file or a folder; binary files are passed over) into passages,
 embeds them and the query, and prints the best with score, file and line. The vectors and the
-passages are kept in an index among your caches; the next search embeds only what has changed."""
+passages are kept in an index among your caches; the next search embeds only what has changed.
+With a pack that has an image tower, images are found too, and --sheet draws them."""
 
 SNIPPET = 240  # characters of a passage that are shown
 TOLD = 5  # files passed over that are named one by one
@@ -53,6 +56,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     common.add_engine_options(parser)
     parser.add_argument("--json", action="store_true", help="a JSON line for each result")
+    parser.add_argument(
+        "--only",
+        choices=("text", "image"),
+        help="with an image tower: leave the others out (scores of texts are commonly higher)",
+    )
+    parser.add_argument(
+        "--sheet", type=Path, metavar="FILE.png", help="draw the images found, with their scores"
+    )
     add_progress_option(parser)
 
 
@@ -60,6 +71,8 @@ def run(options: argparse.Namespace) -> int:
     """Prints the best passages; 1 if there was nothing to search."""
     if not options.query.strip():
         raise InputError("the query is empty; say in words what to look for")
+    if options.sheet is not None:
+        _check_sheet(options.sheet)
     from embedge.search import find_root
 
     root = find_root(options.path)  # before the model: a wrong path shows at once
@@ -68,19 +81,27 @@ def run(options: argparse.Namespace) -> int:
         common.open_embedder(options) as embedder,
         _open_index(options, root, embedder) as index,
     ):
+        pictures = embedder.manifest.image is not None
+        if options.sheet is not None and not pictures:
+            raise OptionError(
+                f"--sheet draws images, and {embedder.manifest.model_id} embeds texts only; name "
+                "a pack with an image tower"
+            )
         report = _update(index, root, progress, keeps=not options.no_index)
         files, passages = index.count(root)
         if passages:
-            hits = index.search(options.query, top_k=options.top_k, path=root)
+            hits = index.search(options.query, top_k=options.top_k, path=root, kind=options.only)
     if not passages:
-        common.say(f"embedge: {options.path} holds no text to search")
+        things = "text and no image" if pictures else "text"
+        common.say(f"embedge: {options.path} holds no {things} to search")
         return 1
     for hit in hits:
         _print(hit, options.path / hit.path.relative_to(root), as_json=options.json)
+    if options.sheet is not None:
+        _draw([hit for hit in hits if hit.kind == "image"], root, options.sheet)
     told = f" ({', '.join(changes)})" if (changes := _changes(report)) else ""
-    common.say(
-        f"embedge: searched {_number(passages, 'passage')} in {_number(files, 'file')}{told}"
-    )
+    counted = f"{passages:,} passages and images" if pictures else _number(passages, "passage")
+    common.say(f"embedge: searched {counted} in {_number(files, 'file')}{told}")
     return 0
 
 
@@ -115,9 +136,11 @@ def _update(
     """Brings the index up to date; None where it can only be read."""
 
     def tell(state: "UpdateProgress") -> None:
+        images = f", {_number(state.images, 'image')}" if state.images else ""
         progress.update(
             state.fraction,
-            f"{state.passages:,} passages, {state.files:,} of {_number(state.files_total, 'file')}",
+            f"{state.passages:,} passages{images}, "
+            f"{state.files:,} of {_number(state.files_total, 'file')}",
         )
 
     try:
@@ -130,10 +153,41 @@ def _update(
         progress.say(f"embedge: {common.sentence(error)}; searching it as it stands")
         return None
     for path, reason in report.refused[:TOLD]:
-        progress.say(f"embedge: {_printable(str(path))}: passed over ({reason})")
+        progress.say(f"embedge: {common.printable(str(path))}: passed over ({reason})")
     if len(report.refused) > TOLD:
         progress.say(f"embedge: {len(report.refused) - TOLD} more were passed over")
     return report
+
+
+def _check_sheet(path: Path) -> None:
+    """Refuses a place where no sheet can be written, before any work."""
+    if path.suffix.lower() != ".png":
+        raise OptionError(f"--sheet {path}: give a name that ends in .png")
+    if path.is_dir() or not path.parent.is_dir():
+        raise OptionError(f"--sheet {path}: its folder does not exist, or it is a folder itself")
+
+
+def _draw(hits: "list[Hit]", root: Path, path: Path) -> None:
+    """Writes the contact sheet, whole or not at all."""
+    if not hits:
+        common.say(f"embedge: no images were found, so {path} is not drawn")
+        return
+    from embedge.images.sheet import MOST, draw_sheet
+
+    sheet = draw_sheet(
+        [(hit.path, (f"{hit.score:.4f}", str(hit.path.relative_to(root.parent)))) for hit in hits]
+    )
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as stream:
+            sheet.save(stream, "PNG")
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    common.say(f"embedge: {_number(min(len(hits), MOST), 'image')} drawn in {path}")
 
 
 def _changes(report: "UpdateReport | None") -> list[str]:
@@ -157,18 +211,18 @@ def _print(hit: "Hit", path: Path, *, as_json: bool) -> None:
             "line": hit.line,
             "text": hit.text,
         }
+        if hit.kind == "image":
+            result = {"score": result["score"], "image": str(path)}
         common.show(json.dumps(result))
         return
-    text = " ".join(_printable(hit.text).split())
+    if hit.kind == "image":
+        common.show(f"{hit.score:.4f}  {common.printable(str(path))}")
+        return
+    text = " ".join(common.printable(hit.text).split())
     if len(text) > SNIPPET:
         text = text[: SNIPPET - 1] + "…"
-    common.show(f"{hit.score:.4f}  {_printable(str(path))}:{hit.line}")
+    common.show(f"{hit.score:.4f}  {common.printable(str(path))}:{hit.line}")
     common.show(textwrap.indent(textwrap.fill(text, width=88), "        "))
-
-
-def _printable(text: str) -> str:
-    """The text without control characters: those of a file, or its name, steer the terminal."""
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _number(count: int, what: str) -> str:

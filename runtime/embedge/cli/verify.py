@@ -16,7 +16,13 @@ from embedge.cli import common
 from embedge.cli.export import load_exporter
 from embedge.cli.golden import DOCUMENTS, QUERY, TOKEN_TEXTS, TOLERANCE, find_golden
 from embedge.cli.progress import Progress, add_progress_option
-from embedge.errors import DeviceError, EmbedgeError, OptionError, PackError
+from embedge.errors import (
+    DeviceError,
+    EmbedgeError,
+    MissingExtraError,
+    OptionError,
+    PackError,
+)
 from embedge.manifest import PRECISIONS, Manifest
 
 if TYPE_CHECKING:
@@ -145,6 +151,8 @@ def _precision_checks(
                     "try another precision, or export again"
                 )
             yield Check(f"{precision} {task}", "OK" if good else "FAIL", detail)
+    if manifest.image is not None:
+        yield _image_check(pack, embedder, precision, limits.cosine)
     shift = batch_shift(embedder, texts, manifest.default_task)
     good = shift <= limits.shift
     detail = f"a text in a batch differs by {shift:.1e} from it alone"
@@ -153,6 +161,23 @@ def _precision_checks(
     yield Check(f"{precision} batches", "OK" if good else "FAIL", detail)
     if golden:
         yield _golden_check(manifest, embedder, precision)
+
+
+def _image_check(pack: "Pack", embedder: "Embedder", precision: str, least: float) -> Check:
+    """The image tower, from pixels to vectors, on images that every machine can make."""
+    from embedge.cli.checks import image_cosine
+
+    name = f"{precision} images"
+    try:
+        cosine = image_cosine(embedder, pack.manifest, pack.folder)
+    except MissingExtraError as error:
+        return Check(name, "skip", common.sentence(error))
+    if cosine is None:
+        return Check(name, "skip", "the pack holds no sample images' vectors")
+    detail = f"least cosine to the reference {cosine:.6f}"
+    if cosine >= least:  # False for NaN
+        return Check(name, "OK", detail)
+    return Check(name, "FAIL", f"{detail}, under {least:.6f}: try another precision; {AGAIN}")
 
 
 def _token_check(pack: "Pack") -> Check:
@@ -214,7 +239,10 @@ def _source_checks(pack: "Pack", spec: str, options: argparse.Namespace) -> Iter
         )
     for precision, entry in report.items():
         failures = entry.get("failures", {})
-        for task, numbers in entry.get("tasks", {}).items():
+        judged = dict(entry.get("tasks", {}))
+        if "image" in entry:
+            judged["image tower"] = entry["image"]  # as the report's failures call it
+        for task, numbers in judged.items():
             missed = "; ".join(failures.get(task, ()))
             detail = f"cosine to the reference {numbers['cosine_min']:.6f} at least"
             if missed:

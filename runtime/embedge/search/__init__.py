@@ -1,4 +1,4 @@
-"""Search in folders of texts, with an index on disk that is updated rather than rebuilt.
+"""Search in folders of texts and images, with an index on disk that is updated rather than rebuilt.
 
 >>> from embedge import Embedder
 >>> from embedge.search import SearchIndex

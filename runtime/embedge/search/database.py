@@ -25,7 +25,7 @@ from embedge.errors import (
     SearchIndexError,
 )
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 had no kinds of files
 APPLICATION_ID = 0x656D6267  # "embg", in SQLite's header at byte 68, big-endian
 MAGIC = b"SQLite format 3\0"
 TIMEOUT = 60.0  # seconds to wait for another process
@@ -37,10 +37,12 @@ DAMAGED = (0, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTAD
 FAULTS = (sqlite3.Error, UnicodeDecodeError)
 SCHEMA = (
     "CREATE TABLE meaning (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
-    # path: bytes as the system has them. stamp, digest: see files.py. reason: why it was refused.
-    "CREATE TABLE files (id INTEGER PRIMARY KEY, path BLOB NOT NULL UNIQUE, stamp TEXT, "
-    "digest BLOB NOT NULL, reason TEXT)",
-    # A text stands once, however many places it has; its vector has the same id.
+    # path: bytes as the system has them. kind: text or image. stamp, digest: see files.py.
+    # reason: why it was refused.
+    "CREATE TABLE files (id INTEGER PRIMARY KEY, path BLOB NOT NULL UNIQUE, kind TEXT NOT NULL, "
+    "stamp TEXT, digest BLOB NOT NULL, reason TEXT)",
+    # A text stands once, however many places it has; its vector has the same id. An image is one
+    # passage without a text.
     "CREATE TABLE passages (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, "
     "text TEXT NOT NULL)",
     # float32, little-endian. Apart from the texts, so that a search need not read those.

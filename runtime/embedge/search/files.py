@@ -1,4 +1,4 @@
-"""The texts below a folder: which files there are, what stands in them, and when to look again.
+"""The files below a folder: which files there are, what stands in them, and when to look again.
 
 `walk` lists plain files with a stamp that tells whether a file has changed; `read` gives a file's
 bytes, all of one moment; `decode` gives their text. What cannot be read is told with a reason and
@@ -17,6 +17,7 @@ from pathlib import Path
 from embedge.errors import InputError
 
 MAX_FILE_BYTES = 8 * 2**20
+MAX_IMAGE_BYTES = 64 * 2**20
 IGNORED_FOLDERS = frozenset({"__pycache__", "node_modules", "build", "dist"})
 # Clocks of file systems tick in steps (FAT: 2 s). A file that was written within the last step
 # could be written again without a sign, so its stamp is not trusted yet.
@@ -73,15 +74,15 @@ def walk(root: Path, *, refuse: Refuse) -> Iterator[Found]:
             refuse(path, error.strerror or str(error))
 
 
-def read(path: Path) -> Content:
-    """The bytes of a file; read a second time if it changed meanwhile.
+def read(path: Path, *, most: int = MAX_FILE_BYTES) -> Content:
+    """The bytes of a file, at most `most`; read a second time if it changed meanwhile.
 
     Raises:
         RefusedError: it is too large, unreadable, no plain file, or being written to.
     """
     for _ in range(2):
         try:
-            content = _read_once(path)
+            content = _read_once(path, most)
             if content is not None:
                 return content
         except OSError as error:
@@ -123,7 +124,7 @@ def _list(folder: str) -> list[str]:
     return [path for _, path in sorted(names)]
 
 
-def _read_once(path: Path) -> Content | None:
+def _read_once(path: Path, most: int) -> Content | None:
     """Reads a file once; None if it changed while it was read."""
     # Not blocking, no link: the path may have become a pipe or a link since it was listed.
     flags = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOFOLLOW", "O_BINARY"))
@@ -131,9 +132,9 @@ def _read_once(path: Path) -> Content | None:
         before = os.fstat(stream.fileno())
         if not stat.S_ISREG(before.st_mode):
             raise RefusedError("a pipe, socket or device, no file")
-        data = b"" if before.st_size > MAX_FILE_BYTES else stream.read(MAX_FILE_BYTES + 1)
-    if max(before.st_size, len(data)) > MAX_FILE_BYTES:
-        raise RefusedError(f"larger than {MAX_FILE_BYTES // 2**20} MiB")
+        data = b"" if before.st_size > most else stream.read(most + 1)
+    if max(before.st_size, len(data)) > most:
+        raise RefusedError(f"larger than {most // 2**20} MiB")
     after = path.lstat()  # of the path: another file may have taken its place
     if (_stamp(before), before.st_ino) != (_stamp(after), after.st_ino):
         return None

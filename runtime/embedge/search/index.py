@@ -11,16 +11,17 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Self, get_args
 
 from embedge.embedder import Embedder
 from embedge.engine import kernel_path
-from embedge.errors import InputError
+from embedge.errors import InputError, OptionError
 from embedge.machine import whole_number
 from embedge.packs import cache_folder
 from embedge.search.database import Database
 from embedge.search.passages import SPLITTING
-from embedge.search.store import Store
+from embedge.search.pictures import Pictures
+from embedge.search.store import Kind, Store
 from embedge.search.update import Update, UpdateProgress, UpdateReport
 from embedge.tasks import alias_prompt, alias_task, resolve
 from embedge.vectors import Vectors
@@ -30,16 +31,17 @@ DOCUMENTS = "retrieval.passage"  # the alias whose task and prompt passages are 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A passage that answers a query."""
+    """A passage, or an image, that answers a query."""
 
     score: float  # cosine to the query, -1 to 1
     path: Path  # absolute, as the folder was resolved
     line: int  # where the passage starts, from 1
     text: str  # at most 1,200 characters
+    kind: Kind = "text"  # of an image, line is 0 and text is empty
 
 
 class SearchIndex:
-    """The passages of folders of texts, kept in one file. A context manager; safe between threads.
+    """The passages and images of folders, in one file. A context manager; safe between threads.
 
     The file holds the texts of the passages as well as their vectors. Searching is exact: every
     vector is compared. Several processes may use one file; those that write take turns.
@@ -88,8 +90,15 @@ class SearchIndex:
             "longest text": f"{embedder.max_length} tokens",
             "splitting": str(SPLITTING),
         }
+        if manifest.image is not None:  # its size and scaling are part of the fingerprint
+            meaning["images"] = "upright"
         self._embedder = embedder
         self._width = width
+        self._pictures = (
+            None
+            if manifest.image is None
+            else Pictures(embedder, manifest.image, task=self._task, width=width)
+        )
         self._path = None if path is None else Path(path).expanduser().absolute()
         self._database = Database(self._path, meaning, rebuild=rebuild)
         self._store = Store(self._database, width=width)
@@ -109,7 +118,8 @@ class SearchIndex:
         update goes on from there. What lies outside the path is left as it is.
 
         Args:
-            path: UTF-8 texts, or UTF-16 with a byte order mark, of at most 8 MiB. Hidden files,
+            path: UTF-8 texts, or UTF-16 with a byte order mark, of at most 8 MiB; and, where the
+                pack has an image tower, images, by their suffix, of at most 64 MiB. Hidden files,
                 links, and folders named build, dist, node_modules or __pycache__ are left out.
             progress: called now and then.
             cancel: set it from another thread to stop, also while the network runs.
@@ -122,35 +132,54 @@ class SearchIndex:
         """
         own = self._path
         exclude = () if own is None else (own, own.with_name(own.name + "-journal"))
-        update = Update(self._store, self._embed, progress=progress, cancel=cancel, exclude=exclude)
+        update = Update(
+            self._store,
+            self._embed,
+            pictures=self._pictures,
+            progress=progress,
+            cancel=cancel,
+            exclude=exclude,
+        )
         return update.run(find_root(path))
 
     def search(
-        self, query: str, *, top_k: int = 5, path: str | os.PathLike[str] | None = None
+        self,
+        query: str,
+        *,
+        top_k: int = 5,
+        path: str | os.PathLike[str] | None = None,
+        kind: Kind | None = None,
     ) -> list[Hit]:
-        """The passages that answer a query best, the best first.
+        """The passages, and images, that answer a query best, the best first.
+
+        Cosines between two texts are commonly higher than those between a text and an image,
+        however well it fits; `kind` keeps them apart.
 
         Args:
             query: what to look for, in words.
             top_k: at most so many.
             path: look only at or below it; everywhere if left out.
+            kind: "text" or "image" for only those; both if left out.
 
         Returns:
             Of equal scores, first what comes first by path, then by line.
 
         Raises:
             InputError: the query is no str, or empty.
+            OptionError: `kind` is unknown.
             ClosedError: the index or the embedder is closed.
             IndexFileError, IndexOutdatedError: as for the class.
         """
         if not isinstance(query, str) or not query.strip():
             raise InputError("the query is empty; say in words what to look for")
         count = whole_number(top_k, "top_k")
+        if kind is not None and kind not in get_args(Kind):
+            raise OptionError(f'kind {kind!r} is unknown; it is "text" or "image"')
         vector = self._embedder.encode_query(
             query, task=self._task, truncate_dim=self._width
         )  # (D,)
         root = None if path is None else find_root(path)
-        found = self._store.best(vector, count, root)
+        found = self._store.best(vector, count, root, kind)
         # Rounding may leave a cosine of 1.0000001.
         return [Hit(max(-1.0, min(1.0, score)), *place) for score, place in found]
 

@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,8 @@ STORED = np.dtype("<f4")  # not float16: NumPy widens it slower than SQLite read
 ROWS = 4096  # vectors read at a time
 _BELOW = "(files.path = ? OR (files.path >= ? AND files.path < ?))"
 
+Kind = Literal["text", "image"]
+IMAGE_PASSAGES = ((0, ""),)
 Place = tuple[int, int]  # file and number of a passage in it
 
 
@@ -41,12 +44,22 @@ class Entry:
 
     path: Path
     known: Known
-    passages: Sequence[tuple[int, str]]  # (line, text)
+    passages: Sequence[tuple[int, str]]  # (line, text); of an image IMAGE_PASSAGES
+    kind: Kind = "text"
+
+    def passage_digest(self, text: str) -> bytes:
+        """What one of its passages is known by."""
+        return text_digest(text) if self.kind == "text" else image_digest(self.known.digest)
 
 
 def text_digest(text: str) -> bytes:
     """What a text is known by: 16 bytes."""
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def image_digest(digest: bytes) -> bytes:
+    """What an image is known by, from the digest of its file: 16 bytes, and never a text's."""
+    return hashlib.blake2b(digest, digest_size=16, person=b"image").digest()
 
 
 class Store:
@@ -77,22 +90,33 @@ class Store:
 
     def missing(self, texts: Iterable[str]) -> list[str]:
         """The texts that have no vector yet, each once."""
+        digests = {text_digest(text): text for text in texts}
+        return [digests[digest] for digest in self.missing_digests(digests)]
+
+    def missing_digests(self, digests: Iterable[bytes]) -> list[bytes]:
+        """What is known by these digests, and has no vector yet, each once."""
         query = "SELECT 1 FROM passages WHERE digest = ?"
         with self._database.reading() as connection:
             return [
-                text
-                for text in dict.fromkeys(texts)
-                if connection.execute(query, (text_digest(text),)).fetchone() is None
+                digest
+                for digest in dict.fromkeys(digests)
+                if connection.execute(query, (digest,)).fetchone() is None
             ]
 
     def add_vectors(self, texts: Sequence[str], vectors: Vectors) -> None:
         """Keeps the vectors (n, D) of n texts."""
+        self._add([(text_digest(text), text) for text in texts], vectors)
+
+    def add_images(self, digests: Sequence[bytes], vectors: Vectors) -> None:
+        """Keeps the vectors (n, D) of n images."""
+        self._add([(digest, "") for digest in digests], vectors)
+
+    def _add(self, passages: Sequence[tuple[bytes, str]], vectors: Vectors) -> None:
         rows = np.ascontiguousarray(vectors, dtype=STORED)
         with self._database.writing() as connection:
-            for text, row in zip(texts, rows, strict=True):
+            for passage, row in zip(passages, rows, strict=True):
                 made = connection.execute(
-                    "INSERT OR IGNORE INTO passages (digest, text) VALUES (?, ?)",
-                    (text_digest(text), text),
+                    "INSERT OR IGNORE INTO passages (digest, text) VALUES (?, ?)", passage
                 )
                 if made.rowcount:  # else another process was quicker
                     connection.execute(
@@ -136,20 +160,22 @@ class Store:
             connection.execute(f"DELETE FROM passages WHERE id {unused}")
 
     def best(
-        self, query: Vectors, count: int, root: Path | None
-    ) -> list[tuple[float, tuple[Path, int, str]]]:
-        """Score and (path, line, text) of the passages nearest to a query (D,), by product.
+        self, query: Vectors, count: int, root: Path | None, kind: Kind | None = None
+    ) -> list[tuple[float, tuple[Path, int, str, Kind]]]:
+        """Score and (path, line, text, kind) of the passages nearest to a query (D,), by product.
 
         Of equal products, the first in the order of paths and lines.
         """
         where, values = _condition(root)
+        if kind is not None:
+            where, values = f"{where} AND kind = ?", (*values, kind)
         # CROSS JOIN: in this order, so that rows come sorted without being sorted.
         rows = (
             "SELECT file, number, vector FROM files CROSS JOIN places ON file = files.id "
             f"CROSS JOIN vectors ON vectors.id = passage WHERE {where} ORDER BY path, number"
         )
         description = (
-            "SELECT path, line, text FROM places JOIN files ON files.id = file "
+            "SELECT path, line, text, kind FROM places JOIN files ON files.id = file "
             "JOIN passages ON passages.id = passage WHERE file = ? AND number = ?"
         )
         scores = np.empty(0, np.float32)  # of the best so far, falling
@@ -168,8 +194,8 @@ class Store:
                 scores, places = scores[order], [places[i] for i in order]
             hits = []
             for score, place in zip(scores.tolist(), places, strict=True):
-                path, line, text = connection.execute(description, place).fetchone()
-                hits.append((score, (Path(os.fsdecode(path)), line, text)))
+                path, *rest = connection.execute(description, place).fetchone()
+                hits.append((score, (Path(os.fsdecode(path)), *rest)))
         return hits
 
     def _chunks(
@@ -192,12 +218,12 @@ def _put_file(connection: sqlite3.Connection, entry: Entry) -> None:
     path, known = os.fsencode(entry.path), entry.known
     _remove_file(connection, path)
     file = connection.execute(
-        "INSERT INTO files (path, stamp, digest, reason) VALUES (?, ?, ?, ?)",
-        (path, known.stamp, known.digest, known.reason),
+        "INSERT INTO files (path, kind, stamp, digest, reason) VALUES (?, ?, ?, ?, ?)",
+        (path, entry.kind, known.stamp, known.digest, known.reason),
     ).lastrowid
     for number, (line, text) in enumerate(entry.passages):
         found = connection.execute(
-            "SELECT id FROM passages WHERE digest = ?", (text_digest(text),)
+            "SELECT id FROM passages WHERE digest = ?", (entry.passage_digest(text),)
         ).fetchone()
         if found is None:
             raise _MissingVectorError
@@ -211,7 +237,7 @@ def _remove_file(connection: sqlite3.Connection, path: bytes) -> None:
     connection.execute("DELETE FROM files WHERE path = ?", (path,))
 
 
-def _condition(root: Path | None) -> tuple[str, tuple[bytes, ...]]:
+def _condition(root: Path | None) -> tuple[str, tuple[bytes | str, ...]]:
     return ("1", ()) if root is None else (_BELOW, _range(root))
 
 

@@ -9,20 +9,32 @@ and no SQL.
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from embedge.errors import CancelledError
-from embedge.search.files import Content, Found, RefusedError, decode, read, walk
+from embedge.images.names import is_image_name
+from embedge.search.files import (
+    MAX_IMAGE_BYTES,
+    Content,
+    Found,
+    RefusedError,
+    decode,
+    read,
+    walk,
+)
 from embedge.search.passages import split_text
-from embedge.search.store import Entry, Known, Store
+from embedge.search.pictures import Pictures
+from embedge.search.store import IMAGE_PASSAGES, Entry, Known, Store, image_digest
 from embedge.vectors import Vectors
 
 # Passages embedded, and kept, at a time: many, for then texts of one length run together; but no
 # more than take CHUNK_SECONDS, for that is what a kill costs.
 FEWEST, MOST = 64, 512
+FEWEST_IMAGES, MOST_IMAGES = 4, 64
 CHUNK_SECONDS = 10.0
+IMAGE_LOAD = 16  # passages that an image counts as: about so much longer it takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +46,8 @@ class UpdateReport:
         updated: those whose content has changed.
         removed: those that are gone.
         unchanged: those that were not embedded again.
-        refused: those that hold no text or cannot be read, and folders that cannot be listed,
+        refused: those that hold no text (nor an image, where the pack takes images) or cannot be
+            read, and folders that cannot be listed,
             with the reason. Nothing of them is found any more, until they can be read again.
     """
 
@@ -53,6 +66,7 @@ class UpdateProgress:
     files_total: int  # to read: new ones, and those that look changed
     passages: int  # embedded
     fraction: float  # of the bytes to read, 0 to 1
+    images: int = 0  # embedded
 
 
 class Embed(Protocol):
@@ -77,23 +91,27 @@ class Update:
         store: Store,
         embed: Embed,
         *,
+        pictures: Pictures | None,
         progress: Callable[[UpdateProgress], None] | None,
         cancel: threading.Event | None,
         exclude: tuple[Path, ...],
     ) -> None:
         self._store = store
         self._embed = embed
+        self._pictures = pictures  # None: the pack has no image tower
         self._progress = progress
         self._cancel = cancel
         self._exclude = exclude  # the index itself, where it stands in the folder
         self._refused: list[tuple[Path, str]] = []
         self._added = self._updated = self._unchanged = 0
-        self._chunk = FEWEST
+        self._chunk, self._image_chunk = FEWEST, FEWEST_IMAGES
         self._waiting: list[Entry] = []  # read and split, not embedded yet
+        self._squares: dict[bytes, Any] = {}  # of the images that wait, by digest
         self._stamps: dict[Path, str] = {}  # to be renewed
         self._wrote = False
         self._load = 0  # of what waits, in passages; a file without any counts as one
-        self._files = self._files_waiting = self._files_total = self._passages = 0
+        self._files = self._files_waiting = self._files_total = 0
+        self._passages = self._images = 0
         self._bytes = self._bytes_waiting = self._bytes_total = 0
 
     def run(self, root: Path) -> UpdateReport:
@@ -146,8 +164,12 @@ class Update:
         self._files_waiting += 1
         self._bytes_waiting += found.size
         self._load += 1
+        pictures = self._pictures if is_image_name(path) else None
+        if pictures is not None and pictures.missing is not None:
+            self._refuse(path, pictures.missing)  # not remembered: it may be there next time
+            return
         try:
-            content = read(path)
+            content = read(path) if pictures is None else read(path, most=MAX_IMAGE_BYTES)
         except RefusedError as error:
             self._refuse(path, str(error))
             return
@@ -157,9 +179,12 @@ class Update:
                 self._stamps[path] = content.stamp
             self._keep(path, known)
             return
-        entry = _entry(path, content)
+        if pictures is None:
+            entry, load = _entry(path, content), 1
+        else:
+            entry, load = self._picture(pictures, path, content), IMAGE_LOAD
         self._waiting.append(entry)
-        self._load += max(len(entry.passages) - 1, 0)
+        self._load += max(len(entry.passages) * load - 1, 0)
         known.pop(path, None)
         if entry.known.reason is not None:
             self._refuse(path, entry.known.reason)
@@ -167,6 +192,16 @@ class Update:
             self._added += 1
         else:
             self._updated += 1
+
+    def _picture(self, pictures: Pictures, path: Path, content: Content) -> Entry:
+        """An image that was read, its square waiting; or why it is none."""
+        known = Known(content.stamp, content.digest, None)
+        try:
+            square = pictures.square(content.data)
+        except RefusedError as error:
+            return Entry(path, replace(known, reason=str(error)), (), "image")
+        self._squares[image_digest(content.digest)] = square
+        return Entry(path, known, IMAGE_PASSAGES, "image")
 
     def _flush(self) -> None:
         """Embeds what waits, and keeps it."""
@@ -180,20 +215,24 @@ class Update:
                 kept = self._store.put_files(self._waiting)
             self._wrote = True
             self._waiting.clear()
+            self._squares.clear()
         self._files += self._files_waiting
         self._bytes += self._bytes_waiting
         self._load = self._files_waiting = self._bytes_waiting = 0
         self._tell(0.0)
 
     def _embed_missing(self) -> None:
-        texts = [text for entry in self._waiting for _, text in entry.passages]
-        missing = self._store.missing(texts)
+        texts = self._store.missing(
+            text for entry in self._waiting if entry.kind == "text" for _, text in entry.passages
+        )
+        images = self._store.missing_digests(self._squares)
+        total = len(texts) + IMAGE_LOAD * len(images)
         done = 0
-        while done < len(missing):
-            chunk = missing[done : done + self._chunk]
+        while done < len(texts):
+            chunk = texts[done : done + self._chunk]
 
             def tell(count: int, _: int, before: int = done) -> None:
-                self._tell((before + count) / len(missing), count)
+                self._tell((before + count) / total, count)
 
             start = time.monotonic()
             vectors = self._embed(chunk, progress=tell, cancel=self._cancel)
@@ -202,6 +241,26 @@ class Update:
             self._chunk = int(min(max(rate * CHUNK_SECONDS, FEWEST), MOST))
             done += len(chunk)
             self._passages += len(chunk)
+        done = 0
+        while done < len(images):
+            self._check_cancel()
+            held = images[done : done + self._image_chunk]
+
+            def tell_images(count: int, _: int, before: int = done) -> None:
+                self._tell((len(texts) + IMAGE_LOAD * (before + count)) / total, 0, count)
+
+            start = time.monotonic()
+            assert self._pictures is not None  # it made the squares
+            vectors = self._pictures.embed(
+                [self._squares[digest] for digest in held],
+                progress=tell_images,
+                cancel=self._cancel,
+            )
+            rate = len(held) / max(time.monotonic() - start, 1e-9)
+            self._store.add_images(held, vectors)
+            self._image_chunk = int(min(max(rate * CHUNK_SECONDS, FEWEST_IMAGES), MOST_IMAGES))
+            done += len(held)
+            self._images += len(held)
 
     def _remove(self, known: dict[Path, Known]) -> int:
         """Forgets what is gone or can no longer be read; gives how many are gone."""
@@ -223,8 +282,8 @@ class Update:
         if self._cancel is not None and self._cancel.is_set():
             raise CancelledError("cancelled; what was embedded so far is kept in the index")
 
-    def _tell(self, part: float, more: int = 0) -> None:
-        """Reports progress: `part` of what waits is done, and `more` passages since the last."""
+    def _tell(self, part: float, more: int = 0, images: int = 0) -> None:
+        """Reports progress: `part` of what waits is done, and so many more since the last."""
         if self._progress is not None:
             done = self._bytes + part * self._bytes_waiting
             self._progress(
@@ -233,6 +292,7 @@ class Update:
                     files_total=self._files_total,
                     passages=self._passages + more,
                     fraction=min(1.0, done / self._bytes_total) if self._bytes_total else 1.0,
+                    images=self._images + images,
                 )
             )
 

@@ -1,0 +1,121 @@
+"""The truth for BERT-like encoders: a plain NumPy forward pass in float32.
+
+As reference.py: one text at a time where tokens meet, no padding, no fusion, and no code of the
+graph writer. Tensors under the names of layouts.py. Sources: BERT arXiv 1810.04805, rotary
+positions arXiv 2104.09864.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedge_export.architectures.bert_config import BertConfig
+from embedge_export.weights import Weights
+
+Array = NDArray[np.float32]
+# The error function by linear interpolation: steps of 2e-4 leave 4e-9, less than float32 holds.
+_ERF_GRID = np.linspace(-6, 6, 2**16 + 1)
+_ERF_VALUES = np.array([math.erf(x) for x in _ERF_GRID])
+
+
+def bert_vectors(
+    config: BertConfig,
+    weights: Weights,
+    texts: Sequence[NDArray[np.int32]],
+    *,
+    pooling: str = "mean",
+    advance: Callable[[str], None] = lambda label: None,
+) -> Array:
+    """Pooled vectors of token id sequences: float32 (texts, hidden), not normalised.
+
+    Args:
+        config: the network.
+        weights: with the adapter merged in.
+        texts: token ids, one array (tokens,) a text, at least one token each.
+        pooling: "mean", "cls" or "last_token".
+        advance: called with a label before each step.
+    """
+    bounds = np.cumsum([0, *(len(ids) for ids in texts)])
+
+    def norm(x: Array, name: str) -> Array:
+        return _layer_norm(
+            x, weights.read(f"{name}.weight"), weights.read(f"{name}.bias"), config.layer_norm_eps
+        )
+
+    advance("reference: embedding table")
+    hidden = weights.read("embeddings.word_embeddings.weight")[np.concatenate(texts)]
+    hidden = hidden + weights.read("embeddings.token_type_embeddings.weight")[0]
+    if config.rope_theta is None:
+        table = weights.read("embeddings.position_embeddings.weight")
+        places = np.concatenate([np.arange(len(ids)) for ids in texts]) + config.first_position
+        hidden = hidden + table[places]
+    hidden = norm(hidden, "embeddings.LayerNorm")
+    for index in range(config.num_hidden_layers):
+        advance(f"reference: layer {index + 1} of {config.num_hidden_layers}")
+        layer = f"layers.{index}"
+
+        def linear(x: Array, name: str, layer: str = layer) -> Array:
+            matrix = weights.read(f"{layer}.{name}.weight")
+            return np.asarray(x @ matrix.T + weights.read(f"{layer}.{name}.bias"), np.float32)
+
+        query, key, value = (linear(hidden, f"self_attn.{side}_proj") for side in "qkv")
+        attended = np.concatenate(
+            [
+                _attention(query[start:end], key[start:end], value[start:end], config)
+                for start, end in pairwise(bounds)
+            ]
+        )
+        hidden = norm(
+            hidden + linear(attended, "self_attn.o_proj"), f"{layer}.post_attention_layernorm"
+        )
+        inner = _gelu(linear(hidden, "mlp.fc1"))
+        hidden = norm(hidden + linear(inner, "mlp.fc2"), f"{layer}.post_mlp_layernorm")
+    if pooling == "mean":
+        means = [hidden[start:end].mean(axis=0) for start, end in pairwise(bounds)]
+        return np.asarray(np.stack(means), np.float32)
+    rows = bounds[:-1] if pooling == "cls" else bounds[1:] - 1
+    return np.asarray(hidden[rows], np.float32)
+
+
+def _attention(query: Array, key: Array, value: Array, config: BertConfig) -> Array:
+    """One text: three times (T, hidden) -> (T, hidden)."""
+    length = len(query)
+
+    def heads(x: Array) -> Array:
+        apart = x.reshape(length, config.num_attention_heads, config.head_dim)
+        return np.asarray(apart.transpose(1, 0, 2))
+
+    query, key, value = heads(query), heads(key), heads(value)
+    if config.rope_theta is not None:
+        query, key = _rotated(query, config.rope_theta), _rotated(key, config.rope_theta)
+    scores = query @ key.transpose(0, 2, 1) / np.float32(math.sqrt(config.head_dim))
+    scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    scores /= scores.sum(axis=-1, keepdims=True)
+    attended = np.asarray((scores @ value).transpose(1, 0, 2), np.float32)
+    return attended.reshape(length, -1)
+
+
+def _rotated(x: Array, theta: float) -> Array:
+    """Rotary positions: entry i of a head's first half turns with entry i of its second."""
+    _, length, width = x.shape
+    steps = np.arange(0, width, 2, dtype=np.float32) / np.float32(width)
+    angles = np.arange(length, dtype=np.float32)[:, None] / np.float32(theta) ** steps
+    cosine, sine = np.cos(angles), np.sin(angles)  # (T, width / 2)
+    first, second = np.split(x, 2, axis=-1)
+    turned = [first * cosine - second * sine, second * cosine + first * sine]
+    return np.asarray(np.concatenate(turned, axis=-1), np.float32)
+
+
+def _layer_norm(x: Array, gain: Array, bias: Array, epsilon: float) -> Array:
+    centred = x - x.mean(axis=-1, keepdims=True)
+    variance = np.mean(np.square(centred), axis=-1, keepdims=True)
+    return np.asarray(centred / np.sqrt(variance + np.float32(epsilon)) * gain + bias, np.float32)
+
+
+def _gelu(x: Array) -> Array:
+    """The exact one, x times the normal distribution's share below x."""
+    below = 1 + np.interp(x / math.sqrt(2), _ERF_GRID, _ERF_VALUES)
+    return np.asarray(x * 0.5 * below, np.float32)

@@ -1,0 +1,181 @@
+"""`embedge classify` and `embedge embed --images`, with the tiny pack's two towers."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from embedge import Embedder
+from embedge.cli import main
+from embedge.cli.classify import score, split_labels
+from tiny import IMAGE
+
+COLOURS = {"red.png": (255, 0, 0), "sub/green.jpg": (0, 255, 0), "sub/blue.webp": (0, 0, 255)}
+
+
+@pytest.fixture
+def both(make_pack) -> Path:
+    return make_pack("both", image=IMAGE)
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    folder = tmp_path / "photos"
+    (folder / "sub").mkdir(parents=True)
+    for name, colour in COLOURS.items():
+        Image.new("RGB", (8, 6), colour).save(folder / name)
+    (folder / "notes.txt").write_text("no image")
+    (folder / ".hidden.png").write_bytes(b"")
+    return folder
+
+
+def out(capsys) -> list[dict]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_images_are_embedded_with_their_paths(both, photos, capsys):
+    assert main(["embed", "--images", "--pack", str(both), str(photos)]) == 0
+    rows = out(capsys)
+    names = [photos / "red.png", photos / "sub/blue.webp", photos / "sub/green.jpg"]
+    assert [row["id"] for row in rows] == [str(name) for name in names]
+    with Embedder(both) as embedder:
+        expected = embedder.encode_image(names)
+    assert [np.float32(row["embedding"]).tolist() for row in rows] == expected.tolist()
+
+
+@pytest.mark.parametrize("kind", ["float32", "ubinary", "uint8"])
+def test_a_bad_image_is_told_and_the_others_come_out(both, photos, capsys, tmp_path, kind):
+    (photos / "bad.png").write_bytes(b"text")
+    Image.effect_noise((64, 64), 50).save(photos / "half.bmp")
+    (photos / "half.bmp").write_bytes((photos / "half.bmp").read_bytes()[:2000])
+    target = tmp_path / "out.npy"
+    command = ["embed", "--images", "--pack", str(both), str(photos), "--out", str(target)]
+    if kind == "uint8":
+        command += ["--ranges", str(tmp_path / "ranges.npy")]
+    assert main([*command, "--embedding-type", kind]) == 1
+    rows = np.load(target)
+    assert len(rows) == 3
+    assert np.isfinite(rows).all()
+    told = capsys.readouterr().err
+    assert "bad.png' is no image" in told
+    assert "half.bmp' is damaged" in told
+    assert "2 of 5 images were left out" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "name at least one"),
+        (["-"], "name at least one"),
+        (["nothing.png"], "nothing.png does not exist"),
+        (["PHOTOS", "--max-length", "5"], "--max-length is for texts"),
+        (["PHOTOS", "--prompt-name", "query"], "--prompt-name is for texts"),
+        (["PHOTOS", "--input-format", "jsonl"], "--input-format is for texts"),
+        (["EMPTY"], "holds no images"),
+    ],
+)
+def test_what_has_no_meaning_for_images_is_refused(both, photos, tmp_path, capsys, arguments, told):
+    (tmp_path / "empty").mkdir()
+    places = {"PHOTOS": str(photos), "EMPTY": str(tmp_path / "empty")}
+    given = [places.get(argument, argument) for argument in arguments]
+    target = tmp_path / "out.jsonl"
+    assert main(["embed", "--images", "--pack", str(both), "--out", str(target), *given]) == 2
+    assert told in capsys.readouterr().err
+    assert not list(tmp_path.glob("out.jsonl*"))
+
+
+def test_a_text_pack_says_that_it_has_no_image_tower(pack, photos, capsys):
+    for command in (["embed", "--images"], ["classify", "--labels", "a,b"]):
+        assert main([*command, "--pack", str(pack), str(photos)]) == 2
+        assert "no image tower" in capsys.readouterr().err
+
+
+def labelled(both: Path, photos: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Cosines of the three photos with two labels, made by hand."""
+    with Embedder(both) as embedder:
+        texts = embedder.encode(["a photo of cats", "a photo of a dog"], prompt="")
+        images = embedder.encode_image([photos / name for name in COLOURS])
+    return images @ texts.T, texts
+
+
+def test_labels_come_with_cosines_where_the_pack_has_no_scale(both, photos, capsys):
+    command = ["classify", *(str(photos / name) for name in COLOURS), "--labels", " cats, a dog,"]
+    assert main([*command, "--pack", str(both), "--json"]) == 0
+    cosines, _ = labelled(both, photos)
+    for row, name, expected in zip(out(capsys), COLOURS, cosines, strict=True):
+        assert row["file"] == str(photos / name)
+        by_label = dict(zip(["cats", "a dog"], expected, strict=True))
+        assert row["cosine"] == pytest.approx(by_label, abs=1e-5)
+        assert row["label"] == ["cats", "a dog"][expected.argmax()]
+
+
+def test_labels_come_with_probabilities_where_it_has_one(make_pack, photos, capsys):
+    both = make_pack(image=replace(IMAGE, logit_scale=100.0))
+    command = ["classify", str(photos), "--labels", "cats,a dog", "--pack", str(both)]
+    assert main([*command, "--json"]) == 0
+    for row in out(capsys):
+        assert sum(row["probability"].values()) == pytest.approx(1, abs=1e-5)
+    assert main([*command, "--top-k", "1"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert len(shown) == 3
+    assert all(line.endswith("%") and ", " not in line for line in shown)
+
+
+def test_scores_by_hand():
+    image, texts = np.array([1.0, 0.0]), np.array([[1.0, 0.0], [0.0, 1.0]])
+    assert score(image, texts, None).tolist() == [1.0, 0.0]
+    odds = np.exp(2.0)
+    np.testing.assert_allclose(score(image, texts, 2.0), [odds / (odds + 1), 1 / (odds + 1)])
+    assert score(image, texts, 1e6).tolist() == [1.0, 0.0]  # no overflow
+
+
+def test_labels_are_split_and_must_be_two():
+    assert split_labels("a, b b ,,a") == ["a", "b b"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--labels", "one"], "at least two"),
+        (["--labels", "a,b", "--template", "no place"], "has no {}"),
+        (["--labels", "a,b", "--task", "nothing"], "not in this pack"),
+    ],
+)
+def test_a_wrong_request_is_one_sentence(both, photos, capsys, arguments, told):
+    assert main(["classify", str(photos), "--pack", str(both), *arguments]) == 2
+    captured = capsys.readouterr()
+    assert told in captured.err
+    assert captured.out == ""
+
+
+def test_a_bad_image_loses_no_other(both, photos, capsys):
+    (photos / "bad.png").write_bytes(b"text")
+    command = ["classify", str(photos), "--labels", "a,b", "--pack", str(both)]
+    assert main(command) == 1
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 3
+    assert "1 of 4 images were left out" in captured.err
+
+
+def test_a_name_that_steers_the_terminal_is_shown_harmless(both, tmp_path, capsys):
+    path = tmp_path / "a\x1b[31m.png"
+    Image.new("RGB", (8, 6)).save(path)
+    assert main(["classify", str(path), "--labels", "a,b", "--pack", str(both)]) == 0
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_info_says_whether_a_pack_takes_images(pack, both, capsys):
+    assert main(["info", str(both)]) == 0
+    assert "4 x 4 pixels" in capsys.readouterr().out
+    assert main(["info", str(both), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["image_size"] == 4
+    assert main(["info", str(pack)]) == 0
+    assert "pixels" not in capsys.readouterr().out
+
+
+def test_doctor_names_the_extra(capsys, pack):
+    main(["doctor", str(pack)])
+    assert "image extra" in capsys.readouterr().out

@@ -1,0 +1,217 @@
+"""BERT-like encoders: their layouts, their adapters among the weights, what is refused."""
+
+import json
+import shutil
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import seeded
+from embedge import Embedder
+from embedge.errors import AdapterError, SourceError
+from embedge.manifest import read_manifest
+from embedge_export.export import export_pack
+from embedge_export.model import open_model, reference
+from embedge_export.sources import open_source
+from seeded.encoders import INSTRUCTIONS, V3_TASKS
+
+KINDS = {
+    "v3": seeded.write_v3,
+    "v3, no prefix": lambda folder: seeded.write_v3(folder, prefix=""),
+    "native": seeded.write_v3_native,
+    "bert": seeded.write_bert,
+    "bert, cls, prefix": lambda folder: seeded.write_bert(
+        folder, pooling="cls_token", prefix="bert."
+    ),
+    "xlm-roberta": lambda folder: seeded.write_bert(folder, "xlm-roberta"),
+}
+
+
+@pytest.fixture(scope="module", params=list(KINDS))
+def source(request, tmp_path_factory):
+    return KINDS[request.param](tmp_path_factory.mktemp("bert") / "source")
+
+
+@pytest.fixture(scope="module")
+def v3(tmp_path_factory):
+    return seeded.write_v3(tmp_path_factory.mktemp("v3") / "source")
+
+
+@pytest.fixture
+def copy(v3, tmp_path):
+    return shutil.copytree(v3, tmp_path / "copy")
+
+
+def edit(folder, **changes):
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def edit_tensors(folder, change):
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors")
+
+
+def test_every_precision_passes_its_gate(source, tmp_path):
+    """The gate's bars are the ones of every other network; int8 is the same in any batch."""
+    manifest = export_pack(source, out=tmp_path / "pack", precisions=("fp32", "fp16", "int8"))
+    assert manifest.text.padding == "either"
+    for report in manifest.verification.values():
+        assert report["passed"]
+    for figures in manifest.verification["int8"]["tasks"].values():
+        assert figures["batch_difference"] == 0.0
+
+
+def test_padding_on_the_left_is_counted_from_the_text(tmp_path):
+    """A learned position belongs to the place in the text, not in the row."""
+    from embedge.engine import OnnxSession
+
+    source = seeded.write_bert(tmp_path / "source")
+    export_pack(source, out=tmp_path / "pack", precisions=("fp32",))
+    session = OnnxSession(tmp_path / "pack" / "base.fp32.onnx", device="cpu", threads=1)
+    ids = np.array([[5, 6, 7, 8]])
+    alone = session.run(ids, np.ones_like(ids))
+    padded = np.array([[0, 0, 5, 6, 7, 8], [9, 9, 9, 9, 9, 9]])
+    mask = np.array([[0, 0, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1]])
+    np.testing.assert_allclose(session.run(padded, mask)[:1], alone, atol=1e-6)
+
+
+def test_prefix_and_layout_do_not_change_the_network(tmp_path):
+    """One network, saved with `roberta.` before its keys and without."""
+    plain = seeded.write_v3(tmp_path / "plain", prefix="")
+    other = shutil.copytree(plain, tmp_path / "other")
+    tensors = load_file(plain / "model.safetensors")
+    save_file({f"roberta.{k}": v for k, v in tensors.items()}, other / "model.safetensors")
+    a, b = (reference(open_model(open_source(folder))) for folder in (plain, other))
+    for task in V3_TASKS:
+        np.testing.assert_array_equal(a.vectors[task], b.vectors[task])
+
+
+def test_every_task_of_v3_is_another_network(v3):
+    model = open_model(open_source(v3))
+    assert model.source.tasks == V3_TASKS
+    assert model.source.default_task == "text-matching"
+    gate = reference(model)
+    for one, other in pairwise(V3_TASKS):
+        a, b = (gate.vectors[task] / np.linalg.norm(gate.vectors[task]) for task in (one, other))
+        assert np.abs(a - b).max() > 1e-3
+
+
+def test_tables_are_adapted_too(v3):
+    """As the checkpoint stores it: rows are A @ B for a table, B @ A for a linear."""
+    model = open_model(open_source(v3, tasks=["separation"]))
+    weights = model.weights("separation")
+    tensors = {k: v.astype(np.float32) for k, v in load_file(v3 / "model.safetensors").items()}
+    stem = "roberta.embeddings.word_embeddings.parametrizations.weight"
+    a, b = (tensors[f"{stem}.0.lora_{side}"][2] for side in "AB")
+    expected = tensors[f"{stem}.original"] + a @ b / 4
+    key = "embeddings.word_embeddings.weight"
+    np.testing.assert_allclose(weights.read(key), expected, rtol=1e-6, atol=1e-6)
+    stem = "roberta.encoder.layers.1.mixer.Wqkv.parametrizations.weight"
+    a, b = (tensors[f"{stem}.0.lora_{side}"][2] for side in "AB")
+    whole = tensors[f"{stem}.original"] + b @ a / 4
+    for part, side in enumerate("qkv"):
+        got = weights.read(f"layers.1.self_attn.{side}_proj.weight")
+        np.testing.assert_allclose(got, np.split(whole, 3)[part], rtol=1e-6, atol=1e-6)
+
+
+def test_a_task_that_is_asked_for_brings_its_instruction(v3, tmp_path):
+    """As the model's own encode(): none where no task is named."""
+    export_pack(v3, out=tmp_path / "pack", precisions=("fp32",))
+    manifest = read_manifest(tmp_path / "pack")
+    assert manifest.text.max_length == 8192
+    assert manifest.matryoshka_dimensions == (32, 64, 128)
+    with Embedder(tmp_path / "pack", precision="fp32", threads=1) as embedder:
+        text = "Jupiter has a red spot."
+        asked = embedder.encode(text, task="retrieval.passage")
+        spelt = embedder.encode(
+            INSTRUCTIONS["retrieval.passage"] + text, task="retrieval.passage", prompt=""
+        )
+        np.testing.assert_array_equal(asked, spelt)
+        np.testing.assert_array_equal(asked, embedder.encode_document(text))
+        np.testing.assert_array_equal(
+            embedder.encode_query(text), embedder.encode(text, task="retrieval.query")
+        )
+        plain = embedder.encode(text, task="text-matching")
+        np.testing.assert_array_equal(embedder.encode(text), plain)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hidden_act": "gelu_new"}, "hidden_act"),
+        ({"rotary_emb_base": None}, "rotary_emb_base is missing"),
+        ({"rope_theta": 10000.0}, "contradictory"),
+        ({"position_embedding_type": "relative_key"}, "position_embedding_type"),
+        ({"position_embedding_type": "absolute"}, "position_embeddings"),
+        ({"num_attention_heads": 3}, "no multiple"),
+        ({"layer_norm_eps": None}, "layer_norm_eps"),
+        ({"num_hidden_layers": 4}, "lack the tensor"),
+        ({"num_hidden_layers": 2}, "does not use"),
+        ({"is_decoder": True}, "is_decoder"),
+        ({"lora_rank": 8}, "rank 8"),
+        ({"lora_adaptations": ["one", "two"]}, "2 adapters"),
+        ({"lora_adaptations": None}, "lora_adaptations"),
+        ({"lora_alpha": "1"}, "lora_alpha"),
+        ({"lora_adaptations": ["a/b"] * 5}, "file name"),
+    ],
+)
+def test_a_config_that_does_not_fit_is_refused(copy, changes, message):
+    edit(copy, **changes)
+    with pytest.raises(SourceError, match=message):
+        open_model(open_source(copy))
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        ("encoder.layers.1.mlp.fc1.parametrizations.weight.0.lora_A", "lora_A of 'layers.1.mlp"),
+        ("embeddings.token_type_embeddings.parametrizations.weight.0.lora_B", "lora_B of 'embed"),
+        ("encoder.layers.0.mixer.Wqkv.parametrizations.weight.original", "without the weight"),
+        ("encoder.layers.2.norm1.bias", "lack the tensor"),
+        ("emb_ln.weight", "lack the tensor"),
+    ],
+)
+def test_a_missing_tensor_is_an_error(copy, module, message):
+    edit_tensors(copy, lambda tensors: tensors.pop(f"roberta.{module}"))
+    with pytest.raises(SourceError, match=message):
+        open_model(open_source(copy))
+
+
+def test_a_tensor_that_nobody_reads_is_an_error(copy):
+    def add(tensors):
+        tensors["roberta.encoder.layers.0.mixer.gate.weight"] = np.ones((4, 4), np.float32)
+
+    edit_tensors(copy, add)
+    with pytest.raises(SourceError, match=r"mixer\.gate"):
+        open_model(open_source(copy))
+
+
+def test_an_adapter_of_nan_is_an_error(copy):
+    key = "roberta.encoder.layers.0.mlp.fc2.parametrizations.weight.0.lora_B"
+
+    def spoil(tensors):
+        tensors[key] = tensors[key].astype(np.float32)
+        tensors[key][3, 0, 0] = np.nan
+
+    edit_tensors(copy, spoil)
+    with pytest.raises(AdapterError, match="NaN"):
+        open_model(open_source(copy))
+
+
+def test_old_names_of_a_norm_are_known(tmp_path):
+    """The first BERT checkpoints say gamma and beta."""
+    source = seeded.write_bert(tmp_path / "source")
+    before = reference(open_model(open_source(source))).vectors["base"]
+
+    def rename(tensors):
+        for key in [key for key in tensors if "LayerNorm" in key]:
+            old = key.replace("Norm.weight", "Norm.gamma").replace("Norm.bias", "Norm.beta")
+            tensors[old] = tensors.pop(key)
+
+    edit_tensors(source, rename)
+    after = reference(open_model(open_source(source))).vectors["base"]
+    np.testing.assert_array_equal(before, after)

@@ -1,0 +1,364 @@
+"""Packs of two towers: the image graph, its gate, what is refused."""
+
+import dataclasses
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import massive
+import seeded
+from embedge import Embedder
+from embedge.cli import main
+from embedge.engine import load_runtime
+from embedge.errors import GateError, SourceError
+from embedge.images.samples import sample_images
+from embedge.manifest import dump_manifest, read_manifest
+from embedge_export import precision, verify
+from embedge_export.architectures.eva02 import rotary_angles, write_evas
+from embedge_export.export import export_pack
+from embedge_export.graph import GraphBuilder, WeightFile
+from embedge_export.model import open_model, reference
+from embedge_export.precision.floats import Float32
+from embedge_export.precision.int8 import Int8
+from embedge_export.sources import open_source
+
+PRECISIONS = ("fp32", "fp16", "int8")
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return seeded.write_jina_clip(tmp_path_factory.mktemp("clip") / "source", seed=2)
+
+
+@pytest.fixture(scope="module")
+def pack(source):
+    out = source.with_name("pack")
+    export_pack(source, out=out, precisions=PRECISIONS)
+    return out
+
+
+@pytest.fixture
+def copy(source, tmp_path):
+    return shutil.copytree(source, tmp_path / "copy")
+
+
+def edit(path, change):
+    value = json.loads(path.read_text())
+    change(value)
+    path.write_text(json.dumps(value))
+
+
+def edit_tensors(folder, change):
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors")
+
+
+def session_of(pack, name):
+    name = str(pack / f"image.{name}.onnx")
+    return load_runtime().InferenceSession(name, providers=["CPUExecutionProvider"])
+
+
+def run(session, pixels):
+    return session.run(["sentence_embedding"], {"pixel_values": pixels})[0]
+
+
+def test_a_pack_holds_both_towers_in_files_of_their_own(source, pack):
+    manifest = read_manifest(pack)
+    assert manifest.precisions() == PRECISIONS
+    assert manifest.image.size == 60
+    assert manifest.image.mean[0] == 0.48145466
+    stored = load_file(source / "model.safetensors")["logit_scale"]
+    assert manifest.image.logit_scale == pytest.approx(math.exp(float(stored)))
+    assert manifest.tasks == ("retrieval.query",)
+    files = {}
+    for graph in manifest.graphs:
+        files.setdefault(graph.tower, set()).update((graph.file, *graph.data))
+    assert not files["text"] & files["image"]
+    for report in manifest.verification.values():
+        assert report["passed"]
+        assert report["image"]["cosine_min"] >= report["bars"]["cosine_min"]
+
+
+def test_the_text_tower_works_by_itself(pack, tmp_path):
+    """No file of the image tower is touched for a text, and no instruction unless asked for."""
+    alone = shutil.copytree(pack, tmp_path / "alone")
+    text = "a red circle"
+    with Embedder(alone, precision="fp32", threads=1) as embedder:
+        for path in alone.glob("image.*"):
+            path.unlink()
+        plain = embedder.encode(text)
+        np.testing.assert_array_equal(plain, embedder.encode(text, prompt=""))
+        asked = embedder.encode(text, task="retrieval.query")
+        assert float(plain @ asked) < 0.9999
+        np.testing.assert_array_equal(asked, embedder.encode_query(text))
+
+
+def test_an_image_is_the_same_in_any_batch_in_int8(pack, source):
+    pixels = open_model(open_source(source)).image.pixels()
+    session = session_of(pack, "int8")
+    together = run(session, pixels)
+    for index in range(len(pixels)):
+        np.testing.assert_array_equal(run(session, pixels[index : index + 1])[0], together[index])
+
+
+def test_pixels_that_no_patch_covers_are_not_seen(pack):
+    """60 pixels hold four patches of 14; the last 4 rows and columns are left over."""
+    session = session_of(pack, "fp32")
+    generator = np.random.default_rng(0)
+    pixels = generator.standard_normal((1, 3, 60, 60), np.float32)
+    changed = pixels.copy()
+    changed[:, :, 56:, :] = changed[:, :, :, 56:] = 5
+    np.testing.assert_array_equal(run(session, pixels), run(session, changed))
+    changed[:, :, 55, 0] += 1
+    assert np.abs(run(session, pixels) - run(session, changed)).max() > 0
+
+
+def test_rotary_angles_are_stretched_to_the_trained_grid(source):
+    config = open_model(open_source(source)).image.config
+    angles = rotary_angles(config)
+    assert angles.shape == (17, 16)
+    np.testing.assert_array_equal(angles[0], 0)  # the class token
+    patch = angles[1 + 2 * 4 + 3]  # row 2, column 3 of 4
+    assert patch[0] == pytest.approx(2 / 4 * 16)
+    assert patch[8] == pytest.approx(3 / 4 * 16)
+
+
+def test_sample_images_are_the_same_everywhere():
+    images = sample_images(32)
+    assert images.dtype == np.uint8
+    assert images.shape == (6, 32, 32, 3)
+    np.testing.assert_array_equal(images, sample_images(32))
+    assert len(np.unique(images[2])) > 200  # noise
+    assert images.reshape(6, -1).std(axis=1).min() > 1  # none is flat
+
+
+def test_a_tower_that_misses_its_bar_is_refused(source, tmp_path, monkeypatch):
+    """The image tower's figures count as much as the texts'."""
+
+    def worse(*arguments, **options):
+        found = compare(*arguments, **options)
+        return type(found)(**{name: getattr(found, name) for name in found.__slots__} | bad)
+
+    bad = {"cosine_min": 0.9}
+    compare = verify.compare_image_graph
+    monkeypatch.setattr(verify, "compare_image_graph", worse)
+    with pytest.raises(GateError, match=r"image tower: cosine 0\.9"):
+        export_pack(source, out=tmp_path / "pack", precisions=("fp32",))
+
+
+def test_progress_counts_both_towers(source, tmp_path):
+    steps = []
+    export_pack(source, out=tmp_path / "pack", precisions=("fp32",), progress=steps.append)
+    assert [step.done for step in steps] == list(range(steps[0].total))
+    assert {step.task for step in steps} == {"retrieval.query", "image"}
+
+
+def test_verify_compares_both_towers_with_the_source(source, pack):
+    report = verify.verify_pack(pack, open_source(source), threads=1)
+    assert report["fp32"]["image"]["cosine_min"] >= 0.999999
+    assert report["fp32"]["passed"]
+
+
+def test_a_rotated_stream_without_mean_computes_the_same(source, tmp_path, monkeypatch):
+    """In float32, so that nothing but a wrong fold can show."""
+
+    class Rotated32(Float32):
+        rotates = True
+
+    monkeypatch.setitem(precision.PRECISIONS, "fp32", Rotated32())
+    manifest = export_pack(source, out=tmp_path / "pack", precisions=("fp32",))
+    assert manifest.verification["fp32"]["image"]["cosine_min"] >= 0.999999
+    assert manifest.verification["fp32"]["image"]["difference_max"] <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("rope_embeddings", False, "rope_embeddings"),
+        ("naive_swiglu", False, "naive_swiglu"),
+        ("subln", False, "subln"),
+        ("post_norm", True, "post_norm"),
+        ("intp_freq", False, "intp_freq"),
+        ("ls_init_value", 0.1, "ls_init_value"),
+        ("qkv_bias", False, "qkv_bias"),
+        ("layers", 4, "lack the tensor 'vision_model.blocks.3"),
+        ("layers", 2, "does not use"),
+        ("mlp_ratio", 4.0, "has shape"),
+        ("head_width", 48, "head_width"),
+        ("image_size", 74, "has shape"),
+        ("image_size", 61, "size is 60"),
+        ("width", None, "width"),
+        ("embed_dim", 64, "embed_dim"),
+    ],
+)
+def test_another_vision_config_is_refused(copy, field, value, message):
+    edit(copy / "config.json", lambda config: config["vision_config"].update({field: value}))
+    with pytest.raises(SourceError, match=message):
+        open_model(open_source(copy))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("resize_mode", "longest"),
+        ("interpolation", "bilinear"),
+        ("mean", [0.5]),
+        ("std", [1, 0, 1]),
+        ("fill_color", 300),
+        ("size", 224),
+    ],
+)
+def test_another_preprocessing_is_refused(copy, field, value):
+    edit(copy / "preprocessor_config.json", lambda settings: settings.update({field: value}))
+    with pytest.raises(SourceError, match=field):
+        open_model(open_source(copy))
+
+
+def test_preprocessing_that_is_missing_is_refused(copy):
+    (copy / "preprocessor_config.json").unlink()
+    with pytest.raises(SourceError, match="preprocessor_config"):
+        open_model(open_source(copy))
+
+
+def test_stored_rotary_tables_are_compared(copy):
+    """Some checkpoints hold them: the right ones are no stranger, other ones are refused."""
+    angles = np.repeat(rotary_angles(open_model(open_source(copy)).image.config)[1:], 2, axis=1)
+
+    def add(tensors):
+        tensors["vision_model.rope.freqs_cos"] = np.cos(angles)
+        tensors["vision_model.blocks.0.attn.rope.freqs_sin"] = np.sin(angles)
+
+    edit_tensors(copy, add)
+    open_model(open_source(copy))
+
+    def spoil(tensors):
+        tensors["vision_model.rope.freqs_cos"] = np.cos(angles[:, ::-1])
+
+    edit_tensors(copy, spoil)
+    with pytest.raises(SourceError, match="rotary"):
+        open_model(open_source(copy))
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("vision_model.blocks.1.attn.inner_attn_ln.weight", "inner_attn_ln"),
+        ("vision_model.cls_token", "cls_token"),
+        ("text_model.transformer.emb_ln.bias", "LayerNorm.bias"),
+        (
+            "text_model.transformer.encoder.layers.0.mlp.fc1.parametrizations.weight.0.lora_A",
+            "lora",
+        ),
+    ],
+)
+def test_a_missing_tensor_is_an_error(copy, key, message):
+    edit_tensors(copy, lambda tensors: tensors.pop(key))
+    with pytest.raises(SourceError, match=message):
+        open_model(open_source(copy))
+
+
+def test_a_projection_is_no_stranger_to_leave_out(copy):
+    edit_tensors(copy, lambda t: t.update({"text_projection.weight": np.ones((2, 2), np.float32)}))
+    with pytest.raises(SourceError, match="text_projection"):
+        open_model(open_source(copy))
+
+
+def test_keys_with_another_segment_are_the_same_network(source, copy):
+    def rename(tensors):
+        for key in [key for key in tensors if key.startswith("text_model.transformer.")]:
+            tensors[key.replace("transformer.", "transformer.roberta.", 1)] = tensors.pop(key)
+
+    edit_tensors(copy, rename)
+    a, b = (reference(open_model(open_source(folder))) for folder in (source, copy))
+    np.testing.assert_array_equal(a.vectors["retrieval.query"], b.vectors["retrieval.query"])
+    np.testing.assert_array_equal(a.image_vectors, b.image_vectors)
+
+
+def test_info_and_verify_tell_of_the_image_tower(source, pack, capsys):
+    assert main(["info", str(pack)]) == 0
+    assert "60 x 60 pixels" in capsys.readouterr().out
+    arguments = ["verify", str(pack), "--source", str(source), "--threads", "1", "--no-progress"]
+    assert main(arguments) == 0
+    told = capsys.readouterr().out
+    assert told.count("image tower by source") == len(PRECISIONS)
+    assert told.count(" images  ") == len(PRECISIONS)
+    assert "none failed" in told
+
+
+def test_verify_notices_an_image_graph_of_another_model(source, pack, tmp_path, capsys):
+    """Right hashes, wrong weights: only the sample images can tell."""
+    other = seeded.write_jina_clip(tmp_path / "other", seed=3)
+    wrong = shutil.copytree(pack, tmp_path / "wrong")
+    export_pack(other, out=tmp_path / "others", precisions=PRECISIONS)
+    manifest, stranger = read_manifest(wrong), read_manifest(tmp_path / "others")
+    names = [name for name in manifest.files if name.startswith("image.")]
+    for name in names:
+        shutil.copy(tmp_path / "others" / name, wrong / name)
+    files = dict(manifest.files) | {name: stranger.files[name] for name in names}
+    text = dump_manifest(dataclasses.replace(manifest, files=files))
+    (wrong / "manifest.json").write_text(text)
+    assert main(["verify", str(wrong), "--threads", "1"]) == 1
+    failed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("FAIL")]
+    assert [line.split()[1:3] for line in failed] == [[p, "images"] for p in PRECISIONS]
+    assert source.exists()
+
+
+def test_an_image_that_is_encoded_has_the_reference_s_vector(source, pack):
+    """From an array through Pillow to a vector, by the class that users hold."""
+    model = open_model(open_source(source))
+    pixels = model.image.pixels()
+    want = model.image.reference(pixels, advance=lambda label: None)
+    want = want / np.linalg.norm(want, axis=1, keepdims=True)
+    with Embedder(pack, precision="fp32", threads=1) as embedder:
+        got = embedder.encode_image(sample_images(60))
+        np.testing.assert_allclose(got, want, atol=1e-5)
+        assert embedder.similarity(embedder.encode("noise"), got).shape == (1, 6)
+
+
+def test_int8_survives_massive_activations(source, copy, tmp_path):
+    """The same network to the last bits; gains that are not folded would cost it its digits."""
+    massive.inject_vision(copy)
+    before, after = (open_model(open_source(folder)).image for folder in (source, copy))
+    pixels = before.pixels()
+    a, b = (tower.reference(pixels, advance=lambda label: None) for tower in (before, after))
+    np.testing.assert_allclose(b, a, atol=1e-3 * np.abs(a).max())
+    manifest = export_pack(copy, out=tmp_path / "pack", precisions=PRECISIONS, accept_failures=True)
+    for name, bar in (("fp32", 0.999999), ("fp16", 0.9999), ("int8", 0.9995)):
+        assert manifest.verification[name]["image"]["cosine_min"] >= bar
+
+    class Plain(Int8):
+        rotates = False
+
+        def operand(self, *arguments, spread=False, **options):
+            return Int8.operand(self, *arguments, **options)
+
+    file = WeightFile(tmp_path / "plain.data")
+    with file:
+        graph = GraphBuilder("plain", own=file, shared=file)
+        [vectors] = write_evas(
+            after.config, after.weights, [(Plain(), graph)], advance=lambda label: None
+        )
+    graph.save(tmp_path / "plain.onnx", {"sentence_embedding": vectors}, ("batch", 128))
+    plain = verify.compare_image_graph(tmp_path / "plain.onnx", pixels, b, threads=1)
+    assert plain.cosine_min < 0.99
+
+
+@pytest.mark.parametrize("value", [None, "retrieval.passage"])
+def test_an_adapter_that_no_text_takes_by_default_is_refused(copy, value):
+    """Then the bare network would be the default, and merging would change every vector."""
+    change = {"default_lora_task": value}
+    edit(copy / "config.json", lambda config: config["text_config"].update(change))
+    with pytest.raises(SourceError, match="default_lora_task"):
+        open_model(open_source(copy))
+
+
+def test_an_instruction_that_every_text_takes_is_the_default_prompt(copy):
+    change = {"default_instruction_task": "retrieval.query"}
+    edit(copy / "config.json", lambda config: config["text_config"].update(change))
+    assert open_source(copy).default_prompt == "retrieval.query"
+    assert open_source(copy).license == "cc0-1.0"
