@@ -1,5 +1,6 @@
 """Graphs against the NumPy reference, for every kind of network; what batches may not change."""
 
+import sys
 from functools import partial
 
 import numpy as np
@@ -12,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 import massive
 import seeded
+from embedge import Embedder
 from embedge.batches import LONG, Limits, pad, plan
 from embedge.engine import OnnxSession
 from embedge.manifest import MemoryCost, read_manifest
@@ -214,6 +216,16 @@ def test_a_text_is_the_same_where_attention_changes_its_blocks(tiny_pack):
         for row, index in enumerate(run):
             alone = session.run(*pad([texts[index]], 0))[0]
             np.testing.assert_array_equal(together[row], alone, err_msg=f"{lengths[index]} tokens")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells its CPU's kind")
+def test_a_prepared_int8_graph_gives_the_same_bits(tiny_pack, tmp_path):
+    texts = ["one", "two words", "a third text that is longer than the others"]
+    with Embedder(tiny_pack, precision="int8") as plain:
+        expected = plain.encode(texts, task="retrieval")
+    for _ in range(2):
+        with Embedder(tiny_pack, precision="int8", prepared=tmp_path) as mapped:
+            np.testing.assert_array_equal(mapped.encode(texts, task="retrieval"), expected)
 
 
 def test_a_long_text_costs_memory_by_its_length_and_not_by_its_square(tiny_pack):
