@@ -44,5 +44,5 @@ class Inputs:
         width = len(moments)
         moments[np.diag_indices(width)] += max(_DAMPING * float(np.trace(moments)) / width, 1e-12)
         # Cholesky's factor is lower triangular: from the last column to the first it is upper.
-        upper = np.linalg.cholesky(np.ascontiguousarray(moments[::-1, ::-1]))[::-1, ::-1]
+        upper = np.linalg.cholesky(moments[::-1, ::-1].astype(np.float64))[::-1, ::-1]
         return np.ascontiguousarray(upper / np.diag(upper), np.float32)
