@@ -24,7 +24,13 @@ from embedge.machine import threads_here
 from embedge.manifest import FileEntry, Graph, Manifest, MemoryCost, Samples, TextInput
 from embedge.vectors import normalise
 from embedge_export import verify
-from embedge_export.architectures import BertConfig, SampleRows, TextConfig, write_networks
+from embedge_export.architectures import (
+    OUTLYING,
+    BertConfig,
+    SampleRows,
+    TextConfig,
+    write_networks,
+)
 from embedge_export.architectures.eva02 import write_evas
 from embedge_export.graph import GraphBuilder, WeightFile
 from embedge_export.model import Gate, Model, calibration, open_model, reference
@@ -37,8 +43,9 @@ from embedge_export.texts import SHORT_TEXTS
 RECIPES = {"fp32": 2, "fp16": 2, "int8": 2}
 TOKENIZER = "tokenizer.json"
 SAMPLES = "samples.npy"
-# How many of the worst linears are kept finer, try after try, while a precision misses its bar.
-_FINER = (4, 12, 36)
+# How many of the worst linears are kept finer, try after try, while a precision misses its bar;
+# after that it is all whose inputs have outliers of their own.
+_FINER = (4, 12)
 IMAGE_SAMPLES = "image_samples.npy"
 # How many of the short texts stand in the pack with their reference vectors.
 SAMPLE_TEXTS = 8
@@ -204,15 +211,15 @@ def _make_task(
         steps.advance(precision.name, task, "gate")
         report = replace(judge(part / graph.file), losses=losses)
         worst = sorted(losses, key=lambda name: -losses[name])
-        for count in _FINER:
-            if not worst or not report.failures(precision):
+        outlying = [name for name in losses if name.endswith(OUTLYING)]
+        for names in (*(worst[:count] for count in _FINER), outlying):
+            if not names or not report.failures(precision):
                 break
-            finer = precision.keeping(worst[:count])
-            again = _write_task(model, task, {finer: data}, part, lambda label: None, samples)
-            ((graph, _),) = again
+            finer = {precision.keeping(names): data}
+            ((graph, _),) = _write_task(model, task, finer, part, lambda label: None, samples)
             before = (report.cosine_min, *report.before)
             report = replace(judge(part / graph.file), losses=losses)
-            report = replace(report, finer=tuple(worst[:count]), before=before)
+            report = replace(report, finer=tuple(names), before=before)
         yield graph, report
 
 

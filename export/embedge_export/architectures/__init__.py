@@ -8,7 +8,7 @@ from embedge_export.architectures import network
 from embedge_export.architectures.bert import write_berts
 from embedge_export.architectures.bert_config import BertConfig
 from embedge_export.architectures.config import NetworkConfig, network_config
-from embedge_export.architectures.network import SAMPLED, SampleRows, batch_kind
+from embedge_export.architectures.network import OUTLYING, SAMPLED, SampleRows, batch_kind
 from embedge_export.attention import PackedBatch
 from embedge_export.graph import GraphBuilder
 from embedge_export.precision import Precision
@@ -17,6 +17,7 @@ from embedge_export.weights import Weights
 TextConfig = NetworkConfig | BertConfig
 
 __all__ = [
+    "OUTLYING",
     "SAMPLED",
     "BertConfig",
     "NetworkConfig",
