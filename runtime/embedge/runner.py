@@ -8,7 +8,6 @@ Takes int32 ids (length,) a text, or float32 pixels (3, size, size) an image, an
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -218,10 +217,10 @@ class Runner:
             self._image_sessions.clear()
 
     def _limits(self) -> Limits:
-        memory = self._pack.manifest.memory
         return Limits(
             token_budget=self._choices.token_budget.value,
-            memory=replace(memory, per_token_squared=0.0) if attends_in_blocks() else memory,
+            memory=self._pack.manifest.memory,
+            blocks=attends_in_blocks(),
             memory_limit=self._choices.memory_limit.value,
         )
 
