@@ -192,7 +192,7 @@ def report(
         parts += [
             f"## The {tower} tower",
             told[tower],
-            speed_table(found, works[tower]),
+            speed_table(found, works[tower], digits=3 if tower == "image" else 0),
             "Start, memory, and the lowest cosine to torch fp32 (to embedge fp32 without it):",
             start_table(found),
             "embedge int8's speed over the peer's best setting, ratio of the best runs (of the "

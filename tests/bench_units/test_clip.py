@@ -76,13 +76,13 @@ def test_the_merged_weights_are_transformers_own(source, tmp_path):
 def test_the_report():
     """Images a second are images over seconds; whoever is absent is told."""
     told = {
-        "image": {"embedge int8": Result(times={"4x1": [2.0, 1.0, 4.0]}, cosine=0.9987)},
+        "image": {"embedge int8": Result(times={"4x1": [20.0, 10.0, 40.0]}, cosine=0.9987)},
         "text": {"embedge int8": Result(times={"1x16": [0.5]}, cosine=0.5)},
     }
     works = {"image": [parse("4x1")], "text": [parse("1x16")]}
     here = clip.facts.machine()
     text = clip.report("a model", here, 2, told, works, {"torch fp32": "it is not here"})
-    assert "| embedge int8 | 4 (2) |" in text
+    assert "| embedge int8 | 0.400 (0.200) |" in text
     assert "| embedge int8 | 32 (32) |" in text
     assert "0.9987" in text
     assert "- torch fp32 is left out: it is not here." in text
