@@ -24,13 +24,7 @@ from embedge.machine import threads_here
 from embedge.manifest import FileEntry, Graph, Manifest, MemoryCost, Samples, TextInput
 from embedge.vectors import normalise
 from embedge_export import verify
-from embedge_export.architectures import (
-    OUTLYING,
-    BertConfig,
-    SampleRows,
-    TextConfig,
-    write_networks,
-)
+from embedge_export.architectures import OUTLYING, SampleRows, TextConfig, write_networks
 from embedge_export.architectures.eva02 import write_evas
 from embedge_export.graph import GraphBuilder, WeightFile
 from embedge_export.model import Gate, Model, calibration, open_model, reference
@@ -118,7 +112,7 @@ def export_pack(
         if old is not None and not missing:
             return old
         walks = 2  # the reference, the graphs; and samples of what the linears read
-        if any(p.samples for p in missing) and not isinstance(model.config, BertConfig):
+        if any(p.samples for p in missing):
             walks += 1
         each = walks * (model.config.num_hidden_layers + 1) + len(missing)  # steps of one task
         total = len(model.source.tasks) * each
