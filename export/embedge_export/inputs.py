@@ -1,9 +1,9 @@
 """What a linear reads: sample rows, in the coordinates of its weight, for whoever rounds it.
 
-The rows come from the NumPy reference's pass over the calibration texts. They follow the weight: when a
-norm's gain or a rotation is folded into it, `normed` and `blocks` turn the rows likewise, so that
-x W^T stays what it is. Linears that read the same rows share one object, and so what is computed of
-them. This module knows neither graphs nor precisions.
+The rows come from the NumPy reference's pass over the calibration texts. They follow the weight:
+when a norm's gain or a rotation is folded into it, `normed` and `blocks` turn the rows likewise, so
+that x W^T stays what it is. Linears that read the same rows share one object, and so what is
+computed of them. This module knows neither graphs nor precisions.
 """
 
 from functools import cached_property
