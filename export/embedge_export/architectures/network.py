@@ -196,20 +196,21 @@ class Network:
         operand = precision.operand(graph, attended, readers=(layer.attention_output,), rows=rows)
         self._update = precision.linear(graph, operand, layer.attention_output)
         normed = self._add_and_norm(f"{prefix}.post_gain", layer.post_attention_gain)
-        operand = precision.operand(graph, normed, readers=(layer.gate, layer.up), rows=rows)
+        half, down = precision.balanced(layer.up, layer.down)
+        operand = precision.operand(graph, normed, readers=(layer.gate, half), rows=rows)
         # The next operand's rows are scaled by themselves: what scales `up` can wait until then.
-        plain = layer.up.bias is None
+        plain = half.bias is None
         gate = layers.silu(graph, precision.linear(graph, operand, layer.gate))
-        up = precision.linear(graph, operand, layer.up, scaled=not plain)
+        up = precision.linear(graph, operand, half, scaled=not plain)
         operand = precision.operand(
             graph,
             graph.op("Mul", gate, up),
-            readers=(layer.down,),
+            readers=(down,),
             rows=rows,
             spread=True,
             scales=operand.scales if plain else None,
         )
-        self._update = precision.linear(graph, operand, layer.down)
+        self._update = precision.linear(graph, operand, down)
 
     def write_pooling(self, gain: Gain) -> ir.Value:
         """Each text's rows made one, normed and turned back: float32 (B, hidden)."""
