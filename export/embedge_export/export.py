@@ -204,6 +204,7 @@ def _make_task(
         steps.advance(precision.name, task, "gate")
         report = replace(judge(part / graph.file), losses=losses)
         worst = sorted(losses, key=lambda name: -losses[name])
+        size = _data_size(part, graph)
         for count in _FINER:
             if not worst or not report.failures(precision):
                 break
@@ -212,8 +213,14 @@ def _make_task(
             ((graph, _),) = again
             before = (report.cosine_min, *report.before)
             report = replace(judge(part / graph.file), losses=losses)
-            report = replace(report, finer=tuple(worst[:count]), before=before)
+            more = _data_size(part, graph) - size
+            report = replace(report, finer=tuple(worst[:count]), before=before, finer_bytes=more)
         yield graph, report
+
+
+def _data_size(part: Path, graph: Graph) -> int:
+    """Bytes of a graph's data files."""
+    return sum((part / name).stat().st_size for name in graph.data)
 
 
 def _write_task(
