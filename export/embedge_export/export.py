@@ -205,6 +205,7 @@ def _make_task(
         steps.advance(precision.name, task, "gate")
         report = replace(judge(part / graph.file), losses=losses)
         worst = sorted(losses, key=lambda name: -losses[name])
+        size = _data_size(part, graph)
         outlying = [name for name in losses if name.endswith(OUTLYING)]
         for names in (*(worst[:count] for count in _FINER), outlying):
             if not names or not report.failures(precision):
@@ -213,8 +214,14 @@ def _make_task(
             ((graph, _),) = _write_task(model, task, finer, part, lambda label: None, samples)
             before = (report.cosine_min, *report.before)
             report = replace(judge(part / graph.file), losses=losses)
-            report = replace(report, finer=tuple(names), before=before)
+            more = _data_size(part, graph) - size
+            report = replace(report, finer=tuple(names), before=before, finer_bytes=more)
         yield graph, report
+
+
+def _data_size(part: Path, graph: Graph) -> int:
+    """Bytes of a graph's data files."""
+    return sum((part / name).stat().st_size for name in graph.data)
 
 
 def _write_task(

@@ -39,6 +39,7 @@ class TaskReport:
     losses: Mapping[str, float] = field(default_factory=dict)  # of each linear, on sample rows
     finer: tuple[str, ...] = ()  # linears that had to be kept in a finer form
     before: tuple[float, ...] = ()  # cosine_min of the tries with fewer of them, latest first
+    finer_bytes: int = 0  # what they add to the pack's files
 
     def failures(self, precision: Precision) -> list[str]:
         """The bars that are missed, as sentences; empty if it passes."""
@@ -203,7 +204,12 @@ def _figures(report: TaskReport) -> dict[str, Any]:
         worst = sorted(report.losses.items(), key=lambda item: -item[1])
         figures["worst_linears"] = dict(worst[:WORST])
     if report.finer:
-        figures |= {"finer": list(report.finer), "cosine_min_before": list(report.before)}
+        figures |= {
+            "finer": list(report.finer),
+            "cosine_min_before": list(report.before),
+            "finer_bytes": report.finer_bytes,
+            "linears": len(report.losses),
+        }
     return figures
 
 

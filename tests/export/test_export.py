@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
+import massive
 import seeded
 from embedge import Embedder
+from embedge.cli import main
 from embedge.errors import ExportError, GateError, ManifestError, OptionError, SourceError
 from embedge.manifest import MANIFEST, read_manifest
 from embedge.packs import open_pack, verify_files
@@ -257,3 +259,51 @@ def test_killed_at_any_moment_it_leaves_a_whole_pack_or_none(tiny_source, tmp_pa
     export_pack(tiny_source, out=out, precisions=("fp32", "int8"))
     assert verify_files(open_pack(out)) == []
     assert not (out / ".part").exists()
+
+
+def test_worst_linears_are_kept_finer_until_the_bar_is_met(tmp_path, monkeypatch, capsys):
+    """A real miss: massive activations, and a bar that one digit everywhere does not reach."""
+    monkeypatch.setattr(Int8, "minimum_cosine", 0.999)
+    source = seeded.write_v5_text_small(tmp_path / "source", size="tiny", seed=7)
+    massive.inject(source)
+    tasks = ["retrieval", "clustering"]
+    out = tmp_path / "pack"
+    with monkeypatch.context() as coarse:
+        coarse.setattr(export, "_FINER", ())
+        with pytest.raises(GateError, match=r"int8, task retrieval: cosine .* < 0\.999"):
+            export_pack(source, out=out, tasks=tasks, precisions=("int8",))
+        kept = export_pack(
+            source, out=tmp_path / "coarse", tasks=tasks, precisions=("int8",), accept_failures=True
+        )
+    command = ["export", str(source), "--out", str(out), "--tasks", ",".join(tasks)]
+    assert main([*command, "--precisions", "int8"]) == 0
+    manifest = read_manifest(out)
+    assert manifest.passed_gate("int8")
+    told = capsys.readouterr().out
+    more = 0
+    for task in tasks:
+        figures = manifest.verification["int8"]["tasks"][task]
+        before = kept.verification["int8"]["tasks"][task]
+        assert figures["cosine_min_before"][-1] == before["cosine_min"] < 0.999
+        assert figures["cosine_min"] >= 0.999
+        assert figures["batch_difference"] == 0
+        assert figures["finer"][:4] == list(before["worst_linears"])[:4]
+        assert f"int8, {task}: {len(figures['finer'])} linears kept finer" in told
+        assert f"{before['cosine_min']:.6f} without" in told
+        more += figures["finer_bytes"]
+    sizes = [
+        sum(entry.size for name, entry in m.files.items() if name.endswith(".data"))
+        for m in (manifest, kept)
+    ]
+    assert more == sizes[0] - sizes[1] > 0
+    # The very bits, alone and in a batch, through the runtime.
+    texts = ["a", "two words", "the quick brown fox jumps over the lazy dog " * 5, "Ein Zug."]
+    with Embedder(out, device="cpu") as embedder:
+        assert embedder.precision == "int8"
+        together = embedder.encode(texts, task="retrieval")
+        for text, vector in zip(texts, together, strict=True):
+            np.testing.assert_array_equal(embedder.encode(text, task="retrieval"), vector)
+    assert main(["verify", str(out)]) == 0
+    table = capsys.readouterr().out.partition("linears that rounding changes most")[2]
+    assert "kept finer" in table
+    assert next(iter(before["worst_linears"])) in table

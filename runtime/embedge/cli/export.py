@@ -12,6 +12,7 @@ from typing import Any
 
 from embedge.cli import common
 from embedge.cli.info import size_of
+from embedge.cli.losses import finer_lines
 from embedge.cli.progress import Progress, add_progress_option
 from embedge.errors import EmbedgeError, MissingExtraError, OptionError
 from embedge.manifest import PRECISIONS, Manifest
@@ -81,6 +82,8 @@ def run(options: argparse.Namespace) -> int:
         if options.merged is not None:
             _write_merged(options, tasks, progress)
     common.show(common.table(gate_rows(manifest.verification)))
+    for line in finer_lines(manifest.verification):
+        common.show(line)
     common.show()
     for precision in manifest.precisions():
         common.show(f"{precision}: {common.size_text(size_of(manifest, precision))}")

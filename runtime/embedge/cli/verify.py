@@ -15,6 +15,7 @@ from embedge import machine
 from embedge.cli import common
 from embedge.cli.export import load_exporter
 from embedge.cli.golden import DOCUMENTS, QUERY, TOKEN_TEXTS, TOLERANCE, find_golden
+from embedge.cli.losses import loss_rows
 from embedge.cli.progress import Progress, add_progress_option
 from embedge.errors import (
     DeviceError,
@@ -33,7 +34,8 @@ SUMMARY = "check that a model pack is whole and right"
 DESCRIPTION = """\
 Checks a pack: hashes every file anew, loads every graph that can run here, compares its vectors
 with the reference samples in the pack, and looks whether a text's vector stays the same in a
-batch. Prints a line for each check; exit code 1 if one failed."""
+batch. Prints a line for each check, and which linears lost the most in the export; exit code 1 if
+a check failed."""
 
 AGAIN = "export the pack again, or fetch it again from where it came"
 
@@ -80,6 +82,12 @@ def run(options: argparse.Namespace) -> int:
         failed += check.verdict == "FAIL"
         common.show(f"{check.verdict:4}  {check.name:28}  {check.detail}".rstrip())
     common.show()
+    shown = pack.manifest.precisions() if options.precision == "auto" else (options.precision,)
+    rows = loss_rows({p: pack.manifest.verification.get(p) for p in shown})
+    if rows:
+        common.show("linears that rounding changes most, as the export measured on sample rows:")
+        common.show(common.table(rows))
+        common.show()
     if failed:
         common.show(f"{failed} of {count} checks FAILED: do not use this pack as it is")
         return 1

@@ -1,0 +1,49 @@
+"""Losses of linears for people, from a file's content, which may be anything."""
+
+import pytest
+
+from embedge.cli.losses import WORST, finer_lines, loss_rows
+
+REPORT = {
+    "tasks": {
+        "a": {
+            "worst_linears": {f"layers.{i}.down": 0.01 - i / 1000 for i in range(8)},
+            "finer": ["layers.0.down"],
+            "cosine_min_before": [0.9979, 0.95],
+            "finer_bytes": 4096,
+            "linears": 21,
+        },
+        "b": {"worst_linears": {"layers.3.down": 0.5}},
+    }
+}
+
+
+def test_the_worst_of_all_tasks_come_first():
+    head, *rows = loss_rows({"fp16": {"tasks": {}}, "int8": REPORT})
+    assert len(rows) == WORST
+    assert rows[0] == ("int8", "layers.3.down", "50 %", "b", "")
+    assert rows[1][:4] == ("int8", "layers.0.down", "1 %", "a")
+    assert "finer" in rows[1][4]
+    assert len(head) == len(rows[0])
+
+
+def test_the_line_says_what_was_finer_why_and_at_what_cost():
+    (line,) = finer_lines({"int8": REPORT})
+    for part in ("int8, a: 1 linears", "0.950000 without", "2 products more beside 21"):
+        assert part in line
+    assert line.endswith("layers.0.down")
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        None,
+        {"tasks": 3},
+        {"tasks": {"a": []}},
+        {"tasks": {"a": {"worst_linears": ["x"], "finer": 4, "cosine_min_before": None}}},
+        {"tasks": {"a": {"worst_linears": {"x": "y"}, "finer": [7], "cosine_min_before": [0.1]}}},
+    ],
+)
+def test_a_report_that_no_export_wrote_shows_nothing(broken):
+    assert loss_rows({"int8": broken}) == []
+    assert list(finer_lines({"int8": broken})) == []
