@@ -128,6 +128,10 @@ bench: .venv/stamp ## speed against other ways to run the same weights: [MODEL_K
 bench-memory: .venv/stamp ## seconds to start and memory held, one task and four: [MODEL_KIND=] [OPTIONS=]
 	$(BIN)/python tests/bench/memory.py --model-kind $(MODEL_KIND) $(OPTIONS)
 
+.PHONY: bench-clip
+bench-clip: .venv/stamp ## jina-clip-v2's image and text tower against torch and OpenVINO: [OPTIONS=]
+	$(BIN)/python tests/bench/clip.py $(OPTIONS)
+
 # The device is looked for before anything is installed.
 .PHONY: bench-gpu
 bench-gpu: ## fp16 on CUDA against torch, on a machine with a CUDA device: [MODEL_KIND=] [OPTIONS=]

@@ -232,21 +232,31 @@ class PackedBatch(Batch):
         graph = self._graph
         starts, ends, lengths, count = self._groups
         width = self._heads.query * self._heads.width
+        rows = (query, key, value)
+
+        def apart(x: ir.Value, length: ir.Value) -> ir.Value:
+            """(rows of a run, width) -> (its texts, their length, width)."""
+            shape = graph.op("Concat", graph.numbers(-1), length, graph.numbers(width), axis=0)
+            return graph.op("Reshape", x, shape)
 
         def group(number: ir.Value) -> ir.Value:
             start, end, length = (self._at(x, number) for x in (starts, ends, lengths))
-            # (rows of the group, width) -> (texts of the group, their length, width)
-            shape = graph.op("Concat", graph.numbers(-1), length, graph.numbers(width), axis=0)
-
-            def own(rows: ir.Value) -> ir.Value:
-                return graph.op(
-                    "Reshape", graph.op("Slice", rows, start, end, graph.numbers(0)), shape
-                )
-
-            attended = self._operator(own(query), own(key), own(value))
+            own = (graph.op("Slice", x, start, end, graph.numbers(0)) for x in rows)
+            attended = self._operator(*(apart(x, length) for x in own))
             return graph.op("Reshape", attended, graph.numbers(-1, width))
 
-        return graph.for_each(count, group, query.dtype or FLOAT)
+        def all_alike() -> ir.Value:
+            attended = self._operator(*(apart(x, lengths) for x in rows))
+            return graph.op("Reshape", attended, graph.numbers(-1, width))
+
+        dtype = query.dtype or FLOAT
+        one = graph.constant("int64_1", np.int64(1))
+        return graph.either(
+            graph.once("one_group", lambda: graph.op("Equal", count, one, dtype=BOOL)),
+            all_alike,  # a loop of one round would copy its rows
+            lambda: graph.for_each(count, group, dtype),
+            dtype,
+        )
 
     def _attend_at_once(self, query: ir.Value, key: ir.Value, value: ir.Value) -> ir.Value:
         """One operator for all texts, padded on the right; for GPUs, where a loop costs more."""

@@ -24,7 +24,7 @@ from embedge.machine import threads_here
 from embedge.manifest import FileEntry, Graph, Manifest, MemoryCost, Samples, TextInput
 from embedge.vectors import normalise
 from embedge_export import verify
-from embedge_export.architectures import BertConfig, SampleRows, TextConfig, write_networks
+from embedge_export.architectures import OUTLYING, SampleRows, TextConfig, write_networks
 from embedge_export.architectures.eva02 import write_evas
 from embedge_export.graph import GraphBuilder, WeightFile
 from embedge_export.model import Gate, Model, calibration, open_model, reference
@@ -34,11 +34,12 @@ from embedge_export.sources import Source, open_source
 from embedge_export.texts import SHORT_TEXTS
 
 # Raise one when its graphs change: packs made by an older recipe are then made anew.
-RECIPES = {"fp32": 2, "fp16": 2, "int8": 2, "int4": 1}
+RECIPES = {"fp32": 2, "fp16": 3, "int8": 2, "int4": 1}
 TOKENIZER = "tokenizer.json"
 SAMPLES = "samples.npy"
-# How many of the worst linears are kept finer, try after try, while a precision misses its bar.
-_FINER = (4, 12, 36)
+# How many of the worst linears are kept finer, try after try, while a precision misses its bar;
+# after that it is all whose inputs have outliers of their own.
+_FINER = (4, 12)
 IMAGE_SAMPLES = "image_samples.npy"
 # How many of the short texts stand in the pack with their reference vectors.
 SAMPLE_TEXTS = 8
@@ -111,7 +112,7 @@ def export_pack(
         if old is not None and not missing:
             return old
         walks = 2  # the reference, the graphs; and samples of what the linears read
-        if any(p.samples for p in missing) and not isinstance(model.config, BertConfig):
+        if any(p.samples for p in missing):
             walks += 1
         each = walks * (model.config.num_hidden_layers + 1) + len(missing)  # steps of one task
         total = len(model.source.tasks) * each
@@ -205,16 +206,16 @@ def _make_task(
         report = replace(judge(part / graph.file), losses=losses)
         worst = sorted(losses, key=lambda name: -losses[name])
         size = _data_size(part, graph)
-        for count in _FINER:
-            if not worst or not report.failures(precision):
+        outlying = [name for name in losses if name.endswith(OUTLYING)]
+        for names in (*(worst[:count] for count in _FINER), outlying):
+            if not names or not report.failures(precision):
                 break
-            finer = precision.keeping(worst[:count])
-            again = _write_task(model, task, {finer: data}, part, lambda label: None, samples)
-            ((graph, _),) = again
+            finer = {precision.keeping(names): data}
+            ((graph, _),) = _write_task(model, task, finer, part, lambda label: None, samples)
             before = (report.cosine_min, *report.before)
             report = replace(judge(part / graph.file), losses=losses)
             more = _data_size(part, graph) - size
-            report = replace(report, finer=tuple(worst[:count]), before=before, finer_bytes=more)
+            report = replace(report, finer=tuple(names), before=before, finer_bytes=more)
         yield graph, report
 
 

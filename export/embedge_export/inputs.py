@@ -1,9 +1,9 @@
 """What a linear reads: sample rows, in the coordinates of its weight, for whoever rounds it.
 
-The rows come from the NumPy reference's pass over the gate's texts. They follow the weight: when a
-norm's gain or a rotation is folded into it, `normed` and `blocks` turn the rows likewise, so that
-x W^T stays what it is. Linears that read the same rows share one object, and so what is computed of
-them. This module knows neither graphs nor precisions.
+The rows come from the NumPy reference's pass over the calibration texts. They follow the weight:
+when a norm's gain or a rotation is folded into it, `normed` and `blocks` turn the rows likewise, so
+that x W^T stays what it is. Linears that read the same rows share one object, and so what is
+computed of them. This module knows neither graphs nor precisions.
 """
 
 from functools import cached_property
@@ -44,5 +44,5 @@ class Inputs:
         width = len(moments)
         moments[np.diag_indices(width)] += max(_DAMPING * float(np.trace(moments)) / width, 1e-12)
         # Cholesky's factor is lower triangular: from the last column to the first it is upper.
-        upper = np.linalg.cholesky(np.ascontiguousarray(moments[::-1, ::-1]))[::-1, ::-1]
+        upper = np.linalg.cholesky(moments[::-1, ::-1].astype(np.float64))[::-1, ::-1]
         return np.ascontiguousarray(upper / np.diag(upper), np.float32)

@@ -27,7 +27,7 @@ class Linear:
         weight: float32 (out, in).
         bias: float32 (out,), or None.
         shared: whether every task has these very values.
-        inputs: rows that it reads on the gate's texts, where a precision wants to see them.
+        inputs: rows that it reads on the calibration texts, where a precision wants to see them.
     """
 
     name: str

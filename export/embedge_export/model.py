@@ -6,6 +6,7 @@ reference vectors that its graphs are gated against.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +14,12 @@ from numpy.typing import NDArray
 from embedge.errors import SourceError
 from embedge.tokens import TextTokenizer
 from embedge_export.architectures import (
-    SAMPLED,
     BertConfig,
     SampleRows,
     TextConfig,
     network_config,
     poolings,
+    sampled,
 )
 from embedge_export.architectures.bert_config import MODEL_TYPES, bert_config
 from embedge_export.conventions import stored_adapters
@@ -131,13 +132,7 @@ def reference(
         def step(label: str, task: str = task) -> None:
             advance(task, label)
 
-        weights, config = model.weights(task), model.config
-        if isinstance(config, BertConfig):
-            vectors[task] = bert_vectors(config, weights, ids, pooling=source.pooling, advance=step)
-        else:
-            vectors[task] = network_vectors(
-                config, weights, ids, pooling=source.pooling, advance=step
-            )
+        vectors[task] = _vectors(model, task, ids, advance=step)
     if model.image is None:
         return Gate(ids, vectors)
     pixels = model.image.pixels()
@@ -151,25 +146,28 @@ def calibration(
     """What each linear of a task reads on texts that are not among those of the gate.
 
     Returns:
-        float32 (tokens, in) by the key of a weight, for those named in `SAMPLED`.
+        float32 (tokens, in) by the key of a weight, for those that `sampled` names.
     """
     samples: SampleRows = {}
-    if isinstance(model.config, BertConfig):
-        return samples
+    names = sampled(model.config)
 
     def observe(key: str, rows: NDArray[np.float32]) -> None:
-        if key.removesuffix(".weight").endswith(SAMPLED):
+        if key.removesuffix(".weight").endswith(names):
             samples[key] = rows
 
-    network_vectors(
-        model.config,
-        model.weights(task),
-        _ids(model.source, CALIBRATION_TEXTS),
-        pooling=model.source.pooling,
-        advance=advance,
-        observe=observe,
-    )
+    ids = _ids(model.source, CALIBRATION_TEXTS)
+    _vectors(model, task, ids, advance=advance, observe=observe)
     return samples
+
+
+def _vectors(
+    model: Model, task: str, ids: Sequence[NDArray[np.int32]], **calls: Any
+) -> NDArray[np.float32]:
+    """The reference's vectors; `calls` are its `advance` and `observe`."""
+    weights, config, pooling = model.weights(task), model.config, model.source.pooling
+    if isinstance(config, BertConfig):
+        return bert_vectors(config, weights, ids, pooling=pooling, **calls)
+    return network_vectors(config, weights, ids, pooling=pooling, **calls)
 
 
 def _ids(source: Source, texts: Sequence[str]) -> list[NDArray[np.int32]]:

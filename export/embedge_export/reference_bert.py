@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedge_export.architectures.bert_config import BertConfig
+from embedge_export.reference import Observer
 from embedge_export.weights import Weights
 
 Array = NDArray[np.float32]
@@ -28,6 +29,7 @@ def bert_vectors(
     *,
     pooling: str = "mean",
     advance: Callable[[str], None] = lambda label: None,
+    observe: Observer = lambda key, rows: None,
 ) -> Array:
     """Pooled vectors of token id sequences: float32 (texts, hidden), not normalised.
 
@@ -37,6 +39,7 @@ def bert_vectors(
         texts: token ids, one array (tokens,) a text, at least one token each.
         pooling: "mean", "cls" or "last_token".
         advance: called with a label before each step.
+        observe: called with each linear's weight key and the rows that it reads, (tokens, in).
     """
     bounds = np.cumsum([0, *(len(ids) for ids in texts)])
 
@@ -58,6 +61,7 @@ def bert_vectors(
         layer = f"layers.{index}"
 
         def linear(x: Array, name: str, layer: str = layer) -> Array:
+            observe(f"{layer}.{name}.weight", x)
             matrix = weights.read(f"{layer}.{name}.weight")
             return np.asarray(x @ matrix.T + weights.read(f"{layer}.{name}.bias"), np.float32)
 

@@ -26,6 +26,7 @@ SHORT_TEXTS: tuple[str, ...] = (
     "!!! ??? ... ### 🙂🚀",
     "the the the the the the the the the the the the the the the the",
     "3.14159 2.71828 1.41421 0.57721 6.02214e23 -273.15",
+    "the the ",  # some decoders waver here between two places to rest their attention on
 )
 
 LONG_TEXTS: tuple[str, ...] = (

@@ -36,6 +36,7 @@ class Limits:
     token_budget: int  # padded tokens, long texts counted higher (see `cost`)
     memory: MemoryCost
     memory_limit: int | None  # bytes; None: unknown, not bounded
+    blocks: bool = False  # whether attention to long texts works in blocks here, with no square
 
 
 def cost(rows: int, length: int) -> float:
@@ -43,9 +44,11 @@ def cost(rows: int, length: int) -> float:
     return rows * length * (1 + length / ATTENTION_LENGTH)
 
 
-def estimate_memory(memory: MemoryCost, rows: int, length: int) -> float:
+def estimate_memory(limits: Limits, rows: int, length: int) -> float:
     """Transient bytes of one run of `rows` texts padded to `length` tokens."""
-    return (memory.per_token + memory.per_token_squared * length) * rows * length
+    memory = limits.memory
+    squared = 0.0 if limits.blocks and length > LONG else memory.per_token_squared
+    return (memory.per_token + squared * length) * rows * length
 
 
 def plan(lengths: Sequence[int], limits: Limits) -> list[NDArray[np.int64]]:
@@ -111,14 +114,18 @@ def _fits(rows: int, length: int, padding: int, limits: Limits) -> bool:
         and padding <= max(PADDING_TOKENS, PADDING_SHARE * rows * length)
         and (
             limits.memory_limit is None
-            or estimate_memory(limits.memory, rows, length) <= limits.memory_limit
+            or estimate_memory(limits, rows, length) <= limits.memory_limit
         )
     )
 
 
 def _check_longest(item: int, length: int, limits: Limits) -> None:
-    """Memory grows with length, so the longest text stands for all."""
-    needed = estimate_memory(limits.memory, 1, length)
+    """Memory grows with length, so the longest text stands for all.
+
+    Where long texts are done in blocks, one of LONG tokens can take more than a somewhat longer
+    one; it then runs alone, and what it takes beyond the limit is a square of LONG.
+    """
+    needed = estimate_memory(limits, 1, length)
     if limits.memory_limit is not None and needed > limits.memory_limit:
         raise MemoryLimitError(
             f"item {item} has {length} tokens and would need about {needed / 2**20:,.0f} MiB, "

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from embedge.choices import choose
-from embedge.errors import ImageError, PackError
+from embedge.errors import ImageError, OptionError, PackError
 from embedge.images.pipeline import DECODERS, check_images, decode_images
 from embedge.images.sources import Images, list_images
 from embedge.machine import Choice, whole_number
@@ -76,6 +76,10 @@ class Embedder:
         token_budget: padded tokens of one run.
         memory_limit: bytes that one run may take beside the weights, by the pack's estimate.
         arena: keep ONNX Runtime's memory pool between runs: somewhat faster, never shrinks.
+        prepared: a folder for weights in the form that this machine's kernels take. They are
+            written at the first load, about twice a task's graph, and mapped from then on: loading
+            is quick, and tasks, processes and restarts share what else each would hold for itself.
+            CPU and Linux only.
         warm_up: load the default task and run one short text now rather than at the first call.
 
     Attributes:
@@ -94,6 +98,7 @@ class Embedder:
         token_budget: int | None = None,
         memory_limit: int | None = None,
         arena: bool = False,
+        prepared: str | os.PathLike[str] | None = None,
         warm_up: bool = False,
     ) -> None:
         self._pack = open_pack(path)
@@ -111,8 +116,14 @@ class Embedder:
             memory_limit=memory_limit,
         )
         self.choices: Mapping[str, Choice[Any]] = choices.by_name()
+        if prepared is not None and self.device != "cpu":
+            raise OptionError("prepared= is for the CPU; leave it out, or pass device='cpu'")
         self._runner = Runner(
-            self._pack, choices, pad_token_id=self._text.pad_token_id, arena=arena
+            self._pack,
+            choices,
+            pad_token_id=self._text.pad_token_id,
+            arena=arena,
+            prepared=None if prepared is None else Path(prepared).expanduser().absolute(),
         )
         self._lock = threading.Lock()  # of the two below
         self._tokenizer: TextTokenizer | None = None

@@ -114,17 +114,8 @@ class OnnxSession:
         self, graph: Path, *, device: str, threads: int, arena: bool = False, tower: str = "text"
     ) -> None:
         runtime = load_runtime()
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # Without it every buffer comes from malloc, which neither reuses nor returns aligned blocks
-        # of this size well: 2,048 tokens of a 0.6B decoder took 3.6 GB instead of 0.5 GB.
-        options.enable_cpu_mem_arena = True
+        options = session_options(threads)
         self._shrink = device == "cpu" and not arena
-        # Plans memory for each shape that it meets and keeps the plan: shapes vary here.
-        options.enable_mem_pattern = False
-        if kernel_path().value != EXACT:
-            options.add_session_config_entry("session.x64quantprecision", "1")
         try:
             self._session = runtime.InferenceSession(
                 str(graph), options, providers=PROVIDERS[device]
@@ -246,6 +237,21 @@ class _Watcher:
                     if cancel.is_set():
                         options.terminate = True
             time.sleep(CANCEL_POLL)
+
+
+def session_options(threads: int) -> Any:
+    """ONNX Runtime's options for a graph of ours: threads, memory, and exact integer kernels."""
+    options = load_runtime().SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Without it every buffer comes from malloc, which neither reuses nor returns aligned blocks of
+    # this size well: 2,048 tokens of a 0.6B decoder took 3.6 GB instead of 0.5 GB.
+    options.enable_cpu_mem_arena = True
+    # Plans memory for each shape that it meets and keeps the plan: shapes vary here.
+    options.enable_mem_pattern = False
+    if kernel_path().value != EXACT:
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    return options
 
 
 @functools.cache

@@ -8,7 +8,6 @@ Takes int32 ids (length,) a text, or float32 pixels (3, size, size) an image, an
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ from embedge.errors import (
 )
 from embedge.manifest import Graph
 from embedge.packs import Pack, check_files, check_references
+from embedge.prepared import prepared_graph
 
 Progress = Callable[[int, int], None]  # texts or images done, and in all
 
@@ -51,13 +51,23 @@ class Runner:
         choices: how to run them.
         pad_token_id: fills the end of the shorter texts of a run.
         arena: keep ONNX Runtime's memory pool between runs.
+        prepared: folder for graphs in this machine's own form (prepared.py); None for none.
     """
 
-    def __init__(self, pack: Pack, choices: Choices, *, pad_token_id: int, arena: bool) -> None:
+    def __init__(
+        self,
+        pack: Pack,
+        choices: Choices,
+        *,
+        pad_token_id: int,
+        arena: bool,
+        prepared: Path | None = None,
+    ) -> None:
         self._pack = pack
         self._choices = choices
         self._pad_token_id = pad_token_id
         self._arena = arena
+        self._prepared = prepared
         self._lock = threading.Lock()
         self._sessions: dict[str, Session] = {}  # by graph file
         self._image_sessions: dict[str, ImageSession] = {}
@@ -207,10 +217,10 @@ class Runner:
             self._image_sessions.clear()
 
     def _limits(self) -> Limits:
-        memory = self._pack.manifest.memory
         return Limits(
             token_budget=self._choices.token_budget.value,
-            memory=replace(memory, per_token_squared=0.0) if attends_in_blocks() else memory,
+            memory=self._pack.manifest.memory,
+            blocks=attends_in_blocks(),
             memory_limit=self._choices.memory_limit.value,
         )
 
@@ -244,7 +254,13 @@ class Runner:
         check_references(self._pack, graph)
         if graph.precision == "int8" and kernel_path().value == INEXACT:
             raise DeviceError(f"int8 would be wrong here: {kernel_path().reason}")
-        return self._pack.file(graph.file)
+        path = self._pack.file(graph.file)
+        if self._prepared is None:
+            return path
+        files = self._pack.manifest.files
+        identity = " ".join(files[name].sha256 for name in (graph.file, *graph.data))
+        threads = self._choices.threads.value
+        return prepared_graph(path, identity, self._prepared, threads=threads)
 
     def _how_to_run(self) -> dict[str, Any]:
         return {

@@ -37,14 +37,17 @@ class Result:
 
 
 class Worker:
-    """A contender's process.
+    """A contender's process, of `script` where it is not `WORKER`.
 
     Raises:
         RuntimeError: it died; with its last words.
     """
 
-    def __init__(self, contender: Contender, threads: int, vocabulary: int) -> None:
-        command = [contender.python, WORKER, contender.kind, contender.path, threads, vocabulary]
+    def __init__(
+        self, contender: Contender, threads: int, vocabulary: int, script: Path | None = None
+    ) -> None:
+        command = [contender.python, script or WORKER, contender.kind, contender.path]
+        command += [threads, vocabulary]
         self._words = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
         self._process = subprocess.Popen(
             [str(part) for part in command],
@@ -99,6 +102,7 @@ class Race:
         threads: of each.
         seconds: of each turn.
         longest: seconds that one run may take; work that would take longer is skipped.
+        script: what each contender's process runs; worker.py unless given.
     """
 
     def __init__(
@@ -109,6 +113,7 @@ class Race:
         threads: int,
         seconds: float,
         longest: float,
+        script: Path | None = None,
     ) -> None:
         self.results = {contender.name: Result() for contender in contenders}
         self._seconds, self._longest = seconds, longest
@@ -117,7 +122,9 @@ class Race:
         for contender in contenders:
             result = self.results[contender.name]
             try:
-                worker = self._workers[contender.name] = Worker(contender, threads, vocabulary)
+                worker = self._workers[contender.name] = Worker(
+                    contender, threads, vocabulary, script
+                )
             except RuntimeError as error:
                 result.failure = str(error)
                 continue

@@ -2,12 +2,13 @@
 
 Every reading is of a fresh process that uses the public `Embedder` with its default settings, after
 the pack's files were read once, so that they are in the system's page cache; of the seconds, the
-best of several processes is told. Writes memory-<model>.md and .json; exits with 0 whatever the
-figures are.
+best of several processes is told. "prepared" is with Embedder(prepared=FOLDER), written before.
+Writes memory-<model>.md and .json; exits with 0 whatever the figures are.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -26,13 +27,15 @@ MIB = 2**20
 SECONDS = ("import", "load", "first", "start")
 
 
-def measure(pack: Path, tasks: tuple[str, ...], processes: int) -> dict[str, Any]:
+def measure(
+    pack: Path, tasks: tuple[str, ...], processes: int, prepared: Path | None = None
+) -> dict[str, Any]:
     """Loads `tasks` in fresh processes: the least seconds, and the memory of the median peak."""
     answers = []
     for _ in range(processes):
         start = time.perf_counter()
         done = subprocess.run(
-            [sys.executable, str(PROCESS), str(pack), *tasks],
+            [sys.executable, str(PROCESS), str(pack), str(prepared or "-"), *tasks],
             stdout=subprocess.PIPE,
             text=True,
             check=True,
@@ -104,20 +107,34 @@ def main() -> None:
     bench = Bench(options.out, seeded_source(options.out, options.model_kind, options.size))
     pack = bench.pack("tasks-pack", tasks=",".join(TASKS), precisions="int8")
     manifest = read_manifest(pack)
+    assert manifest.text is not None
     for name in manifest.files:
         (pack / name).read_bytes()  # into the page cache
     readings = {}
-    for label, tasks in (("one task", TASKS[:1]), (f"{len(TASKS)} tasks at once", TASKS)):
-        reading = readings[label] = measure(pack, tasks, options.processes)
+    prepared = options.out / f"{bench.source.name}.prepared"
+    for label, tasks, folder in (
+        ("one task", TASKS[:1], None),
+        (f"{len(TASKS)} tasks at once", TASKS, None),
+        ("one task, prepared", TASKS[:1], prepared),
+        (f"{len(TASKS)} tasks, prepared", TASKS, prepared),
+    ):
+        if folder is not None:
+            measure(pack, tasks, 1, folder)  # writes them
+            os.sync()  # pages still to be written would count as this process's own
+        reading = readings[label] = measure(pack, tasks, options.processes, folder)
         names = needed_files(manifest, tasks, reading["precision"])
-        reading["files"] = sum((pack / name).stat().st_size for name in names) / MIB
-    one, four = readings.values()
+        files = [pack / name for name in names]
+        if folder is not None:
+            files = [pack / manifest.text.tokenizer, *folder.glob("*/*")]
+        reading["files"] = sum(file.stat().st_size for file in files) / MIB
+    one, four, one_prepared, four_prepared = readings.values()
     disk = sum(file.stat().st_size for file in pack.iterdir())
     told = facts.sentence(here, one["threads"], one["versions"])
     text = (
         f"# Start and memory: {bench.source.name}, {one['precision']}\n\n{told}.\n\n"
         f"Seconds: the best of {options.processes} fresh processes, the files in the page cache.\n"
         f"\n{table(readings)}\n\n{summary(one, four, len(TASKS), disk)}\n"
+        f"Prepared: {summary(one_prepared, four_prepared, len(TASKS), disk)}\n"
     )
     record = {"machine": here, "readings": readings, "disk_bytes": disk}
     stem = f"memory-{bench.source.name}"

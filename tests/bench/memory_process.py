@@ -1,6 +1,6 @@
 """One fresh process of `make bench-memory`: opens a pack, loads tasks, embeds one text with each.
 
-python memory_process.py PACK TASK...      # prints one JSON object
+python memory_process.py PACK PREPARED TASK...   # PREPARED: a folder, or "-"; prints JSON
 """
 
 import dataclasses
@@ -15,12 +15,12 @@ TEXT = "Which planet is known as the Red Planet?"
 
 def main() -> None:
     """Measures in the order in which a program would meet the costs."""
-    pack, *tasks = sys.argv[1:]
+    pack, prepared, *tasks = sys.argv[1:]
     start = time.perf_counter()
     from embedge import Embedder
 
     imported = time.perf_counter()
-    embedder = Embedder(pack)
+    embedder = Embedder(pack, prepared=None if prepared == "-" else prepared)
     for task in tasks:
         embedder.load(task)
     loaded = time.perf_counter()

@@ -144,7 +144,7 @@ def _torch(bench: Bench) -> list[Contender]:
 def _openvino(bench: Bench) -> list[Contender]:
     python = environment(bench.folder, "openvino")
     script = Path(__file__).with_name("openvino_convert.py")
-    graphs = _once(bench.place("openvino"), lambda out: [python, script, bench.merged(), out])
+    graphs = once(bench.place("openvino"), lambda out: [python, script, bench.merged(), out])
     return [
         Contender("OpenVINO int8 f32", python, "openvino-int8-f32", graphs / "int8.xml"),
         Contender("OpenVINO int8 bf16", python, "openvino-int8-bf16", graphs / "int8.xml"),
@@ -157,10 +157,10 @@ def _optimum(bench: Bench, *, vnni: bool) -> list[Contender]:
         raise PeerError(NO_EUROBERT)
     python = environment(bench.folder, "optimum")
     recipe = "avx512_vnni" if vnni else "avx2"
-    graphs = _once(
+    graphs = once(
         bench.place("optimum"), lambda out: [python, "-c", OPTIMUM_EXPORT, bench.merged(), out]
     )
-    quantised = _once(
+    quantised = once(
         bench.place(f"optimum-{recipe}"),
         lambda out: [python, "-c", OPTIMUM_QUANTISE, graphs, out, recipe],
     )
@@ -206,7 +206,7 @@ def environment(folder: Path, name: str) -> Path:
     return python.absolute()
 
 
-def _once(out: Path, command: Callable[[Path], list[str | Path]]) -> Path:
+def once(out: Path, command: Callable[[Path], list[str | Path]]) -> Path:
     """Makes a folder whole or not at all."""
     if not out.exists():
         part = out.with_name(out.name + ".part")

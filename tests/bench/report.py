@@ -18,14 +18,15 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def speed_table(results: Mapping[str, Result], works: Sequence[Work]) -> str:
-    """Tokens a second, best (median)."""
+def speed_table(results: Mapping[str, Result], works: Sequence[Work], digits: int = 0) -> str:
+    """Tokens a second, best (median), with so many decimal digits."""
     rows = []
     for name, result in _present(results):
         cells = [name]
         for work in works:
             found = rates(result, work)
-            cells.append(NOTHING if found is None else f"{found[0]:,.0f} ({found[1]:,.0f})")
+            told = f"{found[0]:,.{digits}f} ({found[1]:,.{digits}f})" if found else NOTHING
+            cells.append(told)
         rows.append(cells)
     return markdown(["", *(work.name for work in works)], rows)
 

@@ -135,17 +135,23 @@ def test_pooling(tmp_path):
 
 
 def test_a_batch_without_padding_is_one_operator_without_a_mask(tmp_path):
-    """The loop goes over runs of one length; its body holds no mask, and no row is padding."""
+    """A loop goes over runs of one length, where there are several; no body holds a mask."""
     path = write(tmp_path, heads())
     graph = onnx.load(path, load_external_data=False).graph
-    (loop,) = (node for node in graph.node if node.op_type == "Loop")
-    body = loop.attribute[0].g
-    (operator,) = (node for node in body.node if node.op_type == "MultiHeadAttention")
-    assert [name for name in operator.input if name] == list(operator.input[:3])
-    graph.output.append(onnx.helper.make_empty_tensor_value_info(loop.input[0]))
+    (choice,) = (node for node in graph.node if node.op_type == "If")
+    branches = {attribute.name: attribute.g.node for attribute in choice.attribute}
+    (loop,) = (node for node in branches["else_branch"] if node.op_type == "Loop")
+    bodies = (branches["then_branch"], loop.attribute[0].g.node)
+    for body in bodies:
+        (operator,) = (node for node in body if node.op_type == "MultiHeadAttention")
+        assert [name for name in operator.input if name] == list(operator.input[:3])
+    assert not any(node.op_type in ("Loop", "Slice") for node in branches["then_branch"])
+    for name in (choice.input[0], loop.input[0]):
+        graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
     onnx.save(onnx.ModelProto(ir_version=10, graph=graph, opset_import=OPSETS), path)
     for lengths, rounds in (((7,), 1), ((9,) * 5, 1), ((9, 9, 4, 4, 1), 3), (LENGTHS, 5)):
         assert run(path, feeds(heads(), lengths), loop.input[0]) == rounds
+        assert run(path, feeds(heads(), lengths), choice.input[0]) == (rounds == 1)
 
 
 OPSETS = [onnx.helper.make_opsetid("", 21), onnx.helper.make_opsetid("com.microsoft", 1)]

@@ -12,8 +12,12 @@ import seeded
 from embedge import Embedder
 from embedge.errors import AdapterError, SourceError
 from embedge.manifest import read_manifest
+from embedge_export.architectures.bert import SAMPLED, read_bert_layer
 from embedge_export.export import export_pack
-from embedge_export.model import open_model, reference
+from embedge_export.inputs import Inputs
+from embedge_export.model import calibration, open_model, reference
+from embedge_export.precision.rounding import compensated, nearest, scales
+from embedge_export.reference_bert import bert_vectors
 from embedge_export.sources import open_source
 from seeded.encoders import INSTRUCTIONS, V3_TASKS
 
@@ -63,6 +67,74 @@ def test_every_precision_passes_its_gate(source, tmp_path):
         assert report["passed"]
     for figures in manifest.verification["int8"]["tasks"].values():
         assert figures["batch_difference"] == 0.0
+
+
+def test_sample_rows_are_what_the_linears_read(source):
+    """Each layer's rows follow from those of the layer before, by the network's definition."""
+    model = open_model(open_source(source))
+    task = model.source.tasks[-1]
+    weights = model.weights(task)
+    samples = calibration(model, task)
+    layers = range(model.config.num_hidden_layers)
+    assert set(samples) == {f"layers.{i}.{name}.weight" for i in layers for name in SAMPLED}
+
+    def after(rows, stream, index, linear, norm):
+        weight, bias = (weights.read(f"layers.{index}.{linear}.{x}") for x in ("weight", "bias"))
+        gain, shift = (weights.read(f"layers.{index}.{norm}.{x}") for x in ("weight", "bias"))
+        x = stream + rows @ weight.T + bias
+        x = x - x.mean(axis=1, keepdims=True)
+        variance = np.square(x).mean(axis=1, keepdims=True)
+        return x / np.sqrt(variance + model.config.layer_norm_eps) * gain + shift
+
+    for index in layers:
+        stream, attended, middle, inner = (
+            samples[f"layers.{index}.{name}.weight"] for name in SAMPLED
+        )
+        want = after(attended, stream, index, "self_attn.o_proj", "post_attention_layernorm")
+        np.testing.assert_allclose(middle, want, atol=1e-5)
+        if index + 1 in layers:
+            want = after(inner, middle, index, "mlp.fc2", "post_mlp_layernorm")
+            got = samples[f"layers.{index + 1}.{SAMPLED[0]}.weight"]
+            np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+def test_weights_are_rounded_to_fit_those_rows(tmp_path):
+    """In the coordinates of the spread weight; other rows of the network know better than none."""
+    model = open_model(open_source(seeded.write_bert(tmp_path / "source")))
+    task = model.source.default_task
+    samples = calibration(model, task)
+    gate = {}
+    bert_vectors(
+        model.config,
+        model.weights(task),
+        reference(model).ids,
+        observe=lambda key, rows: gate.setdefault(key, rows),
+    )
+    held_out = Inputs(gate["layers.1.mlp.fc2.weight"]).blocks(64).rows
+    layer = read_bert_layer(model.weights(task), 1, model.touched, samples)
+    assert not any(key.startswith("layers.1.") for key in samples)
+    assert layer.key.inputs is layer.query.inputs
+    assert layer.value.inputs is layer.query.inputs
+    for linear in (layer.query, layer.key, layer.value, layer.inner, layer.outer):
+        turned = linear.reading_blocks(64)
+        np.testing.assert_allclose(
+            turned.inputs.rows @ turned.weight.T, linear.inputs.rows @ linear.weight.T, atol=1e-4
+        )
+    turned = layer.outer.reading_blocks(64)
+    step = scales(turned.weight)
+
+    def error(levels):
+        return np.square(held_out @ (levels * step[:, None] - turned.weight).T).sum()
+
+    fitted = compensated(turned.weight, step, turned.inputs)
+    assert error(fitted) < 0.9 * error(nearest(turned.weight, step))
+
+
+def test_int8_tells_what_each_linear_loses(source, tmp_path):
+    """So that it can keep the worst ones finer, as for every other network."""
+    manifest = export_pack(source, out=tmp_path / "pack", precisions=("int8",))
+    for figures in manifest.verification["int8"]["tasks"].values():
+        assert len(figures["worst_linears"]) > 0
 
 
 def test_padding_on_the_left_is_counted_from_the_text(tmp_path):

@@ -1,5 +1,6 @@
 """Graphs against the NumPy reference, for every kind of network; what batches may not change."""
 
+import sys
 from functools import partial
 
 import numpy as np
@@ -12,15 +13,19 @@ from safetensors.numpy import load_file, save_file
 
 import massive
 import seeded
+from embedge import Embedder
 from embedge.batches import LONG, Limits, pad, plan
 from embedge.engine import OnnxSession
 from embedge.manifest import MemoryCost, read_manifest
 from embedge_export import verify
 from embedge_export.architectures import write_networks
-from embedge_export.graph import GraphBuilder, WeightFile
-from embedge_export.model import open_model, reference
+from embedge_export.graph import BOOL, FLOAT16, GraphBuilder, WeightFile
+from embedge_export.inputs import Inputs
+from embedge_export.layers import Linear
+from embedge_export.model import calibration, open_model, reference
 from embedge_export.precision import PRECISIONS
-from embedge_export.precision.floats import Float32
+from embedge_export.precision.base import Operand
+from embedge_export.precision.floats import Float16, Float32
 from embedge_export.sources import open_source
 
 
@@ -30,7 +35,7 @@ class Rotated32(Float32):
     rotates = True
 
 
-def write(model, precision, folder, task):
+def write(model, precision, folder, task, samples=None):
     name = f"{task}.{precision.name}"
     path = folder / f"{name}.onnx"
     with (
@@ -44,6 +49,7 @@ def write(model, precision, folder, task):
             [(precision, graph)],
             pooling=model.source.pooling,
             touched=model.touched,
+            samples=samples,
             advance=lambda label: None,
         )
         graph.save(path, {"sentence_embedding": pooled}, ("batch", model.config.hidden_size))
@@ -155,6 +161,105 @@ def test_massive_activations_break_one_scale_per_tensor_and_not_ours(tmp_path):
     assert plain["massive"].batch_difference > 0.05
 
 
+class Overflowing16(Float16):
+    """fp16 as a GPU computes it: a CPU computes in float32 between casts, and hides overflows."""
+
+    def operand(self, graph, x, **about):
+        made = super().operand(graph, x, **about)
+        return Operand(self._overflowed(graph, made.values))
+
+    def linear(self, graph, operand, linear, **about):
+        return self._overflowed(graph, super().linear(graph, operand, linear, **about))
+
+    def _overflowed(self, graph, x):
+        assert x.dtype == FLOAT16
+        largest, infinity = (
+            graph.constant(name, np.array(value, np.float16))
+            for name, value in (("largest", 65504), ("infinity", np.inf))
+        )
+        over = graph.op("Greater", graph.op("Abs", x), largest, dtype=BOOL)
+        return graph.op("Where", over, infinity, x, dtype=FLOAT16)
+
+
+class Unbalanced16(Overflowing16):
+    """Without the power of two between `up` and `down`."""
+
+    def balanced(self, up, down):
+        return up, down
+
+
+@pytest.mark.parametrize("channels", [slice(None), slice(5, 7)], ids=["all", "two"])
+def test_products_that_pass_the_range_of_float16_are_balanced(channels, tmp_path):
+    vectors, reports = {}, {}
+    for name, factor in (("calm", 1.0), ("massive", 2.0**16)):
+        source = seeded.write_decoder(tmp_path / name / "source", model_type="qwen3", seed=3)
+        tensors = load_file(source / "model.safetensors")
+        for key, value in tensors.items():
+            if key.endswith("up_proj.weight"):
+                value[channels] *= factor
+            if key.endswith("down_proj.weight"):
+                value[:, channels] /= factor
+        save_file(tensors, source / "model.safetensors", metadata={"format": "pt"})
+        model = open_model(open_source(source))
+        gate = reference(model)
+        vectors[name] = gate.vectors["base"]
+        for precision in (Unbalanced16(), Overflowing16()):
+            samples = calibration(model, "base")
+            session = write(model, precision, tmp_path / name, "base", samples)
+            report = verify.compare(session.run, gate.ids, vectors[name])
+            reports[name, type(precision)] = report
+    np.testing.assert_array_equal(vectors["calm"], vectors["massive"])  # the same function
+    assert reports["calm", Unbalanced16].failures(Float16()) == []
+    assert not reports["massive", Unbalanced16].finite
+    assert reports["massive", Overflowing16].failures(Float16()) == []
+
+
+def test_a_model_without_towering_products_keeps_its_fp16_bytes(tmp_path):
+    source = seeded.write_decoder(tmp_path / "source", model_type="qwen3", seed=3)
+    model = open_model(open_source(source))
+    files = []
+    for name, samples in (("with", calibration(model, "base")), ("without", None)):
+        (tmp_path / name).mkdir()
+        write(model, PRECISIONS["fp16"], tmp_path / name, "base", samples)
+        files.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
+    assert files[0] == files[1]
+
+
+@pytest.mark.parametrize(
+    ("largest", "weight", "exponent"),
+    [
+        (0, 1, 0),
+        (4094, 1, 0),
+        (4095, 1, 1),
+        (8188, 1, 1),
+        (200_000, 1, 6),
+        (200_000, 20_000, 1),  # `down` times 4 would overflow instead
+        (200_000, 40_000, 0),
+        (200_000, 0, 0),
+    ],
+)
+def test_balancing_moves_a_power_of_two_exactly(largest, weight, exponent):
+    generator = np.random.default_rng(0)
+    ones = np.ones((2, 3), np.float32)
+    bias = generator.standard_normal(3).astype(np.float32)
+    up = Linear("up", generator.standard_normal((3, 2)).astype(np.float32), bias, shared=True)
+    rows = np.array([[0, -largest, 1]], np.float32)
+    down = Linear("down", ones * weight, ones[:, 0], shared=True, inputs=Inputs(rows))
+    kept = up.weight.copy(), down.weight.copy()
+    half, double = PRECISIONS["fp16"].balanced(up, down)
+    factor = np.float32(2**exponent)
+    np.testing.assert_array_equal(half.weight * factor, up.weight)
+    np.testing.assert_array_equal(half.bias * factor, up.bias)
+    np.testing.assert_array_equal(double.weight, down.weight * factor)
+    np.testing.assert_array_equal(double.bias, down.bias)
+    np.testing.assert_array_equal(double.inputs.rows * factor, rows)
+    # Other precisions write the same layer, and other tasks may need another factor.
+    np.testing.assert_array_equal((up.weight, down.weight.T), (kept[0], kept[1].T))
+    assert (half.name != "up") == (double.name != "down") == (exponent > 0)
+    for name in ("fp32", "int8"):
+        assert PRECISIONS[name].balanced(up, down) == (up, down)
+
+
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=6)
 
 
@@ -214,6 +319,16 @@ def test_a_text_is_the_same_where_attention_changes_its_blocks(tiny_pack):
         for row, index in enumerate(run):
             alone = session.run(*pad([texts[index]], 0))[0]
             np.testing.assert_array_equal(together[row], alone, err_msg=f"{lengths[index]} tokens")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells its CPU's kind")
+def test_a_prepared_int8_graph_gives_the_same_bits(tiny_pack, tmp_path):
+    texts = ["one", "two words", "a third text that is longer than the others"]
+    with Embedder(tiny_pack, precision="int8") as plain:
+        expected = plain.encode(texts, task="retrieval")
+    for _ in range(2):
+        with Embedder(tiny_pack, precision="int8", prepared=tmp_path) as mapped:
+            np.testing.assert_array_equal(mapped.encode(texts, task="retrieval"), expected)
 
 
 def test_a_long_text_costs_memory_by_its_length_and_not_by_its_square(tiny_pack):

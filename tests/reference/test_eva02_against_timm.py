@@ -136,6 +136,15 @@ def test_packs(source, pixels, expected, figures):
         assert report.batch_difference <= 1e-3
 
 
+def test_the_tower_of_the_benchmark(source, pixels, expected):
+    """What our speed is compared with is the same network."""
+    from clip_torch import image_tower
+
+    with torch.inference_mode():
+        got = image_tower(source[0])(torch.from_numpy(pixels)).numpy()
+    assert oracle.agreement(oracle.cut(got), oracle.cut(expected))[0] >= 0.9999999
+
+
 class Names(type):
     """A class that has every name, each an object of its own."""
 

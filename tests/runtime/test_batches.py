@@ -35,13 +35,14 @@ def test_every_index_once_and_no_run_above_its_limits(
     lengths: list[int], budget: int, per_token: int, squared: float, spare: float
 ) -> None:
     memory = MemoryCost(per_token=per_token, per_token_squared=squared)
-    limit = max(1, int(spare * estimate_memory(memory, 1, max(lengths, default=1))) + 1)
+    free = limits(budget, memory)
+    limit = max(1, int(spare * estimate_memory(free, 1, max(lengths, default=1))) + 1)
     runs = plan(lengths, limits(budget, memory, limit))
     assert sorted(int(i) for run in runs for i in run) == list(range(len(lengths)))
     for run in runs:
         length = max(lengths[i] for i in run)
         assert lengths[run[0]] == length
-        assert estimate_memory(memory, len(run), length) <= limit
+        assert estimate_memory(free, len(run), length) <= limit
         if len(run) > 1:
             assert cost(len(run), length) <= budget
             padding = sum(length - lengths[i] for i in run)
@@ -114,3 +115,13 @@ def test_long_texts_are_padded_to_a_multiple(length: int) -> None:
     assert mask.sum() == length
     long = length > LONG
     assert ids.shape[1] == (-(-length // LONG_MULTIPLE) * LONG_MULTIPLE if long else length)
+
+
+def test_the_square_of_a_long_text_counts_only_where_it_is_held() -> None:
+    memory = MemoryCost(per_token=10, per_token_squared=2.0)
+    for blocks in (False, True):
+        asked = Limits(token_budget=1, memory=memory, memory_limit=None, blocks=blocks)
+        assert estimate_memory(asked, 3, LONG) == 3 * LONG * (10 + 2 * LONG)
+        long = LONG + 1
+        held = 0 if blocks else 2 * long
+        assert estimate_memory(asked, 3, long) == 3 * long * (10 + held)

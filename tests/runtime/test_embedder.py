@@ -271,7 +271,9 @@ def test_a_text_beyond_the_memory_limit_is_refused_before_any_run(
         assert len(sessions[0].shapes) == 3
 
 
-@pytest.mark.parametrize(("version", "shapes"), [("1.27.1", [(1, 20)] * 3), ("1.28.0", [(3, 20)])])
+@pytest.mark.parametrize(
+    ("version", "shapes"), [("1.27.1", [(1, 1040)] * 3), ("1.28.0", [(3, 1040)])]
+)
 def test_the_square_of_scores_counts_only_where_onnxruntime_holds_it(
     make_pack: MakePack,
     sessions: list[FakeSession],
@@ -281,15 +283,16 @@ def test_the_square_of_scores_counts_only_where_onnxruntime_holds_it(
 ) -> None:
     fake = SimpleNamespace(__version__=version)
     monkeypatch.setattr("embedge.engine.load_runtime", lambda: fake)
-    pack = make_pack(memory=(1, 2.0**20))
-    with Embedder(pack, memory_limit=400 * 2**20 + 20) as embedder:  # for one text of 20 tokens
-        embedder.encode(["x" * 17] * 3)
+    pack = make_pack(memory=(1, 2.0**20), max_length=2000)
+    limit = 1040**2 * 2**20 + 1040  # for one text of 1,040 tokens, more than are held at once
+    with Embedder(pack, memory_limit=limit) as embedder:
+        embedder.encode(["x" * 1037] * 3)
         assert sessions[0].shapes == shapes
         if version < "1.28":
-            with pytest.raises(MemoryLimitError, match="item 0 has 21 tokens"):
-                embedder.encode("x" * 18)
+            with pytest.raises(MemoryLimitError, match="item 0 has 1041 tokens"):
+                embedder.encode("x" * 1038)
         else:
-            assert embedder.encode("x" * 18).shape == (DIMENSION,)
+            assert embedder.encode("x" * 1038).shape == (DIMENSION,)
         assert embedder.manifest.memory.per_token_squared == 2.0**20  # what the pack says stays
 
 

@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 import onnx_ir as ir
 
 from embedge_export.architectures import network
+from embedge_export.architectures.bert import SAMPLED as BERT_SAMPLED
 from embedge_export.architectures.bert import write_berts
 from embedge_export.architectures.bert_config import BertConfig
 from embedge_export.architectures.config import NetworkConfig, network_config
-from embedge_export.architectures.network import SAMPLED, SampleRows, batch_kind
+from embedge_export.architectures.network import OUTLYING, SAMPLED, SampleRows, batch_kind
 from embedge_export.attention import PackedBatch
 from embedge_export.graph import GraphBuilder
 from embedge_export.precision import Precision
@@ -17,7 +18,7 @@ from embedge_export.weights import Weights
 TextConfig = NetworkConfig | BertConfig
 
 __all__ = [
-    "SAMPLED",
+    "OUTLYING",
     "BertConfig",
     "NetworkConfig",
     "SampleRows",
@@ -25,6 +26,7 @@ __all__ = [
     "batch_kind",
     "network_config",
     "poolings",
+    "sampled",
     "write_networks",
 ]
 
@@ -32,6 +34,11 @@ __all__ = [
 def poolings(config: TextConfig) -> tuple[str, ...]:
     """How a text network's graph can make one vector of a text's."""
     return (PackedBatch if isinstance(config, BertConfig) else batch_kind(config)).poolings
+
+
+def sampled(config: TextConfig) -> tuple[str, ...]:
+    """One linear of each row of inputs that a layer has: those whose rows are wanted."""
+    return BERT_SAMPLED if isinstance(config, BertConfig) else SAMPLED
 
 
 def write_networks(
@@ -47,7 +54,13 @@ def write_networks(
     """The graph of a text network at every precision; see network.write_networks."""
     if isinstance(config, BertConfig):
         return write_berts(
-            config, weights, targets, pooling=pooling, touched=touched, advance=advance
+            config,
+            weights,
+            targets,
+            pooling=pooling,
+            touched=touched,
+            samples=samples,
+            advance=advance,
         )
     return network.write_networks(
         config,

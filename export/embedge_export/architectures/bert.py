@@ -8,7 +8,7 @@ The residual stream itself is normed, with gain and bias, so no rotation can be 
 what reads it is spread at run time where a precision needs that. On all-MiniLM-L6-v2's real
 weights int8's lowest cosine over the gate's texts is 0.9991 so, and 0.990 without.
 
- Sources: BERT arXiv 1810.04805, jina-embeddings-v3 arXiv 2409.10173;
+Sources: BERT arXiv 1810.04805, jina-embeddings-v3 arXiv 2409.10173;
 reference: transformers' models of these names.
 """
 
@@ -19,6 +19,7 @@ import onnx_ir as ir
 
 from embedge_export import layers
 from embedge_export.architectures.bert_config import BertConfig
+from embedge_export.architectures.network import SampleRows
 from embedge_export.architectures.pieces import (
     Norm,
     add_and_norm,
@@ -28,9 +29,13 @@ from embedge_export.architectures.pieces import (
 )
 from embedge_export.attention import Heads, PackedBatch, rotary_tables
 from embedge_export.graph import GraphBuilder
+from embedge_export.inputs import Inputs
 from embedge_export.layers import Linear, Table
 from embedge_export.precision import Precision
 from embedge_export.weights import Weights
+
+# One linear of each row of inputs there is: key and value read what query reads.
+SAMPLED = ("self_attn.q_proj", "self_attn.o_proj", "mlp.fc1", "mlp.fc2")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,27 +52,42 @@ class BertLayer:
     mlp_norm: Norm
 
 
-def read_bert_layer(weights: Weights, index: int, touched: Callable[[str], bool]) -> BertLayer:
-    """Reads one layer; `touched` says whether a weight differs between tasks."""
-    prefix = f"layers.{index}"
+def read_bert_layer(
+    weights: Weights,
+    index: int,
+    touched: Callable[[str], bool],
+    samples: SampleRows | None = None,
+) -> BertLayer:
+    """Reads one layer; arguments as of network.read_layer.
 
-    def linear(name: str, module: str) -> Linear:
+    What the linears read is normed with gain and bias already, and no rotation is folded in, so
+    the reference's rows are in the weights' own coordinates.
+    """
+    prefix = f"layers.{index}"
+    found = samples or {}
+    attention, output, mlp, product = (
+        None if key not in found else Inputs(found.pop(key))
+        for key in (f"{prefix}.{module}.weight" for module in SAMPLED)
+    )
+
+    def linear(name: str, module: str, inputs: Inputs | None) -> Linear:
         key = f"{prefix}.{module}"
         return Linear(
             f"{prefix}.{name}",
             weights.read(f"{key}.weight"),
             weights.read(f"{key}.bias"),
             shared=not touched(f"{key}.weight"),
+            inputs=inputs,
         )
 
     return BertLayer(
-        query=linear("query", "self_attn.q_proj"),
-        key=linear("key", "self_attn.k_proj"),
-        value=linear("value", "self_attn.v_proj"),
-        attention_output=linear("attention_output", "self_attn.o_proj"),
+        query=linear("query", "self_attn.q_proj", attention),
+        key=linear("key", "self_attn.k_proj", attention),
+        value=linear("value", "self_attn.v_proj", attention),
+        attention_output=linear("attention_output", "self_attn.o_proj", output),
         attention_norm=read_norm(weights, f"{prefix}.post_attention_layernorm"),
-        inner=linear("inner", "mlp.fc1"),
-        outer=linear("outer", "mlp.fc2"),
+        inner=linear("inner", "mlp.fc1", mlp),
+        outer=linear("outer", "mlp.fc2", product),
         mlp_norm=read_norm(weights, f"{prefix}.post_mlp_layernorm"),
     )
 
@@ -146,6 +166,7 @@ def write_berts(
     *,
     pooling: str,
     touched: Callable[[str], bool],
+    samples: SampleRows | None = None,
     advance: Callable[[str], None],
 ) -> list[ir.Value]:
     """The whole walk at every precision in step; arguments as of network.write_networks."""
@@ -155,7 +176,7 @@ def write_berts(
         network.write_embedding(weights, touched)
     for index in range(config.num_hidden_layers):
         advance(f"layer {index + 1} of {config.num_hidden_layers}")
-        layer = read_bert_layer(weights, index, touched)
+        layer = read_bert_layer(weights, index, touched, samples)
         for network in networks:
             network.write_layer(layer)
     return [network.write_pooling(pooling) for network in networks]

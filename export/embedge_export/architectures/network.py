@@ -34,6 +34,7 @@ from embedge_export.weights import Weights
 Gain = NDArray[np.float32]
 SampleRows = dict[str, NDArray[np.float32]]
 # The linears that are the first to read their rows: q, k and v read the same, and gate and up.
+OUTLYING = ".down"  # linears whose inputs have outliers that no rotation reaches
 SAMPLED = ("self_attn.q_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.down_proj")
 
 
@@ -195,20 +196,21 @@ class Network:
         operand = precision.operand(graph, attended, readers=(layer.attention_output,), rows=rows)
         self._update = precision.linear(graph, operand, layer.attention_output)
         normed = self._add_and_norm(f"{prefix}.post_gain", layer.post_attention_gain)
-        operand = precision.operand(graph, normed, readers=(layer.gate, layer.up), rows=rows)
+        half, down = precision.balanced(layer.up, layer.down)
+        operand = precision.operand(graph, normed, readers=(layer.gate, half), rows=rows)
         # The next operand's rows are scaled by themselves: what scales `up` can wait until then.
-        plain = layer.up.bias is None
+        plain = half.bias is None
         gate = layers.silu(graph, precision.linear(graph, operand, layer.gate))
-        up = precision.linear(graph, operand, layer.up, scaled=not plain)
+        up = precision.linear(graph, operand, half, scaled=not plain)
         operand = precision.operand(
             graph,
             graph.op("Mul", gate, up),
-            readers=(layer.down,),
+            readers=(down,),
             rows=rows,
             spread=True,
             scales=operand.scales if plain else None,
         )
-        self._update = precision.linear(graph, operand, layer.down)
+        self._update = precision.linear(graph, operand, down)
 
     def write_pooling(self, gain: Gain) -> ir.Value:
         """Each text's rows made one, normed and turned back: float32 (B, hidden)."""

@@ -83,6 +83,13 @@ class Precision(Protocol):
         """
         ...
 
+    def balanced(self, up: Linear, down: Linear) -> tuple[Linear, Linear]:
+        """The two halves of a SwiGLU with a factor moved between them, the same function.
+
+        What stands between them is linear in `up`: silu(gate) * up, which `down` reads.
+        """
+        return up, down
+
     def keeping(self, names: Sequence[str]) -> "Precision":
         """This precision with these linears in a finer form; only for those that note losses."""
         ...

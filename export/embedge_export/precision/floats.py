@@ -2,16 +2,24 @@
 
 In fp16 only weights, products and attention are half precision. The residual stream and the
 norms stay float32: massive activations pass 65,504 in some models, and an overflow that a norm
-absorbs leaves finite, wrong numbers.
+absorbs leaves finite, wrong numbers. SwiGLU's products tower as well, where no rotation reaches:
+there a power of two is moved from the weights before them to those after.
 """
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
+import numpy as np
 import onnx_ir as ir
 
 from embedge_export.graph import FLOAT, FLOAT16, GraphBuilder
+from embedge_export.inputs import Inputs
 from embedge_export.layers import Linear, Rows, Table
 from embedge_export.precision.base import Operand, Precision
+
+_LARGEST = float(np.finfo(np.float16).max)  # 65,504
+_HEADROOM = 16  # how far a text may go beyond the largest value of the sample rows
 
 
 class _Float(Precision):
@@ -75,9 +83,37 @@ class Float16(_Float):
     """Half precision for CUDA."""
 
     name = "fp16"
-    samples = False
+    samples = True
     rotates = True  # spreads massive activations, so that fewer digits are lost to them
     minimum_cosine = 0.9999
     largest_difference = None
     batch_difference = 1e-3
     _dtype = FLOAT16
+
+    def balanced(self, up: Linear, down: Linear) -> tuple[Linear, Linear]:
+        """See Precision. Afterwards the sample rows leave room below 65,504.
+
+        A power of two costs no digits, except where a weight of `up` falls below 2^-14: so it is
+        the smallest that helps, and none where none is needed.
+        """
+        if down.inputs is None:
+            return up, down
+        product, weight = (float(np.abs(x).max()) for x in (down.inputs.rows, down.weight))
+        if product * _HEADROOM <= _LARGEST or weight == 0:
+            return up, down
+        wanted = math.ceil(math.log2(product * _HEADROOM / _LARGEST))
+        exponent = min(wanted, math.floor(math.log2(_LARGEST / weight)))
+        if exponent <= 0:
+            return up, down
+        factor = np.float32(2.0**exponent)
+        bias = None if up.bias is None else up.bias / factor
+        # Tasks share what has the same factor: their sample rows may ask for different ones.
+        return (
+            replace(up, name=f"{up.name}.less_{exponent}", weight=up.weight / factor, bias=bias),
+            replace(
+                down,
+                name=f"{down.name}.more_{exponent}",
+                weight=down.weight * factor,
+                inputs=Inputs(down.inputs.rows / factor),
+            ),
+        )

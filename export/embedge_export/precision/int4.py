@@ -105,10 +105,12 @@ def quantised(linear: Linear) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
         importance = np.square(linear.inputs.rows).mean(axis=0)
     scale = _scales(weight, importance)
     each = np.repeat(scale, BLOCK, axis=1)[:, :width]
+    # Blocks of zeros stay zeros, whatever levels the columns before them ask for.
+    stored = np.where(np.abs(scale) <= SMALLEST, np.float32(0), scale)
     if linear.inputs is not None:
-        bounds = {"lowest": _LOWEST, "highest": _HIGHEST}
-        return compensated(weight, each, linear.inputs, **bounds), scale
-    return np.clip(np.rint(weight / each), _LOWEST, _HIGHEST).astype(np.int8), scale
+        levels = compensated(weight, each, linear.inputs, lowest=_LOWEST, highest=_HIGHEST)
+        return levels, stored
+    return np.clip(np.rint(weight / each), _LOWEST, _HIGHEST).astype(np.int8), stored
 
 
 def packed(levels: NDArray[np.int8]) -> NDArray[np.uint8]:

@@ -26,6 +26,7 @@ from embedge_export.precision.pieces import int8_rows, spread_out
 from embedge_export.precision.rounding import LEVELS, SMALLEST, compensated, nearest, scales
 
 _UINT8 = ir.DataType.UINT8
+_USUAL, _TOWERING = 100, 30  # sample rows that a loss is told of: evenly taken, and the largest
 _DIGIT = np.float32(2 * LEVELS)  # what one step of a second digit divides: half a step is its most
 
 
@@ -59,7 +60,6 @@ class Int8(Precision):
 
     def embedding(self, graph: GraphBuilder, ids: ir.Value, table: Table) -> ir.Value:
         """See Precision. One scale per row of the table."""
-
         return int8_rows(graph, ids, table)
 
     def operand(
@@ -158,10 +158,17 @@ def _zero_point(graph: GraphBuilder) -> ir.Value:
 
 
 def _loss(linear: Linear, levels: NDArray[np.int8], step: NDArray[np.float32]) -> float:
-    """What the integers change in the product of sample rows: its mean square, as a share."""
+    """What the integers change in the product of sample rows, in mean squares of a usual row's.
+
+    Not of each row's own: a few rows may tower over the others, as a text's first often does, and
+    what is small to them is large to whatever is added to them.
+    """
     assert linear.inputs is not None
-    rows = linear.inputs.rows[:: max(1, len(linear.inputs.rows) // 100)]
+    rows = linear.inputs.rows
+    towering = np.argsort(-np.square(rows).sum(axis=1), kind="stable")[:_TOWERING]
+    rows = np.concatenate([rows[:: max(1, len(rows) // _USUAL)], rows[towering]])
     scale = scales(rows)
     exact = rows @ linear.weight.T
     rounded = (nearest(rows, scale) * scale[:, None]) @ (levels * step[:, None]).T
-    return float(np.square(rounded - exact).sum() / max(np.square(exact).sum(), 1e-30))
+    usual = float(np.median(np.square(exact).sum(axis=1)))
+    return float(np.square(rounded - exact).sum(axis=1).mean()) / max(usual, 1e-30)

@@ -57,6 +57,11 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=positive, metavar="N", help="threads (default: by this process's share)"
     )
+    parser.add_argument(
+        "--prepared",
+        metavar="FOLDER",
+        help="keep weights there in this machine's own form, mapped and shared (CPU, Linux)",
+    )
 
 
 def positive(text: str) -> int:
@@ -90,6 +95,7 @@ def open_embedder(
         precision=precision or options.precision,
         device=device or options.device,
         threads=options.threads,
+        prepared=options.prepared,
     )
 
 
