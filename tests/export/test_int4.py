@@ -12,7 +12,7 @@ from embedge_export.inputs import Inputs
 from embedge_export.layers import Linear, Rows
 from embedge_export.precision import PRECISIONS
 from embedge_export.precision.int4 import BLOCK, packed, quantised
-from embedge_export.precision.rounding import LEVELS, compensated, scales
+from embedge_export.precision.rounding import LEVELS, compensated, nearest, scales
 
 INT4 = PRECISIONS["int4"]
 
@@ -65,10 +65,14 @@ def test_nibbles_stand_low_first_and_the_rest_is_the_zero_point():
     assert set(stored[0, 0, 8:].tolist()) == {0x88}
 
 
-def test_zeros_give_zeros(tmp_path):
+@pytest.mark.parametrize("inputs", [None, Inputs(normal(3, 200, 64) @ normal(4, 64, 64))])
+def test_zeros_give_zeros(tmp_path, inputs):
     x, weight = normal(1, 3, 64), normal(2, 8, 64)
-    x[1] = weight[5] = 0
-    y = run_linear(tmp_path, Linear("l", weight), x)
+    x[1] = weight[5] = weight[6, :BLOCK] = weight[7, BLOCK:] = 0
+    _, scale = quantised(Linear("l", weight, inputs=inputs))
+    assert ((scale == 0) == [[False] * 2] * 5 + [[True] * 2, [True, False], [False, True]]).all()
+    y = run_linear(tmp_path, Linear("l", weight, inputs=inputs), x)
+    assert np.isfinite(y).all()
     np.testing.assert_array_equal(y[1], 0)
     np.testing.assert_array_equal(y[:, 5], 0)
 
@@ -92,13 +96,33 @@ def test_rounding_fits_the_inputs_it_was_shown(tmp_path):
     assert errors[1] < errors[0] * 0.7
 
 
-def test_one_scale_for_blocks_is_one_scale_a_row():
-    weight, inputs = normal(2, 40, 128), Inputs(normal(3, 200, 128))
+def transcribed(weight, step, inputs):
+    """The algorithm for one scale a row, as int8 has had it since its first recipe."""
+    feedback, columns = inputs.feedback, np.ascontiguousarray(weight.T)
+    errors, levels = np.zeros_like(columns), np.empty(columns.shape, np.int8)
+    for start in range(0, len(columns), 32):
+        stop = start + 32
+        wanted = columns[start:stop] + feedback[:start, start:stop].T @ errors[:start]
+        for column, target in enumerate(wanted, start):
+            if column > start:
+                target += feedback[start:column, column] @ errors[start:column]
+            rounded = np.clip(np.rint(target / step), -127, 127)
+            levels[column] = rounded
+            errors[column] = columns[column] - rounded * step
+    return levels.T
+
+
+@pytest.mark.parametrize("width", [20, 128, 150])
+def test_int8_rounds_as_before_blocks_had_scales(width):
+    """The same bits, given one scale a row or that scale for every column."""
+    weight, inputs = normal(2, 40, width), Inputs(normal(3, 200, width) @ normal(4, width, width))
     scale = scales(weight)
-    by_row = compensated(weight, scale, inputs)
-    each = np.repeat(scale[:, None], 128, axis=1)
-    np.testing.assert_array_equal(compensated(weight, each, inputs), by_row)
-    assert np.abs(by_row).max() == LEVELS
+    expected = transcribed(weight, scale, inputs)
+    assert (expected != nearest(weight, scale)).any()
+    assert np.abs(expected).max() == LEVELS
+    np.testing.assert_array_equal(compensated(weight, scale, inputs), expected)
+    each = np.repeat(scale[:, None], width, axis=1)
+    np.testing.assert_array_equal(compensated(weight, each, inputs), expected)
 
 
 def test_a_pack_of_int4_alone_passes_and_is_chosen_with_its_reason(tiny_source, tmp_path):

@@ -29,9 +29,7 @@ def int8_rows(graph: GraphBuilder, ids: ir.Value, table: Table) -> ir.Value:
     return graph.op("Mul", rows, graph.op("Gather", steps, ids, axis=0))
 
 
-def spread_out(
-    graph: GraphBuilder, x: ir.Value, width: int, rows: Rows
-) -> tuple[ir.Value, int]:
+def spread_out(graph: GraphBuilder, x: ir.Value, width: int, rows: Rows) -> tuple[ir.Value, int]:
     """Rows (…, width) with their blocks multiplied by a Hadamard matrix, and the blocks' size."""
     block = block_of(width, _LARGEST_BLOCK)
     factor = graph.constant(f"mixer_{block}", mixer(block))
