@@ -6,8 +6,10 @@ elsewhere). The residual stream comes rotated and the MLP's product spread, as f
 lose far more than eight, so that the bar is lower and the runtime prefers every other precision.
 
 A row never sees another, but whether its sums come in the same order alone and in a batch is the
-kernel's choice: to the last bit the same on x86 with AVX-512 VNNI or without AVX2, while AVX2 has
-a kernel of its own for a single row, whose last bits differ; the next rounding widens that.
+kernel's choice. On x86 with AVX-512 VNNI they do, and a text's vector is the same to the last bit.
+On AVX2 a single row has a kernel of its own, which differs by some 7e-7 in one product; the next
+rounding of activations widens that. Such noise put into every product of a 30-layer model
+(SmolLM2-135M) moved components of vectors of length 1 by up to 7e-3 (cosine 0.9998).
 """
 
 from collections.abc import Sequence
@@ -39,7 +41,7 @@ class Int4(Precision):
     samples = True
     minimum_cosine = 0.95
     largest_difference = None
-    batch_difference = 2e-2
+    batch_difference = 2e-2  # three times what the module tells of
 
     def keeping(self, names: Sequence[str]) -> Precision:
         """See Precision. It notes no losses, for finer than this is int8."""
