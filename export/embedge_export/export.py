@@ -34,7 +34,7 @@ from embedge_export.sources import Source, open_source
 from embedge_export.texts import SHORT_TEXTS
 
 # Raise one when its graphs change: packs made by an older recipe are then made anew.
-RECIPES = {"fp32": 2, "fp16": 3, "int8": 2}
+RECIPES = {"fp32": 2, "fp16": 3, "int8": 2, "int4": 1}
 TOKENIZER = "tokenizer.json"
 SAMPLES = "samples.npy"
 # How many of the worst linears are kept finer, try after try, while a precision misses its bar;
@@ -87,7 +87,7 @@ def export_pack(
         source: a model folder in its Hugging Face layout, or a hub id (`owner/name`).
         out: the pack's folder.
         tasks: only these; all of the source's by default.
-        precisions: of "fp32", "fp16", "int8".
+        precisions: of "fp32", "fp16", "int8", "int4".
         revision: branch, tag or commit of a hub id.
         offline: do not ask the hub; take its local cache.
         accept_failures: keep graphs that miss their bar. The manifest says that they did, and

@@ -20,7 +20,7 @@ from embedge.errors import ManifestError
 MANIFEST = "manifest.json"
 FORMAT = "embedge.pack"
 FORMAT_VERSION = 1
-PRECISIONS = ("fp32", "fp16", "int8")
+PRECISIONS = ("fp32", "fp16", "int8", "int4")
 # A manifest is a few kilobytes per graph; a larger one is no manifest, and is not read.
 MAX_MANIFEST_BYTES = 16 * 2**20
 # Ten times the largest open embedding model: a larger claim is a mistake or an attack.

@@ -254,15 +254,18 @@ def choose_precision(manifest: Manifest, wanted: str, *, device: str) -> Choice[
         if "fp32" in held:
             return Choice("fp32", "the device is CUDA, and the pack has no fp16 graphs")
         raise OptionError(
-            "this pack has int8 graphs only, which are made for the CPU; export fp16, "
-            'or pass device="cpu"'
+            f"this pack has {' and '.join(held)} graphs only, which are made for the CPU; export "
+            'fp16, or pass device="cpu"'
         )
     if "int8" in held and manifest.passed_gate("int8"):
         return Choice("int8", "the device is the CPU, and the pack's int8 passed its gate")
     if "fp32" in held:
         told = "did not pass its gate" if "int8" in held else "is not in the pack"
         return Choice("fp32", f"the device is the CPU, and int8 {told}")
+    if "int4" in held and manifest.passed_gate("int4"):
+        return Choice("int4", "the device is the CPU, and of what runs there only int4 passed")
     raise OptionError(
         f"this pack has only {', '.join(held)} and no precision that may be chosen for a CPU: "
-        "int8 that passed its gate, or fp32. Export one of them, or name one with precision="
+        "int8 or int4 that passed its gate, or fp32. Export one of them, or name one with "
+        "precision="
     )

@@ -241,7 +241,7 @@ def test_export_hands_over(monkeypatch, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--precisions", "int4"], "'int4' is unknown"),
+        (["--precisions", "int3"], "'int3' is unknown"),
         (["--precisions", ","], "give names"),
         (["--tasks", "a,a"], "each once"),
     ],

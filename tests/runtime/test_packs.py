@@ -253,6 +253,10 @@ def test_graphs_take_their_weights_from_listed_files_only(make_pack: MakePack) -
         (("fp32", "fp16"), (), "cpu", "fp32", "int8 is not in the pack"),
         (("fp32", "fp16", "int8"), ("int8",), "cuda", "fp16", "CUDA"),
         (("fp32", "int8"), ("int8",), "cuda", "fp32", "no fp16"),
+        (("int8", "int4"), ("int8", "int4"), "cpu", "int8", "int8 passed"),
+        (("fp32", "int4"), ("int4",), "cpu", "fp32", "int8 is not in the pack"),
+        (("int8", "int4"), ("int4",), "cpu", "int4", "only int4 passed"),
+        (("fp16", "int4"), ("int4",), "cpu", "int4", "only int4 passed"),
     ],
 )
 def test_auto_precision_follows_the_device(
@@ -267,6 +271,13 @@ def test_auto_precision_follows_the_device(
     choice = choose_precision(manifest, "auto", device=device)
     assert choice.value == value
     assert reason in choice.reason
+
+
+def test_int4_that_missed_its_gate_is_not_chosen(make_pack: MakePack) -> None:
+    manifest = read_manifest(make_pack(precisions=("int4",), passed=()))
+    for device in ("cpu", "cuda"):
+        with pytest.raises(OptionError, match="int4"):
+            choose_precision(manifest, "auto", device=device)
 
 
 def test_fp16_on_a_cpu_only_by_name(make_pack: MakePack) -> None:

@@ -22,11 +22,10 @@ from numpy.typing import NDArray
 from embedge_export.graph import CONTRIB, FLOAT, GraphBuilder
 from embedge_export.layers import Linear, Rows, Table
 from embedge_export.precision.base import Operand, Precision
+from embedge_export.precision.pieces import int8_rows, spread_out
 from embedge_export.precision.rounding import LEVELS, SMALLEST, compensated, nearest, scales
-from embedge_export.rotate import block_of, mixer
 
 _UINT8 = ir.DataType.UINT8
-_LARGEST_BLOCK = 64  # of the Hadamard blocks; 512 would halve what is lost to them, and cost 5 %
 _USUAL, _TOWERING = 100, 30  # sample rows that a loss is told of: evenly taken, and the largest
 _DIGIT = np.float32(2 * LEVELS)  # what one step of a second digit divides: half a step is its most
 
@@ -61,17 +60,7 @@ class Int8(Precision):
 
     def embedding(self, graph: GraphBuilder, ids: ir.Value, table: Table) -> ir.Value:
         """See Precision. One scale per row of the table."""
-
-        @cache
-        def quantised() -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-            rows = table.read()
-            scale = scales(rows)
-            return nearest(rows, scale), scale[:, None]
-
-        stored = graph.weight("embedding", lambda: quantised()[0], shared=table.shared)
-        steps = graph.weight("embedding.scale", lambda: quantised()[1], shared=table.shared)
-        rows = graph.cast(graph.op("Gather", stored, ids, axis=0), FLOAT)
-        return graph.op("Mul", rows, graph.op("Gather", steps, ids, axis=0))
+        return int8_rows(graph, ids, table)
 
     def operand(
         self,
@@ -87,11 +76,7 @@ class Int8(Precision):
         width = readers[0].weight.shape[1]
         block = 1
         if spread:
-            block = block_of(width, _LARGEST_BLOCK)
-            factor = graph.constant(f"mixer_{block}", mixer(block))
-            apart = graph.op("Reshape", x, rows.apart(graph, width // block, block))
-            spread_out = graph.op("MatMul", apart, factor)
-            x = graph.op("Reshape", spread_out, rows.apart(graph, -1))
+            x, block = spread_out(graph, x, width, rows)
         # The largest absolute value: two reads, and no copy of absolute values.
         axes = graph.numbers(-1)
         lowest = graph.op("Neg", graph.op("ReduceMin", x, axes, keepdims=1))

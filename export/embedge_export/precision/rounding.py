@@ -3,7 +3,7 @@
 Rounding a weight to its nearest step is best for inputs that are as large in every direction. Real
 inputs are not, and an error in one column can be made good in the columns after it (GPTQ, arXiv
 2210.17323, in the form of QuIP's LDLQ, arXiv 2307.13304, section 3). Takes float32 weights, one
-scale a row, and sample inputs; gives int8 of the same shape.
+scale a row or a block of columns, and sample inputs; gives int8 of the same shape.
 """
 
 import numpy as np
@@ -30,11 +30,25 @@ def nearest(matrix: NDArray[np.float32], scale: NDArray[np.float32]) -> NDArray[
 
 
 def compensated(
-    weight: NDArray[np.float32], scale: NDArray[np.float32], inputs: Inputs
+    weight: NDArray[np.float32],
+    scale: NDArray[np.float32],
+    inputs: Inputs,
+    *,
+    lowest: np.float32 = -LEVELS,
+    highest: np.float32 = LEVELS,
 ) -> NDArray[np.int8]:
-    """Column by column to the nearest level, after adding what earlier columns' errors ask for."""
+    """Column by column to the nearest level, after adding what earlier columns' errors ask for.
+
+    Args:
+        weight: float32 (rows, columns).
+        scale: one a row, (rows,); or one for each block of columns, (rows, columns, repeated).
+        inputs: what the weight reads.
+        lowest: level.
+        highest: level.
+    """
     feedback = inputs.feedback
     columns = np.ascontiguousarray(weight.T)  # (in, out)
+    steps = np.broadcast_to(scale if scale.ndim == 1 else scale.T, columns.shape)
     errors = np.zeros_like(columns)
     levels = np.empty(columns.shape, np.int8)
     for start in range(0, len(columns), _BLOCK):
@@ -43,8 +57,9 @@ def compensated(
         for column, target in enumerate(wanted, start):
             if column > start:
                 target += feedback[start:column, column] @ errors[start:column]
-            rounded = np.rint(target / scale)
-            np.clip(rounded, -LEVELS, LEVELS, out=rounded)
+            step = steps[column]
+            rounded = np.rint(target / step)
+            np.clip(rounded, lowest, highest, out=rounded)
             levels[column] = rounded
-            np.subtract(columns[column], rounded * scale, out=errors[column])
+            np.subtract(columns[column], rounded * step, out=errors[column])
     return levels.T

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from embedge.embedder import Embedder
 
 # For packs whose report does not tell its bars.
-LEAST_COSINE = {"fp32": 0.9999, "fp16": 0.999, "int8": 0.98}
+LEAST_COSINE = {"fp32": 0.9999, "fp16": 0.999, "int8": 0.98, "int4": 0.9}
 LARGEST_SHIFT = 1e-5  # of a component of a vector of length 1
 
 
