@@ -270,6 +270,7 @@ def test_worst_linears_are_kept_finer_until_the_bar_is_met(tmp_path, monkeypatch
     out = tmp_path / "pack"
     with monkeypatch.context() as coarse:
         coarse.setattr(export, "_FINER", ())
+        coarse.setattr(export, "OUTLYING", "no such linear")
         with pytest.raises(GateError, match=r"int8, task retrieval: cosine .* < 0\.999"):
             export_pack(source, out=out, tasks=tasks, precisions=("int8",))
         kept = export_pack(
