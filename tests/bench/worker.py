@@ -77,7 +77,7 @@ def open_embedge(path: str, threads: int, *, precision: str, device: str = "cpu"
         path, precision=precision, device=device, threads=threads, token_budget=budget
     )
     runner, task = embedder._runner, embedder.manifest.default_task
-    runner.load(task)  # the session alone: the peers load no tokenizer either
+    runner.load(task, "text")  # the session alone: the peers load no tokenizer either
     width = embedder.dimension
 
     def run(texts: list[Ids], most: int) -> Vectors:
