@@ -212,10 +212,13 @@ def _make_task(
                 break
             finer = {precision.keeping(names): data}
             ((graph, _),) = _write_task(model, task, finer, part, lambda label: None, samples)
-            before = (report.cosine_min, *report.before)
-            report = replace(judge(part / graph.file), losses=losses)
-            more = _data_size(part, graph) - size
-            report = replace(report, finer=tuple(names), before=before, finer_bytes=more)
+            report = replace(
+                judge(part / graph.file),
+                losses=losses,
+                finer=tuple(names),
+                before=(report.cosine_min, *report.before),
+                finer_bytes=_data_size(part, graph) - size,
+            )
         yield graph, report
 
 

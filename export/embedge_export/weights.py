@@ -141,6 +141,49 @@ def open_file(path: Path) -> SafetensorsWeights:
     return SafetensorsWeights(_read_header(path))
 
 
+def check_tensors(
+    weights: Weights,
+    expected: Mapping[str, tuple[int, ...]],
+    network: str,
+    *,
+    optional: Callable[[str], bool] = lambda key: False,
+    unread: Callable[[str], bool] = lambda key: False,
+    prefix: str = "",
+) -> None:
+    """Every tensor is there with its shape, and there is none that nobody would read.
+
+    Args:
+        weights: the checkpoint.
+        expected: the shape of each tensor that the network reads.
+        network: what messages call it.
+        optional: which of them may be missing.
+        unread: which others may be there, because they change nothing.
+        prefix: what stands before the keys in the file.
+
+    Raises:
+        SourceError: a tensor is missing, unknown or of another shape.
+    """
+    found = set(weights.keys())
+    for key in sorted(expected.keys() - found):
+        if not optional(key):
+            raise SourceError(
+                f"the weights lack the tensor {prefix + key!r}; is the checkpoint complete?"
+            )
+    for key in sorted(found):
+        if unread(key):
+            continue
+        if key not in expected:
+            raise SourceError(
+                f"the weights have a tensor {prefix + key!r} that {network} does not use; "
+                "leaving it out could change the vectors"
+            )
+        if weights.shape(key) != expected[key]:
+            raise SourceError(
+                f"tensor {prefix + key!r} has shape {weights.shape(key)}, config.json says "
+                f"{expected[key]}"
+            )
+
+
 def weight_files(folder: Path) -> tuple[str, ...]:
     """Names of the files in `folder` that `open_weights` reads: the index first, then shards."""
     if (folder / SINGLE).exists():

@@ -12,7 +12,7 @@ from typing import Any
 
 from embedge.errors import SourceError
 from embedge_export.conventions import JINA_CLIP, JINA_V3
-from embedge_export.weights import Weights
+from embedge_export.weights import Weights, check_tensors
 
 MODEL_TYPES = ("bert", "roberta", "xlm-roberta", JINA_V3, JINA_CLIP)
 _ROTARY_BASE = 20_000.0  # of jina-embeddings-v3, where a config is silent (its own class's default)
@@ -53,7 +53,7 @@ def bert_config(config: Mapping[str, Any], weights: Weights) -> BertConfig:
         result = _clip_text(config, weights)
     else:
         result = _plain(config, str(model_type))
-    _check_weights(result, weights)
+    check_tensors(weights, expected_shapes(result), f"a {result.family} network")
     return result
 
 
@@ -180,23 +180,6 @@ def _pad(config: Mapping[str, Any]) -> int:
             f"config.json: pad_token_id is {value!r}; positions are counted from it, so state it"
         )
     return value
-
-
-def _check_weights(config: BertConfig, weights: Weights) -> None:
-    """Every tensor is there with its shape, and there is none that nobody would read."""
-    expected = expected_shapes(config)
-    for key in sorted(expected.keys() - set(weights.keys())):
-        raise SourceError(f"the weights lack the tensor {key!r}; is the checkpoint complete?")
-    for key in sorted(weights.keys()):
-        if key not in expected:
-            raise SourceError(
-                f"the weights have a tensor {key!r} that a {config.family} network does not "
-                "use; leaving it out could change the vectors"
-            )
-        if weights.shape(key) != expected[key]:
-            raise SourceError(
-                f"tensor {key!r} has shape {weights.shape(key)}, config.json says {expected[key]}"
-            )
 
 
 def expected_shapes(config: BertConfig) -> dict[str, tuple[int, ...]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from embedge.errors import SourceError
 from embedge_export.conventions import JINA_V5
-from embedge_export.weights import Weights
+from embedge_export.weights import Weights, check_tensors
 
 # The encoder; all other families are decoders.
 ENCODER = "eurobert"
@@ -74,7 +74,14 @@ def network_config(config: Mapping[str, Any], weights: Weights) -> NetworkConfig
             f"config.json: num_attention_heads {heads} is no multiple of num_key_value_heads "
             f"{result.num_key_value_heads}"
         )
-    _check_weights(result, weights)
+    check_tensors(
+        weights,
+        expected_shapes(result),
+        f"a {result.family} network",
+        optional=lambda key: key.endswith("_proj.bias"),
+        # A buffer computed from rope_theta; the head, which embeddings do not use.
+        unread=lambda key: key.endswith("rotary_emb.inv_freq") or key == "lm_head.weight",
+    )
     return result
 
 
@@ -144,26 +151,6 @@ def _positive(config: Mapping[str, Any], name: str) -> float:
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < 1:
         raise SourceError(f"config.json: {name} is {value!r}, it must lie between 0 and 1")
     return float(value)
-
-
-def _check_weights(config: NetworkConfig, weights: Weights) -> None:
-    """Every tensor is there with its shape, and there is none that nobody would read."""
-    expected = expected_shapes(config)
-    required = {key for key in expected if not key.endswith("_proj.bias")}
-    for key in sorted(required - set(weights.keys())):
-        raise SourceError(f"the weights lack the tensor {key!r}; is the checkpoint complete?")
-    for key in sorted(weights.keys()):
-        if key.endswith("rotary_emb.inv_freq") or key == "lm_head.weight":
-            continue  # a buffer computed from rope_theta; the head, which embeddings do not use
-        if key not in expected:
-            raise SourceError(
-                f"the weights have a tensor {key!r} that a {config.family} network does not "
-                "use; leaving it out could change the vectors"
-            )
-        if weights.shape(key) != expected[key]:
-            raise SourceError(
-                f"tensor {key!r} has shape {weights.shape(key)}, config.json says {expected[key]}"
-            )
 
 
 def expected_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:

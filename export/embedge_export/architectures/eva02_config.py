@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from embedge.errors import SourceError
-from embedge_export.weights import Weights
+from embedge_export.weights import Weights, check_tensors
 
 # What the writer does. `fused_layer_norm`, `x_attention` and `patch_dropout` choose other code for
 # the same numbers, or count in training alone.
@@ -93,7 +93,7 @@ def eva_config(config: Mapping[str, Any], weights: Weights) -> EvaConfig:
             f"config.json: vision_config.embed_dim {vision.get('embed_dim')!r} is not the width "
             f"{result.width}, or image_size is less than patch_size"
         )
-    _check_weights(result, weights)
+    check_tensors(weights, expected_shapes(result), "this network", prefix="vision_model.")
     return result
 
 
@@ -111,24 +111,6 @@ def _size(vision: Mapping[str, Any], name: str) -> int:
             f"config.json: vision_config.{name} is {value!r}, it must be a positive whole number"
         )
     return value
-
-
-def _check_weights(config: EvaConfig, weights: Weights) -> None:
-    """Every tensor is there with its shape, and there is none that nobody would read."""
-    expected = expected_shapes(config)
-    for key in sorted(expected.keys() - set(weights.keys())):
-        raise SourceError(f"the weights lack the tensor 'vision_model.{key}'; is it complete?")
-    for key in sorted(weights.keys()):
-        if key not in expected:
-            raise SourceError(
-                f"the weights have a tensor 'vision_model.{key}' that this network does not use; "
-                "leaving it out could change the vectors"
-            )
-        if weights.shape(key) != expected[key]:
-            raise SourceError(
-                f"tensor 'vision_model.{key}' has shape {weights.shape(key)}, config.json says "
-                f"{expected[key]}"
-            )
 
 
 def expected_shapes(config: EvaConfig) -> dict[str, tuple[int, ...]]:
