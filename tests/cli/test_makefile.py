@@ -16,6 +16,8 @@ mkdir -p "$2"
 echo '{}' > "$2/manifest.json"
 """
 
+OF_AN_OUTER_MAKE = ("MAKELEVEL", "MAKEFLAGS", "MFLAGS")
+
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
 
@@ -35,8 +37,10 @@ def tree(tmp_path):
 
 
 def make(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """As from a shell: under `make test` a make would know itself the inner one, and say so."""
+    environment = {k: value for k, value in os.environ.items() if k not in OF_AN_OUTER_MAKE}
     return subprocess.run(
-        ["make", *arguments], cwd=tree, capture_output=True, text=True, check=False
+        ["make", *arguments], cwd=tree, env=environment, capture_output=True, text=True, check=False
     )
 
 
