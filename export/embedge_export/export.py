@@ -24,9 +24,10 @@ from embedge.machine import threads_here
 from embedge.manifest import FileEntry, Graph, Manifest, MemoryCost, Samples, TextInput
 from embedge.vectors import normalise
 from embedge_export import verify
-from embedge_export.architectures import OUTLYING, SampleRows, TextConfig, write_networks
+from embedge_export.architectures import OUTLYING, TextConfig, write_networks
 from embedge_export.architectures.eva02 import write_evas
 from embedge_export.graph import GraphBuilder, WeightFile
+from embedge_export.inputs import SampleRows
 from embedge_export.model import Gate, Model, calibration, open_model, reference
 from embedge_export.pack import commit, entries, existing, stage
 from embedge_export.precision import PRECISIONS, Precision

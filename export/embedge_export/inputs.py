@@ -1,11 +1,12 @@
 """What a linear reads: sample rows, in the coordinates of its weight, for whoever rounds it.
 
-The rows come from the NumPy reference's pass over the calibration texts. They follow the weight:
-when a norm's gain or a rotation is folded into it, `normed` and `blocks` turn the rows likewise, so
-that x W^T stays what it is. Linears that read the same rows share one object, and so what is
-computed of them. This module knows neither graphs nor precisions.
+The rows come from the NumPy reference's pass over the calibration texts or images. They follow the
+weight: when a norm or a rotation is folded into it, `unnormed`, `rotated` and `blocks` turn the
+rows likewise, so that x W^T stays what it is. Linears that read the same rows share one object, and
+so what is computed of them. This module knows neither graphs nor precisions.
 """
 
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -16,26 +17,41 @@ from embedge_export.rotate import Rotation, rotate_blocks
 # Share of the mean square that every direction is given: those that no text took are not free.
 _DAMPING = 0.01
 
+# Rows that linears read, float32 (tokens, in), by the key of a weight.
+SampleRows = dict[str, NDArray[np.float32]]
+
 
 class Inputs:
-    """Sample rows of one linear's input, float32 (tokens, width)."""
+    """Sample rows of one linear's input, float32 (tokens, width).
+
+    What they become is kept by the step alone: a linear reads one norm's rows, of one stream.
+    """
 
     def __init__(self, rows: NDArray[np.float32]) -> None:
         self.rows = rows
         self._turned: dict[object, Inputs] = {}
 
-    def normed(self, gain: NDArray[np.float32], rotation: Rotation) -> "Inputs":
-        """The rows before the norm's gain, in a rotated stream."""
-        if "normed" not in self._turned:
-            plain = np.divide(self.rows, gain, out=np.zeros_like(self.rows), where=gain != 0)
-            self._turned["normed"] = Inputs(rotation.apply(plain))
-        return self._turned["normed"]
+    def unnormed(
+        self, gain: NDArray[np.float32], bias: NDArray[np.float32] | None = None
+    ) -> "Inputs":
+        """The rows before the norm's gain and bias."""
+        rows = self.rows if bias is None else self.rows - bias
+        return self._once(
+            "unnormed", lambda: np.divide(rows, gain, out=np.zeros_like(rows), where=gain != 0)
+        )
+
+    def rotated(self, rotation: Rotation) -> "Inputs":
+        """The rows in a rotated stream."""
+        return self._once("rotated", lambda: rotation.apply(self.rows))
 
     def blocks(self, block: int) -> "Inputs":
         """The rows with their blocks multiplied by a Hadamard matrix."""
-        if block not in self._turned:
-            self._turned[block] = Inputs(rotate_blocks(self.rows, block))
-        return self._turned[block]
+        return self._once(block, lambda: rotate_blocks(self.rows, block))
+
+    def _once(self, step: object, rows: Callable[[], NDArray[np.float32]]) -> "Inputs":
+        if step not in self._turned:
+            self._turned[step] = Inputs(rows())
+        return self._turned[step]
 
     @cached_property
     def feedback(self) -> NDArray[np.float32]:
@@ -46,3 +62,9 @@ class Inputs:
         # Cholesky's factor is lower triangular: from the last column to the first it is upper.
         upper = np.linalg.cholesky(moments[::-1, ::-1].astype(np.float64))[::-1, ::-1]
         return np.ascontiguousarray(upper / np.diag(upper), np.float32)
+
+
+def taken(samples: SampleRows | None, prefix: str, modules: Sequence[str]) -> list[Inputs | None]:
+    """The rows of each of a layer's modules, taken out of the samples, which need the memory."""
+    rows = [(samples or {}).pop(f"{prefix}.{module}.weight", None) for module in modules]
+    return [None if found is None else Inputs(found) for found in rows]

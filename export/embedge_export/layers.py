@@ -36,10 +36,21 @@ class Linear:
     shared: bool = False
     inputs: Inputs | None = None
 
-    def reading(self, gain: NDArray[np.float32], rotation: Rotation) -> "Linear":
-        """The same function of a rotated stream, with the norm's gain folded in: W diag(g) Q."""
-        inputs = None if self.inputs is None else self.inputs.normed(gain, rotation)
-        return replace(self, weight=rotation.apply(self.weight * gain), inputs=inputs)
+    def folding(
+        self, gain: NDArray[np.float32], bias: NDArray[np.float32] | None = None
+    ) -> "Linear":
+        """The same function of a norm's rows without its gain and bias: W diag(g), c + W b."""
+        own = self.bias
+        if bias is not None:
+            added = self.weight @ bias
+            own = added if own is None else own + added
+        inputs = None if self.inputs is None else self.inputs.unnormed(gain, bias)
+        return replace(self, weight=self.weight * gain, bias=own, inputs=inputs)
+
+    def reading(self, rotation: Rotation) -> "Linear":
+        """The same function of a rotated stream: W Q."""
+        inputs = None if self.inputs is None else self.inputs.rotated(rotation)
+        return replace(self, weight=rotation.apply(self.weight), inputs=inputs)
 
     def writing(self, rotation: Rotation) -> "Linear":
         """The same function with its output rotated: Q^T W, b Q."""

@@ -15,7 +15,6 @@ from embedge.errors import SourceError
 from embedge.tokens import TextTokenizer
 from embedge_export.architectures import (
     BertConfig,
-    SampleRows,
     TextConfig,
     network_config,
     poolings,
@@ -24,6 +23,7 @@ from embedge_export.architectures import (
 from embedge_export.architectures.bert_config import MODEL_TYPES, bert_config
 from embedge_export.conventions import stored_adapters
 from embedge_export.image_tower import ImageTower, open_image_tower
+from embedge_export.inputs import SampleRows
 from embedge_export.layouts import text_layout
 from embedge_export.lora import Delta, MergedWeights, load_adapter
 from embedge_export.reference import network_vectors

@@ -1,6 +1,6 @@
 """The truth for EVA02 vision towers: a plain NumPy forward pass in float32.
 
-As reference.py: one image at a time, no fusion, no rotation, no code of the graph writer. Source:
+As reference.py: one head at a time, no fusion, no rotation, no code of the graph writer. Source:
 EVA-02 arXiv 2303.11331, with sub-LayerNorm (arXiv 2210.06423) and rotary positions in two
 directions, stretched to the grid they were trained on.
 """
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedge_export.architectures.eva02_config import EvaConfig
+from embedge_export.reference import Observer
 from embedge_export.weights import Weights
 
 Array = NDArray[np.float32]
@@ -23,6 +24,7 @@ def eva_vectors(
     pixels: Array,
     *,
     advance: Callable[[str], None] = lambda label: None,
+    observe: Observer = lambda key, rows: None,
 ) -> Array:
     """Vectors of images: float32 (images, width), not normalised.
 
@@ -31,6 +33,8 @@ def eva_vectors(
         weights: without the prefix "vision_model.".
         pixels: float32 (images, 3, image_size, image_size), normalised as the model wants it.
         advance: called with a label before each step.
+        observe: called with each linear's weight key and the rows that it reads, float32
+            (images, tokens, in).
     """
 
     def norm(x: Array, name: str) -> Array:
@@ -41,6 +45,7 @@ def eva_vectors(
         return np.asarray(scaled * gain + bias, np.float32)
 
     def linear(x: Array, name: str, bias: str | None) -> Array:
+        observe(f"{name}.weight", x)
         y = np.asarray(x @ weights.read(f"{name}.weight").T, np.float32)
         return y if bias is None else y + weights.read(bias)
 
@@ -72,15 +77,16 @@ def eva_vectors(
 
 
 def _patches(config: EvaConfig, weights: Weights, pixels: Array) -> Array:
-    """The convolution, one patch after another, the class token before them, and positions."""
+    """The convolution, one row of patches after another, the class token first, and positions."""
     kernel, bias = weights.read("patch_embed.proj.weight"), weights.read("patch_embed.proj.bias")
-    size = config.patch_size
-    rows = [np.broadcast_to(weights.read("cls_token")[0, 0], (len(pixels), config.width))]
-    for y in range(config.grid):
-        for x in range(config.grid):
-            patch = pixels[:, :, y * size : (y + 1) * size, x * size : (x + 1) * size]
-            rows.append(np.tensordot(patch, kernel, axes=((1, 2, 3), (1, 2, 3))) + bias)
-    return np.asarray(np.stack(rows, axis=1) + weights.read("pos_embed"), np.float32)
+    size, grid = config.patch_size, config.grid
+    first = weights.read("cls_token")[0, 0]
+    rows = [np.broadcast_to(first, (len(pixels), 1, config.width))]
+    for y in range(grid):
+        strip = pixels[:, :, y * size : (y + 1) * size, : grid * size]
+        patches = strip.reshape(len(pixels), 3, size, grid, size)
+        rows.append(np.tensordot(patches, kernel, axes=((1, 2, 4), (1, 2, 3))) + bias)
+    return np.asarray(np.concatenate(rows, axis=1) + weights.read("pos_embed"), np.float32)
 
 
 def _angles(config: EvaConfig) -> Array:
@@ -112,11 +118,17 @@ def _attention(config: EvaConfig, query: Array, key: Array, value: Array, angles
         return np.asarray(x.reshape(len(x), config.heads, config.head_width).transpose(1, 0, 2))
 
     query, key = (_turned(heads(x), angles) for x in (query, key))
-    scores = query @ key.transpose(0, 2, 1) / np.float32(math.sqrt(config.head_width))
-    scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    scores /= scores.sum(axis=-1, keepdims=True)
-    attended = (scores @ heads(value)).transpose(1, 0, 2)
-    return np.asarray(attended.reshape(config.tokens, config.width), np.float32)
+    query /= np.float32(math.sqrt(config.head_width))
+    attended = np.empty((config.tokens, config.width), np.float32)
+    value = heads(value)
+    for head in range(config.heads):
+        scores = query[head] @ key[head].T
+        scores -= scores.max(axis=-1, keepdims=True)
+        np.exp(scores, out=scores)
+        scores /= scores.sum(axis=-1, keepdims=True)
+        columns = slice(head * config.head_width, (head + 1) * config.head_width)
+        attended[:, columns] = scores @ value[head]
+    return attended
 
 
 def _silu(x: Array) -> Array:

@@ -140,7 +140,7 @@ def test_inputs_follow_their_weight_through_gains_and_rotations(weight):
     gain = generator.uniform(0.5, 2, 128).astype(np.float32)
     gain[3] = rows[:, 3] = 0  # a channel that the norm shuts
     linear = Linear("l", weight, inputs=Inputs(rows))
-    turned = linear.reading(gain, Rotation(128)).reading_blocks(32)
+    turned = linear.folding(gain).reading(Rotation(128)).reading_blocks(32)
     # The rows are those after the gain: W of the rotated stream has it folded in.
     np.testing.assert_allclose(
         turned.inputs.rows @ turned.weight.T, rows @ weight.T, atol=1e-4, rtol=1e-4

@@ -9,9 +9,10 @@ from embedge_export.architectures.bert import SAMPLED as BERT_SAMPLED
 from embedge_export.architectures.bert import write_berts
 from embedge_export.architectures.bert_config import BertConfig
 from embedge_export.architectures.config import NetworkConfig, network_config
-from embedge_export.architectures.network import OUTLYING, SAMPLED, SampleRows, batch_kind
+from embedge_export.architectures.network import OUTLYING, SAMPLED, batch_kind
 from embedge_export.attention import PackedBatch
 from embedge_export.graph import GraphBuilder
+from embedge_export.inputs import SampleRows
 from embedge_export.precision import Precision
 from embedge_export.weights import Weights
 
@@ -21,7 +22,6 @@ __all__ = [
     "OUTLYING",
     "BertConfig",
     "NetworkConfig",
-    "SampleRows",
     "TextConfig",
     "batch_kind",
     "network_config",

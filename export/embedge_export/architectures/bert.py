@@ -19,7 +19,6 @@ import onnx_ir as ir
 
 from embedge_export import layers
 from embedge_export.architectures.bert_config import BertConfig
-from embedge_export.architectures.network import SampleRows
 from embedge_export.architectures.pieces import (
     Norm,
     add_and_norm,
@@ -29,7 +28,7 @@ from embedge_export.architectures.pieces import (
 )
 from embedge_export.attention import Heads, PackedBatch, rotary_tables
 from embedge_export.graph import GraphBuilder
-from embedge_export.inputs import Inputs
+from embedge_export.inputs import Inputs, SampleRows, taken
 from embedge_export.layers import Linear, Table
 from embedge_export.precision import Precision
 from embedge_export.weights import Weights
@@ -64,11 +63,7 @@ def read_bert_layer(
     the reference's rows are in the weights' own coordinates.
     """
     prefix = f"layers.{index}"
-    found = samples or {}
-    attention, output, mlp, product = (
-        None if key not in found else Inputs(found.pop(key))
-        for key in (f"{prefix}.{module}.weight" for module in SAMPLED)
-    )
+    attention, output, mlp, product = taken(samples, prefix, SAMPLED)
 
     def linear(name: str, module: str, inputs: Inputs | None) -> Linear:
         key = f"{prefix}.{module}"

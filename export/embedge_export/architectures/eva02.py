@@ -23,6 +23,7 @@ from embedge_export.architectures import pieces
 from embedge_export.architectures.eva02_config import EvaConfig
 from embedge_export.architectures.pieces import Norm, products, read_norm
 from embedge_export.graph import CONTRIB, FLOAT, GraphBuilder
+from embedge_export.inputs import Inputs, SampleRows, taken
 from embedge_export.layers import Linear, Rows
 from embedge_export.precision import Precision
 from embedge_export.precision.floats import Float32
@@ -30,6 +31,8 @@ from embedge_export.rotate import Rotation
 from embedge_export.weights import Weights
 
 Array = NDArray[np.float32]
+# One linear of each row of inputs there is: key and value read what query does, up what gate does.
+SAMPLED = ("attn.q_proj", "attn.proj", "mlp.w1", "mlp.w3")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,13 +56,12 @@ class EvaBlock:
         before_attention, before_mlp = self.attention_norm, self.mlp_norm
         assert before_attention is not None
         assert before_mlp is not None
-        ones = np.ones(rotation.width, np.float32)
 
         def reading(linear: Linear, norm: Norm) -> Linear:
-            return pieces.reading(linear, norm).reading(ones, rotation)
+            return linear.folding(norm.gain, norm.bias).reading(rotation)
 
         def writing(linear: Linear, norm: Norm) -> Linear:
-            return pieces.centred(pieces.reading(linear, norm)).writing(rotation)
+            return pieces.centred(linear.folding(norm.gain, norm.bias)).writing(rotation)
 
         return EvaBlock(
             attention_norm=None,
@@ -76,30 +78,34 @@ class EvaBlock:
         )
 
 
-def read_block(weights: Weights, index: int) -> EvaBlock:
-    """Reads one block."""
+def read_block(weights: Weights, index: int, samples: SampleRows) -> EvaBlock:
+    """Reads one block, and takes its rows out of the samples."""
     prefix = f"blocks.{index}"
+    rows, attended, mlp, product = taken(samples, prefix, SAMPLED)
 
-    def linear(name: str, module: str, bias: str | None) -> Linear:
-        weight = weights.read(f"{prefix}.{module}.weight")
-        key = f"{prefix}.{bias}"
-        return Linear(f"{prefix}.{name}", weight, None if bias is None else weights.read(key))
+    def linear(name: str, module: str, bias: str | None, inputs: Inputs | None) -> Linear:
+        return Linear(
+            f"{prefix}.{name}",
+            weights.read(f"{prefix}.{module}.weight"),
+            None if bias is None else weights.read(f"{prefix}.{bias}"),
+            inputs=inputs,
+        )
 
     def norm(name: str) -> Norm:
         return read_norm(weights, f"{prefix}.{name}")
 
     return EvaBlock(
         attention_norm=norm("norm1"),
-        query=linear("query", "attn.q_proj", "attn.q_bias"),
-        key=linear("key", "attn.k_proj", None),
-        value=linear("value", "attn.v_proj", "attn.v_bias"),
+        query=linear("query", "attn.q_proj", "attn.q_bias", rows),
+        key=linear("key", "attn.k_proj", None, rows),
+        value=linear("value", "attn.v_proj", "attn.v_bias", rows),
         inner_attention_norm=norm("attn.inner_attn_ln"),
-        attention_output=linear("attention_output", "attn.proj", "attn.proj.bias"),
+        attention_output=linear("attention_output", "attn.proj", "attn.proj.bias", attended),
         mlp_norm=norm("norm2"),
-        gate=linear("gate", "mlp.w1", "mlp.w1.bias"),
-        up=linear("up", "mlp.w2", "mlp.w2.bias"),
+        gate=linear("gate", "mlp.w1", "mlp.w1.bias", mlp),
+        up=linear("up", "mlp.w2", "mlp.w2.bias", mlp),
         inner_mlp_norm=norm("mlp.ffn_ln"),
-        down=linear("down", "mlp.w3", "mlp.w3.bias"),
+        down=linear("down", "mlp.w3", "mlp.w3.bias", product),
     )
 
 
@@ -288,6 +294,7 @@ def write_evas(
     weights: Weights,
     targets: Sequence[tuple[Precision, GraphBuilder]],
     *,
+    samples: SampleRows | None = None,
     advance: Callable[[str], None],
 ) -> list[ir.Value]:
     """The whole walk: patches, blocks, head, at every precision in step.
@@ -296,12 +303,14 @@ def write_evas(
         config: the tower.
         weights: without the prefix "vision_model.".
         targets: each precision and the graph that it is written into.
+        samples: rows that the linears of `SAMPLED` read, by the key of the weight.
         advance: called with a label before each step.
 
     Returns:
         The vectors of each target, float32 (B, width).
     """
     rotation = Rotation(config.width)
+    found = dict(samples or {})
     networks = [
         EvaNetwork(config, precision, graph, rotation=rotation if precision.rotates else None)
         for precision, graph in targets
@@ -311,7 +320,7 @@ def write_evas(
         network.write_patches(weights)
     for index in range(config.layers):
         advance(f"image: block {index + 1} of {config.layers}")
-        block = read_block(weights, index)
+        block = read_block(weights, index, found)
         rotated = block.rotated(rotation) if any(n.rotates for n in networks) else block
         for network in networks:
             network.write_block(index, rotated if network.rotates else block)

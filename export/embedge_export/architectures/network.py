@@ -25,14 +25,13 @@ from embedge_export.attention import (
     rotary_tables,
 )
 from embedge_export.graph import FLOAT, GraphBuilder
-from embedge_export.inputs import Inputs
+from embedge_export.inputs import Inputs, SampleRows, taken
 from embedge_export.layers import Linear, Table
 from embedge_export.precision import Precision
 from embedge_export.rotate import Rotation
 from embedge_export.weights import Weights
 
 Gain = NDArray[np.float32]
-SampleRows = dict[str, NDArray[np.float32]]
 # The linears that are the first to read their rows: q, k and v read the same, and gate and up.
 OUTLYING = ".down"  # linears whose inputs have outliers that no rotation reaches
 SAMPLED = ("self_attn.q_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.down_proj")
@@ -60,19 +59,22 @@ class Layer:
         The values are turned too, each head by itself: attention only averages them, so the output
         linear turns them back.
         """
-        assert self.input_gain is not None
-        assert self.post_attention_gain is not None
         block = head_dim & -head_dim
+
+        def reading(linear: Linear, gain: Gain | None) -> Linear:
+            assert gain is not None
+            return linear.folding(gain).reading(rotation)
+
         return replace(
             self,
             input_gain=None,
-            query=self.query.reading(self.input_gain, rotation),
-            key=self.key.reading(self.input_gain, rotation),
-            value=self.value.reading(self.input_gain, rotation).writing_blocks(block),
+            query=reading(self.query, self.input_gain),
+            key=reading(self.key, self.input_gain),
+            value=reading(self.value, self.input_gain).writing_blocks(block),
             attention_output=self.attention_output.reading_blocks(block).writing(rotation),
             post_attention_gain=None,
-            gate=self.gate.reading(self.post_attention_gain, rotation),
-            up=self.up.reading(self.post_attention_gain, rotation),
+            gate=reading(self.gate, self.post_attention_gain),
+            up=reading(self.up, self.post_attention_gain),
             down=self.down.writing(rotation),
         )
 
@@ -95,11 +97,7 @@ def read_layer(
             layer are taken out.
     """
     prefix = f"layers.{index}"
-    found = samples or {}
-    attention, output, mlp, product = (
-        None if key not in found else Inputs(found.pop(key))
-        for key in (f"{prefix}.{module}.weight" for module in SAMPLED)
-    )
+    attention, output, mlp, product = taken(samples, prefix, SAMPLED)
 
     def linear(name: str, module: str, inputs: Inputs | None) -> Linear:
         weight, bias = (f"{prefix}.{module}.{part}" for part in ("weight", "bias"))

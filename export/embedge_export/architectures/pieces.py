@@ -36,16 +36,6 @@ def plain_norm(width: int) -> Norm:
     return Norm(f"plain_{width}", np.ones(width, np.float32), np.zeros(width, np.float32))
 
 
-def reading(linear: Linear, norm: Norm) -> Linear:
-    """The same function of a norm's rows without its gain and bias: W diag(g), c + W b."""
-    bias = linear.weight @ norm.bias
-    return replace(
-        linear,
-        weight=linear.weight * norm.gain,
-        bias=bias if linear.bias is None else linear.bias + bias,
-    )
-
-
 def centred(linear: Linear) -> Linear:
     """The linear with the mean taken off its output, so that a LayerNorm after it need not."""
     weight = linear.weight - linear.weight.mean(axis=0)
