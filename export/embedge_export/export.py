@@ -27,6 +27,7 @@ from embedge_export import verify
 from embedge_export.architectures import OUTLYING, TextConfig, write_networks
 from embedge_export.architectures.eva02 import write_evas
 from embedge_export.graph import GraphBuilder, WeightFile
+from embedge_export.image_tower import ImageTower
 from embedge_export.inputs import SampleRows
 from embedge_export.model import Gate, Model, calibration, open_model, reference
 from embedge_export.pack import commit, entries, existing, stage
@@ -35,7 +36,7 @@ from embedge_export.sources import Source, open_source
 from embedge_export.texts import SHORT_TEXTS
 
 # Raise one when its graphs change: packs made by an older recipe are then made anew.
-RECIPES = {"fp32": 2, "fp16": 3, "int8": 2, "int4": 1}
+RECIPES = {"fp32": 2, "fp16": 3, "int8": 3, "int4": 1}
 TOKENIZER = "tokenizer.json"
 SAMPLES = "samples.npy"
 # How many of the worst linears are kept finer, try after try, while a precision misses its bar;
@@ -118,7 +119,7 @@ def export_pack(
         each = walks * (model.config.num_hidden_layers + 1) + len(missing)  # steps of one task
         total = len(model.source.tasks) * each
         if model.image is not None:
-            total += 2 * (model.image.config.layers + 1) + len(missing)
+            total += walks * (model.image.config.layers + 1) + len(missing)
         steps = _Steps(progress, total=total)
         gate = reference(model, advance=partial(steps.advance, ""))
         graphs: list[Graph] = []
@@ -139,18 +140,17 @@ def export_pack(
                     compared[graph.precision][task] = report
             images: dict[str, verify.TaskReport] = {}
             if model.image is not None:
-                drawn = _write_image(model, missing, part, partial(steps.advance, "", "image"))
-                graphs += [replace(g, task=task) for g in drawn for task in model.source.tasks]
                 assert gate.pixels is not None
                 assert gate.image_vectors is not None
-                for graph in drawn:
-                    steps.advance(graph.precision, "image", "gate")
-                    images[graph.precision] = verify.compare_image_graph(
-                        part / graph.file,
-                        gate.pixels,
-                        gate.image_vectors,
-                        threads=threads_here(threads).value,
-                    )
+                judge = partial(
+                    verify.compare_image_graph,
+                    pixels=gate.pixels,
+                    reference=gate.image_vectors,
+                    threads=threads_here(threads).value,
+                )
+                for graph, report in _make_image(model, model.image, missing, part, judge, steps):
+                    graphs += [replace(graph, task=task) for task in model.source.tasks]
+                    images[graph.precision] = report
         reports = {
             p.name: verify.report(p, compared[p.name], len(gate.ids), images.get(p.name))
             for p in missing
@@ -192,11 +192,7 @@ def _make_task(
     judge: Callable[[Path], verify.TaskReport],
     steps: _Steps,
 ) -> Iterator[tuple[Graph, verify.TaskReport]]:
-    """One task's graphs with what the gate says of them.
-
-    A precision that can keep its worst linears in a finer form, and misses its bar, is written
-    again with more and more of them so.
-    """
+    """One task's graphs with what the gate says of them."""
     advance = partial(steps.advance, "", task)
     samples: SampleRows = {}
     if any(precision.samples for precision in shared):
@@ -204,23 +200,69 @@ def _make_task(
     written = _write_task(model, task, shared, part, advance, samples)
     for (precision, data), (graph, losses) in zip(shared.items(), written, strict=True):
         steps.advance(precision.name, task, "gate")
-        report = replace(judge(part / graph.file), losses=losses)
-        worst = sorted(losses, key=lambda name: -losses[name])
-        size = _data_size(part, graph)
-        outlying = [name for name in losses if name.endswith(OUTLYING)]
-        for names in (*(worst[:count] for count in _FINER), outlying):
-            if not names or not report.failures(precision):
-                break
-            finer = {precision.keeping(names): data}
-            ((graph, _),) = _write_task(model, task, finer, part, lambda label: None, samples)
-            report = replace(
-                judge(part / graph.file),
-                losses=losses,
-                finer=tuple(names),
-                before=(report.cosine_min, *report.before),
-                finer_bytes=_data_size(part, graph) - size,
-            )
-        yield graph, report
+
+        def again(finer: Precision, data: WeightFile = data) -> None:
+            _write_task(model, task, {finer: data}, part, _quiet, samples)
+
+        yield graph, _gated(precision, graph, losses, part, judge, again)
+
+
+def _make_image(
+    model: Model,
+    tower: ImageTower,
+    precisions: Sequence[Precision],
+    part: Path,
+    judge: Callable[[Path], verify.TaskReport],
+    steps: _Steps,
+) -> Iterator[tuple[Graph, verify.TaskReport]]:
+    """The image tower's graphs, which all tasks share, with what the gate says of them."""
+    advance = partial(steps.advance, "", "image")
+    samples: SampleRows = {}
+    if any(precision.samples for precision in precisions):
+        samples = tower.calibration(advance=advance)
+    written = _write_image(model, tower, precisions, part, advance, samples)
+    for precision, (graph, losses) in zip(precisions, written, strict=True):
+        steps.advance(precision.name, "image", "gate")
+
+        def again(finer: Precision) -> None:
+            _write_image(model, tower, [finer], part, _quiet, samples)
+
+        yield graph, _gated(precision, graph, losses, part, judge, again)
+
+
+def _gated(
+    precision: Precision,
+    graph: Graph,
+    losses: Mapping[str, float],
+    part: Path,
+    judge: Callable[[Path], verify.TaskReport],
+    again: Callable[[Precision], None],
+) -> verify.TaskReport:
+    """What the gate says of a graph in the end.
+
+    If its precision misses its bar, and can keep its worst linears in a finer form, `again` writes
+    it anew with more and more of them so.
+    """
+    report = replace(judge(part / graph.file), losses=losses)
+    worst = sorted(losses, key=lambda name: -losses[name])
+    size = _data_size(part, graph)
+    outlying = [name for name in losses if name.endswith(OUTLYING)]
+    for names in (*(worst[:count] for count in _FINER), outlying):
+        if not names or not report.failures(precision):
+            break
+        again(precision.keeping(names))
+        report = replace(
+            judge(part / graph.file),
+            losses=losses,
+            finer=tuple(names),
+            before=(report.cosine_min, *report.before),
+            finer_bytes=_data_size(part, graph) - size,
+        )
+    return report
+
+
+def _quiet(label: str) -> None:
+    """For steps that are taken again, and are not in the count."""
 
 
 def _data_size(part: Path, graph: Graph) -> int:
@@ -286,33 +328,36 @@ def _write_task(
 
 
 def _write_image(
-    model: Model, precisions: Sequence[Precision], part: Path, advance: Callable[[str], None]
-) -> list[Graph]:
-    """Writes the image tower's graph at every precision; all tasks share it."""
-    assert model.image is not None
+    model: Model,
+    tower: ImageTower,
+    precisions: Sequence[Precision],
+    part: Path,
+    advance: Callable[[str], None],
+    samples: SampleRows,
+) -> list[tuple[Graph, dict[str, float]]]:
+    """Writes the image tower's graph at every precision; returns as `_write_task`."""
     with contextlib.ExitStack() as files:
         targets = []
         for precision in precisions:
             data = files.enter_context(WeightFile(part / f"image.{precision.name}.data"))
             builder = GraphBuilder(f"image.{precision.name}", own=data, shared=data)
             targets.append((precision, builder))
-        vectors = write_evas(model.image.config, model.image.weights, targets, advance=advance)
-    graphs = []
+        vectors = write_evas(tower.config, tower.weights, targets, samples=samples, advance=advance)
+    written = []
     for (precision, builder), value in zip(targets, vectors, strict=True):
         path = part / f"image.{precision.name}.onnx"
-        builder.save(path, {OUTPUT: value}, ("batch", model.image.config.width))
-        graphs.append(
-            Graph(
-                task=model.source.default_task,
-                precision=precision.name,
-                tower="image",
-                file=path.name,
-                data=(f"image.{precision.name}.data",),
-                inputs=IMAGE_INPUTS,
-                outputs=(OUTPUT,),
-            )
+        builder.save(path, {OUTPUT: value}, ("batch", tower.config.width))
+        entry = Graph(
+            task=model.source.default_task,
+            precision=precision.name,
+            tower="image",
+            file=path.name,
+            data=(f"image.{precision.name}.data",),
+            inputs=IMAGE_INPUTS,
+            outputs=(OUTPUT,),
         )
-    return graphs
+        written.append((entry, builder.notes))
+    return written
 
 
 def _refuse_failures(reports: Mapping[str, Mapping[str, Any]]) -> None:

@@ -1,7 +1,7 @@
 """A source's image tower, opened: its network, how it wants its pixels, and what gates it.
 
 Takes a source and its stored weights; gives an `ImageTower`, or None where the model reads text
-alone. It is gated on the runtime's sample images.
+alone. It is gated on the runtime's sample images, and its integers are fitted to others.
 """
 
 import math
@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 from embedge.errors import SourceError
 from embedge.images.samples import sample_images
 from embedge.manifest import ImageInput
+from embedge_export.architectures.eva02 import SAMPLED, rotary_angles
 from embedge_export.architectures.eva02_config import EvaConfig, eva_config
+from embedge_export.calibration_images import calibration_images
 from embedge_export.conventions import JINA_CLIP, read_json
+from embedge_export.inputs import SampleRows
 from embedge_export.layouts import vision_layout
 from embedge_export.reference_eva02 import eva_vectors
 from embedge_export.weights import Weights
@@ -25,6 +28,7 @@ from embedge_export.weights import Weights
 PREPROCESSOR = "preprocessor_config.json"
 _LOGIT_SCALE = "logit_scale"
 _TOWERS = ("text_model.", "vision_model.")
+_EVERY = 5  # the first of so many tokens is a calibration row; their neighbours are much like them
 Array = NDArray[np.float32]
 
 
@@ -38,9 +42,28 @@ class ImageTower:
 
     def pixels(self) -> Array:
         """The gate's images as the network takes them, float32 (images, 3, size, size)."""
-        images = sample_images(self.input.size).astype(np.float32) / 255
+        return self._normalised(sample_images(self.input.size))
+
+    def calibration(self, *, advance: Callable[[str], None]) -> SampleRows:
+        """What each linear of `SAMPLED` reads of images that are not the gate's.
+
+        Returns:
+            float32 (tokens, in) by the key of a weight: of every image the class token's row, which
+            all attention ends in, and those of patches all over it.
+        """
+        samples: SampleRows = {}
+
+        def observe(key: str, rows: Array) -> None:
+            if key.removesuffix(".weight").endswith(SAMPLED):
+                samples[key] = rows[:, ::_EVERY].reshape(-1, rows.shape[-1])
+
+        pixels = self._normalised(calibration_images(self.input.size))
+        eva_vectors(self.config, self.weights, pixels, advance=advance, observe=observe)
+        return samples
+
+    def _normalised(self, images: NDArray[np.uint8]) -> Array:
         mean, std = (np.array(x, np.float32) for x in (self.input.mean, self.input.std))
-        normalised = (images - mean) / std
+        normalised = (images.astype(np.float32) / 255 - mean) / std
         return np.ascontiguousarray(normalised.transpose(0, 3, 1, 2))
 
     def reference(self, pixels: Array, *, advance: Callable[[str], None]) -> Array:
@@ -126,8 +149,6 @@ def _per_image(tower: EvaConfig) -> int:
 
 def _check_rotary(tower: EvaConfig, stored: Weights) -> None:
     """Rotary tables that stand in the checkpoint must be the ones that the config means."""
-    from embedge_export.architectures.eva02 import rotary_angles
-
     angles = np.repeat(rotary_angles(tower)[1:], 2, axis=1)  # (patches, head_width)
     for key in sorted(stored.keys()):
         name = key.rpartition(".")[2]

@@ -125,6 +125,11 @@ def test_batches_are_bounded_by_count_and_by_memory(
     told: list[tuple[int, int]] = []
     costly = make_pack(image=replace(IMAGE, per_image=1000))
     with Embedder(costly) as embedder:
+        embedder.encode_image(images)
+    assert tower.sizes == [1] * 10  # a CPU is busy with one
+    tower.sizes.clear()
+    monkeypatch.setitem(runner.IMAGES_PER_RUN, "cpu", 4)
+    with Embedder(costly) as embedder:
         rows = embedder.encode_image(images, progress=lambda *state: told.append(state))
     assert tower.sizes == [4, 4, 2]
     assert told == [(4, 10), (8, 10), (10, 10)]

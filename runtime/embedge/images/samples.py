@@ -21,12 +21,13 @@ def sample_images(size: int) -> NDArray[np.uint8]:
     stripes = np.where(((x // 3 + y // 7) % 2 == 0)[..., None], (250, 250, 240), (15, 10, 30))
     night = np.full((size, size, 3), 4, np.int64)
     night[size // 4 : size // 4 + 9, size // 2 : size // 2 + 9] = (255, 250, 200)
-    return np.stack([gradient, shapes, noise, stripes, night, _photograph(size)]).astype(np.uint8)
+    images = (gradient, shapes, noise, stripes, night, photograph(size, 20260218))
+    return np.stack(images).astype(np.uint8)
 
 
-def _photograph(size: int) -> NDArray[np.int64]:
-    """Soft fields of every scale with less and less contrast, and a horizon."""
-    generator = np.random.default_rng(20260218)
+def photograph(size: int, seed: int) -> NDArray[np.int64]:
+    """Soft fields of every scale with less and less contrast, and a horizon: (size, size, 3)."""
+    generator = np.random.default_rng(seed)
     total = np.zeros((size, size, 3), np.int64)
     y, x = np.mgrid[:size, :size]
     for octave in range(6):
