@@ -148,6 +148,14 @@ fidelity: .venv/stamp smollm2 ## int8 against fp32 on 258 texts, batches include
 	$(BIN)/python tests/bench/fidelity.py $(PACKS) \
 		--precisions $(call commas,$(LOWER))
 
+PHOTOS ?=
+
+.PHONY: fidelity-photos
+fidelity-photos: .venv/stamp ## int8 image towers against fp32 on photographs: PHOTOS=folder [OPTIONS=]
+	@test -n "$(PHOTOS)" || { echo "name a folder of photographs: make fidelity-photos PHOTOS=folder" >&2; \
+		exit 2; }
+	PYTHONPATH=tests:models $(BIN)/python tests/bench/photos.py "$(PHOTOS)" $(OPTIONS)
+
 # ---------------------------------------------------------------------------- packs
 
 .PHONY: default

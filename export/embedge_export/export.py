@@ -148,7 +148,8 @@ def export_pack(
                     reference=gate.image_vectors,
                     threads=threads_here(threads).value,
                 )
-                for graph, report in _make_image(model, model.image, missing, part, judge, steps):
+                task = model.source.default_task
+                for graph, report in _make_image(task, model.image, missing, part, judge, steps):
                     graphs += [replace(graph, task=task) for task in model.source.tasks]
                     images[graph.precision] = report
         reports = {
@@ -208,7 +209,7 @@ def _make_task(
 
 
 def _make_image(
-    model: Model,
+    task: str,
     tower: ImageTower,
     precisions: Sequence[Precision],
     part: Path,
@@ -220,12 +221,12 @@ def _make_image(
     samples: SampleRows = {}
     if any(precision.samples for precision in precisions):
         samples = tower.calibration(advance=advance)
-    written = _write_image(model, tower, precisions, part, advance, samples)
+    written = _write_image(task, tower, precisions, part, advance, samples)
     for precision, (graph, losses) in zip(precisions, written, strict=True):
         steps.advance(precision.name, "image", "gate")
 
         def again(finer: Precision) -> None:
-            _write_image(model, tower, [finer], part, _quiet, samples)
+            _write_image(task, tower, [finer], part, _quiet, samples)
 
         yield graph, _gated(precision, graph, losses, part, judge, again)
 
@@ -328,7 +329,7 @@ def _write_task(
 
 
 def _write_image(
-    model: Model,
+    task: str,
     tower: ImageTower,
     precisions: Sequence[Precision],
     part: Path,
@@ -348,7 +349,7 @@ def _write_image(
         path = part / f"image.{precision.name}.onnx"
         builder.save(path, {OUTPUT: value}, ("batch", tower.config.width))
         entry = Graph(
-            task=model.source.default_task,
+            task=task,
             precision=precision.name,
             tower="image",
             file=path.name,

@@ -42,7 +42,7 @@ class ImageTower:
 
     def pixels(self) -> Array:
         """The gate's images as the network takes them, float32 (images, 3, size, size)."""
-        return self._normalised(sample_images(self.input.size))
+        return normalised(sample_images(self.input.size), self.input)
 
     def calibration(self, *, advance: Callable[[str], None]) -> SampleRows:
         """What each linear of `SAMPLED` reads of images that are not the gate's.
@@ -57,18 +57,20 @@ class ImageTower:
             if key.removesuffix(".weight").endswith(SAMPLED):
                 samples[key] = rows[:, ::_EVERY].reshape(-1, rows.shape[-1])
 
-        pixels = self._normalised(calibration_images(self.input.size))
+        pixels = normalised(calibration_images(self.input.size), self.input)
         eva_vectors(self.config, self.weights, pixels, advance=advance, observe=observe)
         return samples
-
-    def _normalised(self, images: NDArray[np.uint8]) -> Array:
-        mean, std = (np.array(x, np.float32) for x in (self.input.mean, self.input.std))
-        normalised = (images.astype(np.float32) / 255 - mean) / std
-        return np.ascontiguousarray(normalised.transpose(0, 3, 1, 2))
 
     def reference(self, pixels: Array, *, advance: Callable[[str], None]) -> Array:
         """The truth: float32 (images, width), not normalised."""
         return eva_vectors(self.config, self.weights, pixels, advance=advance)
+
+
+def normalised(images: NDArray[np.uint8], spec: ImageInput) -> Array:
+    """Square images as the network takes them: uint8 (n, size, size, 3) -> (n, 3, size, size)."""
+    mean, std = (np.array(x, np.float32) for x in (spec.mean, spec.std))
+    levels = (images.astype(np.float32) / 255 - mean) / std
+    return np.ascontiguousarray(levels.transpose(0, 3, 1, 2))
 
 
 def open_image_tower(folder: Path, config: Mapping[str, Any], stored: Weights) -> ImageTower | None:

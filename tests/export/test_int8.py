@@ -145,6 +145,18 @@ def test_inputs_follow_their_weight_through_gains_and_rotations(weight):
     np.testing.assert_allclose(
         turned.inputs.rows @ turned.weight.T, rows @ weight.T, atol=1e-4, rtol=1e-4
     )
+    shift = generator.standard_normal(128).astype(np.float32)
+    shift[3] = 0
+    own = generator.standard_normal(len(weight)).astype(np.float32)
+    for bias in (None, own):
+        linear = Linear("l", weight, bias, inputs=Inputs(rows))
+        turned = linear.folding(gain, shift).reading(Rotation(128))
+        np.testing.assert_allclose(
+            turned.inputs.rows @ turned.weight.T + turned.bias,
+            rows @ weight.T + (0 if bias is None else bias),
+            atol=1e-4,
+            rtol=1e-4,
+        )
 
 
 def test_the_table_loses_at_most_half_a_step_of_each_row(tmp_path):
