@@ -3,7 +3,8 @@
 Two towers: a trained ViT's weights in EVA02's places (eva_of_vit.py), and jina-clip-v2's full size
 with seeded weights and massive activations put into them. Each goes the exporter's own way: fitted
 to its calibration images, gated on its sample images, finer where it misses its bar. Beside it
-stand the same integers without fitting, each weight to its nearest. Prints Markdown, writes JSON; exit code 1 if int8 misses its bar.
+stand the same integers without fitting, each weight to its nearest. Prints Markdown, writes JSON;
+exit code 1 if int8 misses its bar.
 """
 
 import argparse
