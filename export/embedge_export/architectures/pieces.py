@@ -11,7 +11,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from embedge_export import layers
-from embedge_export.graph import CONTRIB, FLOAT, GraphBuilder
+from embedge_export.graph import FLOAT, GraphBuilder
 from embedge_export.layers import Linear, Rows
 from embedge_export.precision import Precision
 from embedge_export.weights import Weights
@@ -51,15 +51,13 @@ def normed(graph: GraphBuilder, x: ir.Value, norm: Norm, epsilon: float) -> ir.V
 def add_and_norm(
     graph: GraphBuilder, stream: ir.Value, update: ir.Value, norm: Norm, epsilon: float
 ) -> tuple[ir.Value, ir.Value]:
-    """The float32 stream plus an update of any dtype, and its norm: (normed, stream)."""
-    result, _, _, added = graph.multi(
-        "SkipLayerNormalization",
-        (stream, graph.cast(update, FLOAT), *_gain_and_bias(graph, norm)),
-        (FLOAT, None, None, FLOAT),
-        domain=CONTRIB,
-        epsilon=epsilon,
-    )
-    return result, added
+    """The float32 stream plus an update of any dtype, and its norm: (normed, stream).
+
+    Two operators: the fused SkipLayerNormalization takes 5 microseconds a row of 1,024 where these
+    take 0.9 (ONNX Runtime 1.32, CPU).
+    """
+    added = graph.op("Add", stream, graph.cast(update, FLOAT))
+    return normed(graph, added, norm, epsilon), added
 
 
 def _gain_and_bias(graph: GraphBuilder, norm: Norm) -> tuple[ir.Value, ir.Value]:
