@@ -148,8 +148,10 @@ def export_pack(
                     reference=gate.image_vectors,
                     threads=threads_here(threads).value,
                 )
-                task = model.source.default_task
-                for graph, report in _make_image(task, model.image, missing, part, judge, steps):
+                made = _make_image(
+                    model.source.default_task, model.image, missing, part, judge, steps
+                )
+                for graph, report in made:
                     graphs += [replace(graph, task=task) for task in model.source.tasks]
                     images[graph.precision] = report
         reports = {

@@ -32,8 +32,8 @@ from embedge_export.rotate import Rotation
 from embedge_export.weights import Weights
 
 Gain = NDArray[np.float32]
-# The linears that are the first to read their rows: q, k and v read the same, and gate and up.
 OUTLYING = ".down"  # linears whose inputs have outliers that no rotation reaches
+# The linears that are the first to read their rows: q, k and v read the same, and gate and up.
 SAMPLED = ("self_attn.q_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.down_proj")
 
 
