@@ -35,10 +35,12 @@ class Inputs:
         self, gain: NDArray[np.float32], bias: NDArray[np.float32] | None = None
     ) -> "Inputs":
         """The rows before the norm's gain and bias."""
-        rows = self.rows if bias is None else self.rows - bias
-        return self._once(
-            "unnormed", lambda: np.divide(rows, gain, out=np.zeros_like(rows), where=gain != 0)
-        )
+
+        def before() -> NDArray[np.float32]:
+            rows = self.rows if bias is None else self.rows - bias
+            return np.divide(rows, gain, out=np.zeros_like(rows), where=gain != 0)
+
+        return self._once("unnormed", before)
 
     def rotated(self, rotation: Rotation) -> "Inputs":
         """The rows in a rotated stream."""

@@ -22,6 +22,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 import facts
+from command_line import listed, race_options
 from compete import Race, Result
 from embedge_export import export
 from embedge_export.graph import WeightFile
@@ -66,9 +67,9 @@ def write_graphs(source: Path, out: Path, precisions: Sequence[str]) -> None:
     out.mkdir(parents=True)
     with contextlib.ExitStack() as files:
         shared = {p: files.enter_context(WeightFile(out / f"shared.{p.name}.data")) for p in chosen}
-        export._write_task(model, TASK, shared, out, _quiet, {})
+        export._write_task(model, TASK, shared, out, export._quiet, {})
     assert model.image is not None
-    export._write_image(TASK, model.image, chosen, out, _quiet, {})
+    export._write_image(TASK, model.image, chosen, out, export._quiet, {})
 
 
 def write_merged(source: Path, out: Path) -> None:
@@ -101,10 +102,6 @@ def _transformers_config(model: Model) -> dict[str, Any]:
         "type_vocab_size": types,
         "vocab_size": words,
     }
-
-
-def _quiet(label: str) -> None:
-    pass
 
 
 def _whole(out: Path, write: Any, *given: Any) -> Path:
@@ -252,29 +249,14 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--size", choices=("tiny", "full"), default="full")
     parser.add_argument("--images", default=IMAGES, help=f"in a run (default: {IMAGES})")
     parser.add_argument("--texts", default=TEXTS, help=f"texts x tokens (default: {TEXTS})")
-    parser.add_argument("--peers", default=",".join(NAMES), help="of " + ", ".join(NAMES))
-    parser.add_argument("--threads", type=int, default=facts.usable_cores())
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each turn")
-    parser.add_argument(
-        "--longest", type=float, default=120.0, help="seconds a single run may take; else skipped"
-    )
     parser.add_argument("--prepare-only", action="store_true", help="make what is missing, no run")
-    parser.add_argument("--out", type=Path, default=Path("bench"), help="where things are kept")
-    options = parser.parse_args()
-    options.peers = _listed(options.peers)
-    if unknown := set(options.peers) - set(NAMES):
-        parser.error(f"no such contender: {', '.join(unknown)}; there are {', '.join(NAMES)}")
+    options = race_options(parser, NAMES)
     try:
-        options.images = [parse(f"{count}x1") for count in _listed(options.images)]
-        options.texts = [parse(name) for name in _listed(options.texts)]
+        options.images = [parse(f"{count}x1") for count in listed(options.images)]
+        options.texts = [parse(name) for name in listed(options.texts)]
     except ValueError as error:
         parser.error(str(error))
     return options
-
-
-def _listed(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 import massive
 from clip import seeded_source
@@ -46,7 +45,7 @@ def open_tower(name: str, out: Path) -> ImageTower:
     if name == "vit":
         tower, vit = eva_of_vit()
         pixels = tower.pixels()
-        own = tower.reference(pixels, advance=_quiet)
+        own = tower.reference(pixels, advance=export._quiet)
         near = cosines(own, vit_vectors(vit, pixels))
         print(
             f"  the tower and the ViT itself: cosine {near.min():.3f}, {near.mean():.3f} in the "
@@ -75,13 +74,13 @@ def write_graphs(tower: ImageTower, out: Path, threads: int) -> verify.TaskRepor
     judge = partial(
         verify.compare_image_graph,
         pixels=pixels,
-        reference=tower.reference(pixels, advance=_quiet),
+        reference=tower.reference(pixels, advance=export._quiet),
         threads=threads,
     )
     wanted = [PRECISIONS["fp32"], PRECISIONS["int8"]]
     steps = export._Steps(lambda step: None, total=0)
     made = dict(export._make_image("photos", tower, wanted, out, judge, steps))
-    export._write_image("photos", tower, wanted[1:], out / "nearest", _quiet, {})
+    export._write_image("photos", tower, wanted[1:], out / "nearest", export._quiet, {})
     return next(report for graph, report in made.items() if graph.precision == "int8")
 
 
@@ -94,12 +93,11 @@ def measure(
         "int8": graphs / "image.int8.onnx",
         NEAREST: graphs / "nearest" / "image.int8.onnx",
     }
-    vectors = {name: _vectors(tower, path, photos, threads) for name, path in places.items()}
-    return {name: compare(vectors[name], vectors["fp32"]) for name in ("int8", NEAREST)}
-
-
-def _vectors(tower: ImageTower, graph: Path, photos: Sequence[Path], threads: int) -> Vectors:
-    session = OnnxSession(graph, device="cpu", threads=threads, tower="image")
+    sessions = {
+        name: OnnxSession(path, device="cpu", threads=threads, tower="image")
+        for name, path in places.items()
+    }
+    rows: dict[str, list[Vectors]] = {name: [] for name in places}
     decoded = decode_images(
         photos,
         range(len(photos)),
@@ -111,19 +109,16 @@ def _vectors(tower: ImageTower, graph: Path, photos: Sequence[Path], threads: in
         ahead=2,
         cancel=None,
     )
-    rows: list[NDArray[np.float32]] = []
     for _, pixels in decoded:
         assert pixels is not None
-        rows.append(session.run_images(pixels[None])[0])
-    return np.stack(rows)
+        for name, session in sessions.items():
+            rows[name].append(session.run_images(pixels[None]))
+    vectors = {name: np.concatenate(found) for name, found in rows.items()}
+    return {name: compare(vectors[name], vectors["fp32"]) for name in ("int8", NEAREST)}
 
 
 def _refuse(index: int, reason: str) -> None:
     raise SystemExit(f"photograph {index}: {reason}; take it out of the folder")
-
-
-def _quiet(label: str) -> None:
-    pass
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import facts
 import scaling
 from bars import BARS, SUBJECT, conclusion, verdict
+from command_line import listed, race_options
 from compete import Race, Result
 from peers import KINDS, Bench, Contender, LineUp, prepare, seeded_source
 from report import (
@@ -49,11 +50,11 @@ def main() -> None:
     """Prepares, measures, writes results.md and results.json."""
     options = _options()
     here = facts.machine()
-    shapes = [parse(name) for name in _listed(options.shapes)]
-    streams = [parse(name) for name in _listed(options.streams)]
-    queries = [parse(f"1x{tokens}") for tokens in _listed(options.latency)]
+    shapes = [parse(name) for name in listed(options.shapes)]
+    streams = [parse(name) for name in listed(options.streams)]
+    queries = [parse(f"1x{tokens}") for tokens in listed(options.latency)]
     source = options.model or seeded_source(options.out, options.model_kind, options.size)
-    line_up = prepare(Bench(options.out, source), _listed(options.peers), vnni=here["vnni"])
+    line_up = prepare(Bench(options.out, source), options.peers, vnni=here["vnni"])
     race = Race(
         line_up.contenders,
         vocabulary=line_up.vocabulary,
@@ -145,7 +146,7 @@ def alone(
     """What only embedge is asked: more threads, longer texts."""
     text = ""
     record: dict[str, Any] = {}
-    shapes = _listed(options.scaling)
+    shapes = listed(options.scaling)
     if shapes:
         times = scaling.over_threads(
             contender,
@@ -158,7 +159,7 @@ def alone(
         told = f"## {SUBJECT} by threads\n\nTokens a second, best (median)."
         text += f"\n{told}\n\n{scaling.threads_table(times, shapes)}\n"
         record["threads_seconds"] = times
-    lengths = [int(length) for length in _listed(options.lengths)]
+    lengths = [int(length) for length in listed(options.lengths)]
     if lengths:
         found = scaling.over_lengths(
             contender,
@@ -185,29 +186,15 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--latency", default=LATENCY, help=f"tokens (default: {LATENCY})")
     parser.add_argument("--scaling", default=SCALING, help=f"shapes (default: {SCALING})")
     parser.add_argument("--lengths", default=LENGTHS, help=f"tokens (default: {LENGTHS})")
-    parser.add_argument("--peers", default=",".join(NAMES), help="of " + ", ".join(NAMES))
-    parser.add_argument("--threads", type=int, default=facts.usable_cores())
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each turn")
-    parser.add_argument(
-        "--longest", type=float, default=120.0, help="seconds a single run may take; else skipped"
-    )
-    parser.add_argument("--out", type=Path, default=Path("bench"), help="where things are kept")
-    options = parser.parse_args()
-    if unknown := set(_listed(options.peers)) - set(NAMES):
-        parser.error(f"no such contender: {', '.join(unknown)}; there are {', '.join(NAMES)}")
+    options = race_options(parser, NAMES)
     try:
         for name in (options.shapes, options.streams, options.scaling):
-            list(map(parse, _listed(name)))
+            list(map(parse, listed(name)))
         for number in (options.latency, options.lengths):
-            list(map(int, _listed(number)))
+            list(map(int, listed(number)))
     except ValueError as error:
         parser.error(str(error))
     return options
-
-
-def _listed(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 if __name__ == "__main__":

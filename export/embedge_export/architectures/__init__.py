@@ -52,17 +52,10 @@ def write_networks(
     advance: Callable[[str], None],
 ) -> list[ir.Value]:
     """The graph of a text network at every precision; see network.write_networks."""
-    if isinstance(config, BertConfig):
-        return write_berts(
-            config,
-            weights,
-            targets,
-            pooling=pooling,
-            touched=touched,
-            samples=samples,
-            advance=advance,
-        )
-    return network.write_networks(
+    write: Callable[..., list[ir.Value]] = (
+        write_berts if isinstance(config, BertConfig) else network.write_networks
+    )
+    return write(
         config,
         weights,
         targets,
