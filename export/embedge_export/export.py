@@ -417,6 +417,7 @@ def _manifest(
             max_length=source.max_length,
             pad_token_id=source.pad_token_id,
             padding="right" if config.causal else "either",
+            vocabulary_size=config.vocab_size,
         ),
         image=None if model.image is None else model.image.input,
         memory=_memory_cost(config),

@@ -5,7 +5,7 @@ Each message says what is wrong, where (which item, file or field), and what to 
 
     EmbedgeError
     ├── InputError (ValueError)        what the caller passed
-    │   ├── TextError                  items that are no text; `.items` lists every one of them
+    │   ├── TextError                  items that are not usable text; `.items` lists every one of them
     │   ├── ImageError                 images that cannot be used; `.items` lists every one of them
     │   ├── TextTooLongError           a text over the limit, with on_overflow="error"
     │   └── OptionError                an unknown task, prompt, width, precision …
@@ -42,19 +42,25 @@ class InputError(EmbedgeError, ValueError):
 
 
 class TextError(InputError):
-    """Some items are not text.
+    """Some items are not text, or give no token ids that the network can take.
 
     Attributes:
         items: every bad item as (index, reason), in order. The others are fine.
+        vectors: what the call would have returned, with NaN in the rows of the bad items (0 in
+            types smaller than float32), where the others were embedded; None where nothing was
+            run.
     """
 
-    def __init__(self, items: Sequence[tuple[int, str]]) -> None:
+    def __init__(self, items: Sequence[tuple[int, str]], vectors: Any = None) -> None:
         self.items = list(items)
+        self.vectors = vectors
         shown = "; ".join(f"item {index}: {reason}" for index, reason in self.items[:5])
         more = f"; and {len(self.items) - 5} more" if len(self.items) > 5 else ""
+        others = (
+            "Nothing was embedded" if vectors is None else "`error.vectors` holds all the others"
+        )
         super().__init__(
-            f"{shown}{more}. Pass str items only; nothing was embedded, "
-            "and `error.items` lists the indices to drop or mend."
+            f"{shown}{more}. {others}, and `error.items` lists the indices to drop or correct."
         )
 
 

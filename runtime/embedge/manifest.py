@@ -28,6 +28,7 @@ MAX_FILE_BYTES = 2**40
 MAX_DIMENSION = 2**16
 MAX_LENGTH = 2**24
 MAX_IMAGE_SIZE = 2**13
+MAX_VOCABULARY = 2**31 - 1  # token ids are int32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,8 @@ class TextInput:
     max_length: int  # tokens, special tokens and prompt included
     pad_token_id: int
     padding: str  # "right", or "either" where the graphs take left padding too
+    # Rows of the network's embedding table: token ids are below it. None: an older pack, not known.
+    vocabulary_size: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,6 +252,11 @@ _READERS: dict[Any, tuple[str, Any, Any]] = {
     str: ("a string", lambda v: isinstance(v, str), str),
     str | None: ("a string or null", lambda v: v is None or isinstance(v, str), lambda v: v),
     int: ("a whole number", lambda v: isinstance(v, int) and not isinstance(v, bool), int),
+    int | None: (
+        "a whole number or null",
+        lambda v: v is None or (isinstance(v, int) and not isinstance(v, bool)),
+        lambda v: v,
+    ),
     float: ("a number", lambda v: _is_number(v), float),
     float | None: (
         "a number or null",
@@ -354,6 +362,15 @@ def _check(manifest: Manifest) -> None:
     if manifest.text is not None:
         require(0 < manifest.text.max_length <= MAX_LENGTH, "text.max_length is not sane")
         require(manifest.text.pad_token_id >= 0, "text.pad_token_id is negative")
+        rows = manifest.text.vocabulary_size
+        require(
+            rows is None or 0 < rows <= MAX_VOCABULARY,
+            f"text.vocabulary_size is not within 1 and {MAX_VOCABULARY}",
+        )
+        require(
+            manifest.text.pad_token_id < (MAX_VOCABULARY if rows is None else rows),
+            "text.pad_token_id is beyond the embedding table (text.vocabulary_size)",
+        )
         require(manifest.text.padding in ("right", "either"), "text.padding is unknown")
         require(manifest.text.tokenizer in manifest.files, "text.tokenizer is not listed in files")
     if manifest.image is not None:

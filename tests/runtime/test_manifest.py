@@ -52,6 +52,35 @@ def test_a_manifest_from_before_there_were_images_is_still_read(manifest: Manife
     assert parse_manifest(json.dumps(root)) == manifest
 
 
+def test_the_size_of_the_embedding_table_may_be_left_out(manifest: Manifest) -> None:
+    assert manifest.text is not None
+    known = dataclasses.replace(
+        manifest, text=dataclasses.replace(manifest.text, vocabulary_size=258)
+    )
+    root = json.loads(dump_manifest(known))
+    assert parse_manifest(json.dumps(root)) == known
+    del root["text"]["vocabulary_size"]  # as in packs from before it
+    assert parse_manifest(json.dumps(root)) == manifest
+
+
+@pytest.mark.parametrize(
+    ("rows", "pad", "told"),
+    [
+        (0, 0, "vocabulary_size"),
+        (2**31, 0, "vocabulary_size"),
+        (256, 256, "pad_token_id is beyond the embedding table"),
+        (None, 2**63, "pad_token_id is beyond"),
+    ],
+)
+def test_the_padding_stays_within_the_embedding_table(
+    manifest: Manifest, rows: int | None, pad: int, told: str
+) -> None:
+    assert manifest.text is not None
+    text = dataclasses.replace(manifest.text, vocabulary_size=rows, pad_token_id=pad)
+    with pytest.raises(ManifestError, match=told):
+        dump_manifest(dataclasses.replace(manifest, text=text))
+
+
 @pytest.mark.parametrize(
     "change",
     [
