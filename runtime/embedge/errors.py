@@ -5,7 +5,7 @@ Each message says what is wrong, where (which item, file or field), and what to 
 
     EmbedgeError
     ├── InputError (ValueError)        what the caller passed
-    │   ├── TextError                  items that are not usable text; `.items` lists every one of them
+    │   ├── TextError                  unusable texts; `.items` lists every one of them
     │   ├── ImageError                 images that cannot be used; `.items` lists every one of them
     │   ├── TextTooLongError           a text over the limit, with on_overflow="error"
     │   └── OptionError                an unknown task, prompt, width, precision …
