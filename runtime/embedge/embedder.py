@@ -26,6 +26,7 @@ from embedge.images.sources import Images, list_images
 from embedge.machine import Choice, whole_number
 from embedge.manifest import ImageInput, Manifest
 from embedge.packs import check_files, open_pack
+from embedge.paths import absolute_path
 from embedge.runner import Progress, Runner
 from embedge.tasks import alias_prompt, alias_task, resolve
 from embedge.tokens import (
@@ -123,7 +124,7 @@ class Embedder:
             choices,
             pad_token_id=self._text.pad_token_id,
             arena=arena,
-            prepared=None if prepared is None else Path(prepared).expanduser().absolute(),
+            prepared=None if prepared is None else absolute_path(prepared, "prepared"),
         )
         self._lock = threading.Lock()  # of the two below
         self._tokenizer: TextTokenizer | None = None

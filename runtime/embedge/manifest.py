@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from embedge.errors import ManifestError
+from embedge.regular_files import read_regular
 
 MANIFEST = "manifest.json"
 FORMAT = "embedge.pack"
@@ -174,21 +175,27 @@ def read_manifest(folder: Path) -> Manifest:
         ManifestError: there is none, or it is not a manifest that this version can trust.
     """
     path = folder / MANIFEST
-    if not folder.is_dir():
-        raise ManifestError(f"{folder} is not a folder; a model pack is a folder with {MANIFEST}")
     try:
+        if not folder.is_dir():
+            raise ManifestError(
+                f"{folder} is not a folder; a model pack is a folder with {MANIFEST}"
+            )
         if path.is_symlink():
             raise ManifestError(f"{path} is a link; copy the pack with its real files")
-        if path.stat().st_size > MAX_MANIFEST_BYTES:
-            raise ManifestError(f"{path} is larger than {MAX_MANIFEST_BYTES} bytes: no manifest")
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path, most=MAX_MANIFEST_BYTES).decode("utf-8")
     except FileNotFoundError:
         raise ManifestError(
             f"{folder} has no {MANIFEST}, so it is not a model pack (an export that was "
             "interrupted leaves none). Make one with `embedge export SOURCE --out FOLDER`"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path} cannot be read: {error}") from error
+    except OSError as error:
+        raise ManifestError(
+            f"{path} cannot be read: {error.strerror or error}; copy or export the pack again"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ManifestError(
+            f"{path} cannot be read: it is not UTF-8 ({error}); copy or export the pack again"
+        ) from error
     try:
         return parse_manifest(text)
     except ManifestError as error:

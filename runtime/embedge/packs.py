@@ -25,6 +25,7 @@ from pathlib import Path
 from embedge.errors import OptionError, PackError, PackFileError
 from embedge.machine import Choice
 from embedge.manifest import MANIFEST, FileEntry, Graph, Manifest, read_manifest
+from embedge.paths import absolute_path
 from embedge.references import referred_files
 
 REMEMBERED = "checked-files.json"
@@ -49,19 +50,19 @@ def open_pack(path: str | os.PathLike[str] | None) -> Pack:
     """Reads the manifest of a local pack, or of the bundled one where no path is given.
 
     Raises:
+        OptionError: the path is empty, or its home folder is unknown.
         PackError: there is no such folder, or no pack is bundled.
         ManifestError: the folder holds no pack that this version can read.
     """
     if path is None:
         folder = default_folder()
         return Pack(folder, read_manifest(folder))
-    folder = Path(path).expanduser()
-    if not folder.exists() and _HUB_ID.fullmatch(str(path)):
+    folder = absolute_path(path, "path")
+    if _HUB_ID.fullmatch(str(path)) and not os.path.lexists(folder):
         raise PackError(
             f"there is no folder {str(path)!r}. Packs are local folders; if this is a model of "
             f"the Hugging Face hub, `embedge export {path} --out FOLDER` makes one"
         )
-    folder = folder.absolute()
     return Pack(folder, read_manifest(folder))
 
 

@@ -222,6 +222,17 @@ def test_bytes_that_are_no_text(pack: Path) -> None:
         read_manifest(pack)
 
 
+def test_a_pipe_a_folder_and_a_device_in_place_of_the_manifest(pack: Path) -> None:
+    (pack / MANIFEST).unlink()
+    os.mkfifo(pack / MANIFEST)  # opening it would wait for ever
+    with pytest.raises(ManifestError, match="a pipe, socket or device"):
+        embed(pack)
+    (pack / MANIFEST).unlink()
+    (pack / MANIFEST).mkdir()
+    with pytest.raises(ManifestError, match="is a folder"):
+        embed(pack)
+
+
 def test_a_manifest_too_large_to_be_one_is_not_read(pack: Path) -> None:
     with (pack / MANIFEST).open("r+b") as stream:
         stream.truncate(MAX_MANIFEST_BYTES + 1)

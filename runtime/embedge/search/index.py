@@ -18,6 +18,7 @@ from embedge.engine import kernel_path
 from embedge.errors import InputError, OptionError
 from embedge.machine import whole_number
 from embedge.packs import cache_folder
+from embedge.paths import absolute_path
 from embedge.search.database import Database
 from embedge.search.passages import SPLITTING
 from embedge.search.pictures import Pictures
@@ -99,7 +100,7 @@ class SearchIndex:
             if manifest.image is None
             else Pictures(embedder, manifest.image, task=self._task, width=width)
         )
-        self._path = None if path is None else Path(path).expanduser().absolute()
+        self._path = None if path is None else absolute_path(path, "path")
         self._database = Database(self._path, meaning, rebuild=rebuild)
         self._store = Store(self._database, width=width)
 
@@ -216,11 +217,11 @@ def find_root(path: str | os.PathLike[str]) -> Path:
         InputError: it does not exist, or cannot be reached.
     """
     try:
-        root = Path(os.path.realpath(Path(path).expanduser()))
+        root = Path(os.path.realpath(absolute_path(path, "path")))
         root.stat()
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; give a file or a folder of texts") from None
-    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: "~nobody"
+    except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
     return root
 
