@@ -2,6 +2,9 @@
 
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -165,6 +168,80 @@ def test_an_interrupted_run_leaves_no_file(fake, tmp_path, capsys):
     assert {file.name for file in tmp_path.iterdir()} == {"t.txt", "o.jsonl"}
 
 
+@pytest.mark.parametrize("name", ["t.txt", "./t.txt", "link", "hard", "sub/../t.txt"])
+@pytest.mark.parametrize("source", ["t.txt", "-"])
+def test_an_output_that_is_read_is_refused(fake, capsys, tmp_path, monkeypatch, name, source):
+    monkeypatch.chdir(tmp_path)
+    path = Path("t.txt")
+    path.write_text("precious\n")
+    Path("sub").mkdir()
+    Path("link").symlink_to("t.txt")
+    Path("hard").hardlink_to("t.txt")
+    with path.open() as stream:
+        monkeypatch.setattr("sys.stdin", stream)
+        assert main(["embed", source, "--out", name]) == 2
+    assert "is the file that is read" in capsys.readouterr().err
+    assert path.read_text() == Path("hard").read_text() == "precious\n"
+
+
+def test_stdout_that_is_read_is_refused(fake, capsys, tmp_path, monkeypatch):
+    """`embed t.txt >> t.txt` would read what it writes, without end."""
+    path = tmp_path / "t.txt"
+    path.write_text("precious\n")
+    with path.open("a") as stream:
+        monkeypatch.setattr("sys.stdout", stream)
+        assert main(["embed", str(path)]) == 2
+    assert "stdout is the file that is read" in capsys.readouterr().err
+    assert path.read_text() == "precious\n"
+
+
+def test_ranges_are_no_vectors(fake, capsys, tmp_path):
+    (tmp_path / "t.txt").write_text("a\n")
+    same = ["--out", str(tmp_path / "o.npy"), "--ranges", str(tmp_path / "." / "o.npy")]
+    assert main(["embed", str(tmp_path / "t.txt"), "--embedding-type", "int8", *same]) == 2
+    assert "give two names" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["o.jsonl", "o.npy"])
+@pytest.mark.parametrize("kind", ["float32", "int8"])
+def test_a_full_disk_leaves_nothing_and_names_the_file(fake, tmp_path, name, kind):
+    (tmp_path / "t.txt").write_text("a b\n" * 3000)
+    code = """
+import resource, sys
+sys.path.insert(0, sys.argv[1])
+from cli_fakes import FakeEmbedder
+from embedge.cli import common, main
+common.open_embedder = lambda options: FakeEmbedder()
+resource.setrlimit(resource.RLIMIT_FSIZE, (2**13, resource.RLIM_INFINITY))
+sys.exit(main(sys.argv[2:]))
+"""
+    arguments = ["embed", str(tmp_path / "t.txt"), "--out", str(tmp_path / name)]
+    arguments += ["--embedding-type", kind]
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(Path(__file__).parents[1]), *arguments],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    # What waits for its ranges waits in the folder for temporary files.
+    named = tmp_path / name if kind == "float32" else tmp_path
+    assert done.stderr == f"embedge: error: {named}: File too large\n"
+    assert [file.name for file in tmp_path.iterdir()] == ["t.txt"]
+
+
+@pytest.mark.parametrize("name", ["null", "null.npy"])
+def test_what_is_no_file_is_written_to_and_stays(fake, tmp_path, name):
+    (tmp_path / "t.txt").write_text("a b\n")
+    link = tmp_path / name
+    link.symlink_to(os.devnull)
+    assert main(["embed", str(tmp_path / "t.txt"), "--out", str(link)]) == 0
+    assert link.is_symlink()
+    assert Path(os.devnull).is_char_device()
+
+
 def test_options_reach_the_embedder(fake, tmp_path):
     path = tmp_path / "t.txt"
     path.write_text("a\n")
@@ -182,6 +259,9 @@ def test_options_reach_the_embedder(fake, tmp_path):
         (["--format", "npy"], "add --out FILE"),
         (["--out", "no/such/folder/o.npy"], "no/such/folder, which does not exist"),
         (["--out", "."], "is a folder"),
+        (["--out", ""], "is empty"),
+        (["--out", "new/"], "name of a folder"),
+        (["--embedding-type", "int8", "--ranges", "no/r.npy"], "no, which does not exist"),
         (["--ranges", "r.npy"], "serves int8 and uint8"),
         (["--task", "translation"], "task 'translation'"),
     ],

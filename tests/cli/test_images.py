@@ -87,6 +87,14 @@ def test_what_has_no_meaning_for_images_is_refused(both, photos, tmp_path, capsy
     assert not list(tmp_path.glob("out.jsonl*"))
 
 
+def test_an_output_that_is_one_of_the_images_is_refused(both, photos, capsys):
+    before = (photos / "red.png").read_bytes()
+    command = ["embed", "--images", "--pack", str(both), str(photos)]
+    assert main([*command, "--out", str(photos / "sub/../red.png")]) == 2
+    assert "is the file that is read" in capsys.readouterr().err
+    assert (photos / "red.png").read_bytes() == before
+
+
 def test_a_text_pack_says_that_it_has_no_image_tower(pack, photos, capsys):
     for command in (["embed", "--images"], ["classify", "--labels", "a,b"]):
         assert main([*command, "--pack", str(pack), str(photos)]) == 2

@@ -70,7 +70,7 @@ def test_no_image_found_draws_nothing(both, photos, tmp_path, capsys):
 def test_a_sheet_that_cannot_be_is_refused_before_any_work(both, pack, photos, tmp_path, capsys):
     for name, told in (
         (tmp_path / "hits.jpg", "ends in .png"),
-        (tmp_path / "none/hits.png", "folder does not exist"),
+        (tmp_path / "none/hits.png", "none, which does not exist"),
     ):
         assert search(both, photos, "--sheet", name) == 2
         assert told in capsys.readouterr().err
@@ -81,3 +81,15 @@ def test_a_sheet_that_cannot_be_is_refused_before_any_work(both, pack, photos, t
 def test_progress_names_the_images(both, photos, capsys):
     assert search(both, photos, "--progress") == 0
     assert "2 images" in capsys.readouterr().err
+
+
+def test_a_sheet_never_replaces_an_image_that_is_searched(both, photos, capsys):
+    before = (photos / "red.png").read_bytes()
+    link = photos.parent / "link.png"
+    link.symlink_to(photos / "red.png")
+    for path in (photos / "red.png", link):
+        assert search(both, photos, "--sheet", path) == 2
+        assert "one of the images that are searched" in capsys.readouterr().err
+    assert (photos / "red.png").read_bytes() == before
+    for _ in range(2):  # an older sheet may be drawn again, wherever it stands
+        assert search(both, photos, "--sheet", photos / "sheet.png") == 0

@@ -88,17 +88,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Embeds everything; 1 if some records were bad."""
     from embedge.cli.outputs import check_output, open_sink  # NumPy: not while help is shown
-    from embedge.cli.ranges import RangesSink, read_ranges
+    from embedge.cli.ranges import RangesSink, check_different, read_ranges
     from embedge.tokens import TruncationWarning
 
     if options.images:
         _check_image_options(options)
     paths = options.inputs or [STDIN]
-    path, kind = check_output(options.out, options.format)
     ranges = read_ranges(options.ranges, options.embedding_type)
     # Buckets that come from the texts themselves are known only when all texts are embedded.
     later = options.embedding_type in ("int8", "uint8") and ranges is None
     images, total = _image_records(paths) if options.images else ([], check_paths(paths))
+    read = [record.text for record in images if isinstance(record, Record)] or paths
+    path, kind = check_output(options.out, options.format, inputs=read)
+    check_different(path, options.ranges)
     if STDIN in paths and sys.stdin.isatty():
         common.say("embedge: reading texts from the terminal, one a line; Ctrl-D ends the input")
     with (

@@ -1,21 +1,23 @@
 """Vectors to a stream or a file: JSONL lines, or one .npy array; files appear whole or not at all.
 
-Takes items with their rows (n, width), writes them as they come. A file is written as
-`NAME.part` and renamed at the end, so an interrupted run leaves no half file behind.
+Takes items with their rows (n, width), writes them as they come.
 """
 
+import io
 import json
 import os
+import stat
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, TextIO
 
 import numpy as np
 
 from embedge.errors import OptionError
+from embedge.whole_files import WholeFile, find_obstacle
 
 _TYPES = {"float32": "<f4", "int8": "|i1", "uint8": "|u1", "binary": "|i1", "ubinary": "|u1"}
 NPY_HEADER = 128  # bytes; fixed, so that the number of rows can be filled in at the end
@@ -45,61 +47,86 @@ class Sink(ABC):
         """Drops a file that is not complete."""
 
 
-def check_output(out: str | None, kind: str | None) -> tuple[Path | None, str]:
+def check_output(
+    out: str | None, kind: str | None, *, inputs: Sequence[str | os.PathLike[str]] = ()
+) -> tuple[Path | None, str]:
     """The file (None: stdout) and "jsonl" or "npy", from `--out` and `--format`.
 
+    Args:
+        out: the option's value; None and "-" are stdout.
+        kind: the option's value; None goes by the name.
+        inputs: what is read, "-" for stdin: none of it may be what is written.
+
     Raises:
-        OptionError: .npy was asked for on stdout, or the folder of `out` does not exist.
+        OptionError: .npy was asked for on stdout, no file can be written at `out`, or it is read
+            as well.
     """
-    path = None if out is None or out == "-" else Path(out)
-    if path is None:
+    check_not_read("--out", None if out == "-" else out, inputs)
+    if out is None or out == "-":
         if kind == "npy":
             raise OptionError(
                 "--format npy needs a file, for its size stands first; add --out FILE"
             )
         return None, "jsonl"
-    if path.is_dir() or not path.parent.is_dir():
-        wrong = "is a folder" if path.is_dir() else f"lies in {path.parent}, which does not exist"
-        raise OptionError(f"--out {path} {wrong}; give the path of a file")
+    if obstacle := find_obstacle(out):
+        raise OptionError(f"--out {out} {obstacle}")
+    path = Path(out)
     return path, kind or ("npy" if path.suffix == ".npy" else "jsonl")
+
+
+def check_not_read(
+    option: str,
+    out: str | os.PathLike[str] | None,
+    inputs: Sequence[str | os.PathLike[str]],
+) -> None:
+    """Refuses to write to a file that is read, by whatever name or link; None is stdout.
+
+    Raises:
+        OptionError: the output is one of the inputs.
+    """
+    written = _identity("-" if out is None else out, sys.stdout)
+    if written is None:
+        return
+    for source in inputs:
+        if _identity(source, sys.stdin) == written:
+            name = "stdin" if source == "-" else source
+            where = "stdout" if out is None else f"{option} {out}"
+            raise OptionError(
+                f"{where} is the file that is read ({name}), which would be lost; give another name"
+            )
 
 
 def open_sink(path: Path | None, kind: str, *, embedding_type: str, width: int) -> Sink:
     """The sink for what `check_output` gave, for rows of a type and width."""
     if path is None:
         return _Lines(sys.stdout, None)
-    part = path.with_name(path.name + ".part")
     if kind == "npy":
-        return _Array(part.open("wb"), path, np.dtype(_TYPES[embedding_type]), width)
-    return _Lines(part.open("w", encoding="utf-8", newline="\n"), path)
+        return _Array(WholeFile(path, seeks=True), np.dtype(_TYPES[embedding_type]), width)
+    file = WholeFile(path)
+    text = io.TextIOWrapper(file.stream, encoding="utf-8", newline="\n", write_through=True)
+    return _Lines(text, file)
 
 
-class _File(Sink):
-    """The part that every file has in common: NAME.part, then NAME."""
-
-    def __init__(self, stream: IO[Any], path: Path | None) -> None:
-        self._stream = stream
-        self._path = path  # None: stdout, which is not ours to close
-
-    def finish(self) -> None:
-        self._stream.flush()
-        if self._path is not None:
-            os.fsync(self._stream.fileno())
-            self._stream.close()
-            self._part(self._path).replace(self._path)
-
-    def abandon(self) -> None:
-        if self._path is not None:
-            self._stream.close()
-            self._part(self._path).unlink(missing_ok=True)
-
-    @staticmethod
-    def _part(path: Path) -> Path:
-        return path.with_name(path.name + ".part")
+def _identity(path: str | os.PathLike[str], stream: TextIO | None) -> tuple[int, int] | None:
+    """What a regular file is known by, whatever its name; of the stream where the path is "-"."""
+    try:
+        if path != "-":
+            status = Path(path).stat()
+        elif stream is None:
+            return None
+        else:
+            status = os.fstat(stream.fileno())
+    except (OSError, ValueError):  # not there yet, or a stream that is not the system's
+        return None
+    return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
 
 
-class _Lines(_File):
+class _Lines(Sink):
     """JSONL: {"index" or "id": …, "embedding": […]}."""
+
+    def __init__(self, stream: TextIO, file: WholeFile | None) -> None:
+        self._stream = stream
+        self._file = file  # None: stdout, which is not ours to close
 
     def write(self, items: Sequence[Item], rows: np.ndarray[Any, Any]) -> None:
         for item, row in zip(items, rows.tolist(), strict=True):
@@ -109,25 +136,41 @@ class _Lines(_File):
             self._stream.write(f'{{"{name}": {json.dumps(value)}, "embedding": [{vector}]}}\n')
         self._stream.flush()
 
+    def finish(self) -> None:
+        self._stream.flush()
+        if self._file is not None:
+            self._file.finish()
 
-class _Array(_File):
+    def abandon(self) -> None:
+        if self._file is not None:
+            self._file.abandon()
+
+
+class _Array(Sink):
     """One .npy array (rows, width), format version 1.0; the header is filled in at the end."""
 
-    def __init__(self, stream: IO[Any], path: Path, dtype: np.dtype[Any], width: int) -> None:
-        super().__init__(stream, path)
+    def __init__(self, file: WholeFile, dtype: np.dtype[Any], width: int) -> None:
+        self._file = file
         self._type = dtype
         self._width = width  # numbers of a row; of bytes, where eight dimensions share one
         self._rows = 0
-        self._stream.write(self._header())
+        self._file.stream.write(self._header())
 
     def write(self, items: Sequence[Item], rows: np.ndarray[Any, Any]) -> None:
-        self._stream.write(np.ascontiguousarray(rows, dtype=self._type).tobytes())
+        self._file.stream.write(np.ascontiguousarray(rows, dtype=self._type).tobytes())
         self._rows += len(rows)
 
     def finish(self) -> None:
-        self._stream.seek(0)
-        self._stream.write(self._header())
-        super().finish()
+        try:
+            self._file.stream.seek(0)
+            self._file.stream.write(self._header())
+        except BaseException:
+            self._file.abandon()
+            raise
+        self._file.finish()
+
+    def abandon(self) -> None:
+        self._file.abandon()
 
     def _header(self) -> bytes:
         described = (

@@ -5,6 +5,8 @@ different places. Here float32 rows (n, width) wait in a temporary file until th
 largest values of all are known, then they are quantised and passed on.
 """
 
+import contextlib
+import io
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +18,7 @@ from embedge.cli.common import say
 from embedge.cli.outputs import Item, Sink
 from embedge.errors import OptionError
 from embedge.vectors import ENOUGH_FOR_RANGES, check_ranges, quantise
+from embedge.whole_files import WholeFile, find_obstacle
 
 BLOCK = 4096  # rows quantised at a time
 
@@ -31,14 +34,24 @@ def read_ranges(path: str | None, embedding_type: str) -> np.ndarray[Any, Any] |
     if embedding_type not in ("int8", "uint8"):
         raise OptionError(f"--ranges serves int8 and uint8, not {embedding_type}; leave it out")
     if not Path(path).exists():
-        if not Path(path).parent.is_dir():
-            raise OptionError(f"--ranges {path}: the folder {Path(path).parent} does not exist")
+        if obstacle := find_obstacle(path):
+            raise OptionError(f"--ranges {path} {obstacle}")
         return None
     try:
         ranges: np.ndarray[Any, Any] = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise OptionError(f"--ranges {path} is no .npy array: {error}") from None
     return check_ranges(ranges, ranges.shape[-1] if ranges.ndim else 0)
+
+
+def check_different(out: Path | None, path: str | None) -> None:
+    """Refuses one place for the vectors and for their ranges.
+
+    Raises:
+        OptionError: they are the same.
+    """
+    if out is not None and path is not None and out.resolve() == Path(path).resolve():
+        raise OptionError(f"--out and --ranges are both {path}; give two names")
 
 
 class RangesSink(Sink):
@@ -56,7 +69,11 @@ class RangesSink(Sink):
 
     def write(self, items: Sequence[Item], rows: np.ndarray[Any, Any]) -> None:
         """Holds the rows back."""
-        self._file.write(np.ascontiguousarray(rows, np.float32).tobytes())
+        try:
+            self._file.write(np.ascontiguousarray(rows, np.float32).tobytes())
+        except OSError as error:
+            error.filename = tempfile.gettempdir()  # the file itself has no name
+            raise
         self._items += items
         self._low = np.minimum(self._low, rows.min(axis=0))
         self._high = np.maximum(self._high, rows.max(axis=0))
@@ -77,7 +94,8 @@ class RangesSink(Sink):
 
     def abandon(self) -> None:
         """Drops everything."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # a full disk: what is held back cannot be flushed
+            self._file.close()
         self._sink.abandon()
 
     def _keep(self, ranges: np.ndarray[Any, Any]) -> None:
@@ -92,7 +110,7 @@ class RangesSink(Sink):
                 "--ranges FILE keeps the ranges for it"
             )
             return
-        part = Path(self._path + ".part")
-        with part.open("wb") as stream:
-            np.save(stream, ranges)
-        part.replace(self._path)
+        data = io.BytesIO()
+        np.save(data, ranges)
+        with WholeFile(self._path) as file:
+            file.stream.write(data.getvalue())

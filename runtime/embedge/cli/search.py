@@ -6,7 +6,6 @@ and asks it. Knows `SearchIndex` and how to talk to people; the work is in `embe
 
 import argparse
 import json
-import os
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from embedge.errors import (
     InputError,
     OptionError,
 )
+from embedge.whole_files import WholeFile, find_obstacle
 
 if TYPE_CHECKING:
     from embedge.embedder import Embedder
@@ -76,6 +76,8 @@ def run(options: argparse.Namespace) -> int:
     from embedge.search import find_root
 
     root = find_root(options.path)  # before the model: a wrong path shows at once
+    if options.sheet is not None:
+        _check_not_searched(options.sheet, root)
     with (
         Progress(options.progress) as progress,
         common.open_embedder(options) as embedder,
@@ -163,8 +165,17 @@ def _check_sheet(path: Path) -> None:
     """Refuses a place where no sheet can be written, before any work."""
     if path.suffix.lower() != ".png":
         raise OptionError(f"--sheet {path}: give a name that ends in .png")
-    if path.is_dir() or not path.parent.is_dir():
-        raise OptionError(f"--sheet {path}: its folder does not exist, or it is a folder itself")
+    if obstacle := find_obstacle(path):
+        raise OptionError(f"--sheet {path} {obstacle}")
+
+
+def _check_not_searched(path: Path, root: Path) -> None:
+    """Refuses to draw over one of the files that are searched, unless it is an older sheet."""
+    from embedge.images.sheet import is_sheet
+
+    searched = path.resolve().is_relative_to(root.resolve())
+    if searched and path.is_file() and not is_sheet(path):
+        raise OptionError(f"--sheet {path} is one of the images that are searched; name a new file")
 
 
 def _draw(hits: "list[Hit]", root: Path, path: Path) -> None:
@@ -172,21 +183,13 @@ def _draw(hits: "list[Hit]", root: Path, path: Path) -> None:
     if not hits:
         common.say(f"embedge: no images were found, so {path} is not drawn")
         return
-    from embedge.images.sheet import MOST, draw_sheet
+    from embedge.images.sheet import MOST, draw_sheet, encode_sheet
 
     sheet = draw_sheet(
         [(hit.path, (f"{hit.score:.4f}", str(hit.path.relative_to(root.parent)))) for hit in hits]
     )
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as stream:
-            sheet.save(stream, "PNG")
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    with WholeFile(path) as file:
+        file.stream.write(encode_sheet(sheet))
     common.say(f"embedge: {_number(min(len(hits), MOST), 'image')} drawn in {path}")
 
 

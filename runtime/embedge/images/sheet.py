@@ -1,10 +1,12 @@
 """A contact sheet: small pictures in a grid, each with a line or two below it.
 
-Takes image sources with captions, gives one PIL image. A picture that cannot be read leaves an
-empty frame with its caption. Knows no files to write, and no search.
+Takes image sources with captions, gives one PIL image, and its bytes as a PNG. A picture that
+cannot be read leaves an empty frame with its caption. Knows no files to write, and no search.
 """
 
+import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedge.images.pixels import prepare
@@ -21,6 +23,7 @@ FONT_SIZE = 13
 COLUMNS = 5  # at most
 LONGEST = 100  # characters of a line, before it is measured
 MOST = 200  # pictures: some 16 million pixels
+MARK = {"Software": "embedge contact sheet"}  # a text chunk of the PNG
 PAPER, FRAME, INK = (255, 255, 255), (225, 225, 225), (40, 40, 40)
 
 
@@ -48,6 +51,27 @@ def draw_sheet(pictures: Sequence[tuple[Any, Sequence[str]]]) -> "Image.Image":
             where = (left, top + PICTURE + 2 + number * LINE)
             pen.text(where, _fitting(line, pen, font), fill=INK, font=font)
     return sheet
+
+
+def encode_sheet(sheet: "Image.Image") -> bytes:
+    """The sheet as a PNG that says what it is."""
+    from PIL import PngImagePlugin
+
+    text = PngImagePlugin.PngInfo()
+    for name, value in MARK.items():
+        text.add_text(name, value)
+    data = io.BytesIO()
+    sheet.save(data, "PNG", pnginfo=text)
+    return data.getvalue()
+
+
+def is_sheet(path: Path) -> bool:
+    """Whether a file is one of these sheets, rather than a picture of the user's own."""
+    try:
+        with open_source(path, allow_urls=False) as image:
+            return MARK.items() <= image.info.items()
+    except RefusedImageError:
+        return False
 
 
 def _small(source: Any) -> "Image.Image | None":
