@@ -28,7 +28,7 @@ from embedge.manifest import ImageInput, Manifest
 from embedge.packs import check_files, open_pack
 from embedge.paths import absolute_path
 from embedge.runner import Progress, Runner
-from embedge.tasks import alias_prompt, alias_task, resolve
+from embedge.tasks import alias_options, alias_task, resolve
 from embedge.tokens import (
     OnOverflow,
     TextTokenizer,
@@ -249,7 +249,7 @@ class Embedder:
         return result[0] if single else result
 
     def encode_query(self, texts: Texts, **options: Unpack[EncodeOptions]) -> NDArray[Any]:
-        """Embeds search queries: `encode` with the prompt "query" if the pack has it.
+        """Embeds search queries: `encode` with the prompt "query", or none if the pack lacks it.
 
         The task, if left out, is "retrieval" where the pack has it: that is what queries are for.
         The options are those of `encode`, all but prompt_name.
@@ -257,7 +257,9 @@ class Embedder:
         return self._encode_as("retrieval.query", texts, options)
 
     def encode_document(self, texts: Texts, **options: Unpack[EncodeOptions]) -> NDArray[Any]:
-        """Embeds what is searched: `encode` with the prompt "document" or "passage".
+        """Embeds what is searched: `encode` with the prompt "document", "passage" or "corpus".
+
+        The first of them that the pack has, as in Sentence Transformers, and none otherwise.
 
         The task, if left out, is "retrieval" where the pack has it, and the options are those of
         `encode`, all but prompt_name, as for `encode_query`.
@@ -418,7 +420,9 @@ class Embedder:
             )
         if options.get("task") is None:
             options["task"] = alias_task(self.manifest, alias)
-        named = alias_prompt(self.manifest, alias) if options.get("prompt") is None else None
+        named = None
+        if options.get("prompt") is None:
+            named, options["prompt"] = alias_options(self.manifest, alias)
         return self.encode(texts, prompt_name=named, **options)
 
     def _image_input(self) -> ImageInput:

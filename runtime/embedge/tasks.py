@@ -9,10 +9,11 @@ from collections.abc import Iterable
 from embedge.errors import OptionError
 from embedge.manifest import Manifest
 
-# Names of the hosted API: a task and a prompt in one word. A pack may call the prompt either way.
+# Names of the hosted API: a task and a prompt in one word. A pack may call the prompt by any of the
+# names, in the order in which Sentence Transformers looks for them.
 ALIASES = {
     "retrieval.query": ("retrieval", ("query",)),
-    "retrieval.passage": ("retrieval", ("document", "passage")),
+    "retrieval.passage": ("retrieval", ("document", "passage", "corpus")),
 }
 
 
@@ -40,7 +41,8 @@ def resolve(
                 f"task {alias!r} means the prompt {meant!r}, and prompt_name is {prompt_name!r}; "
                 f"pass task={task!r} to choose the prompt yourself"
             )
-        prompt_name = meant if prompt is None else None
+        if prompt is None:
+            prompt_name, prompt = alias_options(manifest, alias)
     if task not in manifest.tasks:
         raise OptionError(f"task {task!r} is not in this pack; it has {_names(manifest.tasks)}")
     if prompt is not None:
@@ -71,6 +73,16 @@ def alias_prompt(manifest: Manifest, alias: str) -> str | None:
     """The name of the prompt that an alias means; None where the pack has no such prompt."""
     _, names = ALIASES[alias]
     return next((name for name in (alias, *names) if name in manifest.prompts), None)
+
+
+def alias_options(manifest: Manifest, alias: str) -> tuple[str | None, str | None]:
+    """The options `prompt_name` and `prompt` of a call that means an alias.
+
+    Where the pack has no such prompt, nothing stands before a text, as in Sentence Transformers:
+    the default prompt is that of plain `encode`, and may be the other side's.
+    """
+    name = alias_prompt(manifest, alias)
+    return (name, None) if name is not None else (None, "")
 
 
 def _names(names: Iterable[str]) -> str:

@@ -146,6 +146,17 @@ def test_queries_and_documents_mean_retrieval_where_the_pack_has_it(make_pack: M
         assert embedder.encode_document("x", normalize=False).tolist() == answer("P: x", task=0)
 
 
+def test_a_side_without_a_prompt_of_its_own_gets_none(make_pack: MakePack) -> None:
+    """As in Sentence Transformers, where the default prompt is that of `encode` alone."""
+    with Embedder(make_pack(prompts={"query": "Q: "}, default_prompt="query")) as embedder:
+        assert embedder.encode("x", normalize=False).tolist() == answer("Q: x", task=1)
+        assert embedder.encode_document("x", normalize=False).tolist() == answer("x", task=0)
+    corpus = make_pack("corpus", prompts={"corpus": "C: "}, default_prompt=None)
+    with Embedder(corpus) as embedder:
+        assert embedder.encode_document("x", normalize=False).tolist() == answer("C: x", task=0)
+        assert embedder.encode_query("x", normalize=False).tolist() == answer("x", task=0)
+
+
 def test_a_pack_without_prompts_puts_nothing_before_a_text(make_pack: MakePack) -> None:
     with Embedder(make_pack(tasks=("base",), prompts={}, default_prompt=None)) as embedder:
         assert embedder.encode("x", normalize=False).tolist() == answer("x", task=0)

@@ -40,6 +40,29 @@ def test_a_packs_own_task_of_that_name_comes_first(make_manifest: MakeManifest) 
     assert resolve(manifest, "retrieval.query", None, None) == ("retrieval.query", "D: ")
 
 
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("corpus", "query"), "corpus"),
+        (("corpus", "passage"), "passage"),
+        (("corpus", "passage", "document"), "document"),
+        (("query",), None),
+    ],
+)
+def test_documents_take_the_first_of_sentence_transformers_names(
+    make_manifest: MakeManifest, names: tuple[str, ...], expected: str | None
+) -> None:
+    manifest = make_manifest(prompts={name: f"{name}: " for name in names}, default_prompt=None)
+    assert alias_prompt(manifest, "retrieval.passage") == expected
+
+
+def test_the_default_prompt_is_never_put_on_the_other_side(make_manifest: MakeManifest) -> None:
+    manifest = make_manifest(prompts={"query": "Q: "}, default_prompt="query")
+    assert resolve(manifest, "retrieval.passage", None, None) == ("retrieval", "")
+    assert resolve(manifest, "retrieval.query", None, None) == ("retrieval", "Q: ")
+    assert resolve(manifest, "retrieval", None, None) == ("retrieval", "Q: ")
+
+
 @pytest.mark.parametrize("alias", list(ALIASES))
 def test_an_alias_needs_its_task(make_manifest: MakeManifest, alias: str) -> None:
     manifest = make_manifest(tasks=("base",))

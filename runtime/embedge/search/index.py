@@ -24,7 +24,7 @@ from embedge.search.passages import SPLITTING
 from embedge.search.pictures import Pictures
 from embedge.search.store import Kind, Store
 from embedge.search.update import Update, UpdateProgress, UpdateReport
-from embedge.tasks import alias_prompt, alias_task, resolve
+from embedge.tasks import alias_options, alias_task, resolve
 from embedge.vectors import Vectors
 
 DOCUMENTS = "retrieval.passage"  # the alias whose task and prompt passages are embedded with
@@ -77,7 +77,7 @@ class SearchIndex:
         )
         manifest = embedder.manifest
         task = alias_task(manifest, DOCUMENTS) if task is None else task
-        self._task, prompt = resolve(manifest, task, alias_prompt(manifest, DOCUMENTS), None)
+        self._task, prompt = resolve(manifest, task, *alias_options(manifest, DOCUMENTS))
         device = embedder.device
         if device == "cpu" and embedder.precision == "int8":
             device += f", {kernel_path().value}"
