@@ -7,6 +7,9 @@ SHELL := bash
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules
 
+# embedge keeps ONNX Runtime's usage reports off by itself; benchmarks run other programs too.
+export ORT_DISABLE_TELEMETRY := 1
+
 PYTHON ?= python3
 BIN := .venv/bin
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check

@@ -12,6 +12,10 @@ from hypothesis import settings
 
 from tiny import write_pack
 
+# Before any test imports ONNX Runtime: it would record and send how the tests use it. What embedge
+# itself does about that is tested in processes without this variable (runtime/test_privacy.py).
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
 # How long an example takes says more of the machine's other work than of the code.
 settings.register_profile("embedge", deadline=None)
 settings.load_profile("embedge")

@@ -5,9 +5,13 @@ Exit code 2 with one sentence if something is missing.
 """
 
 import argparse
+import contextlib
 import importlib.util
+import os
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 if not __package__:  # started as a folder: Python then looks inside the package, not beside it
@@ -38,7 +42,7 @@ def main() -> int:
     screen = open_screen()
     start = time.perf_counter()
     try:
-        with Embedder(options.pack) as embedder:
+        with traceless_matplotlib(), Embedder(options.pack) as embedder:
             show_model(screen, embedder)
             screen.heading("1. Questions about embedge, answered from its documentation")
             show_answers(screen, embedder, ROOT)
@@ -52,6 +56,25 @@ def main() -> int:
         return 2
     show_ending(screen, time.perf_counter() - start, options.pack)
     return 0
+
+
+@contextlib.contextmanager
+def traceless_matplotlib() -> Iterator[None]:
+    """Within it, matplotlib's list of fonts goes to a folder that is removed at the end.
+
+    It would stand in the user's home; and where that can't be written, matplotlib would say so on
+    stderr. A folder that MPLCONFIGDIR names already is used.
+    """
+    variable = "MPLCONFIGDIR"
+    if os.environ.get(variable):
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="embedge-demo-") as folder:
+        os.environ[variable] = folder
+        try:
+            yield
+        finally:
+            del os.environ[variable]
 
 
 def show_model(screen: Screen, embedder: Embedder) -> None:

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from embedge import telemetry
 from embedge.errors import (
     CancelledError,
     DeviceError,
@@ -256,13 +257,14 @@ def session_options(threads: int) -> Any:
 
 @functools.cache
 def load_runtime() -> Any:
-    """The onnxruntime module.
+    """The onnxruntime module, imported so that it sends no usage reports (see `telemetry`).
 
     Raises:
         MissingExtraError: it is not installed, or its installation is broken.
     """
     try:
-        import onnxruntime
+        with telemetry.kept_off():
+            import onnxruntime
     except ModuleNotFoundError as error:
         if error.name != "onnxruntime":
             raise
@@ -281,8 +283,7 @@ def load_runtime() -> Any:
             f"{' and '.join(installed_distributions()) or 'it'}, then "
             '`pip install "embedge[cpu]"` or "embedge[gpu]"'
         )
-    if hasattr(onnxruntime, "disable_telemetry_events"):
-        onnxruntime.disable_telemetry_events()
+    telemetry.switch_off(onnxruntime)
     return onnxruntime
 
 

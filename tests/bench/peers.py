@@ -27,13 +27,15 @@ ENVIRONMENTS = {
     "openvino": [TORCH, ["torch==2.13.0", "transformers>=5,<6", "openvino", "nncf"]],
 }
 OPTIMUM_EXPORT = """
-import sys
+import os, sys
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 from optimum.exporters.onnx import main_export
 main_export(sys.argv[1], output=sys.argv[2], task="feature-extraction", device="cpu")
 """
 # Optimum's own dynamic recipe for CPUs without VNNI, and with it.
 OPTIMUM_QUANTISE = """
-import sys
+import os, sys
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 from optimum.onnxruntime import ORTQuantizer
 from optimum.onnxruntime.configuration import AutoQuantizationConfig
 make = getattr(AutoQuantizationConfig, sys.argv[3])

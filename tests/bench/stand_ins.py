@@ -13,11 +13,10 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from embedge import runner
-from embedge.engine import INPUTS, OUTPUT
+from embedge.engine import INPUTS, OUTPUT, load_runtime
 
 SEAM = "embedge.runner.open_session"
 
@@ -41,9 +40,10 @@ class _Plain:
     """A graph in ONNX Runtime as it comes: no option of embedge's."""
 
     def __init__(self, graph: Path, threads: int) -> None:
-        options = onnxruntime.SessionOptions()
+        runtime = load_runtime()
+        options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
-        self._session = onnxruntime.InferenceSession(
+        self._session = runtime.InferenceSession(
             str(graph), options, providers=["CPUExecutionProvider"]
         )
 
@@ -68,6 +68,7 @@ def plain_int8(graph: Path, folder: Path) -> Iterator[None]:
         graph: fp32, of the pack's one task that is asked for.
         folder: where to write the quantised graph.
     """
+    load_runtime()  # imports ONNX Runtime so that it sends no usage reports
     from onnxruntime.quantization import quantize_dynamic
 
     path = folder / "plain.onnx"

@@ -14,6 +14,7 @@ import dataclasses
 import gc
 import importlib.metadata
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -25,6 +26,8 @@ from numpy.typing import NDArray
 
 import smaps
 from work import Ids, Work, parse, texts_of
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before ONNX Runtime is imported: no usage reports
 
 Vectors = NDArray[np.float32]  # (n, D), pooled at the last token, not normalised
 Run = Callable[[list[Ids], int], Vectors]  # texts, and how many of them at most in one batch

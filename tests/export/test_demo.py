@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clean_process import make_place, run_clean
 from demo import adapters, drawing, grid, questions, texts
 from demo.screen import Screen, open_screen
 
@@ -173,6 +174,14 @@ def test_the_marks_of_the_table(capsys):
     assert re.findall(r"([\d.]+)\*", out) == ["9.0", "8.0", "7.0", "4.0"]
     assert "3 of 4 are the best" in out
     assert "retrieval, text-matching, clustering." in " ".join(out.split())
+
+
+@pytest.mark.usefixtures("_extras")
+def test_the_demo_leaves_the_map_and_nothing_else(tiny_pack, tmp_path):
+    place = make_place(tmp_path)
+    done = run_clean(place, [ROOT / "models" / "demo", tiny_pack, "--map", "map.png"])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert place.left() == {"current/map.png"}
 
 
 @pytest.mark.usefixtures("_extras", "package")

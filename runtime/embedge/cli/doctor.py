@@ -7,14 +7,16 @@ finding too.
 
 import argparse
 import json
+import os
 import platform
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any
 
 import embedge
-from embedge import machine
+from embedge import machine, telemetry
 from embedge.cli import common
 from embedge.cli.bench import cpu_name
 from embedge.errors import EmbedgeError
@@ -26,6 +28,7 @@ a PACK, by default the one that embedge bundles, also which precision, and wheth
 right on this machine. Exit code 1 if a problem was found; each says what to do."""
 
 OLDEST_RUNTIME = (1, 23)
+FIRST_WITH_REPORTS = (1, 29)  # on Linux and macOS; on Windows all have them
 EXPORT_PACKAGES = ("filelock", "huggingface-hub", "ml-dtypes", "onnx", "onnx-ir", "safetensors")
 
 
@@ -140,6 +143,25 @@ def _runtime() -> Iterator[Finding]:
     yield Finding("onnxruntime", told, problem=problem)
     yield Finding("onnxruntime file", str(getattr(module, "__file__", "unknown")))
     yield Finding("providers", ", ".join(module.get_available_providers()))
+    yield _usage_reports(numbers)
+
+
+def _usage_reports(version: tuple[int, ...]) -> Finding:
+    """Whether ONNX Runtime reports to its maker how it is used."""
+    variable, name = telemetry.VARIABLE, "usage reports"
+    if not telemetry.was_imported_by_host():
+        return Finding(name, "off", f"ONNX Runtime was imported with {variable}=1")
+    if os.environ.get(variable) == "1":
+        return Finding(name, "off", f"{variable}=1 is set")
+    if version < FIRST_WITH_REPORTS and sys.platform != "win32":
+        return Finding(name, "off", "this version of ONNX Runtime has none here")
+    return Finding(
+        name,
+        "not known",
+        "this program imported ONNX Runtime before embedge did",
+        problem=f"ONNX Runtime may have been imported with its usage reports on: set {variable}=1 "
+        "in the environment before the program starts, or before it imports onnxruntime",
+    )
 
 
 def _kernel() -> Finding:
