@@ -5,7 +5,6 @@ prints one line a shape with everything that the figure depends on.
 """
 
 import argparse
-import json
 import platform
 import statistics
 import sys
@@ -75,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
             "shapes": lines,
         }
     if options.json:
-        common.show(json.dumps(report, indent=2))
+        common.show_json(report, indent=2)
     else:
         _print(report)
     return 0
@@ -199,4 +198,4 @@ def _print(report: dict[str, Any]) -> None:
         )
         for line in report["shapes"]
     ]
-    common.show(common.table(rows, right=(1, 2, 3, 4, 5)))
+    common.show_lines(common.table(rows, right=(1, 2, 3, 4, 5)))

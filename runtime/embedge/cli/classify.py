@@ -5,7 +5,6 @@ an image lies near the text that describes it. Knows `Embedder` and how to talk 
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,7 +145,7 @@ def _print(
     if options.json:
         found = {labels[index]: round(float(scores[index]), 6) for index in order}
         kind = "probability" if probable else "cosine"
-        common.show(json.dumps({"file": str(path), "label": labels[order[0]], kind: found}))
+        common.show_json({"file": str(path), "label": labels[order[0]], kind: found})
         return
     found_text = ", ".join(
         f"{labels[index]} {scores[index]:.1%}"
@@ -154,4 +153,4 @@ def _print(
         else f"{labels[index]} {scores[index]:.3f}"
         for index in order
     )
-    common.show(f"{common.printable(str(path))}: {found_text}")
+    common.show(f"{path}: {found_text}")

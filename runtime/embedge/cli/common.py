@@ -5,15 +5,17 @@ Results go to stdout, everything said about the work goes to stderr. Knows argpa
 """
 
 import argparse
+import json
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from embedge.errors import OptionError
 from embedge.manifest import PRECISIONS
+from embedge.printable import printable
 
 if TYPE_CHECKING:
     from embedge.embedder import Embedder
@@ -140,19 +142,30 @@ def cancellable(work: Callable[[threading.Event], Result]) -> Result:
     return results[0]
 
 
+# All that the commands print goes through these four, so that nothing that a file, a pack, a server
+# or a name holds steers the terminal.
+
+
 def say(line: str) -> None:
-    """Prints a line on stderr, whatever its encoding can show."""
-    print(encodable(line, sys.stderr.encoding), file=sys.stderr, flush=True)
+    """Prints one line on stderr, whatever it holds and whatever the encoding can show."""
+    print(encodable(printable(line), sys.stderr.encoding), file=sys.stderr, flush=True)
 
 
 def show(line: str = "") -> None:
-    """Prints a line on stdout, whatever its encoding can show."""
-    print(encodable(line, sys.stdout.encoding))
+    """Prints one line on stdout, whatever it holds and whatever the encoding can show."""
+    print(encodable(printable(line), sys.stdout.encoding))
 
 
-def printable(text: str) -> str:
-    """The text without control characters: those of a file, or its name, steer the terminal."""
-    return "".join(character if character.isprintable() else " " for character in text)
+def show_lines(text: str) -> None:
+    """Prints lines that were put together here, such as a table's."""
+    for line in text.split("\n"):
+        show(line)
+
+
+def show_json(value: Any, *, indent: int | None = None) -> None:
+    """Prints a value as JSON, exactly; ASCII alone, and no control characters."""
+    # DEL is the one that JSON lets through as it is.
+    print(json.dumps(value, indent=indent).replace("\x7f", "\\u007f"))
 
 
 def encodable(text: str, encoding: str | None) -> str:
@@ -168,7 +181,7 @@ def sentence(error: BaseException) -> str:
 
 def table(rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()) -> str:
     """Rows as aligned columns; the columns in `right` are aligned to the right."""
-    cells = [list(row) for row in rows]
+    cells = [[printable(cell) for cell in row] for row in rows]
     count = max((len(row) for row in cells), default=0)
     widths = [max((len(row[i]) for row in cells if i < len(row)), default=0) for i in range(count)]
     lines = []

@@ -6,7 +6,6 @@ finding too.
 """
 
 import argparse
-import json
 import os
 import platform
 import sys
@@ -63,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
             "findings": [asdict(finding) for finding in findings],
             "problems": len(problems),
         }
-        common.show(json.dumps(report, indent=2))
+        common.show_json(report, indent=2)
         return 1 if problems else 0
     width = max(len(finding.name) for finding in findings)
     for finding in findings:

@@ -81,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
         )
         if options.merged is not None:
             _write_merged(options, tasks, progress)
-    common.show(common.table(gate_rows(manifest.verification)))
+    common.show_lines(common.table(gate_rows(manifest.verification)))
     for line in finer_lines(manifest.verification):
         common.show(line)
     common.show()

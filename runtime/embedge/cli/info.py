@@ -27,11 +27,11 @@ def run(options: argparse.Namespace) -> int:
     path = common.pack_path(options)
     pack, bundled = open_pack(path), path is None
     if options.json:
-        common.show(json.dumps(facts(pack, bundled=bundled), indent=2))
+        common.show_json(facts(pack, bundled=bundled), indent=2)
         return 0
-    common.show(common.table(_rows(pack, bundled=bundled)))
+    common.show_lines(common.table(_rows(pack, bundled=bundled)))
     common.show()
-    common.show(common.table(_precision_rows(pack.manifest), right=(1,)))
+    common.show_lines(common.table(_precision_rows(pack.manifest), right=(1,)))
     return 0
 
 

@@ -131,9 +131,10 @@ class _Lines(Sink):
     def write(self, items: Sequence[Item], rows: np.ndarray[Any, Any]) -> None:
         for item, row in zip(items, rows.tolist(), strict=True):
             name, value = ("index", item.index) if item.id is None else ("id", item.id)
+            quoted = json.dumps(value).replace("\x7f", "\\u007f")  # DEL, for the terminal's sake
             # Nine digits give every float32 back bit for bit; json.dumps would write seventeen.
             vector = ", ".join([f"{number:.9g}" for number in row])
-            self._stream.write(f'{{"{name}": {json.dumps(value)}, "embedding": [{vector}]}}\n')
+            self._stream.write(f'{{"{name}": {quoted}, "embedding": [{vector}]}}\n')
         self._stream.flush()
 
     def finish(self) -> None:

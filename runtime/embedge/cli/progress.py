@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from embedge.cli.common import encodable, time_text
+from embedge.printable import printable
 
 REDRAW_SECONDS = 0.1
 PLAIN_SECONDS = 5.0  # between two lines where the line cannot be rewritten
@@ -76,12 +77,12 @@ class Progress:
             # The first moments tell nothing of the rate.
             left = time_text(elapsed / part - elapsed) if part > 0.01 and elapsed > 1 else "?"
             line = f"[{'#' * full}{'.' * (WIDTH - full)}] {part:4.0%}  {label}  {left} left"
-        self._draw(encodable(line, self._stream.encoding))
+        self._draw(encodable(printable(line), self._stream.encoding))
 
     def say(self, line: str) -> None:
         """Prints a line for good, above the progress line."""
         self._clear()
-        print(encodable(line, self._stream.encoding), file=self._stream, flush=True)
+        print(encodable(printable(line), self._stream.encoding), file=self._stream, flush=True)
 
     def _draw(self, line: str) -> None:
         if self._terminal:

@@ -5,7 +5,6 @@ and asks it. Knows `SearchIndex` and how to talk to people; the work is in `embe
 """
 
 import argparse
-import json
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from embedge.errors import (
     InputError,
     OptionError,
 )
+from embedge.printable import printable
 from embedge.whole_files import WholeFile, find_obstacle
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def _update(
         progress.say(f"embedge: {common.sentence(error)}; searching it as it stands")
         return None
     for path, reason in report.refused[:TOLD]:
-        progress.say(f"embedge: {common.printable(str(path))}: passed over ({reason})")
+        progress.say(f"embedge: {path}: passed over ({reason})")
     if len(report.refused) > TOLD:
         progress.say(f"embedge: {len(report.refused) - TOLD} more were passed over")
     return report
@@ -216,16 +216,16 @@ def _print(hit: "Hit", path: Path, *, as_json: bool) -> None:
         }
         if hit.kind == "image":
             result = {"score": result["score"], "image": str(path)}
-        common.show(json.dumps(result))
+        common.show_json(result)
         return
     if hit.kind == "image":
-        common.show(f"{hit.score:.4f}  {common.printable(str(path))}")
+        common.show(f"{hit.score:.4f}  {path}")
         return
-    text = " ".join(common.printable(hit.text).split())
+    text = " ".join(printable(hit.text).split())
     if len(text) > SNIPPET:
         text = text[: SNIPPET - 1] + "…"
-    common.show(f"{hit.score:.4f}  {common.printable(str(path))}:{hit.line}")
-    common.show(textwrap.indent(textwrap.fill(text, width=88), "        "))
+    common.show(f"{hit.score:.4f}  {path}:{hit.line}")
+    common.show_lines(textwrap.indent(textwrap.fill(text, width=88), "        "))
 
 
 def _number(count: int, what: str) -> str:

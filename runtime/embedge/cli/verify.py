@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
     rows = loss_rows({p: pack.manifest.verification.get(p) for p in shown})
     if rows:
         common.show("linears that rounding changes most, as the export measured on sample rows:")
-        common.show(common.table(rows))
+        common.show_lines(common.table(rows))
         common.show()
     if failed:
         common.show(f"{failed} of {count} checks FAILED: do not use this pack as it is")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedge.images.pixels import prepare
 from embedge.images.sources import RefusedImageError, decode, load_pillow, open_source
+from embedge.printable import printable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -95,7 +96,7 @@ def _small(source: Any) -> "Image.Image | None":
 
 def _fitting(text: str, pen: Any, font: Any) -> str:
     """The text, its beginning cut off until it fits below a picture: a name's end says more."""
-    text = "".join(character if character.isprintable() else " " for character in text)
+    text = printable(text)
     if not hasattr(font, "getname"):  # Pillow's oldest font, which knows Latin-1 alone
         text = text.encode("latin-1", "replace").decode("latin-1")
     cut = text if len(text) <= LONGEST else "…" + text[-LONGEST:]

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedge.errors import ImageError, MissingExtraError
+from embedge.printable import printable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -49,7 +50,13 @@ _CALLERS_IMAGES = threading.Lock()
 
 
 class RefusedImageError(Exception):
-    """Why a source is no image that can be embedded; for `ImageError.items`."""
+    """Why a source is no image that can be embedded; for `ImageError.items`.
+
+    Names of files and words of servers are in it, and callers print it.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(printable(reason))
 
 
 @functools.cache

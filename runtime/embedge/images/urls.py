@@ -16,6 +16,7 @@ from typing import Any
 SILENCE = 10.0  # seconds that a server may say nothing
 LONGEST = 60.0  # seconds for all of it
 CHUNK = 2**16
+LONGEST_REASON = 200  # characters of a server's own words
 
 
 class UrlError(Exception):
@@ -49,9 +50,8 @@ def fetch(url: str, *, most: int, cancel: threading.Event | None = None) -> byte
             missing = response.length  # what the server promised and did not send
     except urllib.error.HTTPError as error:
         error.close()
-        raise UrlError(
-            f"cannot be fetched: the server answers {error.code} {error.reason}"
-        ) from None
+        words = str(error.reason)[:LONGEST_REASON]
+        raise UrlError(f"cannot be fetched: the server answers {error.code} {words}") from None
     except TimeoutError:
         raise UrlError(f"cannot be fetched: the server says nothing for {SILENCE:.0f} s") from None
     except (OSError, ValueError, http.client.HTTPException) as error:
