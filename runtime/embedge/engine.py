@@ -248,6 +248,8 @@ def session_options(threads: int) -> Any:
     # Without it every buffer comes from malloc, which neither reuses nor returns aligned blocks of
     # this size well: 2,048 tokens of a 0.6B decoder took 3.6 GB instead of 0.5 GB.
     options.enable_cpu_mem_arena = True
+    # By the name alone it would take a file for its own format, which nothing here checks.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     # Plans memory for each shape that it meets and keeps the plan: shapes vary here.
     options.enable_mem_pattern = False
     if kernel_path().value != EXACT:

@@ -415,5 +415,7 @@ def _check(manifest: Manifest) -> None:
         require(graph.task in manifest.tasks, f"{where}: the task is not among tasks")
         require(graph.precision in PRECISIONS, f"{where}: the precision is unknown")
         require(graph.tower in ("text", "image"), f"{where}: the tower is unknown")
+        # By the name ONNX Runtime chooses how to read it: .ort is another format.
+        require(graph.file.endswith(".onnx"), f"{where}: {graph.file!r} does not end in .onnx")
         for name in (graph.file, *graph.data):
             require(name in manifest.files, f"{where}: {name!r} is not listed in files")

@@ -26,10 +26,12 @@ from embedge.errors import OptionError, PackError, PackFileError
 from embedge.machine import Choice
 from embedge.manifest import MANIFEST, FileEntry, Graph, Manifest, read_manifest
 from embedge.paths import absolute_path
-from embedge.references import referred_files
+from embedge.references import references
+from embedge.regular_files import read_regular
 
 REMEMBERED = "checked-files.json"
 DEFAULT = "default"  # folder of the bundled pack, inside the package; `make default` makes it
+MAX_GRAPH_BYTES = 2**31 - 1  # protobuf's limit for one message
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 _REMEDY = "copy or export the pack again (`embedge verify FOLDER` lists everything that is wrong)"
 
@@ -120,18 +122,30 @@ def check_references(pack: Pack, graph: Graph) -> None:
     """Makes sure that a graph takes its weights from the files that the manifest lists for it.
 
     Raises:
-        PackFileError: it refers to another file, inside the pack or outside.
+        PackFileError: it refers to another file, inside the pack or outside, or past a file's end;
+            or its bytes could be read in more than one way.
     """
     path = pack.file(graph.file)
     try:
-        referred = referred_files(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise PackFileError(f"{path} is no ONNX graph: {error}; {_REMEDY}") from error
-    if foreign := sorted(referred - set(graph.data)):
+        referred = references(read_regular(path, most=MAX_GRAPH_BYTES))
+    except OSError as error:
+        raise PackFileError(f"{path} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
         raise PackFileError(
-            f"{path} takes weights from {foreign[0]!r}, which the manifest does not list for it; "
-            "do not use this pack, export it again"
-        )
+            f"{path} is not an ONNX graph that can be checked: {error}; {_REMEDY}"
+        ) from error
+    for file, offset, length in referred:
+        if file not in graph.data:
+            raise PackFileError(
+                f"{path} takes weights from {file!r}, which the manifest does not list for it; "
+                "do not use this pack, export it again"
+            )
+        size = pack.manifest.files[file].size
+        if offset + length > size:
+            raise PackFileError(
+                f"{path} takes weights from bytes {offset:,} to {offset + length:,} of {file}, "
+                f"which has {size:,}; {_REMEDY}"
+            )
 
 
 def verify_files(pack: Pack) -> list[str]:

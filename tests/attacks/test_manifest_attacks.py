@@ -162,6 +162,100 @@ def test_a_graph_that_takes_weights_from_elsewhere(
         embed(pack)
 
 
+def varint(value: int) -> bytes:
+    digits = []
+    while value >= 0x80:
+        digits.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*digits, value])
+
+
+def field(number: int, content: bytes, *, tag: bytes | None = None) -> bytes:
+    return (tag or varint(number << 3 | 2)) + varint(len(content)) + content
+
+
+def hide(pack: Path, location: bytes, *, tag: bytes | None, key: bytes, value: bytes) -> None:
+    """Moves the weights of a graph to another file, in bytes that ONNX Runtime reads as a name."""
+    import onnx
+
+    path = pack / GRAPH
+    model = onnx.load(path, load_external_data=False)
+    tensor = model.graph.initializer.pop()
+    del tensor.external_data[:]
+    entries = [
+        field(1, b"location", tag=key) + field(2, b"shared.bin") + field(2, location, tag=value),
+        field(1, b"offset") + field(2, b"32"),
+        field(1, b"length") + field(2, b"32"),
+    ]
+    hidden = tensor.SerializeToString() + b"".join(field(13, entry, tag=tag) for entry in entries)
+    graph = model.graph.SerializeToString() + field(5, hidden)
+    model.ClearField("graph")
+    path.write_bytes(model.SerializeToString() + field(7, graph))
+    relist(pack, GRAPH)
+
+
+LONG_TAG = b"\xea\x80\x80\x80\x10"  # field 13 in its low 32 bits
+
+
+@pytest.mark.parametrize("location", [b"unlisted.bin", b"../unlisted.bin", b"*/_ORT_MEM_ADDR_/*"])
+@pytest.mark.parametrize(
+    ("tag", "key", "value"),
+    [
+        (LONG_TAG, b"\x0a", b"\x12"),  # of the entries
+        (b"\xea\x00", b"\x0a", b"\x12"),  # the same, in a byte too many
+        (None, b"\x8a\x80\x80\x80\x10", b"\x12"),  # of the key
+        (None, b"\x0a", b"\x92\x80\x80\x80\x10"),  # of the second value, which counts
+        (None, b"\x0a", b"\x12"),  # two values
+    ],
+)
+def test_a_graph_that_hides_where_its_weights_come_from(
+    pack: Path, location: bytes, tag: bytes | None, key: bytes, value: bytes
+) -> None:
+    for path in (pack / "unlisted.bin", pack.parent / "unlisted.bin"):
+        path.write_bytes((pack / "shared.bin").read_bytes())
+    hide(pack, location, tag=tag, key=key, value=value)
+    with pytest.raises(PackFileError, match="not an ONNX graph that can be checked"):
+        embed(pack)
+    (problem,) = verify_files(open_pack(pack))
+    assert GRAPH in problem
+
+
+def test_a_name_that_is_not_text_is_not_taken_for_one_that_is_listed(make_pack: MakePack) -> None:
+    pack = make_pack(location="w?rong")  # a byte of it becomes one that no text has
+    name = "w\ufffdrong"
+    (pack / name).write_bytes((pack / "shared.bin").read_bytes())
+    path = pack / GRAPH
+    path.write_bytes(path.read_bytes().replace(b"w?rong", b"w\xffrong"))
+    edit_manifest(pack, lambda root: root["graphs"][1].update(data=[name]))
+    relist(pack, name, GRAPH)
+    with pytest.raises(PackFileError, match="not UTF-8"):
+        embed(pack)
+
+
+@pytest.mark.parametrize(("offset", "length"), [(1, 64), (64, 1), (0, 65), (10**17, 32)])
+def test_weights_past_the_end_of_their_file(pack: Path, offset: int, length: int) -> None:
+    import onnx
+
+    path = pack / GRAPH
+    model = onnx.load(path, load_external_data=False)
+    for entry in model.graph.initializer[-1].external_data:
+        if entry.key != "location":
+            entry.value = str({"offset": offset, "length": length}[entry.key])
+    path.write_bytes(model.SerializeToString())
+    relist(pack, GRAPH)
+    with pytest.raises(PackFileError, match=r"shared\.bin, which has 64"):
+        embed(pack)
+
+
+@pytest.mark.parametrize("name", ["graph.ort", "graph.ORT", "graph.onnx.ort", "graph"])
+def test_a_graph_whose_name_stands_for_another_format(pack: Path, name: str) -> None:
+    (pack / GRAPH).rename(pack / name)
+    edit_manifest(pack, lambda root: root["graphs"][1].update(file=name))
+    relist(pack, name)
+    with pytest.raises(ManifestError, match=r"does not end in \.onnx"):
+        embed(pack)
+
+
 def test_an_unknown_operator(pack: Path) -> None:
     content = (pack / GRAPH).read_bytes()
     assert b"ReduceSum" in content
