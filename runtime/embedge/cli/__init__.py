@@ -9,11 +9,14 @@ ONNX Runtime nor a model.
     1    the command ran and found something wrong: a bad line, a failed check
     2    the request cannot be carried out as it stands: one sentence on stderr says why
     70   a fault of embedge itself (`--debug` shows the traceback)
+    129  the terminal went away (SIGHUP)
     130  Ctrl-C
     141  the reader of our output went away
+    143  asked to end (SIGTERM)
 """
 
 import argparse
+import contextlib
 import os
 import sys
 import traceback
@@ -25,6 +28,7 @@ from typing import NoReturn
 from embedge import __version__
 from embedge.cli import bench, classify, doctor, embed, export, info, search, verify
 from embedge.cli.common import INTERRUPTED, say, sentence
+from embedge.cli.stops import Stopped, stops
 from embedge.errors import CancelledError, EmbedgeError, GateError
 
 COMMANDS: dict[str, ModuleType] = {
@@ -51,13 +55,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return USAGE
     try:
-        with warnings.catch_warnings():  # this process is ours: its warnings are sentences too
+        with stops(), warnings.catch_warnings():  # this process is ours: warnings are sentences
             warnings.simplefilter("once", UserWarning)
             warnings.showwarning = _warn
             code = int(options.run(options))
         sys.stdout.flush()
     except Exception as error:  # the last door: nothing leaves as a traceback
         return _ending(error, debug=options.debug)
+    except Stopped as stop:
+        with contextlib.suppress(OSError):  # where the terminal went away, so did stderr
+            say(f"embedge: stopped ({stop.name})")
+        return stop.code
     except KeyboardInterrupt:
         say("embedge: interrupted")
         return INTERRUPTED

@@ -1,0 +1,52 @@
+"""Signals that ask a process to end, turned into a clean stop.
+
+By default SIGTERM (`kill`, systemd, `docker stop`) and SIGHUP (the terminal went away) end Python
+on the spot, and a half-written file stays. Here they arrive as Ctrl-C does, so that all that
+cleans up after Ctrl-C cleans up after them. Signals that the host program, or `nohup`, has an
+opinion on are left alone.
+"""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+_NAMES = ("SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asked this process to end.
+
+    Attributes:
+        name: of the signal.
+        code: the exit code that shells give for it.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.name = signal.Signals(number).name
+        self.code = 128 + number
+
+
+@contextlib.contextmanager
+def stops() -> Iterator[None]:
+    """Within it, the first of these signals raises `Stopped` in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only there may handlers be set
+        return
+    numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
+    ours = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for one in ours:  # what cleans up now is not interrupted by a second one
+            signal.signal(one, signal.SIG_IGN)
+        raise Stopped(number)
+
+    for number in ours:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
