@@ -120,6 +120,7 @@ class FakeEmbedder:
         embedding_type: Any = "float32",
         ranges: Any = None,
         on_overflow: str = "truncate",
+        on_error: Callable[[int, str], None] | None = None,
         progress: Callable[[int, int], None] | None = None,
         cancel: threading.Event | None = None,
         **options: Any,
@@ -131,9 +132,13 @@ class FakeEmbedder:
         items = [texts] if isinstance(texts, str) else list(texts)
         self.calls.append({"texts": items, "task": task, **options})
         long = [i for i, item in enumerate(items) if len(item.split()) > 9]
-        if long and on_overflow == "error":
+        refused = long if on_overflow == "error" else []
+        if refused and on_error is None:
             raise TextTooLongError(f"item {long[0]} is longer than 9 tokens; shorten it")
-        self.truncations += len(long)
+        for index in refused:
+            assert on_error is not None
+            on_error(index, "is longer than 9 tokens; shorten it")
+        self.truncations += len(long) - len(refused)
         if "nan" in items:
             raise NonFiniteError("item 0: NaN")
         rows = np.array([vector(item) for item in items], np.float32).reshape(-1, WIDTH)

@@ -58,19 +58,19 @@ def plan(lengths: Sequence[int], limits: Limits) -> list[NDArray[np.int64]]:
     after an hour, and an arena is sized once.
 
     Args:
-        lengths: tokens of every text, each at least 1.
+        lengths: tokens of every text; one of 0 runs nowhere.
         limits: what one run may cost. A single text above the token budget runs alone.
 
     Returns:
-        Index arrays; together they hold every index exactly once. The first index of an array is
-        that of its longest text.
+        Index arrays; together they hold every index of a text with tokens exactly once. The first
+        index of an array is that of its longest text.
 
     Raises:
         MemoryLimitError: one text alone would exceed the memory limit. Nothing was run.
     """
     tokens = np.asarray(lengths, dtype=np.int64)
     # Stable, so that equal texts keep their order and a plan can be predicted.
-    order = np.argsort(-tokens, kind="stable")
+    order = np.argsort(-tokens, kind="stable")[: np.count_nonzero(tokens)]
     if len(order):
         _check_longest(int(order[0]), int(tokens[order[0]]), limits)
     runs: list[NDArray[np.int64]] = []

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from embedge.choices import choose
-from embedge.errors import ImageError, OptionError, PackError
+from embedge.errors import ImageError, OptionError, PackError, TextError
 from embedge.images.pipeline import DECODERS, check_images, decode_images
 from embedge.images.sources import Images, list_images
 from embedge.machine import Choice, whole_number
@@ -29,19 +29,13 @@ from embedge.packs import check_files, open_pack
 from embedge.paths import absolute_path
 from embedge.runner import Progress, Runner
 from embedge.tasks import alias_options, alias_task, resolve
-from embedge.tokens import (
-    OnOverflow,
-    TextTokenizer,
-    TruncationWarning,
-    check_on_overflow,
-    check_texts,
-)
+from embedge.texts import OnError, check_texts, take_texts
+from embedge.tokens import OnOverflow, TextTokenizer, TruncationWarning, check_on_overflow
 from embedge.vectors import (
     EmbeddingType,
     check_embedding_type,
     check_ranges,
     normalise,
-    quantise,
     quantise_some,
     similarity,
 )
@@ -62,6 +56,7 @@ class EncodeOptions(TypedDict, total=False):
     embedding_type: EmbeddingType
     ranges: ArrayLike | None
     on_overflow: OnOverflow
+    on_error: OnError | None
     progress: Progress | None
     cancel: threading.Event | None
 
@@ -189,6 +184,7 @@ class Embedder:
         embedding_type: EmbeddingType = "float32",
         ranges: ArrayLike | None = None,
         on_overflow: OnOverflow = "truncate",
+        on_error: OnError | None = None,
         progress: Progress | None = None,
         cancel: threading.Event | None = None,
     ) -> NDArray[Any]:
@@ -207,8 +203,14 @@ class Embedder:
             embedding_type: "float32", or a smaller type: see `embedge.quantise`.
             ranges: for int8 and uint8: see `embedge.quantise`.
             on_overflow: "truncate" cuts a text that is too long (with one warning an embedder,
-                counted in `truncations`), "error" refuses it.
-            progress: called as progress(done, total) after every run, in texts.
+                counted in `truncations`), "error" refuses it. A word, or run of spaces or digits,
+                that ends neither within a quarter of a million characters nor within 32 for each
+                token is cut there, and counts as too long.
+            on_error: called as on_error(index, reason) for every text that cannot be embedded,
+                whose row is then NaN (0 in the types smaller than float32), in place of the
+                TextError or TextTooLongError.
+            progress: called as progress(done, total) after every run, in texts, and with the
+                same `done` while long texts are tokenized.
             cancel: set it from another thread to stop, also in the middle of a run.
 
         Returns:
@@ -216,7 +218,9 @@ class Embedder:
             `embedding_type` says otherwise.
 
         Raises:
-            TextError: some items are no text; nothing was run.
+            TextError: some items are not str; nothing was run. Or the tokenizer cannot take some
+                of the texts, or the network their tokens; all others were embedded, and stand in
+                the error's `vectors`.
             TextTooLongError: a text is too long, with on_overflow="error"; nothing was run.
             OptionError: an option is not one of this pack's; nothing was run.
             MemoryLimitError: a text alone would exceed the memory limit; nothing was run.
@@ -225,7 +229,16 @@ class Embedder:
             ClosedError: the embedder is closed.
         """
         self._runner.check_open()
-        items, single = check_texts(texts)
+        bad: list[tuple[int, str]] = []
+
+        def note(index: int, reason: str) -> None:
+            bad.append((index, reason))
+            if on_error is not None:
+                on_error(index, reason)
+
+        items, single = take_texts(texts, note)
+        if bad and on_error is None:
+            raise TextError(bad)
         task, prompt = resolve(self.manifest, task, prompt_name, prompt)
         width = self._width(truncate_dim)
         check_embedding_type(embedding_type, ranges)
@@ -237,6 +250,9 @@ class Embedder:
             prompt=prompt,
             max_length=self._length(max_length),
             on_overflow=on_overflow,
+            on_error=note,
+            on_too_long=None if on_error is None else note,
+            progress=None if progress is None else lambda: progress(0, len(items)),
             cancel=cancel,
         )
         self._count_truncations(encoded.truncated, max_length)
@@ -245,8 +261,12 @@ class Embedder:
         )  # (n, width)
         if normalize:
             vectors = normalise(vectors)
-        result = quantise(vectors, embedding_type, ranges=ranges)
-        return result[0] if single else result
+        result = quantise_some(vectors, embedding_type, ranges=ranges)
+        if single:
+            result = result[0]
+        if bad and on_error is None:
+            raise TextError(bad, result)
+        return result
 
     def encode_query(self, texts: Texts, **options: Unpack[EncodeOptions]) -> NDArray[Any]:
         """Embeds search queries: `encode` with the prompt "query", or none if the pack lacks it.
@@ -437,7 +457,10 @@ class Embedder:
             self._runner.check_open()
             if self._tokenizer is None:
                 check_files(self._pack, (self._text.tokenizer,))
-                self._tokenizer = TextTokenizer(self._pack.file(self._text.tokenizer))
+                self._tokenizer = TextTokenizer(
+                    self._pack.file(self._text.tokenizer),
+                    vocabulary_size=self._text.vocabulary_size,
+                )
             return self._tokenizer
 
     def _count_truncations(self, truncated: list[int], max_length: int | None) -> None:

@@ -92,10 +92,13 @@ class Runner:
 
         Args:
             task: one of the pack's.
-            ids: special tokens and prompt included.
+            ids: special tokens and prompt included; of length 0 for a text that does not run.
             width: how many dimensions to keep, from the first.
             progress: called as progress(done, total) after every run, in texts.
             cancel: looked at before every run, and during it.
+
+        Returns:
+            A row for every text; NaN for one without ids.
 
         Raises:
             MemoryLimitError: a text alone would exceed the memory limit; nothing was run.
@@ -103,8 +106,8 @@ class Runner:
             CancelledError: `cancel` was set.
             ClosedError: `close` was called.
         """
-        result = np.zeros((len(ids), width), np.float32)
-        done = 0
+        result = np.full((len(ids), width), np.nan, np.float32)
+        done = sum(len(row) == 0 for row in ids)
         for indices in plan([len(row) for row in ids], self._limits()):
             if cancel is not None and cancel.is_set():
                 raise CancelledError(f"cancelled after {done} of {len(ids)} texts")

@@ -1,17 +1,16 @@
-"""Texts to token ids: type checks, prompts, special tokens, the length limit.
+"""Texts to token ids: prompts, special tokens, the length limit, ids that the network knows.
 
-Takes whatever a caller passed as texts and gives one int32 array of ids for each, special tokens
-and prompt included, cut to the limit; no padding. Knows the `tokenizers` library and nothing of
-networks. A `TextTokenizer` never changes after it is made, so threads may share one: the library's
-own truncation is a setting of the tokenizer, and therefore not used.
+Takes texts that were checked and gives one int32 array of ids for each, special tokens and prompt
+included, cut to the limit; no padding. Of networks it knows only how many ids they take. A
+`TextTokenizer` never changes after it is made, so threads may share one: the library's own
+truncation is a setting of the tokenizer, and therefore not used.
 """
 
 import threading
-import unicodedata
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +22,28 @@ from embedge.errors import (
     TextError,
     TextTooLongError,
 )
+from embedge.long_texts import fold_spaces, head_of_long, pieces_of
+from embedge.texts import OnError, clean
+from embedge.tokenizer_library import (
+    TokenizerError,
+    folds_spaces,
+    guarded,
+    read_tokenizer,
+    special_tokens,
+    tokenize,
+)
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 OnOverflow = Literal["truncate", "error"]
-# Texts that the tokenizer takes at once; between two such calls the caller can cancel.
+Head = tuple[list[int], bool]  # the ids of a text that are kept, and whether there were more
+Item = TypeVar("Item")
+# What the tokenizer takes at once, in texts and in characters; between two such calls the caller
+# can cancel. It takes up to 400 bytes of memory a character (digits, each a token of its own), and
+# a regular expression of some tokenizers gives up at a run of ten million spaces.
 CHUNK = 64
+PIECE = 2**18
 # A text is first cut to this many characters per token that will be kept. Few texts need more
 # (English has about 4), and where one does, a longer piece is tried.
 CHARACTERS_PER_TOKEN = 8
@@ -46,39 +60,8 @@ class TruncationWarning(UserWarning):
 class Encoded:
     """Token ids of a list of texts."""
 
-    ids: list[NDArray[np.int32]]  # one (length,) array a text
+    ids: list[NDArray[np.int32]]  # one (length,) array a text; (0,) for one that cannot be used
     truncated: list[int]  # indices of the texts that were cut
-
-
-def check_texts(texts: object) -> tuple[list[str], bool]:
-    """Refuses whatever is not text, all bad items at once.
-
-    Args:
-        texts: one str, or any ordered iterable of them; `numpy.str_` is a str.
-
-    Returns:
-        The texts as plain, encodable str, and whether it was one str.
-
-    Raises:
-        TextError: some items are not str.
-    """
-    if isinstance(texts, str):
-        return [_clean(texts)], True
-    if not isinstance(texts, Iterable) or isinstance(
-        texts, (bytes, bytearray, memoryview, Mapping, Set)
-    ):
-        raise TextError([(0, f"texts is {_describe(texts)}, not a str or a list of str")])
-    if isinstance(texts, np.ndarray) and texts.ndim != 1:
-        raise TextError([(0, f"texts is an array of {texts.ndim} dimensions, not of 1")])
-    items = list(texts)
-    bad = [
-        (index, f"is {_describe(item)}, not str")
-        for index, item in enumerate(items)
-        if not isinstance(item, str)
-    ]
-    if bad:
-        raise TextError(bad)
-    return [_clean(item) for item in items], False
 
 
 def check_on_overflow(on_overflow: str) -> None:
@@ -90,183 +73,237 @@ def check_on_overflow(on_overflow: str) -> None:
 class TextTokenizer:
     """A tokenizer file, read once.
 
+    Args:
+        path: the file.
+        vocabulary_size: ids that the network has vectors for, from 0; None: not known.
+
     Attributes:
         prefix: ids that the post-processor puts before every text.
         suffix: ids that it puts after every text; a cut keeps them.
+
+    Raises:
+        PackFileError: the file is not a tokenizer, or one that can encode nothing.
     """
 
-    def __init__(self, path: Path) -> None:
-        from tokenizers import Tokenizer
-
+    def __init__(self, path: Path, *, vocabulary_size: int | None = None) -> None:
         try:
-            tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises bare Exception
+            tokenizer = read_tokenizer(path)
+            with guarded():
+                vocabulary = tokenizer.get_vocab()
+                added = tokenizer.get_added_tokens_decoder().values()
+            self.prefix, self.suffix = special_tokens(tokenizer, path, vocabulary)
+            self._folds_spaces = folds_spaces(tokenizer)
+        except TokenizerError as error:
             raise PackFileError(
-                f"{path} is no tokenizer that this `tokenizers` can read: {error}; "
+                f"{path} is not a tokenizer that this `tokenizers` can use: {error}; "
                 "export the pack again, or update tokenizers"
-            ) from error
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
+            ) from None
         self._tokenizer: Tokenizer = tokenizer
-        self.prefix, self.suffix = _special_tokens(tokenizer, path)
-        added = tokenizer.get_added_tokens_decoder().values()
         self._margin = max([LEAST_MARGIN, *(len(token.content) for token in added)])
+        # Most tokenizers can give no id beyond the network's table, and need no further look.
+        beyond = vocabulary_size is not None and max(vocabulary.values()) >= vocabulary_size
+        self._rows = vocabulary_size if beyond else None
+        if outside := [id_ for id_ in (*self.prefix, *self.suffix) if not self._known(id_)]:
+            raise PackFileError(
+                f"{path} puts the token {outside[0]} to every text, and the network has vectors "
+                f"for {vocabulary_size} tokens only; export the pack again"
+            )
 
-    def count(self, texts: list[str], *, prompt: str) -> NDArray[np.int64]:
-        """Tokens of every text, uncut, with prompt and special tokens: (n,)."""
-        prompt = _clean(prompt)
-        special = len(self.prefix) + len(self.suffix)
-        counts = [
-            special + len(ids)
-            for start in range(0, len(texts), CHUNK)
-            for ids in self._tokenise([prompt + text for text in texts[start : start + CHUNK]])
-        ]
-        return np.asarray(counts, dtype=np.int64)
+    def count(self, texts: Sequence[str], *, prompt: str) -> NDArray[np.int64]:
+        """Tokens of every text, uncut, with prompt and special tokens: (n,).
+
+        A text of more than PIECE characters (a quarter of a million) is counted in pieces, so that
+        memory stays bounded; each cut may make the sum wrong by a token or two.
+
+        Raises:
+            TextError: the tokenizer cannot take some texts.
+        """
+        prompt = clean(prompt)
+        counts = np.full(len(texts), len(self.prefix) + len(self.suffix), np.int64)
+        bad: dict[int, str] = {}
+        pieces = (
+            (index, piece)
+            for index, text in enumerate(texts)
+            for piece in pieces_of(prompt + text, PIECE)
+        )
+        for chunk in _chunks(pieces, size=lambda piece: len(piece[1])):
+            found = tokenize(self._tokenizer, [piece for _, piece in chunk])
+            for (index, _), ids in zip(chunk, found, strict=True):
+                if isinstance(ids, TokenizerError):
+                    bad[index] = _untaken(ids)
+                else:
+                    counts[index] += len(ids)
+        if bad:
+            raise TextError(sorted(bad.items()))
+        return counts
 
     def encode(
         self,
-        texts: list[str],
+        texts: Sequence[str | None],
         *,
         prompt: str,
         max_length: int,
         on_overflow: OnOverflow = "truncate",
+        on_error: OnError | None = None,
+        on_too_long: OnError | None = None,
+        progress: Callable[[], None] | None = None,
         cancel: threading.Event | None = None,
     ) -> Encoded:
         """Token ids of every text, at most `max_length` each.
 
+        Texts that are long for `max_length` are tokenized up to where the tokens that count end,
+        and never more than a quarter of a million characters of them, or 32 for each token: see
+        `long_texts.head_of_long`.
+
         Args:
-            texts: as `check_texts` gives them.
+            texts: as `check_texts` gives them; None gives no ids.
             prompt: put before every text; it counts as part of it.
             max_length: tokens, prompt and special tokens included.
             on_overflow: "truncate" drops the end of what is too long, "error" refuses it.
-            cancel: looked at between chunks.
+            on_error: called as on_error(index, reason) for every text that cannot be used, which
+                then has no ids, in place of the TextError.
+            on_too_long: the same in place of the TextTooLongError.
+            progress: called after every text that was long.
+            cancel: looked at between chunks and between the pieces of long texts.
 
         Raises:
             OptionError: max_length leaves no room for a text.
-            TextError: a text has no token at all.
+            TextError: a text has no token at all, or one that the network does not know, or the
+                tokenizer cannot take it.
             TextTooLongError: a text is too long, with on_overflow="error".
             CancelledError: `cancel` was set.
         """
-        prompt = _clean(prompt)
+        prompt = clean(prompt)
         room = max_length - len(self.prefix) - len(self.suffix)  # tokens of prompt and text
-        prompt_tokens = len(self._tokenise([prompt])[0]) if prompt else 0
-        if room < prompt_tokens + 1:
-            raise OptionError(
-                f"max_length {max_length} is too small: the prompt takes {prompt_tokens} tokens, "
-                f"special tokens {max_length - room}, and a text needs 1; "
-                f"use {max_length - room + prompt_tokens + 1} or more"
-            )
-        contents: list[list[int]] = []
+        self._check_room(prompt, room, max_length)
+        bad: dict[int, str] = {}
+        ids: list[NDArray[np.int32]] = [np.zeros(0, np.int32)] * len(texts)
         truncated: list[int] = []
-        for start in range(0, len(texts), CHUNK):
-            if cancel is not None and cancel.is_set():
-                raise CancelledError(f"cancelled after tokenising {start} of {len(texts)} texts")
-            chunk = [prompt + text for text in texts[start : start + CHUNK]]
-            for offset, (content, cut) in enumerate(self._heads(chunk, room)):
-                contents.append(content)
-                if cut:
-                    truncated.append(start + offset)
-        if truncated and on_overflow == "error":
-            raise TextTooLongError(
-                f"{_items(truncated)} longer than {max_length} tokens (prompt and special tokens "
-                'included); shorten them, raise max_length=, or pass on_overflow="truncate"'
-            )
-        if not self.prefix and not self.suffix:
-            empty = [index for index, content in enumerate(contents) if not content]
-            if empty:
-                raise TextError([(i, "has no token, and there is no prompt") for i in empty])
-        return Encoded(
-            [np.array([*self.prefix, *ids, *self.suffix], dtype=np.int32) for ids in contents],
-            truncated,
-        )
-
-    def _tokenise(self, texts: list[str]) -> list[list[int]]:
-        encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        return [encoding.ids for encoding in encodings]
-
-    def _heads(self, texts: list[str], room: int) -> Iterable[tuple[list[int], bool]]:
-        """The first `room` tokens of every text, and whether there were more."""
-        limit = room * CHARACTERS_PER_TOKEN + self._margin
-        short = iter(self._tokenise([text for text in texts if len(text) <= limit]))
-        for text in texts:
-            if len(text) <= limit:
-                ids = next(short)
-                yield ids[:room], len(ids) > room
+        long: list[int] = []
+        for index, head in self._heads(texts, prompt, room, progress=progress, cancel=cancel):
+            if isinstance(head, TokenizerError):
+                bad[index] = _untaken(head)
+                continue
+            content, cut = head
+            if cut and on_overflow == "error":
+                long.append(index)
+            elif not content and not self.prefix and not self.suffix:
+                bad[index] = "has no token, and there is no prompt"
+            elif not self._known(most := max(content, default=0)):
+                bad[index] = (
+                    f"gives the token {self._tokenizer.id_to_token(most)!r} (id {most}), and the "
+                    f"network has vectors for {self._rows} tokens only; take it out of the text"
+                )
             else:
-                yield self._head_of_long(text, room, limit)
+                ids[index] = np.array([*self.prefix, *content, *self.suffix], dtype=np.int32)
+                if cut:
+                    truncated.append(index)
+        if long and on_too_long is None:
+            raise TextTooLongError(
+                f"{_items(sorted(long))} longer than {max_length} tokens (prompt and special "
+                "tokens included); shorten them, raise max_length=, or pass "
+                'on_overflow="truncate"'
+            )
+        for index in sorted(long):
+            assert on_too_long is not None
+            on_too_long(index, f"is longer than {max_length} tokens, prompt and special included")
+        if bad and on_error is None:
+            raise TextError(sorted(bad.items()))
+        for index, reason in sorted(bad.items()):
+            assert on_error is not None
+            on_error(index, reason)
+        return Encoded(ids, sorted(truncated))
 
-    def _head_of_long(self, text: str, room: int, size: int) -> tuple[list[int], bool]:
-        """The same without tokenising a megabyte to keep 512 tokens.
+    def _check_room(self, prompt: str, room: int, max_length: int) -> None:
+        if len(prompt) > PIECE:
+            raise OptionError(
+                f"the prompt has {len(prompt):,} characters, more than the {PIECE:,} that the "
+                "tokenizer takes at once; pass a shorter one"
+            )
+        tokens = tokenize(self._tokenizer, [prompt])[0] if prompt else []
+        if isinstance(tokens, TokenizerError):
+            raise OptionError(f"the tokenizer cannot take the prompt ({tokens}); pass another")
+        if room < len(tokens) + 1:
+            raise OptionError(
+                f"max_length {max_length} is too small: the prompt takes {len(tokens)} tokens, "
+                f"special tokens {max_length - room}, and a text needs 1; "
+                f"use {max_length - room + len(tokens) + 1} or more"
+            )
 
-        A piece of the text is tokenised instead. Its first tokens are those of the whole text as
-        long as they end before the piece's last pre-token (no merge reaches across pre-tokens),
-        and before anything at its end that the cut may have changed.
-        """
-        while size < len(text):
-            encoding = self._tokenizer.encode(text[:size], add_special_tokens=False)
-            if len(encoding.ids) > room:
-                last_word, kept_word = encoding.word_ids[-1], encoding.word_ids[room - 1]
-                if (
-                    encoding.offsets[room - 1][1] <= _safe_end(text, size - self._margin)
-                    and kept_word is not None
-                    and last_word is not None
-                    and kept_word < last_word
-                ):
-                    return encoding.ids[:room], True
-            size *= 4
-        ids = self._tokenise([text])[0]
-        return ids[:room], len(ids) > room
+    def _known(self, token: int) -> bool:
+        return self._rows is None or token < self._rows
+
+    def _heads(
+        self,
+        texts: Sequence[str | None],
+        prompt: str,
+        room: int,
+        *,
+        progress: Callable[[], None] | None,
+        cancel: threading.Event | None,
+    ) -> Iterator[tuple[int, Head | TokenizerError]]:
+        """The head of every text with its index: the short ones first, many at a time."""
+        limit = room * CHARACTERS_PER_TOKEN + self._margin
+        sizes = [(i, len(prompt) + len(text)) for i, text in enumerate(texts) if text is not None]
+        done = 0
+
+        def check() -> None:
+            if cancel is not None and cancel.is_set():
+                raise CancelledError(f"cancelled after tokenizing {done} of {len(texts)} texts")
+
+        for chunk in _chunks((item for item in sizes if item[1] <= limit), size=lambda i: i[1]):
+            check()
+            found = tokenize(self._tokenizer, [f"{prompt}{texts[index]}" for index, _ in chunk])
+            for (index, _), ids in zip(chunk, found, strict=True):
+                if isinstance(ids, TokenizerError):
+                    yield index, ids
+                else:
+                    yield index, (ids[:room], len(ids) > room)
+            done += len(chunk)
+        for index, size in sizes:
+            if size > limit:
+                yield index, self._head(f"{prompt}{texts[index]}", room, limit, check)
+                done += 1
+                if progress is not None:
+                    progress()
+
+    def _head(
+        self, text: str, room: int, limit: int, check: Callable[[], None]
+    ) -> Head | TokenizerError:
+        """The head of a long text; `check` is called before every piece of it."""
+        most = max(PIECE, 4 * limit)
+
+        def encode(piece: str) -> Any:
+            check()
+            with guarded():
+                return self._tokenizer.encode(piece, add_special_tokens=False)
+
+        if self._folds_spaces and len(text) > most:
+            text = fold_spaces(text)
+        try:
+            return head_of_long(
+                text, room, encode=encode, first=limit, most=most, margin=self._margin
+            )
+        except TokenizerError as failure:
+            return failure
 
 
-def _safe_end(text: str, end: int) -> int:
-    """Moves a position back to where nothing after it can change what stands before it.
-
-    Spaces, digits and combining marks are grouped in runs of any length, and a run's grouping or
-    order may depend on its end; a mark also changes the letter that it stands on.
-    """
-    while end > 0:
-        character = text[end - 1]
-        if not (character.isspace() or character.isnumeric() or unicodedata.combining(character)):
-            break
-        end -= 1
-    return end - 1
-
-
-def _special_tokens(tokenizer: "Tokenizer", path: Path) -> tuple[list[int], list[int]]:
-    """What the post-processor puts before and after a text, found by asking it."""
-    for probe in ("a", *sorted(tokenizer.get_vocab(), key=len)[:1]):
-        bare = tokenizer.encode(probe, add_special_tokens=False).ids
-        full = tokenizer.encode(probe, add_special_tokens=True)
-        if not bare:
-            continue
-        mask = full.special_tokens_mask
-        first = mask.index(0) if 0 in mask else len(mask)
-        prefix, suffix = full.ids[:first], full.ids[first + len(bare) :]
-        if [*prefix, *bare, *suffix] == full.ids:
-            return prefix, suffix
-        raise PackFileError(
-            f"{path}: its post-processor does more than put tokens before and after a text, "
-            "which this version does not do"
-        )
-    raise PackFileError(f"{path}: this tokenizer gives no token for any text")
+def _chunks(items: Iterable[Item], *, size: Callable[[Item], int]) -> Iterator[list[Item]]:
+    """What the tokenizer takes at once: at most CHUNK texts, and PIECE characters."""
+    held: list[Item] = []
+    total = 0
+    for item in items:
+        if held and (len(held) == CHUNK or total + size(item) > PIECE):
+            yield held
+            held, total = [], 0
+        held.append(item)
+        total += size(item)
+    if held:
+        yield held
 
 
-def _clean(text: str) -> str:
-    """Plain str that can be encoded: lone surrogates become U+FFFD, pairs become characters.
-
-    Such strings come from file names and broken JSON; the tokenizer would refuse the whole batch
-    with a message about something else.
-    """
-    text = str.__str__(text)
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
-
-
-def _describe(item: Any) -> str:
-    return "None" if item is None else type(item).__name__
+def _untaken(failure: TokenizerError) -> str:
+    return f"the tokenizer cannot take this text ({failure}); leave it out"
 
 
 def _items(indices: list[int]) -> str:

@@ -18,6 +18,7 @@ from embedge.cli import common, main
 from embedge.cli.embed import chunks
 from embedge.cli.inputs import Record
 from embedge.vectors import normalise, quantise
+from tiny import edit_manifest
 
 
 @pytest.fixture
@@ -315,3 +316,18 @@ def test_a_file_of_bad_lines_does_not_flood_the_terminal(fake, stdin, capsys):
     told = captured.err.splitlines()
     assert len(told) < 25
     assert "1000 of 1001 texts were left out" in told[-1]
+
+
+def test_a_text_that_cannot_be_embedded_costs_its_line(make_pack, tmp_path, capsys):
+    """With a real pack: 11 MB of spaces, at which the library's expressions give up, are cut."""
+    folder = make_pack()
+    edit_manifest(folder, lambda root: root["text"].update(vocabulary_size=257))
+    path = tmp_path / "t.txt"
+    path.write_text("\n".join(["good", "a <eos> here", " " * 11_000_000, "good"]))
+    assert main(["embed", str(path), "--pack", str(folder)]) == 1
+    printed = capsys.readouterr()
+    rows = [json.loads(line) for line in printed.out.splitlines()]
+    assert [row["index"] for row in rows] == [0, 2, 3]
+    assert rows[0]["embedding"] == rows[2]["embedding"]
+    assert f"{path}:2: gives the token '<eos>'" in printed.err
+    assert "1 texts were longer than the limit" in printed.err

@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import seeded
-from embedge.tokens import TextTokenizer, check_texts
+from embedge.texts import check_texts
+from embedge.tokens import TextTokenizer
 from reference import oracle
 
 ODD = (

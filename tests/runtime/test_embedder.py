@@ -29,7 +29,7 @@ from embedge import (
 from embedge.embedder import EncodeOptions
 from embedge.machine import Choice
 from embedge.manifest import MemoryCost, read_manifest
-from tiny import DIMENSION, EOS, PAD
+from tiny import DIMENSION, EOS, PAD, edit_manifest
 
 MakePack = Callable[..., Path]
 TAIL = [-1, 0.5, -0.5, 0, 1]
@@ -572,3 +572,50 @@ def test_the_memory_limit_leaves_room_for_the_weights(
         files = embedder.manifest.files
         weights = files[graph.file].size + files["shared.bin"].size
         assert embedder.choices["memory_limit"].value == int(0.8 * (10 * 2**30 - weights))
+
+
+def test_a_text_that_cannot_be_embedded_costs_itself(make_pack: MakePack) -> None:
+    """The network has 257 rows, and "<eos>" is token 257."""
+    folder = make_pack()
+    edit_manifest(folder, lambda root: root["text"].update(vocabulary_size=257))
+    texts = ["ab", "a<eos>b", "cd"]
+    with Embedder(folder) as embedder:
+        with pytest.raises(TextError, match=r"item 1: gives the token '<eos>'.*holds all the") as e:
+            embedder.encode(texts, prompt="", normalize=False)
+        assert e.value.vectors[[0, 2]].tolist() == [answer("ab"), answer("cd")]
+        assert np.isnan(e.value.vectors[1]).all()
+        with pytest.raises(TextError) as alone:
+            embedder.encode(texts[1])
+        assert alone.value.vectors.shape == (DIMENSION,)
+        small = embedder.encode(texts, embedding_type="ubinary", on_error=lambda *_: None)
+        assert small[1].tolist() == [0]
+
+
+def test_on_error_hears_of_every_bad_text_and_nothing_is_raised(make_pack: MakePack) -> None:
+    folder = make_pack()
+    edit_manifest(folder, lambda root: root["text"].update(vocabulary_size=257))
+    told: list[tuple[int, str]] = []
+    done: list[tuple[int, int]] = []
+    with Embedder(folder) as embedder:
+        vectors = embedder.encode(
+            ["ab", None, "<eos>", "x" * 65, "", "cd"],  # type: ignore[list-item]
+            prompt="",
+            normalize=False,
+            on_overflow="error",
+            on_error=lambda *item: told.append(item),
+            progress=lambda *item: done.append(item),
+        )
+    assert sorted(index for index, _ in told) == [1, 2, 3, 4]
+    reasons = dict(told)
+    assert reasons[1] == "is None, not str"
+    assert "longer than 64 tokens" in reasons[3]
+    assert vectors[[0, 5]].tolist() == [answer("ab"), answer("cd")]
+    assert np.isnan(vectors[[1, 2, 3, 4]]).all()
+    assert done[-1] == (6, 6)
+
+
+def test_progress_is_called_while_long_texts_are_tokenized(pack: Path) -> None:
+    done: list[tuple[int, int]] = []
+    with Embedder(pack) as embedder, pytest.warns(TruncationWarning):
+        embedder.encode(["x" * 10_000] * 3, progress=lambda *item: done.append(item))
+    assert done == [(0, 3), (0, 3), (0, 3), (3, 3)]

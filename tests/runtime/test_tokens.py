@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from embedge import tokens
 from embedge.errors import CancelledError, OptionError, PackFileError, TextError, TextTooLongError
-from embedge.tokens import CHUNK, TextTokenizer, check_on_overflow, check_texts
+from embedge.texts import check_texts
+from embedge.tokens import CHUNK, TextTokenizer, check_on_overflow
 from tiny import EOS, byte_tokenizer
 
 CORPUS = [
@@ -358,7 +359,7 @@ def test_cancel_is_noticed_between_chunks(trained: dict[str, Path]) -> None:
         def is_set(self) -> bool:
             return next(self.looks) >= 1
 
-    with pytest.raises(CancelledError, match=f"after tokenising {CHUNK} of"):
+    with pytest.raises(CancelledError, match=f"after tokenizing {CHUNK} of"):
         TextTokenizer(trained["plain"]).encode(
             ["a"] * (3 * CHUNK), prompt="", max_length=9, cancel=SetAfterOne()
         )

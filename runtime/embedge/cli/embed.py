@@ -16,7 +16,7 @@ from embedge.cli import common
 from embedge.cli.images import chunked, image_paths
 from embedge.cli.inputs import FORMATS, STDIN, Bad, Record, check_paths, read_records
 from embedge.cli.progress import Progress, add_progress_option
-from embedge.errors import MemoryLimitError, OptionError, TextError, TextTooLongError
+from embedge.errors import MemoryLimitError, OptionError
 
 if TYPE_CHECKING:
     from embedge.cli.outputs import Sink
@@ -222,12 +222,17 @@ class _Job:
     def _embed(self, records: list[Record], size: int) -> None:
         from embedge.cli.outputs import Item
 
-        texts = [record.text for record in records]
+        bad: dict[int, str] = {}
         try:
             rows = common.cancellable(
-                lambda cancel: self._encode(texts, progress=self._teller(size), cancel=cancel)
+                lambda cancel: self._encode(
+                    [record.text for record in records],
+                    on_error=bad.__setitem__,
+                    progress=self._teller(size),
+                    cancel=cancel,
+                )
             )
-        except (TextError, TextTooLongError, MemoryLimitError) as error:
+        except MemoryLimitError as error:
             # Refused before anything ran, for the sake of some texts: find them by halves.
             if len(records) == 1:
                 self._refuse(records[0].where, common.sentence(error))
@@ -236,8 +241,12 @@ class _Job:
             self._embed(records[:middle], 0)
             self._embed(records[middle:], size)
             return
-        self._sink.write([Item(record.index, record.id) for record in records], rows)
-        self._written += len(records)
+        for index in sorted(bad):
+            self._refuse(records[index].where, bad[index])
+        kept = [index for index in range(len(records)) if index not in bad]
+        items = [Item(records[index].index, records[index].id) for index in kept]
+        self._sink.write(items, rows[kept])
+        self._written += len(kept)
 
     def _teller(self, size: int) -> Callable[[int, int], None]:
         """What tells the progress of a chunk of so many bytes."""
@@ -274,25 +283,6 @@ class _Job:
 
 
 class _ImageJob(_Job):
-    """The same for images, of which `encode_image` tells the bad ones itself."""
+    """The same for images."""
 
     things = "images"
-
-    def _embed(self, records: list[Record], size: int) -> None:
-        from embedge.cli.outputs import Item
-
-        bad: dict[int, str] = {}
-        rows = common.cancellable(
-            lambda cancel: self._encode(
-                [record.text for record in records],
-                on_error=bad.__setitem__,
-                progress=self._teller(size),
-                cancel=cancel,
-            )
-        )
-        for index in sorted(bad):
-            self._refuse(records[index].where, bad[index])
-        kept = [index for index in range(len(records)) if index not in bad]
-        items = [Item(records[index].index, records[index].id) for index in kept]
-        self._sink.write(items, rows[kept])
-        self._written += len(kept)

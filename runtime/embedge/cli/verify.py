@@ -190,16 +190,17 @@ def _image_check(pack: "Pack", embedder: "Embedder", precision: str, least: floa
 
 def _token_check(pack: "Pack") -> Check:
     """The token ids of two sentences, as published."""
-    from tokenizers import Tokenizer
+    from embedge.tokens import TextTokenizer
 
     golden = find_golden(pack.manifest.model_id)
     assert golden is not None  # run() refuses --golden without figures
     if pack.manifest.text is None:
         return Check("golden tokens", "skip", "the pack has no text tower")
-    tokenizer = Tokenizer.from_file(str(pack.file(pack.manifest.text.tokenizer)))
-    tokenizer.no_truncation()
-    for text, expected in zip(TOKEN_TEXTS, golden.token_ids, strict=True):
-        got = " ".join(str(token) for token in tokenizer.encode(text).ids)
+    text_input = pack.manifest.text
+    tokenizer = TextTokenizer(pack.file(text_input.tokenizer))
+    encoded = tokenizer.encode(TOKEN_TEXTS, prompt="", max_length=text_input.max_length)
+    for text, ids, expected in zip(TOKEN_TEXTS, encoded.ids, golden.token_ids, strict=True):
+        got = " ".join(str(token) for token in ids)
         if got != expected:
             detail = f"{text!r} gives {got}, published is {expected}: not this model's tokenizer"
             return Check("golden tokens", "FAIL", f"{detail}; export from the real model")

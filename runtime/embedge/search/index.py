@@ -116,7 +116,8 @@ class SearchIndex:
         Files are embedded if their content is new. Afterwards the index holds exactly what could
         be read: what is gone, or was refused, is no longer found. Stopped at any moment, by an
         error, `cancel` or a kill, it holds some files old and some new, never one half; the next
-        update goes on from there. What lies outside the path is left as it is.
+        update goes on from there. A passage that cannot be embedded is left out, with the reason in
+        the report; the rest of its file is found. What lies outside the path is left as it is.
 
         Args:
             path: UTF-8 texts, or UTF-16 with a byte order mark, of at most 8 MiB; and, where the
@@ -202,11 +203,17 @@ class SearchIndex:
         self,
         texts: list[str],
         *,
+        on_error: Callable[[int, str], None],
         progress: Callable[[int, int], None],
         cancel: threading.Event | None,
     ) -> Vectors:  # (n, D)
         return self._embedder.encode_document(
-            texts, task=self._task, truncate_dim=self._width, progress=progress, cancel=cancel
+            texts,
+            task=self._task,
+            truncate_dim=self._width,
+            on_error=on_error,
+            progress=progress,
+            cancel=cancel,
         )
 
 

@@ -49,6 +49,7 @@ class UpdateReport:
         refused: those that hold no text (nor an image, where the pack takes images) or cannot be
             read, and folders that cannot be listed,
             with the reason. Nothing of them is found any more, until they can be read again.
+            Also files of which a passage cannot be embedded, with its line; the rest is found.
     """
 
     added: int
@@ -70,12 +71,13 @@ class UpdateProgress:
 
 
 class Embed(Protocol):
-    """Turns passages into vectors (n, D), float32 of length 1."""
+    """Turns passages into vectors (n, D), float32 of length 1; NaN for one that cannot be."""
 
     def __call__(
         self,
         texts: list[str],
         *,
+        on_error: Callable[[int, str], None],
         progress: Callable[[int, int], None],
         cancel: threading.Event | None,
     ) -> Vectors:
@@ -106,6 +108,7 @@ class Update:
         self._added = self._updated = self._unchanged = 0
         self._chunk, self._image_chunk = FEWEST, FEWEST_IMAGES
         self._waiting: list[Entry] = []  # read and split, not embedded yet
+        self._bad: dict[str, str] = {}  # passages that cannot be embedded, and why
         self._squares: dict[bytes, Any] = {}  # of the images that wait, by digest
         self._stamps: dict[Path, str] = {}  # to be renewed
         self._wrote = False
@@ -212,9 +215,11 @@ class Update:
             kept = False
             while not kept:
                 self._embed_missing()
+                self._drop_bad()
                 kept = self._store.put_files(self._waiting)
             self._wrote = True
             self._waiting.clear()
+            self._bad.clear()
             self._squares.clear()
         self._files += self._files_waiting
         self._bytes += self._bytes_waiting
@@ -235,9 +240,14 @@ class Update:
                 self._tell((before + count) / total, count)
 
             start = time.monotonic()
-            vectors = self._embed(chunk, progress=tell, cancel=self._cancel)
+            bad: dict[int, str] = {}
+            vectors = self._embed(
+                chunk, on_error=bad.__setitem__, progress=tell, cancel=self._cancel
+            )
             rate = len(chunk) / max(time.monotonic() - start, 1e-9)
-            self._store.add_vectors(chunk, vectors)
+            self._bad |= {chunk[index]: reason for index, reason in bad.items()}
+            good = [index for index in range(len(chunk)) if index not in bad]
+            self._store.add_vectors([chunk[index] for index in good], vectors[good])
             self._chunk = int(min(max(rate * CHUNK_SECONDS, FEWEST), MOST))
             done += len(chunk)
             self._passages += len(chunk)
@@ -261,6 +271,18 @@ class Update:
             self._image_chunk = int(min(max(rate * CHUNK_SECONDS, FEWEST_IMAGES), MOST_IMAGES))
             done += len(held)
             self._images += len(held)
+
+    def _drop_bad(self) -> None:
+        """Leaves passages that cannot be embedded out of their files, and says so."""
+        for number, entry in enumerate(self._waiting if self._bad else ()):
+            bad = [(line, self._bad[text]) for line, text in entry.passages if text in self._bad]
+            if not bad:
+                continue
+            for line, reason in bad:
+                self._refuse(entry.path, f"line {line}: {reason}")
+            good = tuple(item for item in entry.passages if item[1] not in self._bad)
+            known = entry.known if good else replace(entry.known, reason=bad[0][1])
+            self._waiting[number] = replace(entry, passages=good, known=known)
 
     def _remove(self, known: dict[Path, Known]) -> int:
         """Forgets what is gone or can no longer be read; gives how many are gone."""
