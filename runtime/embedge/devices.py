@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from embedge import engine
 from embedge.errors import DeviceError, OptionError
 from embedge.machine import Choice
+from embedge.native_work import native_work
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -66,7 +67,8 @@ def cuda_problem() -> str | None:
         with contextlib.redirect_stdout(sys.stderr):
             runtime.preload_dlls()
     try:
-        session = runtime.InferenceSession(engine.PROBE, providers=engine.PROVIDERS["cuda"])
+        with native_work():
+            session = runtime.InferenceSession(engine.PROBE, providers=engine.PROVIDERS["cuda"])
         loaded = engine.CUDA in session.get_providers()
     except Exception as error:  # some versions raise where others fall back
         return f"the CUDA provider of ONNX Runtime {runtime.__version__} does not load: {error}"

@@ -12,9 +12,7 @@ import functools
 import importlib.metadata
 import re
 import threading
-import time
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,6 +28,7 @@ from embedge.errors import (
     PackFileError,
 )
 from embedge.machine import Choice
+from embedge.native_work import native_work
 
 INPUTS = ("input_ids", "attention_mask")
 IMAGE_INPUTS = ("pixel_values",)
@@ -47,7 +46,6 @@ LOG_FATAL = 4
 # present outputs, as the exporter's do. Before, it holds the full square of scores for every head:
 # 4,096 tokens, 16 heads, one layer took 1,168 MB on 1.23 to 1.27, and 144 MB on 1.28 to 1.31.
 BLOCKWISE_ATTENTION = (1, 28)
-CANCEL_POLL = 0.02  # seconds; how late a cancel may be noticed
 
 EXACT = "uint8 x int8"
 EXACT_BY_OPTION = "uint8 x uint8"
@@ -118,9 +116,10 @@ class OnnxSession:
         options = session_options(threads)
         self._shrink = device == "cpu" and not arena
         try:
-            self._session = runtime.InferenceSession(
-                str(graph), options, providers=PROVIDERS[device]
-            )
+            with native_work():
+                self._session = runtime.InferenceSession(
+                    str(graph), options, providers=PROVIDERS[device]
+                )
         except Exception as error:  # ONNX Runtime's errors have no common base
             raise PackFileError(
                 f"{graph} cannot be loaded by ONNX Runtime {runtime.__version__}: {error}; "
@@ -128,7 +127,6 @@ class OnnxSession:
             ) from error
         self._graph = graph
         self._runtime = runtime
-        self._watcher = _Watcher()
         self._check(device, tower)
 
     def run(
@@ -166,10 +164,9 @@ class OnnxSession:
         options = self._runtime.RunOptions()
         if self._shrink:
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-        if cancel is not None:
-            options.log_severity_level = LOG_FATAL  # being told to stop is no error to print
+        options.log_severity_level = LOG_FATAL  # what fails is raised; stderr is the host's
         try:
-            with self._watcher.watch(cancel, options):
+            with native_work(options, cancel):
                 (vectors,) = self._session.run([OUTPUT], feeds, options)
         except Exception as error:
             if cancel is not None and cancel.is_set():
@@ -203,46 +200,10 @@ class OnnxSession:
             )
 
 
-class _Watcher:
-    """Tells running sessions to stop. One thread, alive only while a cancellable run is."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._running: list[tuple[threading.Event, Any]] = []
-        self._alive = False
-
-    @contextlib.contextmanager
-    def watch(self, cancel: threading.Event | None, options: Any) -> Iterator[None]:
-        if cancel is None:
-            yield
-            return
-        entry = (cancel, options)
-        with self._lock:
-            self._running.append(entry)
-            if not self._alive:
-                self._alive = True
-                threading.Thread(target=self._loop, name="embedge-cancel", daemon=True).start()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._running.remove(entry)
-
-    def _loop(self) -> None:
-        while True:
-            with self._lock:
-                if not self._running:
-                    self._alive = False
-                    return
-                for cancel, options in self._running:
-                    if cancel.is_set():
-                        options.terminate = True
-            time.sleep(CANCEL_POLL)
-
-
 def session_options(threads: int) -> Any:
     """ONNX Runtime's options for a graph of ours: threads, memory, and exact integer kernels."""
     options = load_runtime().SessionOptions()
+    options.log_severity_level = LOG_FATAL  # what fails is raised; stderr is the host's
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # Without it every buffer comes from malloc, which neither reuses nor returns aligned blocks of
@@ -330,14 +291,15 @@ def _probe(*, exact_option: bool) -> bool:
     options.inter_op_num_threads = 1
     if exact_option:
         options.add_session_config_entry("session.x64quantprecision", "1")
-    session = runtime.InferenceSession(PROBE, options, providers=PROVIDERS["cpu"])
-    # One row and several rows may take different kernels.
-    return all(
-        bool(
-            (
-                session.run(None, {"a": np.full((m, PROBE_WIDTH), 255, np.uint8)})[0]
-                == PROBE_ANSWER
-            ).all()
+    with native_work():
+        session = runtime.InferenceSession(PROBE, options, providers=PROVIDERS["cpu"])
+        # One row and several rows may take different kernels.
+        return all(
+            bool(
+                (
+                    session.run(None, {"a": np.full((m, PROBE_WIDTH), 255, np.uint8)})[0]
+                    == PROBE_ANSWER
+                ).all()
+            )
+            for m in (1, 7)
         )
-        for m in (1, 7)
-    )

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from embedge import engine
 from embedge.errors import OptionError, PackFileError
+from embedge.native_work import native_work
 
 GRAPH, DATA = "graph.onnx", "graph.data"
 _SMALLEST = 1024  # bytes; smaller constants stay in the graph file
@@ -67,7 +68,6 @@ def _prepare(graph: Path, folder: Path, *, threads: int) -> None:
     runtime = engine.load_runtime()
     options = engine.session_options(threads)
     options.optimized_model_filepath = str(folder / GRAPH)
-    options.log_severity_level = engine.LOG_FATAL  # that the file fits this machine alone is known
     for name, value in (
         ("optimized_model_external_initializers_file_name", DATA),
         ("optimized_model_external_initializers_min_size_in_bytes", str(_SMALLEST)),
@@ -75,7 +75,8 @@ def _prepare(graph: Path, folder: Path, *, threads: int) -> None:
     ):
         options.add_session_config_entry(f"session.{name}", value)
     try:
-        runtime.InferenceSession(str(graph), options, providers=engine.PROVIDERS["cpu"])
+        with native_work():
+            runtime.InferenceSession(str(graph), options, providers=engine.PROVIDERS["cpu"])
     except Exception as error:  # ONNX Runtime's errors have no common base
         if shutil.disk_usage(folder).free < graph.stat().st_size:
             raise OSError(f"the disk is full: {error}") from error

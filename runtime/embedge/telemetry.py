@@ -37,7 +37,8 @@ def kept_off() -> Iterator[None]:
             os.environ[VARIABLE] = _ON
             yield
         finally:
-            _under_way.remove(entry)
+            with contextlib.suppress(ValueError):  # a child forked meanwhile
+                _under_way.remove(entry)
             _restore(entry[1])
             _note_importer("embedge")
 

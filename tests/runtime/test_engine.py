@@ -21,6 +21,7 @@ from embedge.errors import (
     MissingExtraError,
     PackFileError,
 )
+from slow_graph import slow_graph
 from tiny import write_graph
 
 CACHED = (engine.load_runtime, engine.kernel_path)
@@ -99,47 +100,6 @@ print(resident() - before)
     }
     assert growth["keep"] > 60
     assert growth["return"] < 20
-
-
-def slow_graph(path: Path, *, turns: int) -> None:
-    """A loop of matrix products, seconds long: something to cancel."""
-    body = helper.make_graph(
-        [
-            helper.make_node("MatMul", ["carried", "matrix"], ["next"]),
-            helper.make_node("Identity", ["go"], ["go_on"]),
-        ],
-        "body",
-        [
-            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
-            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("carried", TensorProto.FLOAT, [256, 256]),
-        ],
-        [
-            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("next", TensorProto.FLOAT, [256, 256]),
-        ],
-    )
-    graph = helper.make_graph(
-        [
-            helper.make_node("Loop", ["turns", "", "matrix"], ["result"], body=body),
-            helper.make_node("Cast", ["input_ids"], ["a"], to=TensorProto.FLOAT),
-            helper.make_node("Cast", ["attention_mask"], ["b"], to=TensorProto.FLOAT),
-            helper.make_node("ReduceMax", ["result"], ["c"], keepdims=0),
-            helper.make_node("Sum", ["a", "b", "c"], ["sentence_embedding"]),
-        ],
-        "slow",
-        [
-            helper.make_tensor_value_info(label, TensorProto.INT64, ["batch", "sequence"])
-            for label in ("input_ids", "attention_mask")
-        ],
-        [helper.make_tensor_value_info("sentence_embedding", TensorProto.FLOAT, ["b", "d"])],
-        [
-            numpy_helper.from_array(np.array(turns, np.int64), "turns"),
-            numpy_helper.from_array(np.eye(256, dtype=np.float32), "matrix"),
-        ],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    path.write_bytes(model.SerializeToString())
 
 
 def test_cancel_stops_a_run_in_its_middle_and_the_session_lives_on(tmp_path: Path) -> None:

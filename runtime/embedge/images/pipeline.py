@@ -83,12 +83,20 @@ def decode_images(
         except RefusedImageError as error:
             return str(error)
 
+    def submit(index: int) -> Future[Pixels | str]:
+        try:
+            return pool.submit(work, index)
+        except RuntimeError:  # no threads: the program ends, and waits for this one; or a limit
+            future: Future[Pixels | str] = Future()
+            future.set_result(work(index))
+            return future
+
     coming = iter(indices)
     waiting: deque[tuple[int, Future[Pixels | str]]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="embedge-images") as pool:
         try:
             for index in islice(coming, ahead):
-                waiting.append((index, pool.submit(work, index)))
+                waiting.append((index, submit(index)))
             while waiting:
                 index, future = waiting.popleft()
                 while not wait([future], CANCEL_POLL).done:
@@ -97,7 +105,7 @@ def decode_images(
                 found = future.result()
                 del future  # with its pixels; they are the taker's now
                 for following in islice(coming, 1):
-                    waiting.append((following, pool.submit(work, following)))
+                    waiting.append((following, submit(following)))
                 if isinstance(found, str):
                     bad(index, found)
                     yield index, None
