@@ -192,6 +192,8 @@ def test_a_restored_modification_time_does_not_hide_a_change(tmp_path: Path) -> 
         ("naïve 字".encode("utf-8-sig"), "naïve 字"),
         ("naïve 字 🙂".encode("utf-16"), "naïve 字 🙂"),
         (b"\xfe\xff" + "naïve 字".encode("utf-16-be"), "naïve 字"),
+        ("naïve 字 🙂".encode("utf-32"), "naïve 字 🙂"),
+        (b"\0\0\xfe\xff" + "naïve 字".encode("utf-32-be"), "naïve 字"),
     ],
 )
 def test_encodings(data: bytes, text: str) -> None:
@@ -203,10 +205,10 @@ def test_encodings(data: bytes, text: str) -> None:
     [
         (b"\x89PNG\0", "binary"),
         ("text".encode("utf-16-le"), "binary"),  # nothing says that it is UTF-16
-        ("text".encode("utf-32"), "binary"),
+        ("text".encode("utf-32-le"), "binary"),
         (b"caf\xe9", "neither"),
-        (b"\xff\xfea", "neither"),  # half a character
-        (b"\xff\xfe\x00\xd8a\x00", "neither"),  # half a pair of surrogates
+        (b"\xff\xfea", "damaged UTF-16"),  # half a character
+        (b"\xff\xfe\x00\xd8a\x00", "damaged UTF-16"),  # half a pair of surrogates
         (b"\xed\xa0\x80", "neither"),
     ],
 )

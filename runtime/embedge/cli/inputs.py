@@ -1,8 +1,8 @@
 """Texts from files and stdin, as a stream of records; what cannot be read is a record too.
 
 Takes paths (`-` is stdin) and an input format, gives `Record` or `Bad` in input order, in
-bounded memory: no line is held that is longer than MAX_TEXT_BYTES. Knows files, lines, UTF-8
-and JSON; nothing of models.
+bounded memory: no line is held that is longer than MAX_TEXT_BYTES. Knows files, formats and JSON;
+nothing of models.
 """
 
 import json
@@ -12,12 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from embedge.cli.lines import read_head, read_lines
+from embedge.encodings import NotTextError, decode_text, find_encoding
 from embedge.errors import InputError
 
 FORMATS = ("auto", "lines", "jsonl", "file")
 STDIN = "-"
 # The longest text that any of the models takes is some 150 kB; 16 MiB on one line is no text.
 MAX_TEXT_BYTES = 16 * 2**20
+_TOO_LONG = "is longer than {} MiB; split it into texts"
+_REMEDY = "convert the file to UTF-8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,45 +89,51 @@ def read_records(paths: Sequence[str], *, input_format: str = "auto") -> Iterato
 
 
 def _read(stream: BinaryIO, name: str, kind: str, index: int) -> Iterator[Record | Bad]:
-    if kind == "file":
-        data = stream.read(MAX_TEXT_BYTES + 1)
-        yield _record(data, name, kind, index)
+    head = read_head(stream)
+    try:
+        encoding = find_encoding(head)
+    except NotTextError as error:
+        reason = f"is {error} (or UTF-16 without a byte order mark); {_REMEDY}"
+        yield Bad(index, name, reason, len(head))
         return
-    for number, line in enumerate(_lines(stream), 1):
-        if number == 1:
-            line = line.removeprefix(b"\xef\xbb\xbf")  # the byte order mark that Windows adds
-        if kind == "jsonl" and not line.strip():
-            continue  # JSONL allows blank lines; in `lines` each one is a text of its own
-        yield _record(line, f"{name}:{number}", kind, index)
-        index += 1
-
-
-def _lines(stream: BinaryIO) -> Iterator[bytes]:
-    """Lines with their ends; one over the limit is cut to MAX_TEXT_BYTES + 1 bytes."""
-    while line := stream.readline(MAX_TEXT_BYTES + 1):
-        if len(line) > MAX_TEXT_BYTES and not line.endswith(b"\n"):
-            # Passes over the rest without holding it.
-            while (rest := stream.readline(2**20)) and not rest.endswith(b"\n"):
-                pass
-        yield line
-
-
-def _record(data: bytes, where: str, kind: str, index: int) -> Record | Bad:
-    size = len(data)
-    if size > MAX_TEXT_BYTES:
-        reason = f"is longer than {MAX_TEXT_BYTES // 2**20} MiB; split it into texts"
-        return Bad(index, where, reason, size)
     if kind == "file":
-        data = data.removeprefix(b"\xef\xbb\xbf")
+        data = head + stream.read(max(0, MAX_TEXT_BYTES + 1 - len(head)))
+        yield _whole(data, name, index)
+        return
+    try:
+        for number, (line, size) in enumerate(
+            read_lines(stream, head, encoding, most=MAX_TEXT_BYTES), 1
+        ):
+            if kind == "jsonl" and not line.strip():
+                continue  # JSONL allows blank lines; in `lines` each one is a text of its own
+            yield _record(line, size, f"{name}:{number}", kind, index)
+            index += 1
+    except UnicodeDecodeError as error:
+        reason = f"is damaged {encoding.upper()} from here on ({error.reason}); {_REMEDY}"
+        yield Bad(index, name, reason, 0)
+
+
+def _whole(data: bytes, name: str, index: int) -> Record | Bad:
+    if len(data) > MAX_TEXT_BYTES:
+        return Bad(index, name, _TOO_LONG.format(MAX_TEXT_BYTES // 2**20), len(data))
+    try:
+        return Record(index, name, decode_text(data), None, len(data))
+    except NotTextError as error:
+        return Bad(index, name, f"is {error}; {_REMEDY}", len(data))
+
+
+def _record(data: bytes, size: int, where: str, kind: str, index: int) -> Record | Bad:
+    if len(data) > MAX_TEXT_BYTES:
+        return Bad(index, where, _TOO_LONG.format(MAX_TEXT_BYTES // 2**20), size)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         reason = f"is not UTF-8 (byte 0x{data[error.start]:02x} at position {error.start + 1})"
-        return Bad(index, where, reason, size)
-    if kind == "file":
-        return Record(index, where, text, None, size)
+        return Bad(index, where, f"{reason}; {_REMEDY}", size)
+    if "\0" in text:
+        return Bad(index, where, f"holds NUL characters, so it is no text; {_REMEDY}", size)
     if kind == "lines":
-        return Record(index, where, text.removesuffix("\n").removesuffix("\r"), None, size)
+        return Record(index, where, text.rstrip("\r\n"), None, size)
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:

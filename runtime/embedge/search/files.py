@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from embedge.encodings import NotTextError, decode_text
 from embedge.errors import InputError
 
 MAX_FILE_BYTES = 8 * 2**20
@@ -91,21 +92,15 @@ def read(path: Path, *, most: int = MAX_FILE_BYTES) -> Content:
 
 
 def decode(data: bytes) -> str:
-    """The text of a file: UTF-8, or UTF-16 with a byte order mark.
+    """The text of a file: UTF-8, or UTF-16 or UTF-32 with a byte order mark.
 
     Raises:
-        RefusedError: it is in neither, or no text at all.
+        RefusedError: it is in none of them, or no text at all.
     """
-    wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
     try:
-        if not wide and b"\0" in data:
-            raise RefusedError("binary, no text")
-        text = data.decode("utf-16" if wide else "utf-8-sig")
-    except UnicodeDecodeError:
-        raise RefusedError("neither UTF-8 nor UTF-16 with a byte order mark") from None
-    if "\0" in text:
-        raise RefusedError("binary, no text")
-    return text
+        return decode_text(data)
+    except NotTextError as error:
+        raise RefusedError(str(error)) from None
 
 
 def _list(folder: str) -> list[str]:
