@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
-
 from embedge.errors import SourceError
 from embedge_export import hub, lora
 from embedge_export.conventions import (
@@ -26,6 +24,7 @@ from embedge_export.conventions import (
     read_width,
     stored_adapters,
 )
+from embedge_export.tokenizer_trial import try_tokenizer
 from embedge_export.weights import open_weights, weight_files
 
 TOKENIZER = "tokenizer.json"
@@ -216,13 +215,7 @@ def _pad_token_id(folder: Path, config: Mapping[str, Any]) -> int:
     its closing token, while its tokenizer pads with 128004. The attention mask hides either, but a
     graph without one (and a reader of the ids) should see what the model's own code would give.
     """
-    try:
-        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
-    except Exception as error:  # the library raises bare Exception
-        raise SourceError(
-            f"{folder / TOKENIZER} is no tokenizer that `tokenizers` can read: {error}. Download "
-            "it again, or save it with a newer transformers"
-        ) from error
+    tokenizer = try_tokenizer(folder / TOKENIZER)
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
         token = read_json(folder / name).get("pad_token")
         text = token.get("content") if isinstance(token, dict) else token

@@ -490,7 +490,7 @@ def test_a_missing_file_is_named(small, name, message):
 
 def test_what_is_no_tokenizer(small):
     (small / "tokenizer.json").write_text('{"model": {}}')
-    with pytest.raises(SourceError, match=r"tokenizer\.json is no tokenizer"):
+    with pytest.raises(SourceError, match=r"tokenizer\.json is not a tokenizer"):
         open_source(small)
 
 
