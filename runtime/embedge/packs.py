@@ -4,32 +4,29 @@ Takes a local path, or none for the pack that the installation bundles, and give
 a file is used, `check_files` makes sure that it is the file that the manifest describes: a regular
 file inside the folder, of that size and sha256.
 Hashing gigabytes takes seconds, so a file that was hashed on this machine and has not changed
-since (same path, size, modification time and inode) is trusted; `verify_files` always hashes.
+since (see `checked_files`) is trusted; `verify_files` always hashes. Files are checked, then opened
+by their path: whoever may write to the folder is trusted.
 It runs nothing, and never touches the network.
 """
 
-import contextlib
 import hashlib
-import json
 import os
 import re
 import stat
-import sys
-import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from embedge.checked_files import CheckedFiles, Identity, identify
 from embedge.errors import OptionError, PackError, PackFileError
 from embedge.machine import Choice
 from embedge.manifest import MANIFEST, FileEntry, Graph, Manifest, read_manifest
 from embedge.paths import absolute_path
 from embedge.references import references
-from embedge.regular_files import read_regular
+from embedge.regular_files import open_regular, read_regular
 
-REMEMBERED = "checked-files.json"
 DEFAULT = "default"  # folder of the bundled pack, inside the package; `make default` makes it
 MAX_GRAPH_BYTES = 2**31 - 1  # protobuf's limit for one message
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
@@ -99,23 +96,22 @@ def check_files(pack: Pack, names: Iterable[str], *, cache: Path | None = None) 
     Args:
         pack: the pack.
         names: files of its manifest.
-        cache: folder of the memory; `cache_folder()` by default.
+        cache: folder of the memory; this user's cache by default.
 
     Raises:
         PackFileError: the first file that is not as it should be.
     """
-    memory = cache_folder() / REMEMBERED if cache is None else cache / REMEMBERED
-    known = _recall(memory)
-    learnt: dict[str, list[int | str]] = {}
-    for name in names:
-        entry = pack.manifest.files[name]
-        path = pack.file(name)
-        identity = _inspect(path, entry)
-        if known.get(str(path)) != [*identity, entry.sha256]:
-            _check_hash(path, entry, identity)
-            learnt[str(path)] = [*identity, entry.sha256]
-    if learnt:
-        _remember(memory, learnt)
+    memory = CheckedFiles(cache)
+    try:
+        for name in names:
+            entry = pack.manifest.files[name]
+            path = pack.file(name)
+            identity = _inspect(path, entry)
+            if not memory.knows(path, identity, entry.sha256):
+                _check_hash(path, entry, identity)
+                memory.learn(path, identity, entry.sha256)
+    finally:
+        memory.keep()
 
 
 def check_references(pack: Pack, graph: Graph) -> None:
@@ -174,17 +170,7 @@ def verify_files(pack: Pack) -> list[str]:
     return problems
 
 
-def cache_folder(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path:
-    """Where this user's caches stand, by the rules of the platform. It may not exist."""
-    if named := environment.get("XDG_CACHE_HOME"):
-        return Path(named) / "embedge"
-    if platform == "win32" and (local := environment.get("LOCALAPPDATA")):
-        return Path(local) / "embedge" / "Cache"
-    home = Path(environment.get("HOME") or environment.get("USERPROFILE") or tempfile.gettempdir())
-    return home / ("Library/Caches" if platform == "darwin" else ".cache") / "embedge"
-
-
-def _inspect(path: Path, entry: FileEntry) -> tuple[int, int, int]:
+def _inspect(path: Path, entry: FileEntry) -> Identity:
     """Checks all but the hash; gives what identifies the file's present state."""
     try:
         status = path.lstat()
@@ -198,53 +184,25 @@ def _inspect(path: Path, entry: FileEntry) -> tuple[int, int, int]:
         raise PackFileError(
             f"{path} has {status.st_size} bytes, the manifest says {entry.size}; {_REMEDY}"
         )
-    return status.st_size, status.st_mtime_ns, status.st_ino
+    return identify(status)
 
 
-def _check_hash(path: Path, entry: FileEntry, identity: tuple[int, int, int]) -> None:
+def _check_hash(path: Path, entry: FileEntry, identity: Identity) -> None:
     """Hashes the very file that was inspected."""
     try:
-        # O_NOFOLLOW: a link that took the file's place meanwhile is refused by the system.
-        descriptor = os.open(
-            path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-        )
-        with os.fdopen(descriptor, "rb") as stream:
+        with open_regular(path) as stream:
             found = hashlib.file_digest(stream, "sha256").hexdigest()
             status = os.fstat(stream.fileno())
     except OSError as error:
         raise PackFileError(f"{path} cannot be read: {error.strerror}; {_REMEDY}") from error
-    if (status.st_size, status.st_mtime_ns, status.st_ino) != identity:
+    # The time of change may differ: a backup's hard link sets it. It is then hashed again.
+    if identify(status)[:-1] != identity[:-1]:
         raise PackFileError(f"{path} changed while it was checked; wait until it is written")
     if found != entry.sha256:
         raise PackFileError(
             f"{path} is not the file that the manifest describes: its sha256 is {found}, "
             f"not {entry.sha256}; {_REMEDY}"
         )
-
-
-def _recall(memory: Path) -> dict[str, object]:
-    """What was checked before; nothing if the memory is missing or damaged."""
-    try:
-        known = json.loads(memory.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return known if isinstance(known, dict) else {}
-
-
-def _remember(memory: Path, learnt: Mapping[str, object]) -> None:
-    """Adds to the memory, atomically; forgiven if it cannot be written."""
-    with contextlib.suppress(OSError):
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        merged = {**_recall(memory), **learnt}
-        kept = {path: state for path, state in merged.items() if Path(path).exists()}
-        descriptor, part = tempfile.mkstemp(dir=memory.parent, suffix=".part")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                json.dump(kept, stream)
-            Path(part).replace(memory)
-        except OSError:
-            Path(part).unlink(missing_ok=True)
-            raise
 
 
 def choose_precision(manifest: Manifest, wanted: str, *, device: str) -> Choice[str]:

@@ -6,13 +6,13 @@ expected, is an OSError that says so. Knows nothing of what the files hold.
 """
 
 import errno
+import io
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
 
 
-def open_regular(path: Path, *, follow_links: bool = False) -> BinaryIO:
+def open_regular(path: Path, *, follow_links: bool = False) -> io.BufferedReader:
     """Opens a file to read its bytes.
 
     Args:

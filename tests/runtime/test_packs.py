@@ -2,6 +2,7 @@ import hashlib
 import json
 import os
 import stat
+import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from embedge import checked_files
+from embedge.checked_files import REMEMBERED
 from embedge.errors import ManifestError, OptionError, PackError, PackFileError
 from embedge.manifest import read_manifest
 from embedge.packs import (
-    REMEMBERED,
     Pack,
-    cache_folder,
     check_files,
     check_references,
     choose_precision,
@@ -40,6 +41,12 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(hashlib, "file_digest", count)
     return counted
+
+
+@pytest.fixture(autouse=True)
+def _settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of tests are new, and would not be remembered yet."""
+    monkeypatch.setattr(checked_files, "SETTLED_AFTER", -(10**9))
 
 
 def test_opening_reads_the_manifest_and_nothing_else(pack: Path, hashed: list[int]) -> None:
@@ -142,21 +149,107 @@ def test_another_manifest_does_not_profit_from_what_was_remembered(
         check_files(other, ["shared.bin"], cache=tmp_path)
 
 
-def test_verify_trusts_no_memory(pack: Path, tmp_path: Path) -> None:
+def rewrite_in_place(path: Path) -> None:
+    """Other content of the same size, in the same inode, of the same time of modification."""
+    before = path.stat()
+    content = bytearray(path.read_bytes())
+    content[5] ^= 1
+    while path.stat().st_ctime_ns == before.st_ctime_ns:  # the clock ticks in milliseconds
+        with path.open("r+b") as stream:
+            stream.write(content)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = path.stat()
+    for name in ("st_dev", "st_ino", "st_size", "st_mtime_ns"):
+        assert getattr(after, name) == getattr(before, name)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no time of change")
+def test_a_file_rewritten_in_place_is_found_although_its_time_is_put_back(
+    pack: Path, tmp_path: Path
+) -> None:
     opened = open_pack(pack)
     names = list(opened.manifest.files)
     check_files(opened, names, cache=tmp_path)
     assert verify_files(opened) == []
-    path = pack / "shared.bin"
-    before = path.stat()
-    content = bytearray(path.read_bytes())
-    content[5] ^= 1
-    with path.open("r+b") as stream:  # the same inode
-        stream.write(content)
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    check_files(opened, names, cache=tmp_path)  # a forgery that the memory cannot see
+    rewrite_in_place(pack / "shared.bin")
+    with pytest.raises(PackFileError, match=r"shared\.bin is not the file"):
+        check_files(opened, names, cache=tmp_path)
     (problem,) = verify_files(opened)
     assert "shared.bin" in problem
+
+
+def test_a_file_that_was_written_just_now_is_not_remembered_yet(
+    pack: Path, hashed: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could be written again within one tick of the clock, without a sign."""
+    monkeypatch.setattr(checked_files, "SETTLED_AFTER", 10**18)
+    for _ in range(2):
+        check_files(open_pack(pack), ["shared.bin"], cache=tmp_path)
+    assert len(hashed) == 2
+
+
+def test_what_was_checked_before_a_bad_file_is_remembered(
+    pack: Path, hashed: list[int], tmp_path: Path
+) -> None:
+    (pack / "tokenizer.json").write_bytes(b"{}")
+    for _ in range(2):
+        with pytest.raises(PackFileError, match="tokenizer"):
+            check_files(open_pack(pack), ["shared.bin", "tokenizer.json"], cache=tmp_path)
+    assert len(hashed) == 1
+
+
+def test_verify_trusts_no_memory(pack: Path, tmp_path: Path) -> None:
+    opened = open_pack(pack)
+    (pack / "shared.bin").write_bytes(b"\1" * opened.manifest.files["shared.bin"].size)
+    memory = checked_files.CheckedFiles(tmp_path)
+    identity = checked_files.identify((pack / "shared.bin").stat())
+    memory.learn(pack / "shared.bin", identity, opened.manifest.files["shared.bin"].sha256)
+    memory.keep()
+    check_files(opened, ["shared.bin"], cache=tmp_path)  # a forgery by the user's own hand
+    (problem,) = verify_files(opened)
+    assert "shared.bin" in problem
+
+
+@pytest.mark.skipif(os.name != "posix", reason="owners and modes are POSIX's")
+@pytest.mark.parametrize("how", ["file", "folder", "owner", "link"])
+def test_a_memory_that_others_could_have_written_is_not_used(
+    pack: Path, hashed: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    cache = tmp_path / "cache"
+    check_files(open_pack(pack), ["shared.bin"], cache=cache)
+    if how == "file":
+        (cache / REMEMBERED).chmod(0o666)
+    elif how == "folder":
+        cache.chmod(0o777)
+    elif how == "owner":
+        monkeypatch.setattr(os, "geteuid", lambda: 54321)
+    else:
+        (cache / REMEMBERED).rename(tmp_path / "elsewhere")
+        (cache / REMEMBERED).symlink_to(tmp_path / "elsewhere")
+    check_files(open_pack(pack), ["shared.bin"], cache=cache)
+    assert len(hashed) == 2
+    if how == "owner":  # nor is it written to
+        monkeypatch.undo()
+    else:  # ours again, and closed to others
+        assert stat.S_IMODE((cache / REMEMBERED).lstat().st_mode) == 0o600
+        assert stat.S_IMODE(cache.stat().st_mode) & 0o022 == 0
+
+
+def test_a_memory_without_end_is_not_read(pack: Path, hashed: list[int], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / REMEMBERED)
+    check_files(open_pack(pack), ["shared.bin"], cache=tmp_path)
+    with (tmp_path / REMEMBERED).open("wb") as stream:
+        stream.truncate(2**36)  # sparse
+    check_files(open_pack(pack), ["shared.bin"], cache=tmp_path)
+
+
+def test_without_a_home_nothing_is_remembered(
+    pack: Path, hashed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checked_files, "cache_folder", lambda: None)
+    for _ in range(2):
+        check_files(open_pack(pack), ["shared.bin"])
+    assert len(hashed) == 2
 
 
 def test_verify_lists_every_problem(pack: Path) -> None:
@@ -217,22 +310,6 @@ def test_the_default_memory_is_the_users_cache(pack: Path) -> None:
     memory = Path(os.environ["XDG_CACHE_HOME"]) / "embedge" / REMEMBERED
     assert memory.is_file()
     assert stat.S_IMODE(memory.stat().st_mode) & 0o077 == 0
-
-
-@pytest.mark.parametrize(
-    ("environment", "platform", "folder"),
-    [
-        ({"XDG_CACHE_HOME": "/x", "HOME": "/h"}, "linux", "/x/embedge"),
-        ({"HOME": "/h"}, "linux", "/h/.cache/embedge"),
-        ({"HOME": "/h"}, "darwin", "/h/Library/Caches/embedge"),
-        ({"LOCALAPPDATA": "/l", "USERPROFILE": "/u"}, "win32", "/l/embedge/Cache"),
-        ({"USERPROFILE": "/u"}, "win32", "/u/.cache/embedge"),
-    ],
-)
-def test_the_cache_folder_follows_the_platform(
-    environment: dict[str, str], platform: str, folder: str
-) -> None:
-    assert cache_folder(environment, platform) == Path(folder)
 
 
 def test_graphs_take_their_weights_from_listed_files_only(make_pack: MakePack) -> None:

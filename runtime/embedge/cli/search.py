@@ -13,7 +13,6 @@ from embedge.cli import common
 from embedge.cli.progress import Progress, add_progress_option
 from embedge.errors import (
     CancelledError,
-    IndexFileError,
     IndexOutdatedError,
     IndexReadOnlyError,
     InputError,
@@ -116,13 +115,6 @@ def _open_index(options: argparse.Namespace, root: Path, embedder: "Embedder") -
     place = options.index
     if place is None:
         place = default_place(root)
-        try:
-            place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise IndexFileError(
-                f"{place.parent} cannot be made ({error.strerror or error}); name a place for the "
-                "index (--index FILE), or search without one (--no-index)"
-            ) from error
     if not place.exists():
         common.say(f"embedge: the index, which holds the passages too, is {place}")
     try:

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, get_args
 
+from embedge.caches import cache_folder, check_private, make_private_folder
 from embedge.embedder import Embedder
 from embedge.engine import kernel_path
-from embedge.errors import InputError, OptionError
+from embedge.errors import IndexFileError, InputError, OptionError
 from embedge.machine import whole_number
-from embedge.packs import cache_folder
 from embedge.paths import absolute_path
 from embedge.search.database import Database
 from embedge.search.passages import SPLITTING
@@ -27,6 +27,7 @@ from embedge.search.update import Update, UpdateProgress, UpdateReport
 from embedge.tasks import alias_options, alias_task, resolve
 from embedge.vectors import Vectors
 
+_ELSEWHERE = "name a place for the index (--index FILE), or search without one (--no-index)"
 DOCUMENTS = "retrieval.passage"  # the alias whose task and prompt passages are embedded with
 
 
@@ -234,7 +235,28 @@ def find_root(path: str | os.PathLike[str]) -> Path:
 
 
 def default_place(root: Path) -> Path:
-    """Where the index of a file or folder is kept if nobody says: among the user's caches."""
+    """Where the index of a file or folder is kept if nobody says: among the user's caches.
+
+    Its folder is made. It holds what the texts hold, so neither that folder nor the index may be
+    anybody else's.
+
+    Raises:
+        IndexFileError: there is no such place, or another user could read or write what is there.
+    """
+    folder = cache_folder()
+    if folder is None:
+        raise IndexFileError(f"this user has no home folder for the index; {_ELSEWHERE}")
     readable = re.sub(r"[^\w.-]+", "-", root.name, flags=re.ASCII).strip("-.")[:40] or "root"
     digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:12]
-    return cache_folder() / "search" / f"{readable}-{digest}.sqlite"
+    place = folder / "search" / f"{readable}-{digest}.sqlite"
+    try:
+        make_private_folder(folder)
+        make_private_folder(place.parent)
+        if os.path.lexists(place):
+            check_private(place, place.lstat())
+    except OSError as error:
+        raise IndexFileError(
+            f"{error.filename or place} cannot be used for the index "
+            f"({error.strerror or error}); {_ELSEWHERE}"
+        ) from error
+    return place
