@@ -142,6 +142,89 @@ def test_npy(fake, tmp_path, kind, count):
     assert [file.name for file in tmp_path.iterdir() if file.suffix == ".part"] == []
 
 
+@pytest.mark.parametrize("kind", ["float32", "int8", "ubinary"])
+def test_row_i_of_an_array_is_line_i(fake, tmp_path, capsys, kind, monkeypatch):
+    monkeypatch.setattr("embedge.cli.outputs.BLOCK", 3)
+    bad = {0, 1, 2, 3, 7, 70, *range(140, 300), 301}  # whole chunks, both ends
+    lines = [b"\xff" if i in bad else b"a" * (i % 7 + 1) + b" b" for i in range(302)]
+    path, out = tmp_path / "t.txt", tmp_path / "o.npy"
+    path.write_bytes(b"\n".join(lines))
+    arguments = ["embed", str(path), "--out", str(out), "--embedding-type", kind]
+    assert main(arguments) == 1
+    rows = np.load(out)
+    assert len(rows) == 302
+    good = [i for i in range(302) if i not in bad]
+    path.write_bytes(b"\n".join(lines[i] for i in good))
+    assert main(arguments) == 0
+    assert rows[good].tolist() == np.load(out).tolist()
+    empty = rows[sorted(bad)]
+    assert (np.isnan(empty) if kind == "float32" else empty == 0).all()
+    filler = "NaN" if kind == "float32" else "0"
+    assert f"texts were left out; their rows are {filler}" in capsys.readouterr().err
+
+
+def test_rows_of_nothing_but_bad_lines(fake, tmp_path):
+    (tmp_path / "t.txt").write_bytes(b"\xff\n\xff\n")
+    for kind in ("float32", "int8"):
+        arguments = ["--out", str(tmp_path / "o.npy"), "--embedding-type", kind]
+        assert main(["embed", str(tmp_path / "t.txt"), *arguments]) == 1
+        assert np.load(tmp_path / "o.npy").shape == (2, 4)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.JSON", "t.parquet", "t.pdf", "t.txt.gz", "t.npy"])
+def test_what_is_no_text_by_its_name_is_refused_unless_a_format_is_named(
+    fake, tmp_path, capsys, name
+):
+    path = tmp_path / name
+    path.write_text('"a b"\n')
+    assert main(["embed", str(path)]) == 2
+    told = capsys.readouterr().err
+    assert str(path) in told
+    assert "JSON lines (.jsonl, .ndjson)" in told
+    assert "--input-format" in told
+    for kind in ("lines", "jsonl", "file"):
+        assert main(["embed", str(path), "--input-format", kind]) == 0
+
+
+def test_an_image_among_texts_is_refused(fake, tmp_path, capsys):
+    (tmp_path / "t.jpg").write_bytes(b"")
+    assert main(["embed", str(tmp_path / "t.jpg")]) == 2
+    assert "add --images" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "named", "format_"),
+    [
+        ("v.parquet", None, None),
+        ("v.csv", None, None),
+        ("v.json", None, None),
+        ("v.npz", None, None),
+        ("v.jsonl.gz", None, None),
+        ("v.png", None, None),
+        ("v.npy", "jsonl", None),
+        ("v.jsonl", "npy", None),
+        ("v.NPY", None, "npy"),
+        ("v.ndjson", None, "jsonl"),
+        ("v", None, "jsonl"),
+        ("v.txt", None, "jsonl"),
+        ("v.json", "jsonl", "jsonl"),
+        ("v.bin", "npy", "npy"),
+    ],
+)
+def test_the_name_of_the_output_says_what_is_in_it(fake, tmp_path, capsys, name, named, format_):
+    (tmp_path / "t.txt").write_text("a b\n")
+    arguments = ["embed", str(tmp_path / "t.txt"), "--out", str(tmp_path / name)]
+    arguments += ["--format", named] if named else []
+    assert main(arguments) == (0 if format_ else 2)
+    if format_ is None:
+        assert name in capsys.readouterr().err
+        assert not (tmp_path / name).exists()
+    else:
+        assert (tmp_path / name).read_bytes()[:6] == {"npy": b"\x93NUMPY", "jsonl": b'{"inde'}[
+            format_
+        ]
+
+
 def test_ranges_are_made_once_and_serve_the_next_run(fake, tmp_path, capsys):
     documents, queries = tmp_path / "d.txt", tmp_path / "q.txt"
     documents.write_text("".join(f"{'a' * i} b\n" for i in range(200)))

@@ -57,8 +57,10 @@ def test_a_bad_image_is_told_and_the_others_come_out(both, photos, capsys, tmp_p
         command += ["--ranges", str(tmp_path / "ranges.npy")]
     assert main([*command, "--embedding-type", kind]) == 1
     rows = np.load(target)
-    assert len(rows) == 3
-    assert np.isfinite(rows).all()
+    # Row i is image i, in the order of their paths: bad.png, half.bmp, red.png, sub/….
+    assert len(rows) == 5
+    empty = np.isnan(rows) if kind == "float32" else rows == 0
+    assert empty.all(axis=1).tolist() == [True, True, False, False, False]
     told = capsys.readouterr().err
     assert "bad.png' is no image" in told
     assert "half.bmp' is damaged" in told
@@ -85,6 +87,15 @@ def test_what_has_no_meaning_for_images_is_refused(both, photos, tmp_path, capsy
     assert main(["embed", "--images", "--pack", str(both), "--out", str(target), *given]) == 2
     assert told in capsys.readouterr().err
     assert not list(tmp_path.glob("out.jsonl*"))
+
+
+def test_bad_images_alone_give_rows_without_a_vector(both, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"text")
+    target = tmp_path / "o.npy"
+    command = ["embed", "--images", "--pack", str(both), str(tmp_path / "bad.png")]
+    for kind in ("float32", "int8"):
+        assert main([*command, "--out", str(target), "--embedding-type", kind]) == 1
+        assert len(np.load(target)) == 1
 
 
 def test_an_output_that_is_one_of_the_images_is_refused(both, photos, capsys):

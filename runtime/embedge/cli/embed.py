@@ -24,14 +24,17 @@ if TYPE_CHECKING:
 SUMMARY = "turn texts or images into vectors"
 DESCRIPTION = """\
 Turns texts into vectors: one text a line by default, or JSON lines ({"text": ..., "id": ...} or a
-string), or whole files. Reads stdin where no INPUT is given. Writes a JSON line for each text,
-{"index" or "id": ..., "embedding": [...]}, in input order. "index" is its place in the input.
-A bad line is told on stderr with its file and number, the others still come out, and the exit
-code is 1. With --images, INPUT is an image or a folder of images, and its path is its "id"."""
+string), or whole files; in UTF-8, or in UTF-16 or UTF-32 with a byte order mark. Reads stdin where
+no INPUT is given. Writes a JSON line for each text, {"index" or "id": ..., "embedding": [...]}, in
+input order, or a .npy array. "index" is its place in the input, and its row in the array.
+A bad line is reported on stderr with its file and number, the others still come out (in an array,
+the row of a bad one is NaN, or 0 in smaller types), and the exit code is 1.
+With --images, INPUT is an image or a folder of images, and its path is its "id"."""
 
 # Texts held at a time. The first chunks are small, so that a mistake shows at once.
 FIRST_CHUNK, CHUNK = 64, 2048
 CHUNK_BYTES = 8 * 2**20
+NO_PLACE = -1  # index of what a folder holds and is no image: it has no row
 MOST_TOLD = 20  # bad lines told one by one: a binary file has thousands
 
 
@@ -97,7 +100,11 @@ def run(options: argparse.Namespace) -> int:
     ranges = read_ranges(options.ranges, options.embedding_type)
     # Buckets that come from the texts themselves are known only when all texts are embedded.
     later = options.embedding_type in ("int8", "uint8") and ranges is None
-    images, total = _image_records(paths) if options.images else ([], check_paths(paths))
+    images, total = (
+        _image_records(paths)
+        if options.images
+        else ([], check_paths(paths, input_format=options.input_format))
+    )
     read = [record.text for record in images if isinstance(record, Record)] or paths
     path, kind = check_output(options.out, options.format, inputs=read)
     check_different(path, options.ranges)
@@ -136,7 +143,7 @@ def run(options: argparse.Namespace) -> int:
         try:
             for chunk in stream:
                 job.work(chunk)
-            sink.finish()
+            sink.finish(job.count)
         except BaseException:
             sink.abandon()
             raise
@@ -186,9 +193,7 @@ def _image_records(paths: list[str]) -> tuple[list[Record | Bad], int | None]:
         Record(index, f"image {index + 1}", str(path), str(path), path.stat().st_size)
         for index, path in enumerate(found)
     ]
-    records += [
-        Bad(len(found) + number, str(path), reason, 0) for number, (path, reason) in enumerate(bad)
-    ]
+    records += [Bad(NO_PLACE, str(path), reason, 0) for path, reason in bad]
     return records, sum(record.size for record in records)
 
 
@@ -207,10 +212,12 @@ class _Job:
         self._read = 0  # bytes of the chunks before this one
         self._written = 0
         self._bad = 0
+        self.count = 0  # items with a place in the output, the bad ones included
 
     def work(self, chunk: Sequence[Record | Bad]) -> None:
         """Encodes one chunk and writes it."""
         for item in chunk:
+            self.count += item.index != NO_PLACE
             if isinstance(item, Bad):
                 self._refuse(item.where, item.reason)
         records = [item for item in chunk if isinstance(item, Record)]
@@ -245,7 +252,8 @@ class _Job:
             self._refuse(records[index].where, bad[index])
         kept = [index for index in range(len(records)) if index not in bad]
         items = [Item(records[index].index, records[index].id) for index in kept]
-        self._sink.write(items, rows[kept])
+        if items:
+            self._sink.write(items, rows[kept])
         self._written += len(kept)
 
     def _teller(self, size: int) -> Callable[[int, int], None]:
@@ -269,8 +277,10 @@ class _Job:
     def report(self, *, cut: int) -> int:
         """Says what is worth knowing at the end; the exit code."""
         if self._bad:
+            rows = f"; their rows are {self._sink.filler}" if self._sink.filler else ""
             self._progress.say(
-                f"embedge: {self._bad} of {self._bad + self._written} {self.things} were left out"
+                f"embedge: {self._bad} of {self._bad + self._written} {self.things} "
+                f"were left out{rows}"
             )
         elif not self._written:
             self._progress.say("embedge: the input holds no text; nothing was embedded")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from embedge.cli.lines import read_head, read_lines
+from embedge.cli.suffixes import JSON_LINES, refuse_as_texts
 from embedge.encodings import NotTextError, decode_text, find_encoding
 from embedge.errors import InputError
 
@@ -45,11 +46,12 @@ class Bad:
     size: int
 
 
-def check_paths(paths: Sequence[str]) -> int | None:
+def check_paths(paths: Sequence[str], *, input_format: str = "auto") -> int | None:
     """Refuses what is no file before any work is done; the bytes of all, None with a stream.
 
     Raises:
-        InputError: a path does not exist or is a folder.
+        InputError: a path does not exist, is a folder, or is called as other things than texts
+            are, with the format "auto".
     """
     total: int | None = 0
     for path in paths:
@@ -61,6 +63,8 @@ def check_paths(paths: Sequence[str]) -> int | None:
             raise InputError(f"{path} is a folder; give its files, e.g. {file / '*.txt'}")
         if not file.exists():
             raise InputError(f"{path} does not exist; give a file, or - for stdin")
+        if input_format == "auto":
+            refuse_as_texts(path)
         total = None if total is None or not file.is_file() else total + file.stat().st_size
     return total
 
@@ -72,7 +76,7 @@ def read_records(paths: Sequence[str], *, input_format: str = "auto") -> Iterato
         name = "stdin" if path == STDIN else path
         kind = input_format
         if kind == "auto":
-            kind = "jsonl" if Path(path).suffix.lower() in (".jsonl", ".ndjson") else "lines"
+            kind = "jsonl" if Path(path).suffix.lower() in JSON_LINES else "lines"
         try:
             if path == STDIN:
                 for record in _read(sys.stdin.buffer, name, kind, index):

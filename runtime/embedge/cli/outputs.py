@@ -16,10 +16,12 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from embedge.cli.suffixes import output_format
 from embedge.errors import OptionError
 from embedge.whole_files import WholeFile, find_obstacle
 
 _TYPES = {"float32": "<f4", "int8": "|i1", "uint8": "|u1", "binary": "|i1", "ubinary": "|u1"}
+BLOCK = 4096  # rows filled at a time
 NPY_HEADER = 128  # bytes; fixed, so that the number of rows can be filled in at the end
 
 
@@ -32,15 +34,22 @@ class Item:
 
 
 class Sink(ABC):
-    """Where vectors go. `finish` makes them final, `abandon` leaves nothing."""
+    """Where vectors go. `finish` makes them final, `abandon` leaves nothing.
+
+    Attributes:
+        filler: what stands in the rows of items that were left out, in words; None where they have
+            no rows.
+    """
+
+    filler: str | None = None
 
     @abstractmethod
     def write(self, items: Sequence[Item], rows: np.ndarray[Any, Any]) -> None:
-        """Adds one row for each item."""
+        """Adds one row for each item, in order of their indices."""
 
     @abstractmethod
-    def finish(self) -> None:
-        """Makes the output final."""
+    def finish(self, count: int) -> None:
+        """Makes the output final, of so many items, those left out included."""
 
     @abstractmethod
     def abandon(self) -> None:
@@ -58,8 +67,8 @@ def check_output(
         inputs: what is read, "-" for stdin: none of it may be what is written.
 
     Raises:
-        OptionError: .npy was asked for on stdout, no file can be written at `out`, or it is read
-            as well.
+        OptionError: .npy was asked for on stdout, no file can be written at `out`, its name says
+            another format, or it is read as well.
     """
     check_not_read("--out", None if out == "-" else out, inputs)
     if out is None or out == "-":
@@ -70,8 +79,7 @@ def check_output(
         return None, "jsonl"
     if obstacle := find_obstacle(out):
         raise OptionError(f"--out {out} {obstacle}")
-    path = Path(out)
-    return path, kind or ("npy" if path.suffix == ".npy" else "jsonl")
+    return Path(out), output_format(out, kind)
 
 
 def check_not_read(
@@ -137,7 +145,7 @@ class _Lines(Sink):
             self._stream.write(f'{{"{name}": {quoted}, "embedding": [{vector}]}}\n')
         self._stream.flush()
 
-    def finish(self) -> None:
+    def finish(self, count: int) -> None:
         self._stream.flush()
         if self._file is not None:
             self._file.finish()
@@ -148,21 +156,30 @@ class _Lines(Sink):
 
 
 class _Array(Sink):
-    """One .npy array (rows, width), format version 1.0; the header is filled in at the end."""
+    """One .npy array (items, width), format version 1.0; the header is filled in at the end.
+
+    Row i is item i: those left out have rows too, of NaN, or of 0 in types without it.
+    """
 
     def __init__(self, file: WholeFile, dtype: np.dtype[Any], width: int) -> None:
         self._file = file
         self._type = dtype
         self._width = width  # numbers of a row; of bytes, where eight dimensions share one
         self._rows = 0
+        self.filler = "NaN" if dtype.kind == "f" else "0"
         self._file.stream.write(self._header())
 
     def write(self, items: Sequence[Item], rows: np.ndarray[Any, Any]) -> None:
-        self._file.stream.write(np.ascontiguousarray(rows, dtype=self._type).tobytes())
-        self._rows += len(rows)
+        self._fill(items[0].index)
+        places = [item.index - self._rows for item in items]
+        block = self._filled(places[-1] + 1)
+        block[places] = rows
+        self._file.stream.write(block.tobytes())
+        self._rows += len(block)
 
-    def finish(self) -> None:
+    def finish(self, count: int) -> None:
         try:
+            self._fill(count)
             self._file.stream.seek(0)
             self._file.stream.write(self._header())
         except BaseException:
@@ -172,6 +189,17 @@ class _Array(Sink):
 
     def abandon(self) -> None:
         self._file.abandon()
+
+    def _fill(self, end: int) -> None:
+        """Writes rows of items that were left out, up to an index."""
+        while self._rows < end:
+            block = self._filled(min(BLOCK, end - self._rows))
+            self._file.stream.write(block.tobytes())
+            self._rows += len(block)
+
+    def _filled(self, count: int) -> np.ndarray[Any, Any]:
+        empty = np.nan if self._type.kind == "f" else 0
+        return np.full((count, self._width), empty, self._type)
 
     def _header(self) -> bytes:
         described = (

@@ -59,6 +59,7 @@ class RangesSink(Sink):
 
     def __init__(self, sink: Sink, embedding_type: str, width: int, path: str | None) -> None:
         self._sink = sink
+        self.filler = sink.filler
         self._type: Literal["int8", "uint8"] = "int8" if embedding_type == "int8" else "uint8"
         self._width = width
         self._path = path
@@ -78,7 +79,7 @@ class RangesSink(Sink):
         self._low = np.minimum(self._low, rows.min(axis=0))
         self._high = np.maximum(self._high, rows.max(axis=0))
 
-    def finish(self) -> None:
+    def finish(self, count: int) -> None:
         """Quantises all rows, passes them on, keeps the ranges if a file was named."""
         if self._items:
             ranges = np.stack([self._low, self._high])  # (2, width)
@@ -90,7 +91,7 @@ class RangesSink(Sink):
                 self._sink.write(items, quantise(rows, self._type, ranges=ranges))
             self._keep(ranges)
         self._file.close()
-        self._sink.finish()
+        self._sink.finish(count)
 
     def abandon(self) -> None:
         """Drops everything."""
