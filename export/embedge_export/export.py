@@ -9,9 +9,10 @@ are kept as they are.
 """
 
 import contextlib
+import dataclasses
 import importlib.metadata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,17 @@ from embedge.vectors import normalise
 from embedge_export import verify
 from embedge_export.architectures import OUTLYING, TextConfig, write_networks
 from embedge_export.architectures.eva02 import write_evas
+from embedge_export.destination import check_apart, check_place, check_space
 from embedge_export.graph import GraphBuilder, WeightFile
 from embedge_export.image_tower import ImageTower
 from embedge_export.inputs import SampleRows
 from embedge_export.model import Gate, Model, calibration, open_model, reference
-from embedge_export.pack import commit, entries, existing, stage
+from embedge_export.pack import commit, entries, existing, refuse_strangers, remove_dropped
 from embedge_export.precision import PRECISIONS, Precision
+from embedge_export.reuse import Reuse, plan, refuse_another, removals
+from embedge_export.room import pack_bytes
 from embedge_export.sources import Source, open_source
+from embedge_export.stage import Stage, check_contents, stage
 from embedge_export.texts import SHORT_TEXTS
 
 # Raise one when its graphs change: packs made by an older recipe are then made anew.
@@ -72,30 +77,36 @@ class _Steps:
 
 
 def export_pack(
-    source: str | Path,
+    source: str | Path | Source,
     *,
-    out: Path,
+    out: str | Path,
     tasks: Sequence[str] | None = None,
     precisions: Sequence[str] = ("fp16", "int8"),
     revision: str | None = None,
     offline: bool = False,
     accept_failures: bool = False,
+    replace: bool = False,
     threads: int | None = None,
     progress: Callable[[Progress], None] = lambda step: None,
+    notice: Callable[[str], None] = lambda sentence: None,
 ) -> Manifest:
     """Makes a pack, or brings an existing one up to date.
 
     Args:
-        source: a model folder in its Hugging Face layout, or a hub id (`owner/name`).
-        out: the pack's folder.
+        source: a model folder in its Hugging Face layout, a hub id (`owner/name`), or a source
+            that is opened already, with its tasks.
+        out: the pack's folder: a new or an empty one, or that of a pack of this model.
         tasks: only these; all of the source's by default.
         precisions: of "fp32", "fp16", "int8", "int4".
         revision: branch, tag or commit of a hub id.
         offline: do not ask the hub; take its local cache.
         accept_failures: keep graphs that miss their bar. The manifest says that they did, and
             the runtime does not choose them by itself.
+        replace: `out` may hold the pack of another model, whose files are then removed.
         threads: of the gate's runs; by default as `Embedder` chooses.
         progress: called before every step.
+        notice: called with a sentence for what users should know, such as a task of the old pack
+            that the new one will not have.
 
     Returns:
         The pack's manifest; every precision's report is in its `verification`.
@@ -103,66 +114,122 @@ def export_pack(
     Raises:
         SourceError: the source cannot be exported; nothing was written.
         GateError: a precision missed its bar; the folder is as it was before.
-        ExportError: the folder cannot be written.
+        ExportError: the folder cannot be written, or holds something else than a pack of this
+            model; nothing was written.
     """
     wanted = _check_precisions(precisions)
-    model = open_model(open_source(source, revision=revision, offline=offline, tasks=tasks))
-    with stage(out) as part:
-        old = _reusable(existing(out), model.source)
-        kept = [p for p in old.precisions() if _same_recipe(old, p)] if old else []
-        missing = [p for p in wanted if p.name not in kept]
-        if old is not None and not missing:
-            return old
-        walks = 2  # the reference, the graphs; and samples of what the linears read
-        if any(p.samples for p in missing):
-            walks += 1
-        each = walks * (model.config.num_hidden_layers + 1) + len(missing)  # steps of one task
-        total = len(model.source.tasks) * each
-        if model.image is not None:
-            total += walks * (model.image.config.layers + 1) + len(missing)
-        steps = _Steps(progress, total=total)
-        gate = reference(model, advance=partial(steps.advance, ""))
-        graphs: list[Graph] = []
-        compared: dict[str, dict[str, verify.TaskReport]] = {p.name: {} for p in missing}
-        with contextlib.ExitStack() as files:
-            shared = {
-                p: files.enter_context(WeightFile(part / f"shared.{p.name}.data")) for p in missing
-            }
-            for task in model.source.tasks:
-                judge = partial(
-                    verify.compare_graph,
-                    texts=gate.ids,
-                    reference=gate.vectors[task],
-                    threads=threads_here(threads).value,
-                )
-                for graph, report in _make_task(model, task, shared, part, judge, steps):
-                    graphs.append(graph)
-                    compared[graph.precision][task] = report
-            images: dict[str, verify.TaskReport] = {}
-            if model.image is not None:
-                assert gate.pixels is not None
-                assert gate.image_vectors is not None
-                judge = partial(
-                    verify.compare_image_graph,
-                    pixels=gate.pixels,
-                    reference=gate.image_vectors,
-                    threads=threads_here(threads).value,
-                )
-                made = _make_image(
-                    model.source.default_task, model.image, missing, part, judge, steps
-                )
-                for graph, report in made:
-                    graphs += [replace(graph, task=task) for task in model.source.tasks]
-                    images[graph.precision] = report
-        reports = {
-            p.name: verify.report(p, compared[p.name], len(gate.ids), images.get(p.name))
-            for p in missing
-        }
-        if not accept_failures:
-            _refuse_failures(reports)
-        manifest = _manifest(model, part, gate, graphs, reports, old, kept)
-        commit(part, out, manifest)
+    out = check_place(out, "--out")
+    if not isinstance(source, Source) and (folder := Path(source)).is_dir():
+        check_apart(out, folder, "--out")
+    check_contents(out, "--out")  # before gigabytes are fetched or hashed
+    if not isinstance(source, Source):
+        source = open_source(source, revision=revision, offline=offline, tasks=tasks)
+    check_apart(out, source.folder, "--out")
+    model = open_model(source)
+    with stage(out) as place:
+        if not replace:
+            refuse_another(place.contents.manifest, model, out)
+        found = existing(out)
+        reuse = plan(found, model, out, [p.name for p in wanted], RECIPES)
+        if reuse.old is not None and not reuse.missing and reuse.samples:
+            return _brought_up_to_date(model, reuse.old, place, reuse, notice)
+        if sentence := removals(found, model, reuse, out):
+            notice(sentence)
+        refuse_strangers(place, _names(model, reuse.missing))
+        check_space(out, pack_bytes(model, reuse.missing), "the pack takes")
+        manifest = _make(model, reuse, place, threads, accept_failures, progress)
+        commit(place, manifest)
     return manifest
+
+
+def _brought_up_to_date(
+    model: Model, old: Manifest, place: Stage, reuse: Reuse, notice: Callable[[str], None]
+) -> Manifest:
+    """A pack whose graphs are all there and whole; its tokenizer and manifest may not be."""
+    new = dataclasses.replace(old, **_description(model))
+    if new == old and reuse.tokenizer:
+        remove_dropped(place, old)
+        notice(f"{place.folder} is up to date")
+        return old
+    if not reuse.tokenizer:
+        (place.files / TOKENIZER).write_bytes(model.source.tokenizer.read_bytes())
+        new = dataclasses.replace(new, files={**new.files, **entries(place.files)})
+    commit(place, new)
+    notice(f"{place.folder}: its tokenizer or its manifest was made again, the graphs are kept")
+    return new
+
+
+def _make(
+    model: Model,
+    reuse: Reuse,
+    place: Stage,
+    threads: int | None,
+    accept_failures: bool,
+    progress: Callable[[Progress], None],
+) -> Manifest:
+    """Makes all that is missing in the stage; the manifest of it and of what is kept."""
+    part, missing = place.files, [PRECISIONS[name] for name in reuse.missing]
+    walks = 2 if missing else 1  # the reference, the graphs; and samples of what the linears read
+    if any(p.samples for p in missing):
+        walks += 1
+    each = walks * (model.config.num_hidden_layers + 1) + len(missing)  # steps of one task
+    total = len(model.source.tasks) * each
+    if model.image is not None:
+        total += walks * (model.image.config.layers + 1) + len(missing)
+    steps = _Steps(progress, total=total)
+    gate = reference(model, advance=partial(steps.advance, ""))
+    graphs: list[Graph] = []
+    compared: dict[str, dict[str, verify.TaskReport]] = {p.name: {} for p in missing}
+    with contextlib.ExitStack() as files:
+        shared = {
+            p: files.enter_context(WeightFile(part / f"shared.{p.name}.data")) for p in missing
+        }
+        for task in model.source.tasks if missing else ():
+            judge = partial(
+                verify.compare_graph,
+                texts=gate.ids,
+                reference=gate.vectors[task],
+                threads=threads_here(threads).value,
+            )
+            for graph, report in _make_task(model, task, shared, part, judge, steps):
+                graphs.append(graph)
+                compared[graph.precision][task] = report
+        images: dict[str, verify.TaskReport] = {}
+        if model.image is not None and missing:
+            assert gate.pixels is not None
+            assert gate.image_vectors is not None
+            judge = partial(
+                verify.compare_image_graph,
+                pixels=gate.pixels,
+                reference=gate.image_vectors,
+                threads=threads_here(threads).value,
+            )
+            made = _make_image(model.source.default_task, model.image, missing, part, judge, steps)
+            for graph, report in made:
+                graphs += [dataclasses.replace(graph, task=task) for task in model.source.tasks]
+                images[graph.precision] = report
+    reports = {
+        p.name: verify.report(p, compared[p.name], len(gate.ids), images.get(p.name))
+        for p in missing
+    }
+    if not accept_failures:
+        _refuse_failures(reports)
+    return _manifest(model, part, gate, graphs, reports, reuse)
+
+
+def _names(model: Model, precisions: Sequence[str]) -> list[str]:
+    """Every name that the pack's files may have."""
+    towers = ["shared", *model.source.tasks]
+    names = [TOKENIZER, SAMPLES]
+    if model.image is not None:
+        towers.append("image")
+        names.append(IMAGE_SAMPLES)
+    return names + [
+        f"{tower}.{precision}.{ending}"
+        for tower in towers
+        for precision in precisions
+        for ending in ("onnx", "data")
+    ]
 
 
 def _check_precisions(names: Sequence[str]) -> list[Precision]:
@@ -173,18 +240,6 @@ def _check_precisions(names: Sequence[str]) -> list[Precision]:
             f"{', '.join(PRECISIONS)}"
         )
     return [PRECISIONS[name] for name in dict.fromkeys(names)]
-
-
-def _reusable(old: Manifest | None, source: Source) -> Manifest | None:
-    """The existing pack, if it comes from this very source with these tasks."""
-    if old is None or old.source.get("files") != dict(source.files) or old.tasks != source.tasks:
-        return None
-    return old
-
-
-def _same_recipe(old: Manifest, precision: str) -> bool:
-    recipes = old.source.get("recipes")
-    return isinstance(recipes, Mapping) and recipes.get(precision) == RECIPES[precision]
 
 
 def _make_task(
@@ -246,7 +301,7 @@ def _gated(
     If its precision misses its bar, and can keep its worst linears in a finer form, `again` writes
     it anew with more and more of them so.
     """
-    report = replace(judge(part / graph.file), losses=losses)
+    report = dataclasses.replace(judge(part / graph.file), losses=losses)
     worst = sorted(losses, key=lambda name: -losses[name])
     size = _data_size(part, graph)
     outlying = [name for name in losses if name.endswith(OUTLYING)]
@@ -254,7 +309,7 @@ def _gated(
         if not names or not report.failures(precision):
             break
         again(precision.keeping(names))
-        report = replace(
+        report = dataclasses.replace(
             judge(part / graph.file),
             losses=losses,
             finer=tuple(names),
@@ -382,18 +437,15 @@ def _manifest(
     gate: Gate,
     graphs: Sequence[Graph],
     reports: Mapping[str, Any],
-    old: Manifest | None,
-    kept: Sequence[str],
+    reuse: Reuse,
 ) -> Manifest:
-    """The new manifest: the precisions just made, and those kept from the old pack."""
-    source, config = model.source, model.config
+    """Writes the last files and describes all: those just made, and those kept of the old pack."""
+    source, old, kept = model.source, reuse.old, reuse.kept
     (part / TOKENIZER).write_bytes(source.tokenizer.read_bytes())
     samples = [normalise(gate.vectors[task][:SAMPLE_TEXTS]) for task in source.tasks]
     np.save(part / SAMPLES, np.stack(samples), allow_pickle=False)
-    images = None
     if gate.image_vectors is not None:
-        images = IMAGE_SAMPLES
-        np.save(part / images, normalise(gate.image_vectors), allow_pickle=False)
+        np.save(part / IMAGE_SAMPLES, normalise(gate.image_vectors), allow_pickle=False)
     old_graphs = [g for g in old.graphs if g.precision in kept] if old else []
     files: dict[str, FileEntry] = entries(part)
     for graph in old_graphs:
@@ -401,27 +453,7 @@ def _manifest(
         files |= {name: old.files[name] for name in (graph.file, *graph.data)}
     made = {**{p: old.verification.get(p) for p in kept}, **reports} if old else dict(reports)
     return Manifest(
-        model_id=source.model_id,
-        family=config.family,
-        revision=source.revision,
-        license=source.license,
-        tasks=source.tasks,
-        default_task=source.default_task,
-        prompts=dict(source.prompts),
-        default_prompt=source.default_prompt,
-        dimension=config.hidden_size,
-        matryoshka_dimensions=source.matryoshka_dimensions,
-        pooling=source.pooling,
-        text=TextInput(
-            tokenizer=TOKENIZER,
-            max_length=source.max_length,
-            pad_token_id=source.pad_token_id,
-            padding="right" if config.causal else "either",
-            vocabulary_size=config.vocab_size,
-        ),
-        image=None if model.image is None else model.image.input,
-        memory=_memory_cost(config),
-        samples=Samples(file=SAMPLES, texts=SHORT_TEXTS[:SAMPLE_TEXTS], images=images),
+        **_description(model),
         graphs=(*old_graphs, *graphs),
         files=files,
         source={
@@ -434,6 +466,38 @@ def _manifest(
             for name in ("embedge", "numpy", "onnx-ir", "safetensors", "tokenizers")
         },
     )
+
+
+def _description(model: Model) -> dict[str, Any]:
+    """The fields of a manifest that say what the model is; nothing of its files."""
+    source, config = model.source, model.config
+    return {
+        "model_id": source.model_id,
+        "family": config.family,
+        "revision": source.revision,
+        "license": source.license,
+        "tasks": source.tasks,
+        "default_task": source.default_task,
+        "prompts": dict(source.prompts),
+        "default_prompt": source.default_prompt,
+        "dimension": config.hidden_size,
+        "matryoshka_dimensions": source.matryoshka_dimensions,
+        "pooling": source.pooling,
+        "text": TextInput(
+            tokenizer=TOKENIZER,
+            max_length=source.max_length,
+            pad_token_id=source.pad_token_id,
+            padding="right" if config.causal else "either",
+            vocabulary_size=config.vocab_size,
+        ),
+        "image": None if model.image is None else model.image.input,
+        "memory": _memory_cost(config),
+        "samples": Samples(
+            file=SAMPLES,
+            texts=SHORT_TEXTS[:SAMPLE_TEXTS],
+            images=None if model.image is None else IMAGE_SAMPLES,
+        ),
+    }
 
 
 def _memory_cost(config: TextConfig) -> MemoryCost:

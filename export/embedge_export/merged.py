@@ -3,10 +3,13 @@
 Takes an opened source; writes `<out>/<task>/` with the adapter merged in, the configuration of the
 plain network, the tokenizer and the Sentence Transformers files, as vLLM, TEI, llama.cpp's
 converter and Sentence Transformers read them. One tensor is in memory at a time. A folder appears
-under its name only when it is whole. It knows nothing of graphs.
+under its name only when it is whole, and nothing that is there already is touched. It knows
+nothing of graphs.
 """
 
+import dataclasses
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,8 +20,11 @@ from numpy.typing import NDArray
 
 from embedge.errors import ExportError, SourceError
 from embedge_export.conventions import JINA_V5
+from embedge_export.destination import check_apart, check_place, check_space, contains
 from embedge_export.lora import MergedWeights, load_adapter
+from embedge_export.room import merged_bytes
 from embedge_export.sources import Source
+from embedge_export.stage import stage
 from embedge_export.weights import DTYPES, SINGLE, open_weights, write_file
 
 # Network -> the class that loads it without an output head.
@@ -50,9 +56,35 @@ _POOLING_FLAGS = {
 Progress = Callable[[str, int, int], None]  # task, tensors written, tensors in all
 
 
+def check_merged(source: Source, out: str | Path, *, pack: Path | None = None) -> Path:
+    """Whether `write_merged` can write there, asked before hours of other work; gives the folder.
+
+    Args:
+        source: The opened model.
+        out: Folder for the task folders, as the user named it.
+        pack: The folder of the pack that is made too; the two have to be apart.
+
+    Raises:
+        ExportError: it is no place to write to, or a task's folder is there already.
+        SourceError: the network has no plain form.
+    """
+    folder = check_place(out, "--merged")
+    check_apart(folder, source.folder, "--merged", above=False)
+    plain_config(source.config, "float32")
+    for task in source.tasks:
+        if pack is not None and (contains(pack, folder) or contains(folder / task, pack)):
+            raise ExportError(
+                f"--merged {folder} and the pack's folder {pack} are in each other's way; name a "
+                "folder elsewhere"
+            )
+        if os.path.lexists(folder / task):
+            raise ExportError(f"{folder / task} exists already; remove it, or name another folder")
+    return folder
+
+
 def write_merged(
     source: Source,
-    out: Path,
+    out: str | Path,
     *,
     tasks: Sequence[str] | None = None,
     dtype: str = "bfloat16",
@@ -71,7 +103,8 @@ def write_merged(
         The folders written.
 
     Raises:
-        ExportError: a folder is there already, or a value does not fit the dtype.
+        ExportError: a folder is there already, another export is writing here, or a value does
+            not fit the dtype.
     """
     chosen = source.tasks if tasks is None else tuple(tasks)
     kinds = {str(kind): kind for kind in DTYPES.values()}
@@ -80,26 +113,27 @@ def write_merged(
     for task in chosen:
         if task not in source.tasks:
             raise SourceError(f"the source has no task {task!r}; it has {', '.join(source.tasks)}")
-        if (out / task).exists():
-            raise ExportError(f"{out / task} exists already; remove it, or name another folder")
+    source = dataclasses.replace(source, tasks=chosen)
+    out = check_merged(source, out)
     config = plain_config(source.config, dtype)
     base = open_weights(source.folder)
+    check_space(
+        out, merged_bytes(base, len(chosen), kinds[dtype].itemsize), "the plain folders take"
+    )
     folders: list[Path] = []
-    for task in chosen:
-        adapter = load_adapter(source.adapters[task], base) if source.adapters else None
-        part = out / f"{task}.part"
-        if part.exists():
-            shutil.rmtree(part)  # what an interrupted run of ours left behind
-        part.mkdir(parents=True)
-        try:
+    with stage(out) as place:
+        for task in chosen:
+            adapter = load_adapter(source.adapters[task], base) if source.adapters else None
+            part = place.files / task
+            part.mkdir()
             _write_weights(
                 part / SINGLE, MergedWeights(base, adapter), kinds[dtype], task, progress
             )
             _write_settings(source, config, part)
+            if os.path.lexists(out / task):  # a rename would replace an empty folder
+                raise ExportError(f"{out / task} appeared meanwhile; remove it, and run it again")
             part.rename(out / task)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)  # gone after the rename
-        folders.append(out / task)
+            folders.append(out / task)
     return folders
 
 

@@ -1,64 +1,37 @@
-"""Writing a pack so that nothing half-written ever looks like one.
+"""Writing a pack so that nothing half-written ever looks like one, and nothing else is touched.
 
-New files are made in a stage folder inside the pack, under their final names, flushed to disk,
-and moved into place when all of them are good; the manifest, which alone makes a folder a pack,
-goes last. Whenever this is killed, the folder holds the old pack, or the new one, or none.
+New files are made in a stage (stage.py) under their final names, flushed to disk, and moved into
+place when all of them are good; the manifest, which alone makes a folder a pack, goes last.
+Whenever this is killed, the folder holds the old pack, or the new one, or none. A file is replaced
+or removed only if the manifest of the pack that stood there listed it.
 """
 
-import contextlib
 import hashlib
 import os
-import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from embedge.errors import ExportError, ManifestError
 from embedge.manifest import MANIFEST, FileEntry, Manifest, dump_manifest, read_manifest
+from embedge.regular_files import open_regular
+from embedge_export.stage import Stage, remove
 
-_STAGE = ".part"
-_LOCK = ".lock"
 
-
-@contextlib.contextmanager
-def stage(folder: Path) -> Iterator[Path]:
-    """An empty folder for new files, on the pack's own disk; removed in the end.
+def commit(stage: Stage, manifest: Manifest) -> None:
+    """Moves the staged files into the pack and replaces its manifest.
 
     Raises:
-        ExportError: another export is writing this pack, or the folder cannot be written.
+        ExportError: a file stands in the way that no pack's manifest listed.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / _LOCK, timeout=0):
-            part = folder / _STAGE
-            shutil.rmtree(part, ignore_errors=True)  # of an export that was killed
-            part.mkdir()
-            try:
-                yield part
-            finally:
-                shutil.rmtree(part, ignore_errors=True)
-                (folder / _LOCK).unlink(missing_ok=True)
-    except Timeout:
-        raise ExportError(
-            f"{folder}: another export is writing this pack; wait for it, or choose another --out"
-        ) from None
-    except OSError as error:
-        raise ExportError(
-            f"{folder}: the pack cannot be written ({error.strerror or error}); check the free "
-            "space and the permissions, then run the export again"
-        ) from error
-
-
-def commit(part: Path, folder: Path, manifest: Manifest) -> None:
-    """Moves the staged files into the pack and replaces its manifest."""
     text = dump_manifest(manifest)  # refuses what a reader would refuse, before anything moves
-    new = sorted(part.iterdir())
+    folder, new = stage.folder, sorted(stage.files.iterdir())
+    refuse_strangers(stage, [path.name for path in new])
     for path in new:
         _flush(path)
-    written = part / f"{MANIFEST}.new"
+    written = stage.files.parent / f"{MANIFEST}.new"
     written.write_text(text, encoding="utf-8")
     _flush(written)
+    stage.own({path.name: frozenset([path.stat().st_size]) for path in new})
     if any((folder / path.name).exists() for path in new):
         # The old manifest would name files that are being replaced.
         (folder / MANIFEST).unlink(missing_ok=True)
@@ -68,13 +41,34 @@ def commit(part: Path, folder: Path, manifest: Manifest) -> None:
     _flush(folder)
     written.replace(folder / MANIFEST)
     _flush(folder)
-    _remove_strangers(folder, manifest)
+    remove_dropped(stage, manifest)
 
 
-def entries(part: Path) -> dict[str, FileEntry]:
+def refuse_strangers(stage: Stage, names: Iterable[str]) -> None:
+    """Makes sure that files can be written under these names without replacing anything foreign.
+
+    Raises:
+        ExportError: one is there and is not a file that a pack's manifest listed.
+    """
+    for name in names:
+        path = stage.folder / name
+        if os.path.lexists(path) and (name not in stage.contents.owned or path.is_dir()):
+            raise ExportError(
+                f"{path} is in the way: the pack needs the name, and the file is not one of the "
+                "pack that stands there. Move it away, or name another folder"
+            )
+
+
+def remove_dropped(stage: Stage, manifest: Manifest) -> None:
+    """Removes what an earlier export wrote and the manifest no longer names."""
+    owned = stage.contents.owned
+    remove(stage.folder, {name: owned[name] for name in owned if name not in manifest.files})
+
+
+def entries(files: Path) -> dict[str, FileEntry]:
     """Size and hash of every staged file, for the manifest."""
     result = {}
-    for path in sorted(part.iterdir()):
+    for path in sorted(files.iterdir()):
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         result[path.name] = FileEntry(size=path.stat().st_size, sha256=digest)
@@ -82,23 +76,26 @@ def entries(part: Path) -> dict[str, FileEntry]:
 
 
 def existing(folder: Path) -> Manifest | None:
-    """The manifest of a pack that is there already, whose files all have their size."""
+    """The manifest of a pack that is there already; what its files are is not looked at."""
     try:
-        manifest = read_manifest(folder)
-        complete = all(
-            (folder / name).stat().st_size == entry.size for name, entry in manifest.files.items()
-        )
+        return read_manifest(folder)
     except (ManifestError, OSError):
         return None
-    return manifest if complete else None
 
 
-def _remove_strangers(folder: Path, manifest: Manifest) -> None:
-    """Removes graphs and data of an earlier export that the manifest no longer names."""
-    for path in folder.iterdir():
-        ours = path.suffix in (".onnx", ".data") and path.is_file()
-        if ours and path.name not in manifest.files:
-            path.unlink()
+def damaged(folder: Path, manifest: Manifest, names: Collection[str]) -> frozenset[str]:
+    """Which of these files of a pack are not what its manifest says; every one is hashed."""
+    return frozenset(name for name in names if not _is_whole(folder / name, manifest.files[name]))
+
+
+def _is_whole(path: Path, entry: FileEntry) -> bool:
+    try:
+        with open_regular(path) as file:  # the runtime refuses links too
+            if os.fstat(file.fileno()).st_size != entry.size:
+                return False
+            return hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256
+    except OSError:
+        return False
 
 
 def _flush(path: Path) -> None:

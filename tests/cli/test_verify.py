@@ -202,8 +202,9 @@ def test_source_goes_to_the_exporter(pack, fakes, capsys, monkeypatch, tmp_path,
 def test_export_hands_over(monkeypatch, capsys, tmp_path):
     asked = {}
 
-    def export_pack(source, *, progress, **options):
+    def export_pack(source, *, progress, notice, **options):
         asked.update(options, source=source)
+        notice("the task \x1bclustering will be removed")
         progress(SimpleNamespace(task="retrieval", precision="int8", label="x", done=1, total=2))
         return dataclasses.replace(
             MANIFEST,
@@ -229,11 +230,13 @@ def test_export_hands_over(monkeypatch, capsys, tmp_path):
         "revision": None,
         "offline": True,
         "accept_failures": False,
+        "replace": False,
     }
     captured = capsys.readouterr()
     assert "0.9991" in captured.out
     assert "cc-by-nc-4.0" in captured.out
     assert "retrieval int8 x" in captured.err
+    assert "embedge: the task  clustering will be removed\n" in captured.err
     # A precision that is not good in the end is told by the exit code.
     assert main(["export", "src", "--out", str(out), "--precisions", "fp32"]) == 1
 

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,7 +26,9 @@ from embedge_export import export
 from embedge_export.export import export_pack
 from embedge_export.model import open_model
 from embedge_export.precision.int8 import Int8
+from embedge_export.room import pack_bytes
 from embedge_export.sources import open_source
+from embedge_export.stage import LOCK
 from embedge_export.verify import verify_pack
 
 TASKS = ("retrieval", "text-matching", "clustering", "classification")
@@ -148,6 +152,168 @@ def test_a_change_rebuilds(change, tiny_source, pack, tmp_path, monkeypatch):
     assert {path.name for path in pack.iterdir()} == {MANIFEST, *after.files}
 
 
+@pytest.mark.parametrize("name", ["shared.int8.data", "retrieval.int8.onnx"])
+def test_a_damaged_graph_that_would_be_kept_is_made_again(name, tiny_source, pack):
+    whole, path = times(pack), pack / name
+    good = path.read_bytes()
+    path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))  # as long as before
+    said = []
+    # Its precision need not be named: what the pack has is what is looked after.
+    manifest = export_pack(tiny_source, out=pack, precisions=("fp32",), notice=said.append)
+    assert manifest.precisions() == ("fp32", "fp16", "int8")
+    assert verify_files(open_pack(pack)) == []
+    assert path.read_bytes() == good
+    assert all(times(pack)[n] == whole[n] for n in whole if ".fp32." in n or ".fp16." in n)
+    assert said == []
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "samples.npy"])
+def test_a_damaged_file_beside_the_graphs_is_made_again(name, tiny_source, pack):
+    whole, path = times(pack), pack / name
+    good = path.read_bytes()
+    for damage in (good[:-1] + bytes([good[-1] ^ 1]), b"", None):
+        path.unlink()
+        if damage is not None:
+            path.write_bytes(damage)
+        export_pack(tiny_source, out=pack, precisions=("int8",))
+        assert path.read_bytes() == good
+        assert verify_files(open_pack(pack)) == []
+    assert all(times(pack)[n] == whole[n] for n in whole if n.endswith((".onnx", ".data")))
+
+
+def test_a_manifest_that_says_something_else_of_the_model_is_written_again(tiny_source, pack):
+    good = read_manifest(pack)
+    changed = json.loads((pack / MANIFEST).read_text()) | {"license": "mit", "pooling": "cls"}
+    (pack / MANIFEST).write_text(json.dumps(changed))
+    assert export_pack(tiny_source, out=pack, precisions=("int8",)) == good
+    assert read_manifest(pack) == good
+
+
+def test_what_the_old_pack_loses_is_said_before_it_is_lost(tiny_source, pack):
+    said = []
+
+    def notice(sentence):
+        said.append((sentence, read_manifest(pack).tasks))
+
+    export_pack(tiny_source, out=pack, tasks=["retrieval"], precisions=("int8",), notice=notice)
+    ((sentence, tasks),) = said
+    assert tasks == TASKS
+    assert (
+        "the tasks text-matching, clustering, classification and the precisions fp32, " in sentence
+    )
+    said.clear()
+    export_pack(tiny_source, out=pack, tasks=["retrieval"], precisions=("int8",), notice=notice)
+    assert [sentence for sentence, _ in said] == [f"{pack} is up to date"]
+
+
+def test_the_pack_of_another_model_is_replaced_only_if_that_is_asked_for(
+    tiny_source, nano_source, pack, capsys
+):
+    before = times(pack)
+    with pytest.raises(ExportError, match=r"holds the pack of another model, 'seeded/.*--replace"):
+        export_pack(nano_source, out=pack, precisions=("fp32",))
+    command = ["export", str(nano_source), "--out", str(pack), "--precisions", "fp32"]
+    assert main(command) == 2
+    assert times(pack) == before
+    assert main([*command, "--replace"]) == 0
+    assert "the pack of seeded/jina-embeddings-v5-text-small-tiny is replaced" in (
+        capsys.readouterr().err
+    )
+    manifest = read_manifest(pack)
+    assert manifest.family == "eurobert"
+    assert {path.name for path in pack.iterdir()} == {MANIFEST, *manifest.files}
+
+
+def test_the_same_weights_under_another_name_are_the_same_model(tiny_source, pack, tmp_path):
+    copy = shutil.copytree(tiny_source, tmp_path / "copy")
+    (copy / "README.md").unlink()
+    manifest = export_pack(copy, out=pack, precisions=("fp32",))
+    assert manifest.model_id == "copy"
+
+
+def test_other_people_s_files_stay_where_they_are(tiny_source, pack, tmp_path, monkeypatch):
+    """Whatever they are called, beside a pack and where there is none."""
+    project = tmp_path / "project"
+    files = {"customers.data": "rows", "other.onnx": "net", "sub/.lock": "x", ".part/x": "x"}
+    for folder in (project, pack):
+        for name, text in files.items():
+            (folder / name).parent.mkdir(exist_ok=True, parents=True)
+            (folder / name).write_text(text)
+    monkeypatch.chdir(project)
+    for out in ("", " ", ".", project, "sub", ".part", "customers.data", "customers.data/x"):
+        with pytest.raises(ExportError):
+            export_pack(tiny_source, out=out, precisions=("int8",))
+    monkeypatch.setitem(export.RECIPES, "int8", 999)
+    export_pack(tiny_source, out=pack, precisions=("int8",))
+    export_pack(tiny_source, out=pack, tasks=["retrieval"], precisions=("fp32",))
+    for folder in (project, pack):
+        assert {name: (folder / name).read_text() for name in files} == files
+    assert len([path for path in project.rglob("*") if path.is_file()]) == len(files)
+
+
+def test_a_name_that_is_taken_is_found_before_the_work(tiny_source, pack):
+    (pack / "retrieval.int4.data").write_text("the user's")
+    steps = []
+    with pytest.raises(ExportError, match=r"retrieval\.int4\.data is in the way"):
+        export_pack(tiny_source, out=pack, precisions=("int4",), progress=steps.append)
+    assert steps == []
+
+
+@pytest.mark.parametrize("place", ["", "pack", ".."])
+def test_a_pack_is_not_written_into_its_model(place, tiny_source, tmp_path):
+    source = shutil.copytree(tiny_source, tmp_path / "models" / "source")
+    before = sorted(source.rglob("*"))
+    with pytest.raises(ExportError, match="the folder of the model itself"):
+        export_pack(source, out=source / place, precisions=("fp32",))
+    assert sorted(source.rglob("*")) == before
+
+
+def test_a_full_disk_is_known_before_the_work(
+    tiny_source, tiny_model, tiny_pack, tmp_path, monkeypatch
+):
+    manifest = read_manifest(tiny_pack)
+    tables = 2 * 32768 * 16 * 4  # cosines and sines of the positions, which are not counted
+    for precision in ("fp32", "fp16", "int8"):
+        files = {n for g in manifest.graphs if g.precision == precision for n in g.data}
+        real = sum(manifest.files[name].size for name in files)
+        assert 0.5 * (real - tables) < pack_bytes(tiny_model, [precision]) <= real
+    free = SimpleNamespace(total=10**12, free=pack_bytes(tiny_model, ["fp32", "int8"]) - 1)
+    monkeypatch.setattr("embedge_export.destination.shutil.disk_usage", lambda path: free)
+    steps = []
+    with pytest.raises(ExportError, match="the pack takes at least"):
+        export_pack(
+            tiny_source, out=tmp_path / "p", precisions=("fp32", "int8"), progress=steps.append
+        )
+    assert steps == []
+    assert not (tmp_path / "p").exists()
+
+
+def test_the_command_says_which_folder_it_lacks(tiny_source, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for arguments in (["--out", ""], ["--out", "  "], ["--out", "pack", "--merged", ""]):
+        assert main(["export", str(tiny_source), *arguments]) == 2
+        assert f"argument {arguments[-2]}: it is empty" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_plain_folders_that_cannot_be_written_are_known_before_the_pack(
+    tiny_source, tmp_path, capsys
+):
+    out, merged = tmp_path / "pack", tmp_path / "merged"
+    (merged / "clustering").mkdir(parents=True)
+    command = ["export", str(tiny_source), "--out", str(out), "--precisions", "fp32", "--merged"]
+    for place, told in (
+        (merged, "clustering exists already"),
+        (tiny_source / "merged", "is inside the folder of the model"),
+        (out, "in each other's way"),
+        (out / "merged", "in each other's way"),
+        (Path("/"), "is the root"),
+    ):
+        assert main([*command, str(place)]) == 2
+        assert told in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_some_tasks_only(tiny_source, tmp_path):
     manifest = export_pack(
         tiny_source, out=tmp_path / "p", tasks=["clustering"], precisions=("fp32",)
@@ -192,7 +358,7 @@ def test_a_missed_bar_leaves_the_pack_as_it_was(pack, tiny_source, monkeypatch):
 
 
 def test_two_exports_do_not_meet(pack, tiny_source):
-    with FileLock(pack / ".lock"), pytest.raises(ExportError, match="another export"):
+    with FileLock(pack / LOCK), pytest.raises(ExportError, match="another export"):
         export_pack(tiny_source, out=pack, precisions=("fp32",))
 
 
@@ -258,7 +424,7 @@ def test_killed_at_any_moment_it_leaves_a_whole_pack_or_none(tiny_source, tmp_pa
     assert states == {"none", "whole"}
     export_pack(tiny_source, out=out, precisions=("fp32", "int8"))
     assert verify_files(open_pack(out)) == []
-    assert not (out / ".part").exists()
+    assert {path.name for path in out.iterdir()} == {MANIFEST, *read_manifest(out).files}
 
 
 def test_worst_linears_are_kept_finer_until_the_bar_is_met(tmp_path, monkeypatch, capsys):

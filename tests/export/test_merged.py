@@ -1,8 +1,8 @@
 """Plain per-task folders: exact weights, the files other programs look for, whole or not at all."""
 
 import json
-import os
 import shutil
+from types import SimpleNamespace
 
 import ml_dtypes
 import numpy as np
@@ -15,6 +15,7 @@ from embedge_export import merged
 from embedge_export.lora import MergedWeights, load_adapter
 from embedge_export.merged import plain_config, write_merged
 from embedge_export.sources import open_source
+from embedge_export.stage import MARKER, PREFIX
 from embedge_export.weights import open_weights
 
 
@@ -159,12 +160,51 @@ def test_nothing_half_written_survives(models, tmp_path):
     write_merged(source, tmp_path, tasks=source.tasks[1:])
 
 
-def test_what_a_killed_run_left_is_replaced(models, tmp_path):
-    (tmp_path / "retrieval.part").mkdir()
-    (tmp_path / "retrieval.part" / "stale.safetensors").write_text("x")
+def test_what_a_killed_run_left_is_swept_and_nothing_else(models, tmp_path):
+    place = tmp_path / f"{PREFIX}abc"
+    place.mkdir()
+    (place / MARKER).write_text("{}")
+    (place / "stale.safetensors").write_text("x")
+    (tmp_path / "retrieval.part").mkdir()  # the user's
+    (tmp_path / "retrieval.part" / "thesis.txt").write_text("x")
     write_merged(open_source(models / "small"), tmp_path, tasks=["retrieval"])
-    assert os.listdir(tmp_path) == ["retrieval"]  # noqa: PTH208 - the names are all that is asked
-    assert not (tmp_path / "retrieval" / "stale.safetensors").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["retrieval", "retrieval.part"]
+    assert [path.name for path in (tmp_path / "retrieval.part").iterdir()] == ["thesis.txt"]
+
+
+def test_two_at_once_do_not_meet(models, tmp_path):
+    source = open_source(models / "small")
+    seen = []
+
+    def second(task, written, total):
+        if not seen:
+            seen.append(task)
+            with pytest.raises(ExportError, match="another export is writing here"):
+                write_merged(source, tmp_path, tasks=["clustering"])
+
+    write_merged(source, tmp_path, tasks=["retrieval"], progress=second)
+    assert seen == ["retrieval"]
+    assert [path.name for path in tmp_path.iterdir()] == ["retrieval"]
+
+
+def test_a_folder_that_appears_meanwhile_is_not_replaced(models, tmp_path):
+    def appear(task, written, total):
+        (tmp_path / "retrieval").mkdir(exist_ok=True)  # empty: a rename would take its place
+
+    with pytest.raises(ExportError, match="retrieval appeared meanwhile"):
+        write_merged(open_source(models / "small"), tmp_path, tasks=["retrieval"], progress=appear)
+    assert [path.name for path in tmp_path.iterdir()] == ["retrieval"]
+    assert list((tmp_path / "retrieval").iterdir()) == []
+
+
+def test_a_full_disk_is_known_before_the_work(models, tmp_path, monkeypatch):
+    source, calls = open_source(models / "small"), []
+    free = SimpleNamespace(total=10**12, free=1000)
+    monkeypatch.setattr("embedge_export.destination.shutil.disk_usage", lambda path: free)
+    with pytest.raises(ExportError, match="the plain folders take at least"):
+        write_merged(source, tmp_path, progress=lambda *arguments: calls.append(arguments))
+    assert calls == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_of_the_user_is_never_overwritten(models, tmp_path):

@@ -29,7 +29,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source", metavar="SOURCE", help="a model folder, or a hub id like org/name"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the pack to make")
+    parser.add_argument(
+        "--out",
+        type=folder,
+        required=True,
+        metavar="DIR",
+        help="the pack to make: a new or an empty folder, or that of a pack of this model",
+    )
     parser.add_argument("--tasks", metavar="A,B", help="default: every task of the model")
     parser.add_argument(
         "--precisions",
@@ -42,7 +48,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--offline", action="store_true", help="hub id: what is cached alone")
     parser.add_argument(
-        "--merged", type=Path, metavar="DIR", help="write plain model folders, one a task, too"
+        "--merged", type=folder, metavar="DIR", help="write plain model folders, one a task, too"
+    )
+    parser.add_argument(
+        "--replace",
+        action="store_true",
+        help="let it take the place of another model's pack in --out",
     )
     parser.add_argument(
         "--accept-failures",
@@ -64,23 +75,28 @@ def run(options: argparse.Namespace) -> int:
     exporter = load_exporter("export")
     with Progress(options.progress) as progress:
 
-        def tell(step: Any) -> None:
+        def report(step: Any) -> None:
             part = step.done / step.total if step.total else None
             words = (step.task, step.precision, step.label)
             progress.update(part, " ".join(word for word in words if word))
 
+        source = options.source
+        if options.merged is not None:
+            source = _open_for_merging(options, tasks)
         manifest: Manifest = exporter.export_pack(
-            options.source,
+            source,
             out=options.out,
             tasks=tasks,
             precisions=precisions,
             revision=options.revision,
             offline=options.offline,
             accept_failures=options.accept_failures,
-            progress=tell,
+            replace=options.replace,
+            progress=report,
+            notice=lambda line: progress.say(f"embedge: {line}"),
         )
         if options.merged is not None:
-            _write_merged(options, tasks, progress)
+            _write_merged(source, options.merged, progress)
     common.show_lines(common.table(gate_rows(manifest.verification)))
     for line in finer_lines(manifest.verification):
         common.show(line)
@@ -94,18 +110,32 @@ def run(options: argparse.Namespace) -> int:
     return 1 if missed else 0
 
 
-def _write_merged(
-    options: argparse.Namespace, tasks: tuple[str, ...] | None, progress: Progress
-) -> None:
-    """Writes each task's weights with its adapter merged in, for other programs."""
+def folder(text: str) -> Path:
+    """An argparse type: a folder's name; the empty one of an unset variable is none."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(
+            "it is empty (a variable that is not set?); name the folder to write to"
+        )
+    return Path(text)
+
+
+def _open_for_merging(options: argparse.Namespace, tasks: tuple[str, ...] | None) -> Any:
+    """The source, once it is sure that the plain folders can be written after the pack."""
+    load_exporter("destination").check_place(options.merged, "--merged")
     source = load_exporter("sources").open_source(
         options.source, revision=options.revision, offline=options.offline, tasks=tasks
     )
+    load_exporter("merged").check_merged(source, options.merged, pack=options.out)
+    return source
 
-    def tell(task: str, done: int, total: int) -> None:
+
+def _write_merged(source: Any, out: Path, progress: Progress) -> None:
+    """Writes each task's weights with its adapter merged in, for other programs."""
+
+    def report(task: str, done: int, total: int) -> None:
         progress.update(done / max(total, 1), f"{task} merged, tensors")
 
-    load_exporter("merged").write_merged(source, options.merged, tasks=tasks, progress=tell)
+    load_exporter("merged").write_merged(source, out, progress=report)
 
 
 def names(text: str, option: str) -> tuple[str, ...]:
