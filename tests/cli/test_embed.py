@@ -240,7 +240,24 @@ def test_ranges_are_made_once_and_serve_the_next_run(fake, tmp_path, capsys):
     assert main(["embed", str(queries), "--ranges", str(ranges)]) == 2
     ranges.write_bytes(b"junk")
     assert main(["embed", str(queries), *common_part, str(tmp_path / "q.npy")]) == 2
-    assert "is no .npy array" in capsys.readouterr().err
+    assert "is not a .npy array" in capsys.readouterr().err
+
+
+def test_ranges_that_are_none_are_one_sentence(fake, tmp_path, capsys):
+    (tmp_path / "t.txt").write_text("a b\n")
+    np.savez(tmp_path / "archive.npz", a=np.zeros((2, 4)))
+    np.save(tmp_path / "objects.npy", np.array([[{}], [{}]], object), allow_pickle=True)
+    np.save(tmp_path / "crossed.npy", np.array([[1.0], [0.0]]))
+    np.save(tmp_path / "huge.npy", np.zeros((2, 4)))
+    claim = (tmp_path / "huge.npy").read_bytes().replace(b"(2, 4), }", b"(2, 4000000000000), }")
+    (tmp_path / "huge.npy").write_bytes(claim)
+    os.mkfifo(tmp_path / "pipe.npy")
+    for name in ("archive.npz", "objects.npy", "crossed.npy", "huge.npy", "pipe.npy"):
+        ranges = ["--ranges", str(tmp_path / name), "--embedding-type", "int8"]
+        assert main(["embed", str(tmp_path / "t.txt"), *ranges]) == 2
+        told = capsys.readouterr().err
+        assert told.startswith(f"embedge: error: --ranges {tmp_path / name}")
+        assert told.count("\n") == 1
 
 
 def test_an_interrupted_run_leaves_no_file(fake, tmp_path, capsys):

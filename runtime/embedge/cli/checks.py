@@ -14,6 +14,7 @@ import numpy as np
 from embedge.errors import PackFileError
 from embedge.images.samples import sample_images
 from embedge.manifest import Manifest
+from embedge.npy_files import NpyError, read_npy
 from embedge.vectors import normalise
 
 if TYPE_CHECKING:
@@ -59,14 +60,11 @@ def load_samples(folder: Path, manifest: Manifest) -> np.ndarray[Any, Any] | Non
 
 def _load(path: Path, expected: tuple[int, ...]) -> np.ndarray[Any, Any]:
     try:
-        vectors: np.ndarray[Any, Any] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise PackFileError(f"{path} cannot be read: {error}") from None
-    if vectors.shape != expected or vectors.dtype != np.float32:
-        raise PackFileError(
-            f"{path} holds {vectors.dtype} {vectors.shape}, "
-            f"not float32 {expected}; export the pack again"
-        )
+        vectors = read_npy(path, expected)
+    except NpyError as error:
+        raise PackFileError(f"{path} {error}; export the pack again") from None
+    if vectors.dtype != np.float32:
+        raise PackFileError(f"{path} holds {vectors.dtype}, not float32; export the pack again")
     return vectors
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from embedge.cli.common import say
 from embedge.cli.outputs import Item, Sink
 from embedge.errors import OptionError
+from embedge.npy_files import NpyError, read_npy
 from embedge.vectors import ENOUGH_FOR_RANGES, check_ranges, quantise
 from embedge.whole_files import WholeFile, find_obstacle
 
@@ -38,10 +39,15 @@ def read_ranges(path: str | None, embedding_type: str) -> np.ndarray[Any, Any] |
             raise OptionError(f"--ranges {path} {obstacle}")
         return None
     try:
-        ranges: np.ndarray[Any, Any] = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise OptionError(f"--ranges {path} is no .npy array: {error}") from None
-    return check_ranges(ranges, ranges.shape[-1] if ranges.ndim else 0)
+        ranges = read_npy(Path(path), (2, None), follow_links=True)
+    except NpyError as error:
+        raise OptionError(
+            f"--ranges {path} {error}; name a file that an earlier run made, or a new one"
+        ) from None
+    try:
+        return check_ranges(ranges, ranges.shape[1])
+    except OptionError as error:
+        raise OptionError(f"--ranges {path}: {error}") from None
 
 
 def check_different(out: Path | None, path: str | None) -> None:
