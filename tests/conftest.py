@@ -44,6 +44,19 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 
 @pytest.fixture
+def give_away(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """`give_away(path)` makes a file or folder another user's, also where root runs the tests."""
+
+    def give(path: Path) -> None:
+        if os.geteuid() == 0:
+            os.chown(path, 54321, 54321, follow_symlinks=False)
+        else:  # then all files here are another user's
+            monkeypatch.setattr(os, "geteuid", lambda: 54321)
+
+    return give
+
+
+@pytest.fixture
 def make_pack(tmp_path: Path) -> Callable[..., Path]:
     """`make_pack(name="pack", **options of write_pack)` writes a tiny pack under tmp_path."""
 

@@ -16,6 +16,10 @@ PRIVATE = 0o700  # of the folders made here
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
+class NotPrivateError(PermissionError):
+    """Somebody else could have written what is there."""
+
+
 def cache_folder(
     environment: Mapping[str, str] = os.environ, platform: str = sys.platform
 ) -> Path | None:
@@ -63,7 +67,7 @@ def check_private(path: Path, status: os.stat_result) -> None:
     """Makes sure that nobody but this user can have written a file or folder.
 
     Raises:
-        PermissionError: it belongs to somebody else, or others may write to it.
+        NotPrivateError: it belongs to somebody else, or others may write to it.
     """
     if not _is_own(status):
         reason = "it belongs to another user"
@@ -71,7 +75,7 @@ def check_private(path: Path, status: os.stat_result) -> None:
         reason = "other users may write to it"
     else:
         return
-    raise PermissionError(errno.EPERM, reason, str(path))
+    raise NotPrivateError(errno.EPERM, reason, str(path))
 
 
 def others_write(status: os.stat_result) -> bool:
@@ -80,7 +84,8 @@ def others_write(status: os.stat_result) -> bool:
 
 
 def _is_own(status: os.stat_result) -> bool:
-    return not hasattr(os, "geteuid") or status.st_uid == os.geteuid()
+    # What root wrote needs no less trust: root may do anything here.
+    return not hasattr(os, "geteuid") or status.st_uid in (0, os.geteuid())
 
 
 def _absolute(text: str | None) -> Path | None:

@@ -64,6 +64,10 @@ class EncodeOptions(TypedDict, total=False):
 class Embedder:
     """Turns texts into vectors with a model pack. A context manager; safe between threads.
 
+    The files of the pack, and prepared ones, are mapped into memory while they are in use: delete
+    them or put others in their place (write beside, then rename), but never rewrite one or cut it
+    short, which would end the process.
+
     Args:
         path: folder of the pack; the one that embedge bundles if left out.
         precision: "auto", or "fp32", "fp16", "int8" as the pack has them.
@@ -75,7 +79,8 @@ class Embedder:
         prepared: a folder for weights in the form that this machine's kernels take. They are
             written at the first load, about twice a task's graph, and mapped from then on: loading
             is quick, and tasks, processes and restarts share what else each would hold for itself.
-            CPU and Linux only.
+            They are checked by hashes before each load, and made again if they do not agree. The
+            folder must be one that only this user can write to. CPU and Linux only.
         warm_up: load the default task and run one short text now rather than at the first call.
 
     Attributes:

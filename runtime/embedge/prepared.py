@@ -4,19 +4,19 @@ ONNX Runtime rearranges weights for a CPU's kernels when it loads a graph, into 
 process: as much as the linears weigh. Here it does so once, into a folder; whoever loads from there
 maps the files, so that processes and tasks share the pages and a restart costs next to nothing. A
 prepared graph fits one graph, one ONNX Runtime and one kind of CPU; the folder's names say which,
-and all of it can be deleted at any time. Takes a graph file and what identifies it, gives another
+and all of it can be deleted at any time (deleted or replaced, never rewritten: see the docstring of
+`Embedder`). Takes a graph file and what identifies it, gives another
 graph file. Knows no packs.
 """
 
 import hashlib
-import os
 import platform
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
-from embedge import engine
+from embedge import engine, prepared_folder
+from embedge.caches import NotPrivateError, check_private
 from embedge.errors import OptionError, PackFileError
 from embedge.native_work import native_work
 
@@ -35,33 +35,33 @@ def prepared_graph(graph: Path, identity: str, folder: Path, *, threads: int) ->
         threads: of the load that prepares.
 
     Raises:
-        OptionError: the folder cannot be written, or this system does not tell its CPU.
+        OptionError: the folder cannot be written, or others may write to it, or this system does
+            not tell its CPU.
         PackFileError: the graph cannot be loaded.
     """
     key = hashlib.sha256("\n".join((identity, *_machine())).encode()).hexdigest()[:24]
-    place = folder / key
-    if (place / GRAPH).is_file():
-        return place / GRAPH
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(dir=folder, suffix=".part"))
-        try:
-            _prepare(graph, part, threads=threads)
-            for path in part.iterdir():
-                _flush(path)
-            try:
-                part.rename(place)
-            except OSError:
-                if not (place / GRAPH).is_file():  # else another process was quicker
-                    raise
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
-    except OSError as error:
+        if folder.exists():
+            check_private(folder, folder.stat())
+        place = prepared_folder.find(folder, key, GRAPH) or prepared_folder.make(
+            folder, key, GRAPH, lambda part: _prepare(graph, part, threads=threads)
+        )
+    except NotPrivateError as error:
         raise OptionError(
-            f"prepared= is {str(folder)!r}, and nothing can be kept there "
-            f"({error.strerror or error}); free space, name another folder, or leave it out"
-        ) from error
+            f"prepared= is {str(folder)!r}, and {error.strerror}, who could change what is loaded "
+            "from there; name another folder (one inside it will do), or take the others' "
+            "permission to write away (chmod go-w)"
+        ) from None
+    except OSError as error:
+        raise _unusable(folder, error) from error
     return place / GRAPH
+
+
+def _unusable(folder: Path, error: OSError) -> OptionError:
+    return OptionError(
+        f"prepared= is {str(folder)!r}, and nothing can be kept there "
+        f"({error.strerror or error}); free space, name another folder, or leave it out"
+    )
 
 
 def _prepare(graph: Path, folder: Path, *, threads: int) -> None:
@@ -100,12 +100,3 @@ def _machine() -> list[str]:
         {f"{name.strip()}={value}" for name, _, value in found if name.strip() in _CPU_FACTS}
     )
     return facts
-
-
-def _flush(path: Path) -> None:
-    """Asks the disk to keep a file: a name that is there must mean content that is there."""
-    descriptor = os.open(path, os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

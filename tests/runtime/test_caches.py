@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -80,7 +81,9 @@ def test_a_folder_is_made_for_this_user_alone(tmp_path: Path) -> None:
 
 
 @posix
-def test_what_is_not_this_users_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_this_users_is_refused(
+    tmp_path: Path, give_away: Callable[[Path], None]
+) -> None:
     (tmp_path / "link").symlink_to(tmp_path)
     with pytest.raises(OSError, match="link"):
         make_private_folder(tmp_path / "link")
@@ -94,9 +97,11 @@ def test_what_is_not_this_users_is_refused(tmp_path: Path, monkeypatch: pytest.M
             check_private(tmp_path / "file", (tmp_path / "file").stat())
     (tmp_path / "file").chmod(0o644)
     check_private(tmp_path / "file", (tmp_path / "file").stat())
-    monkeypatch.setattr(os, "geteuid", lambda: 54321)
+    (tmp_path / "folder").mkdir()
+    give_away(tmp_path / "file")
+    give_away(tmp_path / "folder")
     for refuse in (
-        lambda: make_private_folder(tmp_path),
+        lambda: make_private_folder(tmp_path / "folder"),
         lambda: check_private(tmp_path / "file", (tmp_path / "file").stat()),
     ):
         with pytest.raises(PermissionError, match="another user"):
@@ -121,9 +126,10 @@ def test_a_planted_index_gets_no_passages(tmp_path: Path) -> None:
 
 
 @posix
-def test_an_index_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    default_place(tmp_path)
-    monkeypatch.setattr(os, "geteuid", lambda: 54321)
+def test_an_index_of_another_user(tmp_path: Path, give_away: Callable[[Path], None]) -> None:
+    place = default_place(tmp_path)
+    place.touch()
+    give_away(place)
     with pytest.raises(IndexFileError, match="belongs to another user"):
         default_place(tmp_path)
 

@@ -213,7 +213,11 @@ def test_verify_trusts_no_memory(pack: Path, tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="owners and modes are POSIX's")
 @pytest.mark.parametrize("how", ["file", "folder", "owner", "link"])
 def test_a_memory_that_others_could_have_written_is_not_used(
-    pack: Path, hashed: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+    pack: Path,
+    hashed: list[int],
+    tmp_path: Path,
+    give_away: Callable[[Path], None],
+    how: str,
 ) -> None:
     cache = tmp_path / "cache"
     check_files(open_pack(pack), ["shared.bin"], cache=cache)
@@ -222,15 +226,13 @@ def test_a_memory_that_others_could_have_written_is_not_used(
     elif how == "folder":
         cache.chmod(0o777)
     elif how == "owner":
-        monkeypatch.setattr(os, "geteuid", lambda: 54321)
+        give_away(cache / REMEMBERED)
     else:
         (cache / REMEMBERED).rename(tmp_path / "elsewhere")
         (cache / REMEMBERED).symlink_to(tmp_path / "elsewhere")
     check_files(open_pack(pack), ["shared.bin"], cache=cache)
     assert len(hashed) == 2
-    if how == "owner":  # nor is it written to
-        monkeypatch.undo()
-    else:  # ours again, and closed to others
+    if how != "owner":  # ours again, and closed to others
         assert stat.S_IMODE((cache / REMEMBERED).lstat().st_mode) == 0o600
         assert stat.S_IMODE(cache.stat().st_mode) & 0o022 == 0
 
