@@ -14,17 +14,12 @@ from typing import Any
 
 from embedge.errors import SourceError
 from embedge.manifest import safe_name
+from embedge_export.fields import is_number, is_whole, shown
+from embedge_export.model_types import CAUSAL, JINA_CLIP, JINA_V3, JINA_V5
 
-JINA_V5 = "jina_embeddings_v5"
-JINA_V3 = "jina_embeddings_v3"  # transformers' name; Jina's own checkpoint says xlm-roberta
-JINA_CLIP = "jina_clip"
 # The v5 models' own code holds these, so they count even without the configuration file.
 _V5_PROMPTS: Mapping[str, str] = {"query": "Query: ", "document": "Document: "}
 _POOLINGS = {"lasttoken": "last_token", "mean": "mean", "cls": "cls"}
-# Networks that read from left to right: only their last token has seen the whole text.
-_DECODERS = ("qwen3", "qwen2", "llama", "mistral", "gemma", "gemma2", "gemma3_text", "phi3")
-
-
 # RoBERTa's positions begin after the padding token's id, so that many rows are no text's.
 _ROBERTA = ("roberta", "xlm-roberta", JINA_V3)
 _CLIP_MAX_LENGTH = 8192  # jina-clip-v2's config holds no sizes of its text tower
@@ -48,18 +43,24 @@ def stored_adapters(folder: Path, config: Mapping[str, Any]) -> StoredAdapters |
     rank, alpha = settings.get("lora_rank"), settings.get("lora_alpha")
     if not isinstance(tasks, list) or not tasks or not all(isinstance(t, str) for t in tasks):
         raise SourceError(f'{folder / "config.json"}: "lora_adaptations" is not a list of names')
-    for name, value in (("lora_rank", rank), ("lora_alpha", alpha)):
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or value <= 0:
-            raise SourceError(f'{folder / "config.json"}: "{name}" is {value!r}, not a number')
+    if len(set(tasks)) != len(tasks):
+        raise SourceError(f'{folder / "config.json"}: "lora_adaptations" has a name twice')
+    if not is_whole(rank) or rank < 1:
+        raise SourceError(
+            f'{folder / "config.json"}: "lora_rank" is {shown(rank)}, not a whole number above 0'
+        )
+    if not is_number(alpha) or alpha <= 0:
+        raise SourceError(
+            f'{folder / "config.json"}: "lora_alpha" is {shown(alpha)}, not a number above 0'
+        )
     default = _text_config(config)["default_lora_task"]
     if config.get("model_type") == JINA_CLIP and tasks != [default]:
         raise SourceError(
-            f'{folder / "config.json"}: "lora_adaptations" is {tasks}, and "default_lora_task" '
-            f"{default!r}; only one adapter that every text takes is supported"
+            f'{folder / "config.json"}: "lora_adaptations" is {shown(tasks)}, and '
+            f'"default_lora_task" {shown(default)}; only one adapter that every text takes is '
+            "supported"
         )
-    assert isinstance(rank, (int, float))
-    assert isinstance(alpha, (int, float))
-    return StoredAdapters(tuple(tasks), int(rank), float(alpha))
+    return StoredAdapters(tuple(tasks), rank, float(alpha))
 
 
 def _lora_settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -81,7 +82,7 @@ def read_width(folder: Path, config: Mapping[str, Any]) -> int:
     name = "projection_dim" if config.get("model_type") == JINA_CLIP else "hidden_size"
     width = config.get(name)
     if not isinstance(width, int) or isinstance(width, bool) or width < 1:
-        raise SourceError(f'{folder / "config.json"}: "{name}" is {width!r}, not a width')
+        raise SourceError(f'{folder / "config.json"}: "{name}" is {shown(width)}, not a width')
     return width
 
 
@@ -111,9 +112,9 @@ def read_prompts(folder: Path, config: Mapping[str, Any]) -> tuple[dict[str, str
         prompts = {name: text for name, text in instructions.items() if isinstance(text, str)}
         if config.get("model_type") == JINA_CLIP:
             default = _text_config(config)["default_instruction_task"]
-    if default is not None and default not in prompts:
+    if default is not None and (not isinstance(default, str) or default not in prompts):
         raise SourceError(
-            f'{path}: "default_prompt_name" {default!r} is not among its prompts '
+            f'{path}: "default_prompt_name" {shown(default)} is not among its prompts '
             f"({', '.join(prompts) or 'none'}); mend one of them"
         )
     return prompts, default
@@ -133,7 +134,7 @@ def read_pooling(folder: Path, config: Mapping[str, Any]) -> str:
         return "last_token"  # done by the model's own code
     if config.get("model_type") == JINA_CLIP or config.get("emb_pooler") == "mean":
         return "mean"  # likewise
-    if not listed and config.get("model_type") in _DECODERS:
+    if not listed and config.get("model_type") in CAUSAL:
         return "last_token"
     raise SourceError(
         f"{folder} does not say how it pools its token vectors, and a guess would give wrong ones. "
@@ -151,7 +152,12 @@ def read_max_length(folder: Path, config: Mapping[str, Any]) -> int:
     if config.get("model_type") == JINA_CLIP:
         positions = _CLIP_MAX_LENGTH
     elif config.get("model_type") in _ROBERTA and isinstance(positions, int):
-        positions -= int(config.get("pad_token_id") or 0) + 1
+        pad = config.get("pad_token_id") or 0
+        if not is_whole(pad) or pad < 0:
+            raise SourceError(
+                f'{folder / "config.json"}: "pad_token_id" is {shown(pad)}, not a token id'
+            )
+        positions -= pad + 1
     limits = {
         "config.json": positions,
         "sentence_bert_config.json": read_json(folder / "sentence_bert_config.json").get(
@@ -167,7 +173,7 @@ def read_max_length(folder: Path, config: Mapping[str, Any]) -> int:
         if limit is None or (isinstance(limit, (int, float)) and limit >= 1e9):
             continue
         if isinstance(limit, bool) or not isinstance(limit, (int, float)) or limit < 1:
-            raise SourceError(f"{folder / name}: the length limit is {limit!r}; mend it")
+            raise SourceError(f"{folder / name}: the length limit is {shown(limit)}; correct it")
         known.append(int(limit))
     if not known:
         raise SourceError(

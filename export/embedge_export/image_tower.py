@@ -19,9 +19,10 @@ from embedge.manifest import ImageInput
 from embedge_export.architectures.eva02 import SAMPLED, rotary_angles
 from embedge_export.architectures.eva02_config import EvaConfig, eva_config
 from embedge_export.calibration_images import calibration_images
-from embedge_export.conventions import JINA_CLIP, read_json
+from embedge_export.conventions import read_json
 from embedge_export.inputs import SampleRows
 from embedge_export.layouts import vision_layout
+from embedge_export.model_types import JINA_CLIP
 from embedge_export.reference_eva02 import eva_vectors
 from embedge_export.weights import Weights
 

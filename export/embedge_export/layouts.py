@@ -26,7 +26,13 @@ from embedge_export.weights import Weights
 CLIP_TEXT = "text_model.transformer."
 _MODELS = ("roberta.", "bert.", "model.")
 # Heads and buffers: what a pooled text vector does not pass through, or what is computed anew.
-_UNUSED = re.compile(r"(pooler|lm_head|cls|classifier)\..*|embeddings\.(position|token_type)_ids")
+_UNUSED = re.compile(
+    r"(pooler\.dense|classifier(\.(dense|out_proj))?|qa_outputs"
+    r"|lm_head(\.(dense|layer_norm|decoder))?"
+    r"|cls\.(seq_relationship|predictions(\.(decoder|transform\.(dense|LayerNorm)))?)"
+    r")\.(weight|bias|gamma|beta)"
+    r"|embeddings\.(position|token_type)_ids"
+)
 _PARAMETRISED = re.compile(r"(.+)\.parametrizations\.weight\.(original|0\.lora_A|0\.lora_B)")
 _BLOCK = re.compile(r"(?:encoder\.)?layers?\.(\d+)\.(.+)\.(weight|bias|gamma|beta)")
 _QKV = tuple(f"self_attn.{side}_proj" for side in "qkv")
@@ -177,26 +183,30 @@ class TextLayout:
                         f"tensor {place.name!r} has shape {got}; {count} adapters of rank {rank}, "
                         f"as config.json says, ask for {want}"
                     )
-                if not np.isfinite(self._stored.read(place.name)).all():
-                    raise AdapterError(
-                        f"tensor {place.name!r} holds NaN or infinity; download the model again"
-                    )
+                try:
+                    self._stored.read(place.name)  # looks for NaN
+                except SourceError as error:
+                    raise AdapterError(str(error)) from error
         return {
             task: StoredAdapter(self._stored, self._sides, index, alpha / rank)
             for index, task in enumerate(tasks)
         }
 
 
-def text_layout(stored: Weights) -> TextLayout:
+def text_layout(stored: Weights, *, clip: bool = False) -> TextLayout:
     """Understands the names of a BERT-like network's tensors.
 
     Names that no layout has stay as they are, for the check against the config to refuse.
+
+    Args:
+        stored: the checkpoint.
+        clip: whether it is one of two towers; the names of the other are then left out.
 
     Raises:
         SourceError: two tensors mean the same weight.
     """
     names = list(stored.keys())
-    prefix = CLIP_TEXT if any(name.startswith(CLIP_TEXT) for name in names) else ""
+    prefix = CLIP_TEXT if clip else ""
     names = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
     inner = next((m for m in _MODELS if any(name.startswith(m) for name in names)), "")
     found: dict[str, _Stored] = {}

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedge.errors import ExportError, SourceError
-from embedge_export.conventions import JINA_V5
 from embedge_export.destination import check_apart, check_place, check_space, contains
 from embedge_export.lora import MergedWeights, load_adapter
+from embedge_export.model_types import JINA_V5
 from embedge_export.room import merged_bytes
 from embedge_export.sources import Source
 from embedge_export.stage import stage

@@ -20,12 +20,13 @@ from embedge_export.architectures import (
     poolings,
     sampled,
 )
-from embedge_export.architectures.bert_config import MODEL_TYPES, bert_config
+from embedge_export.architectures.bert_config import bert_config
 from embedge_export.conventions import stored_adapters
 from embedge_export.image_tower import ImageTower, open_image_tower
 from embedge_export.inputs import SampleRows
 from embedge_export.layouts import text_layout
 from embedge_export.lora import Delta, MergedWeights, load_adapter
+from embedge_export.model_types import ENCODERS, JINA_CLIP
 from embedge_export.reference import network_vectors
 from embedge_export.reference_bert import bert_vectors
 from embedge_export.sources import Source
@@ -79,7 +80,7 @@ def open_model(source: Source) -> Model:
     config: TextConfig
     base: Weights
     adapters: Mapping[str, Delta]
-    if source.config.get("model_type") in MODEL_TYPES:
+    if source.config.get("model_type") in ENCODERS:
         config, base, adapters = _open_bert(source, stored)
     else:
         config, base = network_config(source.config, stored), stored
@@ -101,7 +102,7 @@ def open_model(source: Source) -> Model:
 
 def _open_bert(source: Source, stored: Weights) -> tuple[BertConfig, Weights, Mapping[str, Delta]]:
     """A BERT-like network, with the adapters that stand among its weights."""
-    layout = text_layout(stored)
+    layout = text_layout(stored, clip=source.config.get("model_type") == JINA_CLIP)
     config = bert_config(source.config, layout.weights)
     if source.adapters:
         raise SourceError(

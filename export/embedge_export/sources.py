@@ -16,7 +16,6 @@ from typing import Any
 from embedge.errors import SourceError
 from embedge_export import hub, lora
 from embedge_export.conventions import (
-    JINA_V5,
     read_json,
     read_max_length,
     read_pooling,
@@ -24,6 +23,8 @@ from embedge_export.conventions import (
     read_width,
     stored_adapters,
 )
+from embedge_export.fields import shown
+from embedge_export.model_types import JINA_V5, check_model_type
 from embedge_export.tokenizer_trial import try_tokenizer
 from embedge_export.weights import open_weights, weight_files
 
@@ -120,6 +121,7 @@ def _open_folder(
             f"{folder} has no config.json: it is not a model folder, or not a whole one"
         )
     config = read_json(folder / "config.json")
+    check_model_type(config)
     card = _read_card(folder / "README.md")
     stored = stored_adapters(folder, config)
     found = {} if stored else _find_adapters(folder, config)
@@ -202,8 +204,8 @@ def _matryoshka(folder: Path, config: Mapping[str, Any]) -> tuple[int, ...]:
         isinstance(d, int) and not isinstance(d, bool) and 0 < d <= width for d in dimensions
     ):
         raise SourceError(
-            f'{folder / "config.json"}: "matryoshka_dimensions" {dimensions!r} is not a list of '
-            f"widths up to {width}"
+            f'{folder / "config.json"}: "matryoshka_dimensions" {shown(dimensions)} is not a '
+            f"list of widths up to {width}"
         )
     return tuple(dimensions)
 

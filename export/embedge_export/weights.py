@@ -8,7 +8,7 @@ than memory can be exported. It knows nothing of adapters or of what a tensor me
 
 import json
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +69,7 @@ class SafetensorsWeights:
 
     def __init__(self, tensors: Mapping[str, _Tensor]) -> None:
         self._tensors = dict(tensors)
+        self._finite: set[str] = set()  # those that were read whole once
 
     def keys(self) -> Collection[str]:
         """Names of the tensors, without the prefix "model." where all of them had it."""
@@ -91,8 +92,14 @@ class SafetensorsWeights:
         return self._tensor(key).path
 
     def read(self, key: str) -> NDArray[np.float32]:
-        """The tensor as C-contiguous float32, read from disk at each call."""
+        """The tensor as C-contiguous float32, read from disk at each call.
+
+        Raises:
+            SourceError: it cannot be read, or a value is NaN or infinite: looked at when it is
+                read for the first time, so every row of a table is, whichever texts take.
+        """
         tensor = self._tensor(key)
+        known = key in self._finite
         if tensor.dtype not in DTYPES:
             raise SourceError(
                 f"{tensor.path}: tensor {tensor.name!r} has dtype {tensor.dtype}, which is no "
@@ -103,7 +110,16 @@ class SafetensorsWeights:
         with _reading(tensor.path), tensor.path.open("rb", buffering=0) as file:
             file.seek(tensor.offset)
             for start in range(0, result.size, _CHUNK):
-                _fill(file, tensor, result[start : start + _CHUNK])
+                chunk = result[start : start + _CHUNK]
+                _fill(file, tensor, chunk)
+                if not known and not np.isfinite(chunk).all():
+                    place = start + int(np.argmin(np.isfinite(chunk)))
+                    raise SourceError(
+                        f"{tensor.path}: tensor {tensor.name!r} holds NaN or infinity, first at "
+                        f"{list(map(int, np.unravel_index(place, tensor.shape)))}; the training "
+                        "run or the download failed. Get the model again"
+                    )
+        self._finite.add(key)
         return result.reshape(tensor.shape)
 
     def _tensor(self, key: str) -> _Tensor:
@@ -143,10 +159,9 @@ def open_file(path: Path) -> SafetensorsWeights:
 
 def check_tensors(
     weights: Weights,
-    expected: Mapping[str, tuple[int, ...]],
+    expected: Iterable[tuple[str, tuple[int, ...]]],
     network: str,
     *,
-    optional: Callable[[str], bool] = lambda key: False,
     unread: Callable[[str], bool] = lambda key: False,
     prefix: str = "",
 ) -> None:
@@ -154,33 +169,32 @@ def check_tensors(
 
     Args:
         weights: the checkpoint.
-        expected: the shape of each tensor that the network reads.
+        expected: name and shape of each tensor that the network reads. The first that is missing
+            ends the walk, however many layers a config claims.
         network: what messages call it.
-        optional: which of them may be missing.
         unread: which others may be there, because they change nothing.
         prefix: what stands before the keys in the file.
 
     Raises:
         SourceError: a tensor is missing, unknown or of another shape.
     """
-    found = set(weights.keys())
-    for key in sorted(expected.keys() - found):
-        if not optional(key):
+    read: set[str] = set()
+    for key, shape in expected:
+        if key not in weights:
             raise SourceError(
-                f"the weights lack the tensor {prefix + key!r}; is the checkpoint complete?"
+                f"the weights lack the tensor {prefix + key!r}, which {network} has; is the "
+                "checkpoint complete?"
             )
-    for key in sorted(found):
-        if unread(key):
-            continue
-        if key not in expected:
+        if weights.shape(key) != shape:
+            raise SourceError(
+                f"tensor {prefix + key!r} has shape {weights.shape(key)}, config.json says {shape}"
+            )
+        read.add(key)
+    for key in sorted(set(weights.keys()) - read):
+        if not unread(key):
             raise SourceError(
                 f"the weights have a tensor {prefix + key!r} that {network} does not use; "
                 "leaving it out could change the vectors"
-            )
-        if weights.shape(key) != expected[key]:
-            raise SourceError(
-                f"tensor {prefix + key!r} has shape {weights.shape(key)}, config.json says "
-                f"{expected[key]}"
             )
 
 

@@ -12,8 +12,12 @@ from safetensors.numpy import save, save_file
 
 import seeded
 from embedge.errors import EmbedgeError, SourceError
+from embedge_export.architectures.bert_fields import BERT_FIELDS
+from embedge_export.architectures.clip_fields import CLIP, TEXT_NETWORK, TEXT_TOWER, VISION_TOWER
+from embedge_export.architectures.decoder_fields import DECODER_FIELDS
 from embedge_export.lora import load_adapter
 from embedge_export.merged import write_merged
+from embedge_export.model import open_model
 from embedge_export.sources import open_source
 from embedge_export.weights import open_weights
 
@@ -192,3 +196,70 @@ def test_any_adapter_configuration_is_merged_or_refused_by_name(model, tmp_path,
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     return seeded.write_v5_text_small(tmp_path_factory.mktemp("attacks") / "model")
+
+
+_ODD = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 70)
+    | st.sampled_from([10**9, 2**31, 2**63, 10**400, 1e9, 1e300, 1e-9, -1.0, 0.0])
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(["1e6", "silu", "gelu", "default", "yarn", "full_attention", "\ud800"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["rope_type", "type", "factor", "rope_theta", "0", "full_attention"]),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=5,
+)
+_DEEP = json.loads("[" * 900 + "]" * 900)
+_WRITERS = {
+    "small": seeded.write_v5_text_small,
+    "nano": seeded.write_v5_text_nano,
+    "qwen2": lambda folder: seeded.write_decoder(folder, "qwen2"),
+    "llama": lambda folder: seeded.write_decoder(folder, "llama"),
+    "eurobert": seeded.write_eurobert,
+    "bert": seeded.write_bert,
+    "xlm-roberta": lambda folder: seeded.write_bert(folder, "xlm-roberta"),
+    "v3": seeded.write_v3,
+    "v3-native": seeded.write_v3_native,
+    "clip": seeded.write_jina_clip,
+}
+
+
+@pytest.fixture(scope="module", params=list(_WRITERS))
+def family(request, tmp_path_factory):
+    return _WRITERS[request.param](tmp_path_factory.mktemp("odd") / "model")
+
+
+def fields_of(family, inside):
+    config = json.loads((family / "config.json").read_text())
+    known = set(config if inside is None else config.get(inside) or {})
+    known |= {name for table in (*DECODER_FIELDS.values(), *BERT_FIELDS.values()) for name in table}
+    known |= {name for table in (CLIP, TEXT_TOWER, TEXT_NETWORK, VISION_TOWER) for name in table}
+    return sorted(known)
+
+
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60
+)
+@given(data=st.data())
+def test_any_field_of_any_type_is_used_or_refused_in_one_sentence(family, data):
+    text = (family / "config.json").read_text()
+    config = json.loads(text)
+    inside = data.draw(st.sampled_from([None, None, "text_config", "vision_config"]))
+    place = config if inside is None else config.setdefault(inside, {})
+    names = st.sampled_from(fields_of(family, inside))
+    place |= data.draw(st.dictionaries(names, _ODD | st.just(_DEEP), min_size=1, max_size=2))
+    (family / "config.json").write_text(json.dumps(config))
+    try:
+        open_model(open_source(family))
+    except EmbedgeError as error:
+        assert "\n" not in str(error)  # noqa: PT017 - it may also be fine
+        assert len(str(error)) < 1500  # noqa: PT017
+    finally:
+        (family / "config.json").write_text(text)

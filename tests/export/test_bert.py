@@ -219,7 +219,7 @@ def test_a_task_that_is_asked_for_brings_its_instruction(v3, tmp_path):
         ({"rope_theta": 10000.0}, "contradictory"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type"),
         ({"position_embedding_type": "absolute"}, "position_embeddings"),
-        ({"num_attention_heads": 3}, "no multiple"),
+        ({"num_attention_heads": 3}, "not a multiple"),
         ({"layer_norm_eps": None}, "layer_norm_eps"),
         ({"num_hidden_layers": 4}, "lack the tensor"),
         ({"num_hidden_layers": 2}, "does not use"),
@@ -228,7 +228,8 @@ def test_a_task_that_is_asked_for_brings_its_instruction(v3, tmp_path):
         ({"lora_adaptations": ["one", "two"]}, "2 adapters"),
         ({"lora_adaptations": None}, "lora_adaptations"),
         ({"lora_alpha": "1"}, "lora_alpha"),
-        ({"lora_adaptations": ["a/b"] * 5}, "file name"),
+        ({"lora_adaptations": ["a/b", "c", "d", "e", "f"]}, "file name"),
+        ({"lora_adaptations": ["a"] * 5}, "a name twice"),
     ],
 )
 def test_a_config_that_does_not_fit_is_refused(copy, changes, message):

@@ -236,6 +236,6 @@ def test_refusals(models, tmp_path):
     (other / "config.json").write_text(
         (other / "config.json").read_text().replace('"llama"', '"mistral"')
     )
-    with pytest.raises(SourceError, match="no plain form of model_type 'mistral'"):
+    with pytest.raises(SourceError, match="model_type 'mistral' is not supported"):
         write_merged(open_source(other), tmp_path / "out")
     assert not (tmp_path / "out").exists()

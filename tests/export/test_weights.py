@@ -23,9 +23,11 @@ def save(folder, name="model.safetensors", **tensors):
 
 @pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, np.float16, np.float32])
 def test_every_dtype_reads_as_the_exact_float32(tmp_path, dtype):
-    # Every 16-bit pattern: subnormals, infinities and NaN included.
+    # Every 16-bit pattern, subnormals included; in place of infinities and NaN, which are refused,
+    # a number.
     bits = np.arange(2**16, dtype=np.uint16)
     held = bits.view(dtype) if np.dtype(dtype).itemsize == 2 else bits.astype(dtype) / 7
+    held = np.where(np.isfinite(held.astype(np.float32)), held, held.dtype.type(3))
     weights = open_weights(save(tmp_path, a=held.reshape(256, 256)))
     value = weights.read("a")
     assert value.dtype == np.float32
@@ -200,3 +202,18 @@ def test_the_writer_writes_what_the_library_reads(tmp_path_factory, shapes, dtyp
     for key, value in held.items():
         assert read[key].dtype == value.dtype
         np.testing.assert_array_equal(read[key], value)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, np.float16, np.float32])
+def test_a_value_that_is_no_number_is_named_where_it_stands(tmp_path, value, dtype):
+    """Also in the row of a table that no text of ours takes: reading it is enough."""
+    table = np.ones((700, 4096), dtype)  # more than one read
+    table[650, 17] = value
+    save_file({"table": table, "other": np.ones(3, dtype)}, tmp_path / "model.safetensors")
+    weights = open_weights(tmp_path)
+    weights.read("other")
+    with pytest.raises(SourceError, match=r"'table' holds NaN or infinity, first at \[650, 17\]"):
+        weights.read("table")
+    with pytest.raises(SourceError, match="'table' holds NaN"):  # and so again
+        weights.read("table")

@@ -6,15 +6,20 @@ weights. Whatever would change the vectors and is not written by bert.py is refu
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from embedge.errors import SourceError
-from embedge_export.conventions import JINA_CLIP, JINA_V3
+from embedge_export.architectures.bert_fields import BERT_FIELDS, JINA_FLASH
+from embedge_export.architectures.clip_fields import TEXT_NETWORK, TEXT_TOWER
+from embedge_export.architectures.config import MOST_POSITIONS
+from embedge_export.architectures.heads import check_heads
+from embedge_export.architectures.rotary_base import rotary_base
+from embedge_export.fields import Settings, is_whole
+from embedge_export.model_types import JINA_CLIP, JINA_V3, check_model_type
 from embedge_export.weights import Weights, check_tensors
 
-MODEL_TYPES = ("bert", "roberta", "xlm-roberta", JINA_V3, JINA_CLIP)
 _ROTARY_BASE = 20_000.0  # of jina-embeddings-v3, where a config is silent (its own class's default)
 _CLIP_HEAD_DIM = 64
 
@@ -48,54 +53,70 @@ def bert_config(config: Mapping[str, Any], weights: Weights) -> BertConfig:
     Raises:
         SourceError: it asks for what the writer does not know, or does not fit the weights.
     """
-    model_type = config.get("model_type")
-    if model_type == JINA_CLIP:
-        result = _clip_text(config, weights)
-    else:
-        result = _plain(config, str(model_type))
-    check_tensors(weights, expected_shapes(result), f"a {result.family} network")
+    model_type = check_model_type(config)
+    clip = model_type == JINA_CLIP
+    result = _clip_text(config, weights) if clip else _plain(config, model_type)
+    check_heads(
+        *(result.num_attention_heads,) * 2,
+        result.head_dim,
+        causal=result.causal,
+        rotary=result.rope_theta is not None,
+    )
+    check_tensors(
+        weights, expected_shapes(result), f"a {result.family} network of this config.json"
+    )
     return result
 
 
 def _plain(config: Mapping[str, Any], model_type: str) -> BertConfig:
-    positions = config.get("position_embedding_type", "absolute")
-    rotary = model_type == JINA_V3 or positions == "rotary"
-    _refuse(
-        config,
-        {
-            "hidden_act": config.get("hidden_act", "gelu") != "gelu",
-            "is_decoder": bool(config.get("is_decoder")),
-            "add_cross_attention": bool(config.get("add_cross_attention")),
-            "position_embedding_type": positions not in ("absolute", "rotary"),
-            "use_reg_tokens": bool(config.get("use_reg_tokens")),
-            "quantization_config": config.get("quantization_config") is not None,
-        },
-    )
-    hidden, heads = _size(config, "hidden_size"), _size(config, "num_attention_heads")
+    flash = model_type == "xlm-roberta" and config.get("position_embedding_type") == "rotary"
+    kind = JINA_FLASH if flash else model_type
+    settings = Settings(config, BERT_FIELDS[kind])
+    hidden, heads = settings.size("hidden_size"), settings.size("num_attention_heads")
     if hidden % heads:
-        raise SourceError(
-            f"config.json: hidden_size {hidden} is no multiple of num_attention_heads {heads}"
-        )
-    epsilon = config.get("layer_norm_eps")
-    if not isinstance(epsilon, float) or not 0 < epsilon < 1:
-        raise SourceError(
-            f"config.json: layer_norm_eps is {epsilon!r}, it must lie between 0 and 1"
-        )
+        raise settings.error("hidden_size", f"not a multiple of num_attention_heads {heads}")
+    epsilon = settings.number("layer_norm_eps", below=1)
+    if epsilon is None:
+        raise settings.error("layer_norm_eps", "it must lie between 0 and 1")
+    rotary = kind in (JINA_V3, JINA_FLASH)
+    base = None
+    if rotary:
+        base = _rotary_base(settings, kind)
+        if settings.size("head_dim", default=hidden // heads) != hidden // heads:
+            raise settings.error("head_dim", "not hidden_size over num_attention_heads")
     return BertConfig(
-        family="bert" if model_type == "bert" else JINA_V3 if rotary else "xlm-roberta",
+        family=JINA_V3 if rotary else "bert" if model_type == "bert" else "xlm-roberta",
         hidden_size=hidden,
-        num_hidden_layers=_size(config, "num_hidden_layers"),
+        num_hidden_layers=settings.size("num_hidden_layers"),
         num_attention_heads=heads,
         head_dim=hidden // heads,
-        intermediate_size=_size(config, "intermediate_size"),
-        vocab_size=_size(config, "vocab_size"),
-        type_vocab_size=_size(config, "type_vocab_size"),
-        max_position_embeddings=_size(config, "max_position_embeddings"),
+        intermediate_size=settings.size("intermediate_size"),
+        vocab_size=settings.size("vocab_size"),
+        type_vocab_size=settings.size("type_vocab_size"),
+        max_position_embeddings=settings.size(
+            "max_position_embeddings", **({"most": MOST_POSITIONS} if rotary else {})
+        ),
         layer_norm_eps=epsilon,
-        rope_theta=_rotary_base(config, model_type) if rotary else None,
+        rope_theta=base,
         # RoBERTa counts from the row after its padding token's id.
-        first_position=0 if rotary or model_type == "bert" else _pad(config) + 1,
+        first_position=0 if rotary or model_type == "bert" else _pad(settings) + 1,
     )
+
+
+def _rotary_base(settings: Settings, kind: str) -> float:
+    """jina-embeddings-v3's, from whichever of its two configs."""
+    if kind == JINA_V3:
+        return rotary_base(settings, default=_ROTARY_BASE)
+    return rotary_base(settings, names=("rotary_emb_base", "rope_theta"))
+
+
+def _pad(settings: Settings) -> int:
+    value = settings.get("pad_token_id")
+    if not is_whole(value) or value < 0:
+        raise settings.error("pad_token_id", "positions are counted from it, so state it")
+    if value >= settings.size("max_position_embeddings") - 1:
+        raise settings.error("pad_token_id", "positions are counted from it, and none is left")
+    return int(value)
 
 
 def _clip_text(config: Mapping[str, Any], weights: Weights) -> BertConfig:
@@ -103,13 +124,14 @@ def _clip_text(config: Mapping[str, Any], weights: Weights) -> BertConfig:
     text = config.get("text_config")
     if not isinstance(text, Mapping):
         raise SourceError("config.json: text_config is missing; is this jina-clip-v2?")
-    _refuse(
-        text,
-        {
-            "pooler_type": text.get("pooler_type") != "mean_pooler",
-            "proj_type": text.get("proj_type") is not None,
-        },
-    )
+    settings = Settings(text, TEXT_TOWER, inside="text_config.")
+    if settings.get("pooler_type") != "mean_pooler":
+        raise settings.error("pooler_type", "only 'mean_pooler' is supported")
+    inner = settings.get("hf_model_config_kwargs")
+    if inner is not None:
+        if not isinstance(inner, Mapping):
+            raise settings.error("hf_model_config_kwargs", "it must be an object")
+        Settings(inner, TEXT_NETWORK, inside="text_config.hf_model_config_kwargs.")
     numbers = (re.match(r"layers\.(\d+)", key) for key in sorted(weights.keys()))
     layers = {int(number[1]) for number in numbers if number}
     vocab, hidden = weights.shape("embeddings.word_embeddings.weight")
@@ -134,71 +156,25 @@ def _clip_text(config: Mapping[str, Any], weights: Weights) -> BertConfig:
     )
 
 
-def _rotary_base(config: Mapping[str, Any], model_type: str) -> float:
-    """The base of the rotary positions, under whichever name, in one value."""
-    parameters = config.get("rope_parameters") or {}
-    kind = parameters.get("rope_type", "default")
-    if kind != "default" or config.get("rope_scaling"):
-        raise SourceError(f"config.json: rope_type {kind!r} or rope_scaling is not supported")
-    found = {
-        float(value)
-        for value in (
-            config.get("rotary_emb_base"),
-            config.get("rope_theta"),
-            parameters.get("rope_theta"),
-        )
-        if value
-    }
-    if not found and model_type == JINA_V3:
-        return _ROTARY_BASE
-    if len(found) != 1:
-        raise SourceError(
-            "config.json: rotary_emb_base is "
-            + (f"contradictory {sorted(found)}" if found else "missing")
-            + "; a guess would give wrong vectors silently, so state it"
-        )
-    return found.pop()
-
-
-def _refuse(config: Mapping[str, Any], refused: Mapping[str, bool]) -> None:
-    for name, unsupported in refused.items():
-        if unsupported:
-            raise SourceError(f"config.json: {name} {config.get(name)!r} is not supported")
-
-
-def _size(config: Mapping[str, Any], name: str) -> int:
-    value = config.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
-        raise SourceError(f"config.json: {name} is {value!r}, it must be a positive whole number")
-    return value
-
-
-def _pad(config: Mapping[str, Any]) -> int:
-    value = config.get("pad_token_id")
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise SourceError(
-            f"config.json: pad_token_id is {value!r}; positions are counted from it, so state it"
-        )
-    return value
-
-
-def expected_shapes(config: BertConfig) -> dict[str, tuple[int, ...]]:
-    """Every tensor of the network."""
+def expected_shapes(config: BertConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Every tensor of the network, a layer after another."""
     hidden, inner = config.hidden_size, config.intermediate_size
     tables = {"word": config.vocab_size, "token_type": config.type_vocab_size}
     if config.rope_theta is None:
         tables["position"] = config.max_position_embeddings
-    shapes: dict[str, tuple[int, ...]] = {
-        f"embeddings.{name}_embeddings.weight": (rows, hidden) for name, rows in tables.items()
-    }
+    for name, rows in tables.items():
+        yield f"embeddings.{name}_embeddings.weight", (rows, hidden)
     linears = {f"self_attn.{side}_proj": (hidden, hidden) for side in "qkvo"}
     linears |= {"mlp.fc1": (inner, hidden), "mlp.fc2": (hidden, inner)}
-    norms = ["embeddings.LayerNorm"]
+
+    def norm(name: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+        yield f"{name}.weight", (hidden,)
+        yield f"{name}.bias", (hidden,)
+
+    yield from norm("embeddings.LayerNorm")
     for index in range(config.num_hidden_layers):
         for name, shape in linears.items():
-            shapes[f"layers.{index}.{name}.weight"] = shape
-            shapes[f"layers.{index}.{name}.bias"] = shape[:1]
-        norms += [f"layers.{index}.post_{part}_layernorm" for part in ("attention", "mlp")]
-    for norm in norms:
-        shapes |= {f"{norm}.weight": (hidden,), f"{norm}.bias": (hidden,)}
-    return shapes
+            yield f"layers.{index}.{name}.weight", shape
+            yield f"layers.{index}.{name}.bias", shape[:1]
+        for part in ("attention", "mlp"):
+            yield from norm(f"layers.{index}.post_{part}_layernorm")

@@ -5,24 +5,27 @@ vectors and is not written by network.py is refused by name: a config that is re
 gives wrong vectors without an error.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from embedge.errors import SourceError
-from embedge_export.conventions import JINA_V5
+from embedge_export.architectures.decoder_fields import DECODER_FIELDS, ENCODER
+from embedge_export.architectures.heads import check_heads
+from embedge_export.architectures.rotary_base import rotary_base
+from embedge_export.fields import Settings, shown
+from embedge_export.model_types import DECODERS, JINA_V5, check_model_type
 from embedge_export.weights import Weights, check_tensors
 
-# The encoder; all other families are decoders.
-ENCODER = "eurobert"
-# model_type -> family. The two v5 models have one model_type: see `_family`.
-FAMILIES = {
-    JINA_V5: "qwen3",
-    "qwen3": "qwen3",
-    "qwen2": "qwen2",
-    "llama": "llama",
-    "eurobert": ENCODER,
-}
+# A table of rotary angles has a row for every position.
+MOST_POSITIONS = 2**20
+# transformers' Qwen classes take these where config.json has no such field.
+_QWEN_HEAD_DIM = 128
+_QWEN_KEY_VALUE_HEADS = 32
+# Tensors of a checkpoint that change no vector: a buffer computed from the rotary base, and the
+# head that writes text.
+_UNREAD = re.compile(r"((layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq|lm_head\.weight)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +45,9 @@ class NetworkConfig:
     rms_norm_eps: float
     rope_theta: float
     query_key_norm: bool
+    query_bias: bool  # q, k and v add one
+    output_bias: bool  # the attention's output does
+    mlp_bias: bool  # gate, up and down do
 
 
 def network_config(config: Mapping[str, Any], weights: Weights) -> NetworkConfig:
@@ -51,134 +57,120 @@ def network_config(config: Mapping[str, Any], weights: Weights) -> NetworkConfig
         SourceError: the network is another one, or uses what the writer does not know.
     """
     family = _family(config)
-    _refuse_unknown(config)
-    heads = _size(config, "num_attention_heads")
-    hidden = _size(config, "hidden_size")
+    settings = Settings(config, DECODER_FIELDS[family])
+    _refuse_other_layers(settings)
+    heads = settings.size("num_attention_heads")
+    hidden = settings.size("hidden_size")
+    biased = family != "qwen2" and settings.flag("attention_bias", default=False)
     result = NetworkConfig(
         family=family,
         causal=family != ENCODER,
         hidden_size=hidden,
-        num_hidden_layers=_size(config, "num_hidden_layers"),
+        num_hidden_layers=settings.size("num_hidden_layers"),
         num_attention_heads=heads,
-        num_key_value_heads=_size(config, "num_key_value_heads", default=heads),
-        head_dim=_size(config, "head_dim", default=hidden // heads),
-        intermediate_size=_size(config, "intermediate_size"),
-        vocab_size=_size(config, "vocab_size"),
-        max_position_embeddings=_size(config, "max_position_embeddings"),
-        rms_norm_eps=_positive(config, "rms_norm_eps"),
-        rope_theta=_rope_theta(config),
+        num_key_value_heads=_key_value_heads(settings, family, heads),
+        head_dim=_head_dim(settings, family, hidden, heads),
+        intermediate_size=settings.size("intermediate_size"),
+        vocab_size=settings.size("vocab_size"),
+        max_position_embeddings=settings.size("max_position_embeddings", most=MOST_POSITIONS),
+        rms_norm_eps=_epsilon(settings),
+        rope_theta=rotary_base(settings),
         query_key_norm=family == "qwen3",
+        query_bias=biased or family == "qwen2",
+        output_bias=biased,
+        mlp_bias=family in ("llama", ENCODER) and settings.flag("mlp_bias", default=False),
     )
-    if heads % result.num_key_value_heads:
-        raise SourceError(
-            f"config.json: num_attention_heads {heads} is no multiple of num_key_value_heads "
-            f"{result.num_key_value_heads}"
-        )
+    check_heads(
+        heads,
+        result.num_key_value_heads,
+        result.head_dim,
+        causal=result.causal,
+        rotary=True,
+    )
     check_tensors(
         weights,
         expected_shapes(result),
-        f"a {result.family} network",
-        optional=lambda key: key.endswith("_proj.bias"),
-        # A buffer computed from rope_theta; the head, which embeddings do not use.
-        unread=lambda key: key.endswith("rotary_emb.inv_freq") or key == "lm_head.weight",
+        f"a {result.family} network of this config.json",
+        unread=lambda key: _UNREAD.fullmatch(key) is not None,
     )
     return result
 
 
 def _family(config: Mapping[str, Any]) -> str:
     """Which network it is; `is_decoder` must not say the opposite."""
-    model_type = config.get("model_type")
-    if model_type not in FAMILIES:
-        raise SourceError(
-            f"config.json: model_type {model_type!r} has no writer; those there are: "
-            f"{', '.join(FAMILIES)}"
-        )
+    model_type = check_model_type(config)
+    if model_type not in DECODERS:
+        raise SourceError(f"config.json: model_type {model_type!r} is not that of a decoder")
     decoder = config.get("is_decoder")
     if model_type == JINA_V5 and decoder is False:
         return ENCODER  # jina-embeddings-v5-text-nano
-    family = FAMILIES[model_type]
-    if decoder is (family == ENCODER):
+    family = DECODERS[model_type]
+    if decoder is not None and decoder is not (family != ENCODER):
         raise SourceError(
-            f"config.json: is_decoder is {decoder}, but a {family} network is "
-            f"{'bidirectional' if decoder else 'causal'}; one of the two is wrong"
+            f"config.json: is_decoder is {shown(decoder)}, but a {family} network is "
+            f"{'bidirectional' if family == ENCODER else 'causal'}; one of the two is wrong"
         )
     return family
 
 
-def _refuse_unknown(config: Mapping[str, Any]) -> None:
-    refused = {
-        "hidden_act": config.get("hidden_act", "silu") != "silu",
-        "use_sliding_window": bool(config.get("use_sliding_window")),
-        "partial_rotary_factor": config.get("partial_rotary_factor", 1.0) != 1.0,
-        "layer_types": any(kind != "full_attention" for kind in config.get("layer_types") or ()),
-        "quantization_config": config.get("quantization_config") is not None,
-    }
-    for name, unsupported in refused.items():
-        if unsupported:
-            raise SourceError(f"config.json: {name} {config[name]!r} is not supported")
+def _refuse_other_layers(settings: Settings) -> None:
+    """Refuses layers that see a part of the text alone."""
+    kinds = settings.get("layer_types")
+    if kinds is None:
+        return
+    if not isinstance(kinds, list) or any(kind != "full_attention" for kind in kinds):
+        raise settings.error("layer_types", 'of which only "full_attention" is supported')
+    if len(kinds) != settings.size("num_hidden_layers"):
+        raise settings.error("layer_types", "not as many as num_hidden_layers says")
 
 
-def _rope_theta(config: Mapping[str, Any]) -> float:
-    """rope_theta at top level (transformers 4) or in rope_parameters (transformers 5)."""
-    parameters = dict(config.get("rope_scaling") or {}) | dict(config.get("rope_parameters") or {})
-    kind = parameters.get("rope_type", parameters.get("type", "default"))
-    factor_one = kind == "linear" and parameters.get("factor") == 1.0
-    if kind != "default" and not factor_one:
-        raise SourceError(f"config.json: rope_type {kind!r} is not supported, only 'default' is")
-    found = {
-        float(holder["rope_theta"]) for holder in (config, parameters) if holder.get("rope_theta")
-    }
-    if len(found) != 1:
-        raise SourceError(
-            "config.json: rope_theta is "
-            + (f"contradictory {sorted(found)}" if found else "missing")
-            + "; a guess would give wrong vectors silently, so state it"
+def _key_value_heads(settings: Settings, family: str, heads: int) -> int:
+    name = "num_key_value_heads"
+    if family.startswith("qwen") and name not in settings.values:
+        return _QWEN_KEY_VALUE_HEADS
+    return settings.size(name, default=heads)
+
+
+def _head_dim(settings: Settings, family: str, hidden: int, heads: int) -> int:
+    default = _QWEN_HEAD_DIM if family == "qwen3" else hidden // heads
+    if family != "qwen3" and settings.get("head_dim") is None and hidden % heads:
+        raise settings.error(
+            "hidden_size", f"not a multiple of num_attention_heads {heads}; state head_dim"
         )
-    return found.pop()
+    return settings.size("head_dim", default=default)
 
 
-def _size(config: Mapping[str, Any], name: str, default: int | None = None) -> int:
-    value = config.get(name)
-    if value is None:
-        value = default
-    if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
-        raise SourceError(f"config.json: {name} is {value!r}, it must be a positive whole number")
-    return value
+def _epsilon(settings: Settings) -> float:
+    epsilon = settings.number("rms_norm_eps", below=1)
+    if epsilon is None:
+        raise settings.error("rms_norm_eps", "it must lie between 0 and 1")
+    return epsilon
 
 
-def _positive(config: Mapping[str, Any], name: str) -> float:
-    value = config.get(name)
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < 1:
-        raise SourceError(f"config.json: {name} is {value!r}, it must lie between 0 and 1")
-    return float(value)
-
-
-def expected_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
-    """Every tensor that a checkpoint may hold; the biases of projections are optional."""
+def expected_shapes(config: NetworkConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Every tensor that the network has, a layer after another."""
     hidden, inner = config.hidden_size, config.intermediate_size
     query = config.num_attention_heads * config.head_dim
     key_value = config.num_key_value_heads * config.head_dim
     projections = {
-        "self_attn.q_proj": (query, hidden),
-        "self_attn.k_proj": (key_value, hidden),
-        "self_attn.v_proj": (key_value, hidden),
-        "self_attn.o_proj": (hidden, query),
-        "mlp.gate_proj": (inner, hidden),
-        "mlp.up_proj": (inner, hidden),
-        "mlp.down_proj": (hidden, inner),
+        "self_attn.q_proj": (query, hidden, config.query_bias),
+        "self_attn.k_proj": (key_value, hidden, config.query_bias),
+        "self_attn.v_proj": (key_value, hidden, config.query_bias),
+        "self_attn.o_proj": (hidden, query, config.output_bias),
+        "mlp.gate_proj": (inner, hidden, config.mlp_bias),
+        "mlp.up_proj": (inner, hidden, config.mlp_bias),
+        "mlp.down_proj": (hidden, inner, config.mlp_bias),
     }
-    shapes: dict[str, tuple[int, ...]] = {
-        "embed_tokens.weight": (config.vocab_size, hidden),
-        "norm.weight": (hidden,),
-    }
+    yield "embed_tokens.weight", (config.vocab_size, hidden)
+    yield "norm.weight", (hidden,)
     for index in range(config.num_hidden_layers):
         layer = f"layers.{index}"
-        shapes[f"{layer}.input_layernorm.weight"] = (hidden,)
-        shapes[f"{layer}.post_attention_layernorm.weight"] = (hidden,)
+        yield f"{layer}.input_layernorm.weight", (hidden,)
+        yield f"{layer}.post_attention_layernorm.weight", (hidden,)
         if config.query_key_norm:
-            shapes[f"{layer}.self_attn.q_norm.weight"] = (config.head_dim,)
-            shapes[f"{layer}.self_attn.k_norm.weight"] = (config.head_dim,)
-        for name, (out, width) in projections.items():
-            shapes[f"{layer}.{name}.weight"] = (out, width)
-            shapes[f"{layer}.{name}.bias"] = (out,)
-    return shapes
+            yield f"{layer}.self_attn.q_norm.weight", (config.head_dim,)
+            yield f"{layer}.self_attn.k_norm.weight", (config.head_dim,)
+        for name, (out, width, biased) in projections.items():
+            yield f"{layer}.{name}.weight", (out, width)
+            if biased:
+                yield f"{layer}.{name}.bias", (out,)

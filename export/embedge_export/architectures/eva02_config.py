@@ -5,25 +5,15 @@ record. A field that would change the vectors and has another value than the wri
 by name; one that is left out has the value of EVA02-L, which the weights confirm or refuse.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from embedge.errors import SourceError
+from embedge_export.architectures.clip_fields import CLIP, VISION_TOWER
+from embedge_export.fields import Settings
 from embedge_export.weights import Weights, check_tensors
 
-# What the writer does. `fused_layer_norm`, `x_attention` and `patch_dropout` choose other code for
-# the same numbers, or count in training alone.
-_FIXED: Mapping[str, Any] = {
-    "ls_init_value": None,
-    "rope_embeddings": True,
-    "intp_freq": True,
-    "naive_swiglu": True,
-    "subln": True,
-    "qkv_bias": True,
-    "post_norm": False,
-    "proj_type": None,
-}
 _PRETRAINED_GRID = 16  # patches a side that the rotary frequencies were trained for
 
 
@@ -66,22 +56,20 @@ def eva_config(config: Mapping[str, Any], weights: Weights) -> EvaConfig:
     vision = config.get("vision_config")
     if not isinstance(vision, Mapping):
         raise SourceError("config.json: vision_config is missing; is this jina-clip-v2?")
-    if config.get("add_projections"):
-        raise SourceError("config.json: add_projections is true, which is not supported")
-    for name, value in _FIXED.items():
-        if vision.get(name, value) != value:
-            raise SourceError(
-                f"config.json: vision_config.{name} is {vision[name]!r}; only {value!r} is "
-                "supported"
-            )
+    Settings(config, CLIP)
+    settings = Settings(vision, VISION_TOWER, inside="vision_config.")
+    width = settings.size("width")
+    ratio = settings.number("mlp_ratio", below=100)
+    if ratio is None:
+        raise settings.error("mlp_ratio", "not a ratio")
     result = EvaConfig(
-        width=_size(vision, "width"),
-        layers=_size(vision, "layers"),
-        head_width=_size(vision, "head_width"),
-        inner=_inner(vision),
-        image_size=_size(vision, "image_size"),
-        patch_size=_size(vision, "patch_size"),
-        pretrained_grid=_size({"pt_hw_seq_len": _PRETRAINED_GRID} | dict(vision), "pt_hw_seq_len"),
+        width=width,
+        layers=settings.size("layers"),
+        head_width=settings.size("head_width"),
+        inner=int(width * ratio),
+        image_size=settings.size("image_size"),
+        patch_size=settings.size("patch_size"),
+        pretrained_grid=settings.size("pt_hw_seq_len", default=_PRETRAINED_GRID),
     )
     if result.width % result.head_width or result.head_width % 4:
         raise SourceError(
@@ -97,33 +85,15 @@ def eva_config(config: Mapping[str, Any], weights: Weights) -> EvaConfig:
     return result
 
 
-def _inner(vision: Mapping[str, Any]) -> int:
-    ratio = vision.get("mlp_ratio")
-    if not isinstance(ratio, (int, float)) or isinstance(ratio, bool) or not 0 < ratio < 100:
-        raise SourceError(f"config.json: vision_config.mlp_ratio is {ratio!r}, not a ratio")
-    return int(_size(vision, "width") * ratio)
-
-
-def _size(vision: Mapping[str, Any], name: str) -> int:
-    value = vision.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
-        raise SourceError(
-            f"config.json: vision_config.{name} is {value!r}, it must be a positive whole number"
-        )
-    return value
-
-
-def expected_shapes(config: EvaConfig) -> dict[str, tuple[int, ...]]:
-    """Every tensor of the tower."""
+def expected_shapes(config: EvaConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Every tensor of the tower, a block after another."""
     width, inner, patch = config.width, config.inner, config.patch_size
-    shapes: dict[str, tuple[int, ...]] = {
-        "cls_token": (1, 1, width),
-        "pos_embed": (1, config.tokens, width),
-        "patch_embed.proj.weight": (width, 3, patch, patch),
-        "patch_embed.proj.bias": (width,),
-        "norm.weight": (width,),
-        "norm.bias": (width,),
-    }
+    yield "cls_token", (1, 1, width)
+    yield "pos_embed", (1, config.tokens, width)
+    yield "patch_embed.proj.weight", (width, 3, patch, patch)
+    yield "patch_embed.proj.bias", (width,)
+    yield "norm.weight", (width,)
+    yield "norm.bias", (width,)
     linears = {
         "attn.proj": (width, width),
         "mlp.w1": (inner, width),
@@ -133,10 +103,13 @@ def expected_shapes(config: EvaConfig) -> dict[str, tuple[int, ...]]:
     norms = {"norm1": width, "norm2": width, "attn.inner_attn_ln": width, "mlp.ffn_ln": inner}
     for index in range(config.layers):
         block = f"blocks.{index}"
-        shapes |= {f"{block}.attn.{side}_proj.weight": (width, width) for side in "qkv"}
-        shapes |= {f"{block}.attn.{side}_bias": (width,) for side in "qv"}  # the key has none
+        for side in "qkv":
+            yield f"{block}.attn.{side}_proj.weight", (width, width)
+        for side in "qv":  # the key has none
+            yield f"{block}.attn.{side}_bias", (width,)
         for name, shape in linears.items():
-            shapes |= {f"{block}.{name}.weight": shape, f"{block}.{name}.bias": shape[:1]}
+            yield f"{block}.{name}.weight", shape
+            yield f"{block}.{name}.bias", shape[:1]
         for name, size in norms.items():
-            shapes |= {f"{block}.{name}.weight": (size,), f"{block}.{name}.bias": (size,)}
-    return shapes
+            yield f"{block}.{name}.weight", (size,)
+            yield f"{block}.{name}.bias", (size,)
