@@ -6,7 +6,7 @@ after a session was opened on it. Knows no graph but the probe of `engine`.
 
 import contextlib
 import functools
-import sys
+import io
 from collections.abc import Sequence
 
 from embedge import engine
@@ -62,9 +62,10 @@ def cuda_problem() -> str | None:
             f"the installed {name} {runtime.__version__} has no CUDA provider; "
             f'`pip uninstall {name}`, then `pip install "embedge[gpu]"`'
         )
+    printed = io.StringIO()
     if hasattr(runtime, "preload_dlls"):
-        # It prints what it does not find; standard output belongs to the caller.
-        with contextlib.redirect_stdout(sys.stderr):
+        # It prints what it does not find; the standard streams belong to the caller.
+        with contextlib.redirect_stdout(printed):
             runtime.preload_dlls()
     try:
         with native_work():
@@ -77,5 +78,6 @@ def cuda_problem() -> str | None:
             f"the CUDA provider of ONNX Runtime {runtime.__version__} does not load; it needs an "
             "NVIDIA driver and the CUDA and cuDNN libraries of its version: "
             '`pip install "onnxruntime-gpu[cuda,cudnn]"`'
+            + (f" (it says: {' '.join(printed.getvalue().split())})" if printed.getvalue() else "")
         )
     return None

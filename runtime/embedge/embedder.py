@@ -10,7 +10,6 @@ import itertools
 import logging
 import os
 import threading
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -19,6 +18,7 @@ from typing import Any, Literal, Self, TypedDict, Unpack
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from embedge.cautions import warn
 from embedge.choices import choose
 from embedge.errors import ImageError, OptionError, PackError, TextError
 from embedge.images.pipeline import DECODERS, check_images, decode_images
@@ -475,7 +475,7 @@ class Embedder:
             first = self._truncations == 0
             self._truncations += len(truncated)
         if first:
-            warnings.warn(
+            warn(
                 f"item {truncated[0]} has more than {self._length(max_length)} tokens and was "
                 f"cut ({len(truncated)} in this call; later ones are only counted, in "
                 '`truncations`); raise max_length=, split it, or pass on_overflow="error"',

@@ -9,12 +9,12 @@ The quantised forms are those of Sentence Transformers (`quantize_embeddings` in
     binary, ubinary  one bit a dimension, 1 where the value is above 0, eight to a byte
 """
 
-import warnings
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from embedge.cautions import warn
 from embedge.errors import OptionError
 
 EmbeddingType = Literal["float32", "int8", "uint8", "binary", "ubinary"]
@@ -155,7 +155,7 @@ def _bounds(values: Vectors, ranges: ArrayLike | None) -> tuple[Vectors, Vectors
         return low, high
     rows = np.atleast_2d(values)  # (n, d)
     if len(rows) < ENOUGH_FOR_RANGES:
-        warnings.warn(
+        warn(
             f"int8 and uint8 vectors depend on the batch, and this one has {len(rows)} vectors "
             f"(fewer than {ENOUGH_FOR_RANGES}); pass ranges= of a large sample",
             RangesWarning,

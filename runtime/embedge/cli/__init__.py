@@ -28,7 +28,8 @@ from typing import NoReturn
 from embedge import __version__
 from embedge.cli import bench, classify, doctor, embed, export, info, search, verify
 from embedge.cli.common import INTERRUPTED, say, sentence
-from embedge.cli.stops import Stopped, stops
+from embedge.cli.stops import Asked, Stopped, stops
+from embedge.cli.streams import standard_streams
 from embedge.errors import CancelledError, EmbedgeError, GateError
 
 COMMANDS: dict[str, ModuleType] = {
@@ -45,31 +46,46 @@ FOUND, USAGE, FAULT, BROKEN_PIPE = 1, 2, 70, 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command line, `sys.argv` by default, and returns its exit code."""
-    parser = build_parser()
+    """Runs one command line, `sys.argv` by default, and returns its exit code.
+
+    A program without standard streams may call it too: what is missing is the null device here.
+    """
+    with standard_streams():
+        return _main(arguments)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
+    debug, asked = False, Asked()
     try:
-        options = parser.parse_args(arguments)
-    except SystemExit as stop:  # --help, --version, or a usage error that is told already
-        return stop.code if isinstance(stop.code, int) else USAGE
-    if options.command is None:
-        parser.print_help(sys.stderr)
-        return USAGE
-    try:
-        with stops(), warnings.catch_warnings():  # this process is ours: warnings are sentences
+        parser = build_parser()
+        try:
+            options = parser.parse_args(arguments)
+        except SystemExit as stop:  # --help, --version, or a usage error that is told already
+            return stop.code if isinstance(stop.code, int) else USAGE
+        if options.command is None:
+            parser.print_help(sys.stderr)
+            return USAGE
+        debug = options.debug
+        # This process is ours: warnings are sentences.
+        with stops(asked), warnings.catch_warnings():
             warnings.simplefilter("once", UserWarning)
             warnings.showwarning = _warn
             code = int(options.run(options))
         sys.stdout.flush()
     except Exception as error:  # the last door: nothing leaves as a traceback
-        return _ending(error, debug=options.debug)
-    except Stopped as stop:
-        with contextlib.suppress(OSError):  # where the terminal went away, so did stderr
-            say(f"embedge: stopped ({stop.name})")
+        return _ending(error, debug=debug) if asked.stop is None else _stopped(asked.stop)
+    except KeyboardInterrupt as stop:
+        return _stopped(stop)
+    return code if asked.stop is None else _stopped(asked.stop)
+
+
+def _stopped(stop: KeyboardInterrupt) -> int:
+    """Says that the command was asked to end; the exit code."""
+    if isinstance(stop, Stopped):
+        say(f"embedge: stopped ({stop.name})")
         return stop.code
-    except KeyboardInterrupt:
-        say("embedge: interrupted")
-        return INTERRUPTED
-    return code
+    say("embedge: interrupted")
+    return INTERRUPTED
 
 
 def _warn(message: Warning | str, *_: object, **__: object) -> None:
@@ -82,7 +98,10 @@ def _ending(error: Exception, *, debug: bool) -> int:
     if isinstance(error, BrokenPipeError):
         # `embedge embed … | head`: the reader has what it wants. What Python still holds for
         # stdout goes nowhere, else the interpreter would complain when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
+        stdout = sys.__stdout__
+        if stdout is not None and stdout is sys.stdout:  # else it is a host's object
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
         return BROKEN_PIPE
     if debug:
         for line in "".join(traceback.format_exception(error)).splitlines():

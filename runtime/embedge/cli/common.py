@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from embedge.cli.streams import write_if_possible
 from embedge.errors import OptionError
 from embedge.manifest import PRECISIONS
 from embedge.printable import printable
@@ -148,7 +149,7 @@ def cancellable(work: Callable[[threading.Event], Result]) -> Result:
 
 def say(line: str) -> None:
     """Prints one line on stderr, whatever it holds and whatever the encoding can show."""
-    print(encodable(printable(line), sys.stderr.encoding), file=sys.stderr, flush=True)
+    write_if_possible(sys.stderr, encodable(printable(line), sys.stderr.encoding) + "\n")
 
 
 def show(line: str = "") -> None:

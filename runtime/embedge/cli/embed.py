@@ -16,6 +16,7 @@ from embedge.cli import common
 from embedge.cli.images import chunked, image_paths
 from embedge.cli.inputs import FORMATS, STDIN, Bad, Record, check_paths, read_records
 from embedge.cli.progress import Progress, add_progress_option
+from embedge.cli.streams import is_terminal
 from embedge.errors import MemoryLimitError, OptionError
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def run(options: argparse.Namespace) -> int:
     read = [record.text for record in images if isinstance(record, Record)] or paths
     path, kind = check_output(options.out, options.format, inputs=read)
     check_different(path, options.ranges)
-    if STDIN in paths and sys.stdin.isatty():
+    if STDIN in paths and is_terminal(sys.stdin):
         common.say("embedge: reading texts from the terminal, one a line; Ctrl-D ends the input")
     with (
         warnings.catch_warnings(),

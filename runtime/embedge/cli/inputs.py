@@ -6,13 +6,13 @@ nothing of models.
 """
 
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from embedge.cli.lines import read_head, read_lines
+from embedge.cli.streams import input_bytes
 from embedge.cli.suffixes import JSON_LINES, refuse_as_texts
 from embedge.encodings import NotTextError, decode_text, find_encoding
 from embedge.errors import InputError
@@ -79,7 +79,7 @@ def read_records(paths: Sequence[str], *, input_format: str = "auto") -> Iterato
             kind = "jsonl" if Path(path).suffix.lower() in JSON_LINES else "lines"
         try:
             if path == STDIN:
-                for record in _read(sys.stdin.buffer, name, kind, index):
+                for record in _read(input_bytes(), name, kind, index):
                     yield record
                     index = record.index + 1
             else:

@@ -124,7 +124,7 @@ def _identity(path: str | os.PathLike[str], stream: TextIO | None) -> tuple[int,
             return None
         else:
             status = os.fstat(stream.fileno())
-    except (OSError, ValueError):  # not there yet, or a stream that is not the system's
+    except (OSError, ValueError, AttributeError):  # not there yet, or no stream of the system
         return None
     return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
 

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from embedge.cli.common import encodable, time_text
+from embedge.cli.streams import is_terminal, write_if_possible
 from embedge.printable import printable
 
 REDRAW_SECONDS = 0.1
@@ -41,7 +42,7 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stream = stream if stream is not None else sys.stderr
-        self._terminal = self._stream.isatty()
+        self._terminal = is_terminal(self._stream)
         self._enabled = self._terminal if enabled is None else enabled
         self._clock = clock
         self._start = clock()
@@ -82,19 +83,20 @@ class Progress:
     def say(self, line: str) -> None:
         """Prints a line for good, above the progress line."""
         self._clear()
-        print(encodable(printable(line), self._stream.encoding), file=self._stream, flush=True)
+        self._write(encodable(printable(line), self._stream.encoding) + "\n")
 
     def _draw(self, line: str) -> None:
         if self._terminal:
             line = line[:ROOM]
-            self._stream.write("\r" + line + " " * (self._drawn - len(line)))
+            self._write("\r" + line + " " * (self._drawn - len(line)))
             self._drawn = len(line)
         else:
-            self._stream.write(line + "\n")
-        self._stream.flush()
+            self._write(line + "\n")
 
     def _clear(self) -> None:
         if self._drawn:
-            self._stream.write("\r" + " " * self._drawn + "\r")
-            self._stream.flush()
+            self._write("\r" + " " * self._drawn + "\r")
             self._drawn = 0
+
+    def _write(self, text: str) -> None:
+        write_if_possible(self._stream, text)

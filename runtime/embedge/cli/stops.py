@@ -29,9 +29,24 @@ class Stopped(KeyboardInterrupt):
         self.code = 128 + number
 
 
+class Asked:
+    """Whether this process was asked to end.
+
+    What a signal raises in the middle of another library's import, or of its error handling, can
+    come out as an error of that library, or be lost; this remembers.
+
+    Attributes:
+        stop: what was raised, `Stopped` or, for Ctrl-C, KeyboardInterrupt; None if nothing was.
+    """
+
+    def __init__(self) -> None:
+        self.stop: KeyboardInterrupt | None = None
+
+
 @contextlib.contextmanager
-def stops() -> Iterator[None]:
+def stops(asked: Asked | None = None) -> Iterator[None]:
     """Within it, the first of these signals raises `Stopped` in the main thread."""
+    asked = asked or Asked()
     if threading.current_thread() is not threading.main_thread():
         yield  # only there may handlers be set
         return
@@ -41,12 +56,22 @@ def stops() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         for one in ours:  # what cleans up now is not interrupted by a second one
             signal.signal(one, signal.SIG_IGN)
-        raise Stopped(number)
+        asked.stop = Stopped(number)
+        raise asked.stop
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        asked.stop = KeyboardInterrupt()
+        raise asked.stop
 
     for number in ours:
         signal.signal(number, stop)
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if usual:
+        signal.signal(signal.SIGINT, interrupt)
     try:
         yield
     finally:
+        if usual:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         for number in ours:
             signal.signal(number, signal.SIG_DFL)
