@@ -3,37 +3,20 @@
 Takes `owner/name` and a branch, tag or commit. Gives a folder in the hub's own cache and the full
 commit. The name is resolved to a commit first and everything is then fetched from that commit, so
 that weights, adapters and tokenizer always belong together. Only data files are fetched: no Python
-code, no pickle, no ready-made graphs. It knows nothing of what the files mean.
+code, no pickle, no ready-made graphs; which ones, `source_files.py` says. It knows nothing of what
+the files mean.
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from embedge.errors import MissingExtraError, SourceError
+from embedge_export import source_files
 
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
-_WANTED = [
-    "config.json",
-    "config_sentence_transformers.json",
-    "sentence_bert_config.json",
-    "modules.json",
-    "[0-9]*_*/config.json",
-    "model*.safetensors",
-    "model.safetensors.index.json",
-    "adapter_config.json",
-    "adapters/*/adapter_config.json",
-    "adapters/*/adapter_model.safetensors",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.*",
-    "merges.txt",
-    "README.md",
-    "LICENSE*",
-]
-_UNWANTED = ["onnx/*", "openvino/*", "*.py", "*.onnx", "*.gguf", "*.bin", "*.pt"]
+_UNWANTED = ["onnx/*", "openvino/*", "*.py", "*.onnx", "*.gguf", "*.bin", "*.pt", ".*", "*/.*"]
 
 
 def download(
@@ -66,12 +49,12 @@ def download(
 
     offline = offline or constants.HF_HUB_OFFLINE
 
-    def fetch(wanted: str | None) -> Path:
+    def fetch(wanted: str | None, patterns: Sequence[str] = source_files.FIRST) -> Path:
         folder = huggingface_hub.snapshot_download(
             repository,
             revision=wanted,
             local_files_only=offline,
-            allow_patterns=_WANTED,
+            allow_patterns=list(patterns),
             ignore_patterns=_UNWANTED,
             cache_dir=cache,
             endpoint=endpoint,
@@ -90,6 +73,10 @@ def download(
         folder = fetch(revision)
         if folder.name != commit:
             folder = fetch(commit)
+        if named := source_files.then(folder):
+            folder = fetch(commit, named)
+    except SourceError:  # an index of weights that is damaged, by its name
+        raise
     # Whatever the library or its HTTP client raises (their classes changed twice within its major
     # versions), it is about this repository, and the user needs to know what to do.
     except Exception as error:

@@ -181,7 +181,8 @@ def adapter_files(folder: Path) -> tuple[Path, Path]:
     """
     if not (folder / CONFIG).exists():
         raise AdapterError(
-            f"{folder} has no {CONFIG}; download the adapter of this task, or leave the task out"
+            f"{folder} has no {CONFIG}; download the adapter of this task, leave the task out, or "
+            "move the folder elsewhere if it is not an adapter"
         )
     if not (folder / TENSORS).exists():
         pickle = " (adapter_model.bin is pickle, which can run code: not read)"

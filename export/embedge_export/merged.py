@@ -23,6 +23,7 @@ from embedge_export.destination import check_apart, check_place, check_space, co
 from embedge_export.lora import MergedWeights, load_adapter
 from embedge_export.model_types import JINA_V5
 from embedge_export.room import merged_bytes
+from embedge_export.source_files import COPIED
 from embedge_export.sources import Source
 from embedge_export.stage import stage
 from embedge_export.weights import DTYPES, SINGLE, open_weights, write_file
@@ -36,18 +37,6 @@ _PLAIN_CLASSES: Mapping[str, str] = {
 }
 # Fields that point to a model's own code, or to what is merged now.
 _DROPPED = ("auto_map", "task_names", "_name_or_path")
-_COPIED = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "README.md",
-    "LICENSE",
-    "LICENSE.md",
-    "LICENSE.txt",
-)
 _POOLING_FLAGS = {
     "last_token": "pooling_mode_lasttoken",
     "mean": "pooling_mode_mean_tokens",
@@ -216,6 +205,6 @@ def _write_settings(source: Source, config: Mapping[str, Any], folder: Path) -> 
     width = source.config["hidden_size"]
     write("1_Pooling/config.json", {"word_embedding_dimension": width, **flags})
     (folder / "2_Normalize").mkdir()  # has no settings, but its folder is looked for
-    for name in _COPIED:
+    for name in COPIED:
         if (source.folder / name).exists():
             shutil.copyfile(source.folder / name, folder / name)  # follows a cache's links

@@ -25,27 +25,15 @@ from embedge_export.conventions import (
 )
 from embedge_export.fields import shown
 from embedge_export.model_types import JINA_V5, check_model_type
+from embedge_export.source_files import ADAPTERS, TOKENIZER, find_adapters, read_files
 from embedge_export.tokenizer_trial import try_tokenizer
-from embedge_export.weights import open_weights, weight_files
+from embedge_export.weights import open_weights
 
-TOKENIZER = "tokenizer.json"
 # What the model cards list; the config has no such key.
 _V5_MATRYOSHKA = (32, 64, 128, 256, 512, 768, 1024)
 _DEFAULT_TASK = "text-matching"  # what the hosted API takes where a request names no task
 _BASE = "base"  # the one task of a model without adapters
 _TASK = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # becomes part of file names
-# Files beside weights and adapters that decide what is exported, or what is said of it.
-_SETTINGS = (
-    "config.json",
-    "config_sentence_transformers.json",
-    "sentence_bert_config.json",
-    "modules.json",
-    TOKENIZER,
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "preprocessor_config.json",
-    "README.md",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,24 +156,24 @@ def _find_adapters(folder: Path, config: Mapping[str, Any]) -> dict[str, Path]:
     """Task -> adapter folder, in the order of the config's task_names, else of names."""
     names = config.get("task_names")
     if names is None:
-        names = sorted(path.name for path in (folder / "adapters").glob("*/"))
-    elif not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return find_adapters(folder)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise SourceError(f'{folder / "config.json"}: "task_names" is not a list of names')
     if len(set(names)) != len(names):
         raise SourceError(f'{folder / "config.json"}: "task_names" has a name twice')
-    return {name: folder / "adapters" / name for name in names}
+    return {name: folder / ADAPTERS / name for name in names}
 
 
 def _choose(folder: Path, known: tuple[str, ...], chosen: Sequence[str] | None) -> tuple[str, ...]:
     """The chosen tasks in the source's order; each must be there."""
-    for task in known:
+    if isinstance(chosen, str):
+        chosen = [chosen]
+    for task in known if chosen is None else (task for task in known if task in chosen):
         if _TASK.fullmatch(task) is None:
             raise SourceError(
                 f"{folder}: the task {task!r} cannot be part of a file name; letters, digits, "
                 '"-", "_" and "." can'
             )
-    if isinstance(chosen, str):
-        chosen = [chosen]
     for task in chosen or ():
         if task not in known:
             raise SourceError(f"{folder} has no task {task!r}; it has {', '.join(known)}")
@@ -266,13 +254,8 @@ def _own_name(config: Mapping[str, Any], card: Mapping[str, str]) -> str | None:
 def _hash_files(folder: Path, adapters: Mapping[str, Path]) -> dict[str, str]:
     """sha256 of every file that the export depends on, by name in the folder."""
     open_weights(folder)  # a damaged file is named before a gigabyte is hashed
-    names = [name for name in _SETTINGS if (folder / name).exists()]
-    names += sorted(p.relative_to(folder).as_posix() for p in folder.glob("[0-9]*_*/config.json"))
-    names += weight_files(folder)
-    for path in adapters.values():
-        names += [file.relative_to(folder).as_posix() for file in lora.adapter_files(path)]
     hashes: dict[str, str] = {}
-    for name in names:
+    for name in read_files(folder, adapters):
         try:
             with (folder / name).open("rb") as file:
                 hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()

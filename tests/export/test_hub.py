@@ -1,5 +1,6 @@
 """Fetching from a hub: a tiny one on this machine, with two commits whose adapters differ."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -14,7 +15,8 @@ import pytest
 
 import seeded
 from embedge.errors import MissingExtraError, SourceError
-from embedge_export import hub
+from embedge_export import hub, source_files
+from source_kinds import KINDS, write_kind
 
 NAME = "seeded/v5"
 OLD, NEW = "a" * 40, "b" * 40
@@ -97,7 +99,13 @@ def commits(tmp_path_factory):
 @pytest.fixture
 def server(commits):
     """A running hub: (Hub, its address)."""
-    state = Hub(commits)
+    with serving(Hub(commits)) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def serving(state):
+    """(Hub, its address) while it runs."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -270,3 +278,100 @@ def test_a_revision_that_is_no_commit_is_not_pinned(monkeypatch, sha):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     with pytest.raises(SourceError, match="not 40 hexadecimal digits"):
         hub.download(NAME)
+
+
+# Opens, and does with a source all that reads it; prints which of its files were opened.
+READ = """
+import json, sys
+from pathlib import Path
+root = Path(sys.argv[1]).resolve()
+opened = set()
+def watch(event, arguments):
+    if event == "open" and isinstance(arguments[0], str) and arguments[0].startswith(str(root)):
+        opened.add(arguments[0])
+sys.addaudithook(watch)
+from embedge_export.model import open_model, reference
+from embedge_export.merged import write_merged
+from embedge_export.sources import open_source
+from embedge.errors import SourceError
+found = {}
+for number, kind in enumerate(json.loads(sys.argv[2])):
+    opened.clear()
+    if sys.argv[3] == "local":
+        source = open_source(root / kind)
+    else:
+        source = open_source("seeded/v5", revision=f"{number:040x}")
+    model = open_model(source)
+    for task in source.tasks:
+        model.weights(task).read(sorted(model.base.keys())[0])
+    try:
+        write_merged(source, Path(sys.argv[4]) / f"{kind} {sys.argv[3]}", tasks=source.tasks[:1])
+    except SourceError:  # no plain form of an encoder
+        pass
+    found[kind] = {
+        "id": source.model_id,
+        "hashed": dict(source.files),
+        "opened": [Path(p).relative_to(source.folder.absolute()).as_posix() for p in opened
+                   if Path(p).is_file() and Path(p).is_relative_to(source.folder.absolute())],
+        "there": [p.relative_to(source.folder).as_posix()
+                  for p in source.folder.rglob("*") if p.is_file()],
+    }
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory):
+    """Every kind of model, read from its folder and through a hub: (local, fetched)."""
+    root = tmp_path_factory.mktemp("kinds")
+    folders = [write_kind(kind, root / "local" / kind) for kind in KINDS]
+    state = Hub({f"{number:040x}": folder for number, folder in enumerate(folders)})
+    results = []
+    with serving(state) as (_, address):
+        for way, place in (("local", root / "local"), ("hub", root / "home")):
+            environment = {k: v for k, v in os.environ.items() if not k.upper().endswith("_PROXY")}
+            environment |= {
+                "HF_ENDPOINT": address,
+                "HF_HOME": str(root / "home"),
+                "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+                "HF_HUB_DISABLE_TELEMETRY": "1",
+                "PYTHONPATH": os.pathsep.join(sys.path),
+            }
+            done = subprocess.run(
+                [sys.executable, "-c", READ, place, json.dumps(KINDS), way, root / "out"],
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=300,
+                check=False,
+            )
+            assert done.returncode == 0, done.stderr
+            results.append(json.loads(done.stdout.splitlines()[-1]))
+    return results
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_hub_gives_what_a_folder_does(kinds, kind):
+    local, fetched = (result[kind] for result in kinds)
+    assert fetched["hashed"] == local["hashed"]
+    assert "modeling_own.py" not in fetched["there"]
+    unread = set(fetched["there"]) - set(fetched["hashed"]) - set(source_files.COPIED)
+    assert unread == set()  # nothing is fetched in vain
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("way", [0, 1], ids=["folder", "hub"])
+def test_what_is_read_is_in_the_provenance(kinds, kind, way):
+    found = kinds[way][kind]
+    assert "config.json" in found["opened"]
+    assert any(name.endswith(".safetensors") for name in found["opened"])
+    assert set(found["opened"]) <= {*found["hashed"], *source_files.COPIED}
+
+
+def test_a_damaged_index_of_weights_on_the_hub_is_named(ask, server, tmp_path):
+    folder = write_kind("odd shards", tmp_path / "odd")
+    (folder / "model.safetensors.index.json").write_text("{")
+    server[0].commits = {OLD: folder}
+    answer = ask()
+    assert answer["error"] == "SourceError"
+    assert "model.safetensors.index.json is no" in answer["message"]

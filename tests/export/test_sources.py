@@ -253,6 +253,58 @@ def test_without_task_names_the_adapters_name_the_tasks(small):
 
 
 @pytest.mark.parametrize(
+    "name",
+    [".ipynb_checkpoints", ".git", ".cache", "__pycache__", "__MACOSX", "retrieval~", "._x"],
+)
+def test_what_tools_leave_beside_adapters_is_not_one(small, name):
+    change(small / "config.json", drop=["task_names"])
+    before = open_source(small)
+    shutil.copytree(small / "adapters" / "retrieval", small / "adapters" / name)
+    (small / "adapters" / ".DS_Store").touch()
+    (small / "adapters" / "._retrieval").touch()
+    after = open_source(small)
+    assert after.tasks == before.tasks == tuple(sorted(TASKS))
+    assert after.files == before.files
+
+
+def test_a_folder_beside_adapters_that_holds_none_is_not_one(small):
+    change(small / "config.json", drop=["task_names"])
+    for name in ("notes", "empty", "logs"):
+        (small / "adapters" / name).mkdir()
+    (small / "adapters" / "notes" / "README.md").touch()
+    (small / "adapters" / "logs" / "._weights.safetensors").touch()
+    (small / "adapters" / "logs" / ".ipynb_checkpoints").mkdir()
+    (small / "adapters" / "logs" / ".ipynb_checkpoints" / "adapter_config.json").touch()
+    assert open_source(small).tasks == tuple(sorted(TASKS))
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "adapter_model.safetensors",
+        "adapter_model.bin",
+        "weights.pt",
+        "checkpoint-100/adapter_config.json",
+    ],
+)
+def test_an_adapter_without_its_configuration_is_named(small, file):
+    change(small / "config.json", drop=["task_names"])
+    (small / "adapters" / "search" / file).parent.mkdir(parents=True)
+    (small / "adapters" / "search" / file).touch()
+    with pytest.raises(AdapterError, match=r"search has no adapter_config\.json; .*not an adapter"):
+        open_source(small)
+    assert open_source(small, tasks=["retrieval"]).tasks == ("retrieval",)
+
+
+def test_a_name_that_cannot_be_a_task_matters_only_if_it_is_one(small):
+    change(small / "config.json", drop=["task_names"])
+    shutil.copytree(small / "adapters" / "retrieval", small / "adapters" / "my copy")
+    with pytest.raises(SourceError, match="'my copy' cannot be part of a file name"):
+        open_source(small)
+    assert open_source(small, tasks=["retrieval"]).tasks == ("retrieval",)
+
+
+@pytest.mark.parametrize(
     "names",
     [
         ["../retrieval"],
