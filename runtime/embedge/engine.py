@@ -106,6 +106,7 @@ class OnnxSession:
 
     Raises:
         PackFileError: the graph cannot be loaded.
+        MemoryLimitError: for want of memory.
         DeviceError: the device is not what the session runs on.
     """
 
@@ -121,6 +122,11 @@ class OnnxSession:
                     str(graph), options, providers=PROVIDERS[device]
                 )
         except Exception as error:  # ONNX Runtime's errors have no common base
+            if _lacks_memory(error):
+                raise MemoryLimitError(
+                    f"there is not enough memory to load {graph} ({error}); close other programs, "
+                    "or choose a smaller model or precision"
+                ) from error
             raise PackFileError(
                 f"{graph} cannot be loaded by ONNX Runtime {runtime.__version__}: {error}; "
                 "see what `embedge verify` says, update onnxruntime, or export the pack again"
@@ -171,11 +177,7 @@ class OnnxSession:
         except Exception as error:
             if cancel is not None and cancel.is_set():
                 raise CancelledError("cancelled while the network ran") from None
-            if (
-                "llocate" in str(error)
-                or "bad_alloc" in str(error)
-                or "out of memory" in str(error)
-            ):
+            if _lacks_memory(error):
                 raise MemoryLimitError(f"no memory for {work}: {error}; lower {limits}") from error
             raise PackFileError(
                 f"{self._graph} failed on {work}: {error}; "
@@ -273,6 +275,10 @@ def kernel_path() -> Choice[str]:
     x86 CPUs without VNNI add pairs of uint8 x int8 products in 16 bits, and ONNX Runtime lets them
     saturate. Its option `session.x64quantprecision` takes uint8 x uint8 there, which is exact and
     somewhat slower. Sessions are opened accordingly.
+
+    Raises:
+        MemoryLimitError: there is no memory to try it.
+        DeviceError: ONNX Runtime fails at it.
     """
     if _probe(exact_option=False):
         return Choice(EXACT, "this CPU's uint8 x int8 kernel gives exact sums")
@@ -291,15 +297,27 @@ def _probe(*, exact_option: bool) -> bool:
     options.inter_op_num_threads = 1
     if exact_option:
         options.add_session_config_entry("session.x64quantprecision", "1")
-    with native_work():
-        session = runtime.InferenceSession(PROBE, options, providers=PROVIDERS["cpu"])
-        # One row and several rows may take different kernels.
-        return all(
-            bool(
-                (
-                    session.run(None, {"a": np.full((m, PROBE_WIDTH), 255, np.uint8)})[0]
-                    == PROBE_ANSWER
-                ).all()
-            )
-            for m in (1, 7)
-        )
+    options.log_severity_level = LOG_FATAL  # what fails is raised; stderr is the host's
+    # One row and several rows may take different kernels.
+    batches = [np.full((rows, PROBE_WIDTH), 255, np.uint8) for rows in (1, 7)]
+    try:
+        with native_work():
+            session = runtime.InferenceSession(PROBE, options, providers=PROVIDERS["cpu"])
+            answers = [session.run(None, {"a": batch})[0] for batch in batches]
+    except Exception as error:
+        if _lacks_memory(error):
+            raise MemoryLimitError(
+                f"there is not enough memory even to try ONNX Runtime ({error}); close other "
+                "programs, or raise this process's limit"
+            ) from error
+        raise DeviceError(
+            f"ONNX Runtime {runtime.__version__} cannot run a small integer graph here: {error}; "
+            'install onnxruntime again, or take precision "fp32"'
+        ) from error
+    return all(bool((answer == PROBE_ANSWER).all()) for answer in answers)
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether ONNX Runtime failed for want of memory, which it says in words alone."""
+    words = ("llocate", "bad_alloc", "out of memory")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)

@@ -17,6 +17,7 @@ from cli_fakes import FakeEmbedder, vector
 from embedge.cli import common, main
 from embedge.cli.embed import chunks
 from embedge.cli.inputs import Record
+from embedge.errors import MemoryLimitError
 from embedge.vectors import normalise, quantise
 from tiny import edit_manifest
 
@@ -111,6 +112,19 @@ def test_too_long_texts_are_found_one_by_one(fake, capsys, tmp_path):
     assert f"{path}:18: " in captured.err
     assert main(["embed", str(path)]) == 0
     assert "2 texts were longer than the limit and were cut" in capsys.readouterr().err
+
+
+def test_a_pack_that_does_not_fit_into_memory_is_no_fault_of_the_texts(
+    fake, tmp_path, capsys, monkeypatch
+):
+    def load(task=None):
+        raise MemoryLimitError("there is not enough memory to load g.onnx")
+
+    monkeypatch.setattr(fake, "load", load)
+    (tmp_path / "t.txt").write_text("a\nb\n")
+    assert main(["embed", str(tmp_path / "t.txt"), "--out", str(tmp_path / "o")]) == 2
+    assert capsys.readouterr().err == "embedge: error: there is not enough memory to load g.onnx\n"
+    assert list(tmp_path.iterdir()) == [tmp_path / "t.txt"]
 
 
 def test_no_input_gives_no_rows_and_a_note(fake, stdin, capsys, tmp_path):

@@ -106,6 +106,27 @@ def test_an_output_that_is_one_of_the_images_is_refused(both, photos, capsys):
     assert (photos / "red.png").read_bytes() == before
 
 
+@pytest.mark.parametrize("command", ["embed --images", "classify --labels a,b", "search words"])
+@pytest.mark.parametrize("compression", ["group4", "tiff_lzw", "tiff_adobe_deflate"])
+def test_a_damaged_tiff_is_one_sentence(both, tmp_path, capfd, command, compression):
+    """libtiff writes to the process's stderr by itself, a line for each damaged row."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    path = folder / "bad.tif"
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200), np.uint8)
+    Image.fromarray(noise).convert("1").save(path, compression=compression)
+    data = bytearray(path.read_bytes())
+    for place in range(100, len(data) - 300, 37):
+        data[place] ^= 0x55
+    path.write_bytes(data)
+    (folder / "good.txt").write_text("words")
+    name, *options = command.split()
+    words = options if name == "search" else []
+    main([name, *words, str(folder), *([] if words else options), "--pack", str(both)])
+    told = [line for line in capfd.readouterr().err.splitlines() if "embedge: " not in line]
+    assert told == []
+
+
 def test_a_text_pack_says_that_it_has_no_image_tower(pack, photos, capsys):
     for command in (["embed", "--images"], ["classify", "--labels", "a,b"]):
         assert main([*command, "--pack", str(pack), str(photos)]) == 2

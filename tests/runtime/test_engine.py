@@ -189,6 +189,31 @@ def test_the_kernel_is_chosen_by_what_the_cpu_gives(
 
 
 @pytest.mark.usefixtures("_fresh")
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("Exception during initialization: std::bad_alloc", MemoryLimitError),
+        ("Failed to allocate memory for requested buffer of size 1024", MemoryLimitError),
+        ("Unsupported model IR version: 9", DeviceError),
+    ],
+)
+def test_a_failure_to_open_is_named_for_what_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, message: str, kind: type[Exception]
+) -> None:
+    write_graph(tmp_path, "g.onnx", constant=[0.0] * 8)
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise RuntimeError(message)
+
+    engine.kernel_path()  # which options a session takes
+    monkeypatch.setattr(engine.load_runtime(), "InferenceSession", fail)
+    with pytest.raises(kind, match=message):
+        engine._probe(exact_option=False)
+    with pytest.raises(MemoryLimitError if kind is MemoryLimitError else PackFileError):
+        OnnxSession(tmp_path / "g.onnx", device="cpu", threads=1)
+
+
+@pytest.mark.usefixtures("_fresh")
 def test_sessions_are_exact_on_this_cpu(tmp_path: Path) -> None:
     """The int8 path as packs use it, on the values that overflow, through OnnxSession itself."""
     weights = np.full((64, 8), 127, np.int8)

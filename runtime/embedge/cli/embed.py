@@ -132,6 +132,8 @@ def run(options: argparse.Namespace) -> int:
                 on_overflow=options.on_overflow,
             )
         width = encode([]).shape[1]  # a wrong option shows here, before anything is read
+        if not options.images:
+            embedder.load(options.task)  # what fails here is no text's fault
         sink = open_sink(path, kind, embedding_type=options.embedding_type, width=width)
         if later:
             sink = RangesSink(sink, options.embedding_type, width, options.ranges)

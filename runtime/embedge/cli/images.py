@@ -6,7 +6,7 @@ by their suffix. Knows no model, and opens no image.
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from embedge.errors import InputError
 from embedge.images.names import is_image_name
@@ -29,6 +29,7 @@ def image_paths(named: Sequence[str], *, refuse: Callable[[Path, str], None]) ->
     """
     from embedge.search.files import walk  # with NumPy: not while help is shown
 
+    quiet_libtiff()
     paths: list[Path] = []
     for name in named:
         path = Path(name)
@@ -42,6 +43,27 @@ def image_paths(named: Sequence[str], *, refuse: Callable[[Path, str], None]) ->
         else:
             raise InputError(f"{name} does not exist; give images, or folders of them")
     return paths
+
+
+def quiet_libtiff() -> None:
+    """Keeps libtiff from writing to stderr: hundreds of lines for one damaged file.
+
+    It is the one library below Pillow that does so, and Pillow's error, which is a sentence, stays.
+    For the command line alone: in a host program this is the host's to decide. Where Pillow was
+    built in another way, the lines stay.
+    """
+    import ctypes  # with Pillow: not while help is shown
+
+    try:
+        from PIL import _imaging  # it links libtiff, so that its symbols are found through it
+
+        handler: Any = ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler
+        warner: Any = ctypes.CDLL(_imaging.__file__).TIFFSetWarningHandler
+    except (ImportError, OSError, AttributeError):
+        return
+    for setter in (handler, warner):
+        setter.argtypes, setter.restype = [ctypes.c_void_p], ctypes.c_void_p
+        setter(None)
 
 
 def chunked(items: Sequence[Item], size: int = CHUNK) -> Iterator[tuple[int, Sequence[Item]]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embedge.cli import common
+from embedge.cli.images import quiet_libtiff
 from embedge.cli.progress import Progress, add_progress_option
 from embedge.errors import (
     CancelledError,
@@ -83,6 +84,8 @@ def run(options: argparse.Namespace) -> int:
         _open_index(options, root, embedder) as index,
     ):
         pictures = embedder.manifest.image is not None
+        if pictures:
+            quiet_libtiff()
         if options.sheet is not None and not pictures:
             raise OptionError(
                 f"--sheet draws images, and {embedder.manifest.model_id} embeds texts only; name "
