@@ -22,7 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedge.errors import ImageError, MissingExtraError
+from embedge.images.costly import costly, long_header
+from embedge.images.png_chunks import TooManyChunksError, without_bulky_metadata
 from embedge.printable import printable
+from embedge.reasons import reason_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -138,11 +141,11 @@ def open_source(
     except OSError as error:
         if error.strerror and error.errno:
             raise RefusedImageError(f"{name} cannot be read: {error.strerror}") from None
-        raise RefusedImageError(f"{name} is damaged: {error}") from None
+        raise RefusedImageError(f"{name} is damaged: {reason_of(error)}") from None
     # A damaged file makes Pillow's readers fail in every way there is (SyntaxError, struct.error,
     # EOFError, IndexError …), and a program that turned warnings into errors adds another.
     except Exception as error:
-        raise RefusedImageError(f"{name} is damaged: {error or type(error).__name__}") from None
+        raise RefusedImageError(f"{name} is damaged: {reason_of(error)}") from None
 
 
 def decode(image: "Image.Image", *, shared: bool) -> None:
@@ -154,6 +157,8 @@ def decode(image: "Image.Image", *, shared: bool) -> None:
     """
     with _CALLERS_IMAGES if shared else contextlib.nullcontext():
         size = image.size
+        if reason := costly(image):
+            raise RefusedImageError(f"takes too long to read: {reason}")
         image.load()
         with contextlib.suppress(Exception):
             image.getexif()  # kept with the image; see ORIENTATION in pixels.py
@@ -180,6 +185,8 @@ def _open(
     pillow = load_pillow()
     if isinstance(source, pillow.Image):
         own: Image.Image = source
+        if _is_closed(own):
+            raise RefusedImageError("was closed; pass it before you close it, or pass a copy")
         return own
     if isinstance(source, np.ndarray):
         return _from_array(source)
@@ -199,6 +206,12 @@ def _open(
 
 def _read(stream: Any, stack: contextlib.ExitStack) -> "Image.Image":
     pillow = load_pillow()
+    if reason := long_header(stream):
+        raise RefusedImageError(f"takes too long to read: {reason}")
+    try:
+        stream = without_bulky_metadata(stream)
+    except TooManyChunksError as error:
+        raise RefusedImageError(f"takes too long to read: {error}") from None
     try:
         image: Image.Image = pillow.open(
             stream, formats=[name for name in FORMATS if name in pillow.OPEN]
@@ -213,6 +226,12 @@ def _read(stream: Any, stack: contextlib.ExitStack) -> "Image.Image":
     if width * height > MAX_PIXELS:
         raise RefusedImageError(_too_large(f"{width:,} x {height:,} pixels"))
     return image
+
+
+def _is_closed(image: "Image.Image") -> bool:
+    """Whether a caller's image was closed; Pillow puts an error where its pixels were."""
+    held = vars(image).get("_im", vars(image).get("im"))  # since Pillow 11, and before
+    return type(held).__name__ == "DeferredError"
 
 
 def _too_large(found: str) -> str:
