@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embedge.whole_files import WholeFile
+
 # Okabe and Ito's colours for all kinds of eyes, two of them (yellow, black) replaced.
 COLOURS = (
     *("#0072b2", "#d55e00", "#009e73", "#cc79a7"),
@@ -93,7 +95,8 @@ def draw(
     content = io.BytesIO()
     figure.savefig(content, format="png", metadata={"Software": None})
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.getvalue())
+    with WholeFile(path) as file:
+        file.stream.write(content.getvalue())
 
 
 def core(points: NDArray[np.float64], near: float) -> NDArray[np.float64]:

@@ -69,7 +69,7 @@ class CheckedFiles:
                 with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
                     json.dump(kept, stream)
                 Path(part).replace(self._folder / REMEMBERED)
-            except OSError:
+            except BaseException:
                 Path(part).unlink(missing_ok=True)
                 raise
 

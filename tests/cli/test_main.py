@@ -120,6 +120,18 @@ def test_warnings_are_sentences(monkeypatch, capsys, tmp_path):
     assert "embedge: warning: mind this\n" in capsys.readouterr().err
 
 
+def test_pillows_warnings_which_name_no_file_are_not_shown(monkeypatch, capsys):
+    class Warns(FakeEmbedder):
+        def load(self, task=None):
+            place = {"filename": "TiffImagePlugin.py", "lineno": 982}
+            module = "PIL.TiffImagePlugin"
+            warnings.warn_explicit("Corrupt EXIF data", UserWarning, module=module, **place)
+
+    monkeypatch.setattr(common, "open_embedder", lambda options: Warns())
+    assert main(["bench", "x", "--shapes", "1x4", "--seconds", "0.001"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_pack_comes_from_the_environment_before_the_bundled_one(
     package, monkeypatch, capsys, tmp_path
 ):

@@ -69,6 +69,8 @@ def _main(arguments: Sequence[str] | None) -> int:
         # This process is ours: warnings are sentences.
         with stops(asked), warnings.catch_warnings():
             warnings.simplefilter("once", UserWarning)
+            # Of metadata mostly, and they name no file; what cannot be read is an error anyway.
+            warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
             warnings.showwarning = _warn
             code = int(options.run(options))
         sys.stdout.flush()
