@@ -40,6 +40,10 @@ def find_obstacle(path: str | os.PathLike[str]) -> str | None:
         return "is empty; give the path of a file"
     mode = None
     try:
+        folder = _follow(Path(text)).parent
+    except FileNotFoundError:  # raised where a relative path starts from nothing
+        return "cannot be used: the current folder was deleted; change to another one"
+    try:
         mode = Path(text).stat().st_mode
     except FileNotFoundError:
         if text.endswith(tuple(filter(None, (os.sep, os.altsep)))):
@@ -54,7 +58,6 @@ def find_obstacle(path: str | os.PathLike[str]) -> str | None:
             return "is write-protected; name another file, or change its permissions"
         if not _is_replaced(Path(text)):
             return None
-    folder = _follow(Path(text)).parent
     if not folder.is_dir():
         return f"lies in {folder}, which does not exist; make that folder first"
     if not os.access(folder, os.W_OK | os.X_OK):

@@ -169,6 +169,40 @@ sys.exit(main(["embed"]))
     assert errors == b""
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["embed"], "stdout"),
+        (["info"], "stdout"),
+        (["info", "--json"], "stdout"),
+        (["embed", "--out", "/dev/full"], "/dev/full"),
+        (["embed", "--out", "/dev/full", "--format", "npy"], "/dev/full"),
+    ],
+)
+def test_a_full_disk_is_one_sentence_that_names_the_file(tmp_path, arguments, name):
+    code = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from cli_fakes import FakeEmbedder
+from embedge.cli import common, main
+common.open_embedder = lambda options: FakeEmbedder()
+sys.exit(main(sys.argv[2:]))
+"""
+    if arguments[0] == "info":
+        arguments = [*arguments, str(write_pack(tmp_path / "pack"))]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(Path(__file__).parents[1]), *arguments],
+            input=b"some words\n" * 3000,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr.decode() == f"embedge: error: {name}: No space left on device\n"
+
+
 def test_cancellable_passes_results_and_errors():
     assert common.cancellable(lambda cancel: 7) == 7
     with pytest.raises(OptionError, match="no"):

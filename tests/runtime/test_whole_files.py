@@ -223,6 +223,14 @@ def test_what_may_not_be_written_is_an_obstacle(tmp_path, monkeypatch):
     assert "write-protected" in (find_obstacle(path) or "")
 
 
+def test_a_current_folder_that_was_deleted_is_an_obstacle(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert "the current folder was deleted" in (find_obstacle("f") or "")
+    assert find_obstacle(tmp_path / "f") is None
+
+
 def test_a_disk_is_an_obstacle(tmp_path, monkeypatch):
     real = Path.stat
 

@@ -27,7 +27,7 @@ from typing import NoReturn
 
 from embedge import __version__
 from embedge.cli import bench, classify, doctor, embed, export, info, search, verify
-from embedge.cli.common import INTERRUPTED, say, sentence
+from embedge.cli.common import INTERRUPTED, naming_stdout, say, sentence
 from embedge.cli.stops import Asked, Stopped, stops
 from embedge.cli.streams import standard_streams
 from embedge.errors import CancelledError, EmbedgeError, GateError
@@ -73,7 +73,8 @@ def _main(arguments: Sequence[str] | None) -> int:
             warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
             warnings.showwarning = _warn
             code = int(options.run(options))
-        sys.stdout.flush()
+        with naming_stdout():
+            sys.stdout.flush()
     except Exception as error:  # the last door: nothing leaves as a traceback
         return _ending(error, debug=debug) if asked.stop is None else _stopped(asked.stop)
     except KeyboardInterrupt as stop:

@@ -5,12 +5,13 @@ Results go to stdout, everything said about the work goes to stderr. Knows argpa
 """
 
 import argparse
+import contextlib
 import json
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from embedge.cli.streams import write_if_possible
@@ -154,7 +155,18 @@ def say(line: str) -> None:
 
 def show(line: str = "") -> None:
     """Prints one line on stdout, whatever it holds and whatever the encoding can show."""
-    print(encodable(printable(line), sys.stdout.encoding))
+    with naming_stdout():
+        print(encodable(printable(line), sys.stdout.encoding))
+
+
+@contextlib.contextmanager
+def naming_stdout() -> Iterator[None]:
+    """Writes to stdout within it fail with its name: a full disk is one of several."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or "stdout"
+        raise
 
 
 def show_lines(text: str) -> None:
@@ -166,7 +178,8 @@ def show_lines(text: str) -> None:
 def show_json(value: Any, *, indent: int | None = None) -> None:
     """Prints a value as JSON, exactly; ASCII alone, and no control characters."""
     # DEL is the one that JSON lets through as it is.
-    print(json.dumps(value, indent=indent).replace("\x7f", "\\u007f"))
+    with naming_stdout():
+        print(json.dumps(value, indent=indent).replace("\x7f", "\\u007f"))
 
 
 def encodable(text: str, encoding: str | None) -> str:

@@ -16,6 +16,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from embedge.cli.common import naming_stdout
 from embedge.cli.suffixes import output_format
 from embedge.errors import OptionError
 from embedge.whole_files import WholeFile, find_obstacle
@@ -137,16 +138,18 @@ class _Lines(Sink):
         self._file = file  # None: stdout, which is not ours to close
 
     def write(self, items: Sequence[Item], rows: np.ndarray[Any, Any]) -> None:
-        for item, row in zip(items, rows.tolist(), strict=True):
-            name, value = ("index", item.index) if item.id is None else ("id", item.id)
-            quoted = json.dumps(value).replace("\x7f", "\\u007f")  # DEL, for the terminal's sake
-            # Nine digits give every float32 back bit for bit; json.dumps would write seventeen.
-            vector = ", ".join([f"{number:.9g}" for number in row])
-            self._stream.write(f'{{"{name}": {quoted}, "embedding": [{vector}]}}\n')
-        self._stream.flush()
+        with naming_stdout():  # a file names itself
+            for item, row in zip(items, rows.tolist(), strict=True):
+                name, value = ("index", item.index) if item.id is None else ("id", item.id)
+                quoted = json.dumps(value).replace("\x7f", "\\u007f")  # DEL, for the terminal
+                # Nine digits give every float32 back bit for bit; json.dumps would write seventeen.
+                vector = ", ".join([f"{number:.9g}" for number in row])
+                self._stream.write(f'{{"{name}": {quoted}, "embedding": [{vector}]}}\n')
+            self._stream.flush()
 
     def finish(self, count: int) -> None:
-        self._stream.flush()
+        with naming_stdout():
+            self._stream.flush()
         if self._file is not None:
             self._file.finish()
 
