@@ -252,6 +252,11 @@ def load_runtime() -> Any:
     return onnxruntime
 
 
+def runtime_version() -> str:
+    """The version of ONNX Runtime in use."""
+    return str(load_runtime().__version__)
+
+
 def attends_in_blocks() -> bool:
     """Whether attention's memory grows with a text's length here, not with its square."""
     version = re.match(r"(\d+)\.(\d+)", load_runtime().__version__)

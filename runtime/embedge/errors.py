@@ -20,7 +20,8 @@ Each message says what is wrong, where (which item, file or field), and what to 
     ├── MissingExtraError (ImportError) an optional dependency is not installed
     ├── SearchIndexError               the file of a `SearchIndex`
     │   ├── IndexFileError             it is damaged, no index, or cannot be opened
-    │   │   └── IndexReadOnlyError     it can be searched, not updated
+    │   │   ├── IndexReadOnlyError     it can be searched, not updated
+    │   │   └── IndexRowsError         some of it was damaged and is forgotten; update it again
     │   ├── IndexOutdatedError         another model or version made it; `.change` says which
     │   └── IndexBusyError             another process is writing to it
     └── ExportError                    making a pack
@@ -139,6 +140,10 @@ class IndexFileError(SearchIndexError):
 
 class IndexReadOnlyError(IndexFileError):
     """The index cannot be written. It can be searched as it stands."""
+
+
+class IndexRowsError(IndexFileError):
+    """Some passages were damaged and are forgotten. The next update embeds them again."""
 
 
 class IndexOutdatedError(SearchIndexError):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from embedge import SearchIndex
-from embedge.errors import IndexFileError, SearchIndexError
+from embedge.errors import IndexFileError, IndexRowsError, NonFiniteError, SearchIndexError
 from search_cases import BEFORE, Words, content, fresh, lay
 
 QUERY = "these words stay"
@@ -111,20 +111,94 @@ def test_other_tables_than_ours(tmp_path: Path, folder: Path, whole: bytes, atta
         assert index.search(QUERY, top_k=99) == fresh(folder, Words(), QUERY)
 
 
+ONE = "(SELECT passage FROM places ORDER BY file LIMIT 1)"
+SWAP = (
+    "CREATE TEMP TABLE held AS SELECT * FROM vectors ORDER BY id LIMIT 2",
+    "DELETE FROM vectors WHERE id IN (SELECT id FROM held)",
+    "INSERT INTO vectors SELECT (SELECT sum(id) FROM held) - id, checksum, vector FROM held",
+)
+
+
 @pytest.mark.parametrize(
     "attack",
     [
-        "UPDATE vectors SET vector = x'00'",
-        "UPDATE vectors SET vector = 'sixteen letters!'",
-        "UPDATE vectors SET vector = x'0000c07f0000c07f0000c07f0000c07f'",
-        "UPDATE vectors SET vector = x'0000807f000000000000000000000000'",
+        ("UPDATE vectors SET vector = x'00'",),
+        ("UPDATE vectors SET vector = 'sixteen letters!'",),
+        ("UPDATE vectors SET vector = x'0000c07f0000c07f0000c07f0000c07f'",),  # NaN
+        ("UPDATE vectors SET vector = x'0000807f000000000000000000000000'",),  # infinity
+        # Of another length: it would be the first of all hits, its score cut to 1.
+        (f"UPDATE vectors SET vector = x'0000c842000000000000000000000000' WHERE id = {ONE}",),
+        # Of length 1, but another vector.
+        (f"UPDATE vectors SET vector = x'0000803f000000000000000000000000' WHERE id = {ONE}",),
+        (f"UPDATE vectors SET checksum = checksum + 1 WHERE id = {ONE}",),
+        (f"UPDATE vectors SET checksum = 'text' WHERE id = {ONE}",),
+        (f"DELETE FROM vectors WHERE id = {ONE}",),
+        SWAP,
+        (f"UPDATE passages SET text = 'other words' WHERE id = {ONE}",),
+        (f"UPDATE passages SET text = CAST(text AS BLOB) WHERE id = {ONE}",),
+        (f"UPDATE passages SET text = CAST(x'ff' AS TEXT) WHERE id = {ONE}",),
+        (f"UPDATE passages SET digest = randomblob(16) WHERE id = {ONE}",),
+        (f"UPDATE passages SET digest = 5 WHERE id = {ONE}",),
+        (f"DELETE FROM passages WHERE id = {ONE}",),
+        ("UPDATE places SET line = 'x' WHERE file = 1",),
+        ("UPDATE places SET passage = x'00' WHERE file = 1",),
+        ("UPDATE files SET path = 5 WHERE id = 1",),
+        ("UPDATE files SET path = 'text' WHERE id = 1",),
+        ("UPDATE files SET kind = 'sound' WHERE id = 1",),
+        ("UPDATE files SET kind = 'image' WHERE id = 1",),
+        ("UPDATE files SET digest = 5 WHERE id = 1",),
+        ("UPDATE files SET stamp = 5 WHERE id = 1",),
     ],
 )
-def test_vectors_that_are_none(tmp_path: Path, whole: bytes, attack: str) -> None:
-    path = database(tmp_path / "index", attack)
+@pytest.mark.parametrize("first", ["search", "update"])
+def test_rows_that_are_not_what_they_were_are_made_again(
+    tmp_path: Path, folder: Path, whole: bytes, attack: tuple[str, ...], first: str
+) -> None:
+    """A search says so and forgets them, the next update embeds them again, and all is right."""
+    path = database(tmp_path / "index", *attack)
+    assert path.read_bytes() != whole
+    embedder = Words()
+    with SearchIndex(path, embedder) as index:
+        if first == "update":
+            index.update(folder)
+        for _ in range(3):
+            try:
+                hits = index.search(QUERY, top_k=99)
+            except IndexRowsError as error:
+                assert "update it" in str(error)  # noqa: PT017
+            else:
+                if hits == fresh(folder, Words(), QUERY):
+                    break
+            index.update(folder)
+        else:
+            pytest.fail("it is not right again")
+        assert index.search(QUERY, top_k=99, path=folder) == hits
+    content(path)
+    texts = 5 + 7  # of the folder
+    assert len(embedder.embedded) < texts or attack[0].startswith("UPDATE vectors SET vector = ")
+
+
+def test_a_vector_that_could_not_be_found_is_not_kept(tmp_path: Path, folder: Path) -> None:
+    class Short(Words):
+        def encode_document(self, texts: Any, **options: Any) -> Any:
+            return 0.5 * super().encode_document(texts, **options)
+
+    with SearchIndex(None, Short()) as index, pytest.raises(NonFiniteError, match="of length 1"):
+        index.update(folder)
+
+
+def test_a_damaged_index_that_cannot_be_written(
+    tmp_path: Path, whole: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = database(tmp_path / "index", f"DELETE FROM vectors WHERE id = {ONE}")
+    real = sqlite3.connect
+    monkeypatch.setattr(
+        "embedge.search.database.sqlite3.connect",
+        lambda path, **options: real(f"{path.as_uri()}?mode=ro", uri=True, **options),
+    )
     with (
         SearchIndex(path, Words()) as index,
-        pytest.raises(IndexFileError, match=r"damaged \(a vector is not"),
+        pytest.raises(IndexFileError, match=r"is damaged \(passages of a file are not.*--rebuild"),
     ):
         index.search(QUERY)
 
@@ -152,6 +226,8 @@ def use(path: Path, folder: Path, *, rebuild: bool = False) -> list[Any]:
         for hit in (hits := index.search(QUERY, top_k=99)):
             json.dumps([str(hit.path), hit.line, hit.text])
             assert isinstance(hit.text, str)
+            vectors = Words().encode([hit.text, QUERY])
+            assert hit.score == pytest.approx(float(vectors[0] @ vectors[1]), abs=1e-6)
         index.count(folder)
         return hits
 

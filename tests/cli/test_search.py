@@ -220,6 +220,36 @@ def test_a_read_only_index_is_searched_as_it_stands(fake, capsys, folder, monkey
     assert last == "embedge: searched 2 passages in 2 files (not brought up to date)"
 
 
+def test_damaged_passages_are_embedded_again(fake, capsys, folder, tmp_path):
+    index = tmp_path / "index"
+    command = ["search", "aa b", str(folder), "--index", str(index)]
+    assert main(command) == 0
+    right = capsys.readouterr().out
+    connection = sqlite3.connect(index)
+    connection.execute("UPDATE vectors SET vector = zeroblob(length(vector)) WHERE id = 1")
+    connection.commit()
+    connection.close()
+    fake.calls.clear()
+    assert main(command) == 0
+    shown = capsys.readouterr()
+    assert shown.out == right
+    assert "has forgotten them; update it" in shown.err
+    assert len(fake.embedded) == 1
+
+
+def test_vectors_of_two_runtimes_are_named_once(fake, capsys, folder, tmp_path, monkeypatch):
+    command = ["search", "aa b", str(folder), "--index", str(tmp_path / "index")]
+    for version, name, named in (
+        ("1.31.0", "c.txt", False),
+        ("1.32.0", "d.txt", True),
+        ("1.32.0", "e.txt", False),
+    ):
+        monkeypatch.setattr("embedge.search.index.runtime_version", lambda v=version: v)
+        (folder / name).write_text(f"new {name}")
+        assert main(command) == 0
+        assert ("of onnxruntime 1.31.0 and 1.32.0" in capsys.readouterr().err) is named
+
+
 def test_caches_that_cannot_be_made(fake, capsys, folder, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))

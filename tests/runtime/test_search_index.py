@@ -382,7 +382,7 @@ def test_other_options_make_other_vectors(index, words, folder, tmp_path, option
 def test_other_passages_and_formats(index, words, tmp_path, monkeypatch) -> None:
     for module, name, told in (
         ("index", "SPLITTING", "splitting changed: 1 -> 99"),
-        ("database", "FORMAT_VERSION", "format changed: 2 -> 99"),
+        ("database", "FORMAT_VERSION", "format changed: 3 -> 99"),
     ):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(f"embedge.search.{module}.{name}", 99)
@@ -390,6 +390,30 @@ def test_other_passages_and_formats(index, words, tmp_path, monkeypatch) -> None
                 SearchIndex(tmp_path / "index.sqlite", words)
     assert passages.SPLITTING == 1
     SearchIndex(tmp_path / "index.sqlite", words).close()
+
+
+def test_an_index_is_kept_across_an_upgrade_of_the_runtime_and_says_so(
+    tmp_path, monkeypatch
+) -> None:
+    folder, embedder = lay(tmp_path / "docs", BEFORE), Words()
+    with SearchIndex(tmp_path / "index", embedder) as index:
+        assert index.runtimes == ()
+        for version in ("1.31.0", "1.31.0"):
+            monkeypatch.setattr("embedge.search.index.runtime_version", lambda v=version: v)
+            index.update(folder)
+            assert index.runtimes == ("1.31.0",)
+    before = len(embedder.embedded)
+    monkeypatch.setattr("embedge.search.index.runtime_version", lambda: "1.32.0")
+    with SearchIndex(tmp_path / "index", embedder) as index:
+        index.update(folder)  # nothing is new
+        assert index.runtimes == ("1.31.0",)
+        lay(folder, {"new.txt": b"a file of its own"})
+        index.update(folder)
+        assert index.runtimes == ("1.31.0", "1.32.0")
+    assert embedder.embedded[before:] == ["a file of its own"]
+    with SearchIndex(tmp_path / "index", embedder, rebuild=True) as index:
+        index.update(folder)
+        assert index.runtimes == ("1.32.0",)
 
 
 def test_an_alias_of_the_same_task_is_the_same(index, words, tmp_path) -> None:

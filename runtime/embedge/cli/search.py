@@ -5,6 +5,7 @@ and asks it. Knows `SearchIndex` and how to talk to people; the work is in `embe
 """
 
 import argparse
+import functools
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from embedge.errors import (
     CancelledError,
     IndexOutdatedError,
     IndexReadOnlyError,
+    IndexRowsError,
     InputError,
     OptionError,
 )
@@ -94,7 +96,15 @@ def run(options: argparse.Namespace) -> int:
         report = _update(index, root, progress, keeps=not options.no_index)
         files, passages = index.count(root)
         if passages:
-            hits = index.search(options.query, top_k=options.top_k, path=root, kind=options.only)
+            ask = functools.partial(
+                index.search, options.query, top_k=options.top_k, path=root, kind=options.only
+            )
+            try:
+                hits = ask()
+            except IndexRowsError as error:
+                progress.say(f"embedge: {common.sentence(error)}")
+                report = _update(index, root, progress, keeps=not options.no_index)
+                hits = ask()
     if not passages:
         things = "text and no image" if pictures else "text"
         common.say(f"embedge: {options.path} holds no {things} to search")
@@ -140,6 +150,7 @@ def _update(
             f"{state.files:,} of {_number(state.files_total, 'file')}",
         )
 
+    before = index.runtimes
     try:
         report = common.cancellable(lambda cancel: index.update(root, progress=tell, cancel=cancel))
     except (KeyboardInterrupt, CancelledError):
@@ -149,6 +160,11 @@ def _update(
     except IndexReadOnlyError as error:
         progress.say(f"embedge: {common.sentence(error)}; searching it as it stands")
         return None
+    if before and before != (now := index.runtimes):
+        progress.say(
+            f"embedge: this index now holds vectors of onnxruntime {' and '.join(now)}, which "
+            "differ slightly; --rebuild embeds everything again with one version"
+        )
     for path, reason in report.refused[:TOLD]:
         progress.say(f"embedge: {path}: passed over ({reason})")
     if len(report.refused) > TOLD:

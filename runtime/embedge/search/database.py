@@ -25,7 +25,7 @@ from embedge.errors import (
     SearchIndexError,
 )
 
-FORMAT_VERSION = 2  # 1 had no kinds of files
+FORMAT_VERSION = 3  # 1 had no kinds of files, 2 no checksums
 APPLICATION_ID = 0x656D6267  # "embg", in SQLite's header at byte 68, big-endian
 MAGIC = b"SQLite format 3\0"
 TIMEOUT = 60.0  # seconds to wait for another process
@@ -46,7 +46,8 @@ SCHEMA = (
     "CREATE TABLE passages (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, "
     "text TEXT NOT NULL)",
     # float32, little-endian. Apart from the texts, so that a search need not read those.
-    "CREATE TABLE vectors (id INTEGER PRIMARY KEY, vector BLOB NOT NULL)",
+    "CREATE TABLE vectors (id INTEGER PRIMARY KEY, checksum INTEGER NOT NULL, "
+    "vector BLOB NOT NULL)",
     "CREATE TABLE places (file INTEGER NOT NULL, number INTEGER NOT NULL, line INTEGER NOT NULL, "
     "passage INTEGER NOT NULL, PRIMARY KEY (file, number)) WITHOUT ROWID",
 )

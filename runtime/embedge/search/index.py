@@ -15,13 +15,20 @@ from typing import Self, get_args
 
 from embedge.caches import cache_folder, check_private, make_private_folder
 from embedge.embedder import Embedder
-from embedge.engine import kernel_path
-from embedge.errors import IndexFileError, InputError, OptionError
+from embedge.engine import kernel_path, runtime_version
+from embedge.errors import (
+    IndexFileError,
+    IndexReadOnlyError,
+    IndexRowsError,
+    InputError,
+    OptionError,
+)
 from embedge.machine import whole_number
 from embedge.paths import absolute_path
-from embedge.search.database import Database
+from embedge.search.database import Database, damaged
 from embedge.search.passages import SPLITTING
 from embedge.search.pictures import Pictures
+from embedge.search.soundness import Damage, DamagedRowsError
 from embedge.search.store import Kind, Store
 from embedge.search.update import Update, UpdateProgress, UpdateReport
 from embedge.tasks import alias_options, alias_task, resolve
@@ -47,6 +54,12 @@ class SearchIndex:
 
     The file holds the texts of the passages as well as their vectors. Searching is exact: every
     vector is compared. Several processes may use one file; those that write take turns.
+
+    Vectors of one text differ a little between versions of ONNX Runtime (cosine of at least 0.9998
+    between 1.23 and 1.32), which hardly moves a score, so an index is kept across an upgrade:
+    what is new is embedded with the new version, and `runtimes` names them all. Where every vector
+    has to be of one version, rebuild it. Whatever changes vectors by more (another model,
+    precision, task, device or integer kernel, …) is an IndexOutdatedError.
 
     Args:
         path: the file, made if there is none; None keeps the index for as long as it is open.
@@ -143,7 +156,10 @@ class SearchIndex:
             cancel=cancel,
             exclude=exclude,
         )
-        return update.run(find_root(path))
+        report = update.run(find_root(path))
+        if report.added or report.updated:
+            self._store.add_runtime(runtime_version())
+        return report
 
     def search(
         self,
@@ -171,6 +187,8 @@ class SearchIndex:
             InputError: the query is no str, or empty.
             OptionError: `kind` is unknown.
             ClosedError: the index or the embedder is closed.
+            IndexRowsError: some passages are damaged. They are forgotten now, with their files:
+                update the index, which embeds them again.
             IndexFileError, IndexOutdatedError: as for the class.
         """
         if not isinstance(query, str) or not query.strip():
@@ -182,13 +200,21 @@ class SearchIndex:
             query, task=self._task, truncate_dim=self._width
         )  # (D,)
         root = None if path is None else find_root(path)
-        found = self._store.best(vector, count, root, kind)
+        try:
+            found = self._store.best(vector, count, root, kind)
+        except DamagedRowsError as error:
+            raise self._forget(error.damage) from None
         # Rounding may leave a cosine of 1.0000001.
         return [Hit(max(-1.0, min(1.0, score)), *place) for score, place in found]
 
     def count(self, path: str | os.PathLike[str] | None = None) -> tuple[int, int]:
         """How many files are in the index, and how many passages, at or below a path or in all."""
         return self._store.count(None if path is None else find_root(path))
+
+    @property
+    def runtimes(self) -> tuple[str, ...]:
+        """The versions of ONNX Runtime that made the vectors, the first one first."""
+        return self._store.runtimes()
 
     def close(self) -> None:
         """Closes the file; again, it does nothing."""
@@ -199,6 +225,18 @@ class SearchIndex:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _forget(self, damage: Damage) -> IndexFileError:
+        """Forgets damaged rows; gives the error that says so."""
+        files = "a file" if len(damage.files) == 1 else f"{len(damage.files):,} files"
+        try:
+            self._store.forget(damage)
+        except IndexReadOnlyError:
+            return damaged(f"passages of {files} are not what they were", self._path)
+        return IndexRowsError(
+            f"{self._path or 'the search index'} was damaged (passages of {files} are not what "
+            "they were), and has forgotten them; update it, which embeds them again"
+        )
 
     def _embed(
         self,

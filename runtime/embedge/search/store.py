@@ -6,7 +6,6 @@ time; a file changes from old to new in one transaction. Takes and gives bytes f
 need not be Unicode), float32 (n, D) for vectors. Knows no folder, no splitting and no model.
 """
 
-import hashlib
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,11 +16,29 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from embedge.search.database import Database, damaged
+from embedge.search.database import Database
+from embedge.search.soundness import (
+    Damage,
+    DamagedRowsError,
+    check_vectors,
+    checksum,
+    have_length_one,
+    image_digest,
+    is_hit,
+    is_vector,
+    text_digest,
+)
 from embedge.vectors import Vectors
 
 STORED = np.dtype("<f4")  # not float16: NumPy widens it slower than SQLite reads twice the bytes
 ROWS = 4096  # vectors read at a time
+RUNTIMES = "onnxruntime"  # a name among the meaning's; its value is not compared
+# Files whose row cannot be ours. They may lie anywhere, for their path may be what is wrong.
+_BAD_FILES = (
+    "SELECT id FROM files WHERE typeof(path) <> 'blob' OR kind NOT IN ('text', 'image') OR "
+    "typeof(stamp) NOT IN ('text', 'null') OR typeof(digest) <> 'blob' OR "
+    "typeof(reason) NOT IN ('text', 'null')"
+)
 _BELOW = "(files.path = ? OR (files.path >= ? AND files.path < ?))"
 
 Kind = Literal["text", "image"]
@@ -52,16 +69,6 @@ class Entry:
         return text_digest(text) if self.kind == "text" else image_digest(self.known.digest)
 
 
-def text_digest(text: str) -> bytes:
-    """What a text is known by: 16 bytes."""
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()
-
-
-def image_digest(digest: bytes) -> bytes:
-    """What an image is known by, from the digest of its file: 16 bytes, and never a text's."""
-    return hashlib.blake2b(digest, digest_size=16, person=b"image").digest()
-
-
 class Store:
     """The content of an open index."""
 
@@ -70,7 +77,11 @@ class Store:
         self._width = width
 
     def known_files(self, root: Path) -> dict[Path, Known]:
-        """Every file remembered at or below a path."""
+        """Every file remembered at or below a path. Forgets those whose row is damaged."""
+        with self._database.reading() as connection:
+            bad = {file for (file,) in connection.execute(_BAD_FILES)}
+        if bad:
+            self.forget(Damage(files=bad))
         query = f"SELECT path, stamp, digest, reason FROM files WHERE {_BELOW}"
         with self._database.reading() as connection:
             return {
@@ -113,14 +124,18 @@ class Store:
 
     def _add(self, passages: Sequence[tuple[bytes, str]], vectors: Vectors) -> None:
         rows = np.ascontiguousarray(vectors, dtype=STORED)
+        check_vectors(rows)
         with self._database.writing() as connection:
             for passage, row in zip(passages, rows, strict=True):
                 made = connection.execute(
                     "INSERT OR IGNORE INTO passages (digest, text) VALUES (?, ?)", passage
                 )
                 if made.rowcount:  # else another process was quicker
+                    assert made.lastrowid is not None
+                    vector = row.tobytes()
                     connection.execute(
-                        "INSERT INTO vectors VALUES (?, ?)", (made.lastrowid, row.tobytes())
+                        "INSERT INTO vectors VALUES (?, ?, ?)",
+                        (made.lastrowid, checksum(made.lastrowid, vector), vector),
                     )
 
     def put_files(self, entries: Iterable[Entry]) -> bool:
@@ -152,6 +167,37 @@ class Store:
             for path in paths:
                 _remove_file(connection, os.fsencode(path))
 
+    def forget(self, damage: Damage) -> None:
+        """Forgets damaged rows, and files that need them, so that an update makes them again."""
+        with self._database.writing() as connection:
+            for file in damage.files:
+                connection.execute("DELETE FROM places WHERE file = ?", (file,))
+                connection.execute("DELETE FROM files WHERE id = ?", (file,))
+            for passage in damage.passages:
+                needing = "SELECT file FROM places WHERE passage = ?"
+                connection.execute(f"DELETE FROM files WHERE id IN ({needing})", (passage,))
+                connection.execute(f"DELETE FROM places WHERE file IN ({needing})", (passage,))
+                connection.execute("DELETE FROM vectors WHERE id = ?", (passage,))
+                connection.execute("DELETE FROM passages WHERE id = ?", (passage,))
+
+    def runtimes(self) -> tuple[str, ...]:
+        """The versions of ONNX Runtime that made its vectors, the first one first."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                "SELECT value FROM meaning WHERE name = ?", (RUNTIMES,)
+            ).fetchone()
+        return tuple(row[0].split()) if row is not None and isinstance(row[0], str) else ()
+
+    def add_runtime(self, version: str) -> None:
+        """Remembers a version of ONNX Runtime that made vectors."""
+        known = self.runtimes()
+        if version not in known:
+            with self._database.writing() as connection:
+                connection.execute(
+                    "INSERT OR REPLACE INTO meaning VALUES (?, ?)",
+                    (RUNTIMES, " ".join((*known, version))),
+                )
+
     def sweep(self) -> None:
         """Deletes texts and vectors that no file needs any more."""
         unused = "NOT IN (SELECT passage FROM places)"
@@ -165,27 +211,31 @@ class Store:
         """Score and (path, line, text, kind) of the passages nearest to a query (D,), by product.
 
         Of equal products, the first in the order of paths and lines.
+
+        Raises:
+            DamagedRowsError: a vector, or a passage found, is not what was put in.
         """
         where, values = _condition(root)
         if kind is not None:
             where, values = f"{where} AND kind = ?", (*values, kind)
         # CROSS JOIN: in this order, so that rows come sorted without being sorted.
         rows = (
-            "SELECT file, number, vector FROM files CROSS JOIN places ON file = files.id "
-            f"CROSS JOIN vectors ON vectors.id = passage WHERE {where} ORDER BY path, number"
+            "SELECT file, number, passage, checksum, vector FROM files "
+            "CROSS JOIN places ON file = files.id LEFT JOIN vectors ON vectors.id = passage "
+            f"WHERE {where} ORDER BY path, number"
         )
         description = (
-            "SELECT path, line, text, kind FROM places JOIN files ON files.id = file "
-            "JOIN passages ON passages.id = passage WHERE file = ? AND number = ?"
+            "SELECT passage, path, files.digest, kind, line, CAST(text AS BLOB), typeof(text), "
+            "passages.digest FROM places JOIN files ON files.id = file "
+            "LEFT JOIN passages ON passages.id = passage WHERE file = ? AND number = ?"
         )
         scores = np.empty(0, np.float32)  # of the best so far, falling
         places: list[Place] = []
+        damage = Damage()
         with self._database.reading() as connection:
-            for found, vectors in self._chunks(connection.execute(rows, values)):
+            for found, vectors in self._chunks(connection.execute(rows, values), damage):
                 # Not `@`: what BLAS gives for a row varies with the rows around it.
                 products = np.einsum("nd,d->n", vectors, query)  # (n, D), (D,) -> (n,)
-                if not np.isfinite(products).all():
-                    raise damaged("a vector is not finite")
                 if len(places) == count:
                     better = np.flatnonzero(products > scores[-1])
                     found, products = [found[i] for i in better], products[better]
@@ -194,20 +244,36 @@ class Store:
                 scores, places = scores[order], [places[i] for i in order]
             hits = []
             for score, place in zip(scores.tolist(), places, strict=True):
-                path, *rest = connection.execute(description, place).fetchone()
-                hits.append((score, (Path(os.fsdecode(path)), *rest)))
+                passage, *row = connection.execute(description, place).fetchone()
+                if is_hit(*row):
+                    path, _, found_kind, line, text, *_ = row
+                    hits.append((score, (Path(os.fsdecode(path)), line, text.decode(), found_kind)))
+                else:
+                    damage.add(place[0], passage)
+        if damage.files:
+            raise DamagedRowsError(damage)
         return hits
 
     def _chunks(
-        self, cursor: sqlite3.Cursor
+        self, cursor: sqlite3.Cursor, damage: Damage
     ) -> Iterator[tuple[list[Place], NDArray[np.float32]]]:  # n places, (n, D)
         size = self._width * STORED.itemsize  # bytes
         while rows := cursor.fetchmany(ROWS):
-            data = [vector for _, _, vector in rows]
-            if any(not isinstance(vector, bytes) or len(vector) != size for vector in data):
-                raise damaged(f"a vector is not {size} bytes")
-            vectors = np.frombuffer(b"".join(data), STORED).reshape(-1, self._width)
-            yield [(file, number) for file, number, _ in rows], vectors
+            good = []
+            for row in rows:
+                file, _, passage, kept, vector = row
+                if is_vector(passage, vector, kept, size):
+                    good.append(row)
+                else:
+                    damage.add(file, passage)
+            data = b"".join([row[-1] for row in good])
+            vectors = np.frombuffer(data, STORED).reshape(-1, self._width)
+            sound = have_length_one(vectors)
+            if not sound.all():
+                for index in np.flatnonzero(~sound):
+                    damage.add(good[index][0], good[index][2])
+                good, vectors = [good[i] for i in np.flatnonzero(sound)], vectors[sound]
+            yield [(file, number) for file, number, *_ in good], vectors
 
 
 class _MissingVectorError(Exception):

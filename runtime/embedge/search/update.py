@@ -26,7 +26,8 @@ from embedge.search.files import (
 )
 from embedge.search.passages import split_text
 from embedge.search.pictures import Pictures
-from embedge.search.store import IMAGE_PASSAGES, Entry, Known, Store, image_digest
+from embedge.search.soundness import image_digest
+from embedge.search.store import IMAGE_PASSAGES, Entry, Known, Store
 from embedge.vectors import Vectors
 
 # Passages embedded, and kept, at a time: many, for then texts of one length run together; but no
