@@ -8,59 +8,22 @@ must be understood, every module that the configuration names must have its pair
 that changes the result and is not done here is an error that names it.
 """
 
-import json
-import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedge.errors import AdapterError, SourceError
+from embedge_export.adapter_config import read_adapter_config
 from embedge_export.weights import SafetensorsWeights, Weights, open_file
 
 CONFIG = "adapter_config.json"
 TENSORS = "adapter_model.safetensors"
 
-# Fields that `load_adapter` acts on.
-_USED = (
-    "peft_type",
-    "r",
-    "lora_alpha",
-    "use_rslora",
-    "target_modules",
-    "exclude_modules",
-    "layers_to_transform",
-    "layers_pattern",
-    "rank_pattern",
-    "alpha_pattern",
-    "init_lora_weights",
-)
-# Fields that say how the adapter was trained or kept, and change nothing once it is.
-_HARMLESS = (
-    "task_type",
-    "auto_mapping",
-    "peft_version",
-    "base_model_name_or_path",
-    "revision",
-    "inference_mode",
-    "lora_dropout",
-    "megatron_core",
-    "qalora_group_size",
-    "runtime_config",
-    "loftq_config",
-    "eva_config",
-    "corda_config",
-    "lora_ga_config",
-    "ensure_weight_tying",
-)
-# Starting points that leave the base weights alone. The others (pissa, olora, corda, loftq …) also
-# change the base, so that W + B @ A over the published base is not what was trained.
-_FAITHFUL_STARTS = (None, True, False, "gaussian", "orthogonal", "eva")
-_OFF: tuple[Any, ...] = (None, False, "none", "", [], {})
 _TENSOR = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])(\.default)?\.weight")
 
 
@@ -143,7 +106,7 @@ def load_adapter(folder: Path, base: Weights) -> Adapter:
             merging does not reproduce.
     """
     config_path, path = adapter_files(folder)
-    config = _read_config(config_path)
+    config = read_adapter_config(config_path)
     try:
         tensors = open_file(path)
     except SourceError as error:
@@ -159,11 +122,17 @@ def load_adapter(folder: Path, base: Weights) -> Adapter:
                 )
         pair = _Pair(names["A"], names["B"], 0.0)
         module = inner + key.removesuffix(".weight")
-        rank, scaling = _scaling(config, module)
+        rank, scaling = config.scaling(module)
         _check_pair(path, tensors, pair, rank=rank, key=key, shape=base.shape(key))
+        if not config.targets(module):
+            raise AdapterError(
+                f"{path} has tensors for {key!r}, which {CONFIG} does not name in target_modules, "
+                "or leaves out; peft would not use them. Save the adapter again"
+            )
         pairs[key] = _Pair(pair.a, pair.b, scaling)
     for key in sorted(base.keys()):
-        if key not in pairs and _is_target(config, base, key, inner):
+        linear = key.endswith(".weight") and len(base.shape(key)) == 2
+        if key not in pairs and linear and config.targets(inner + key.removesuffix(".weight")):
             raise AdapterError(
                 f"{path} has no tensors for {key!r}, which target_modules of {CONFIG} names; "
                 "half an adapter cannot be merged. Download or save the adapter again"
@@ -191,55 +160,6 @@ def adapter_files(folder: Path) -> tuple[Path, Path]:
             "; load the adapter with peft and save_pretrained it, which writes safetensors"
         )
     return folder / CONFIG, folder / TENSORS
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    """adapter_config.json, refused unless plain merging reproduces it."""
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise AdapterError(f"{path} is not JSON: {error}; download the adapter again") from None
-    if not isinstance(config, dict):
-        raise AdapterError(f"{path} is not a JSON object; download the adapter again")
-
-    def refuse(field: str, reason: str) -> AdapterError:
-        return AdapterError(
-            f"{path}: {field} is {config.get(field)!r}, {reason}. Merge the adapter with peft "
-            "(merge_and_unload), save the model, and export that"
-        )
-
-    if config.get("peft_type") != "LORA":
-        raise refuse("peft_type", "and only LORA can be merged")
-    for field, value in config.items():
-        if field not in _USED + _HARMLESS and value not in _OFF:
-            raise refuse(field, "which changes the result and is not supported")
-    if config.get("init_lora_weights") not in _FAITHFUL_STARTS:
-        raise refuse("init_lora_weights", "which also changes the base weights")
-    rank = config.setdefault("r", 8)  # PEFT's own defaults, where a field is left out
-    alpha = config.setdefault("lora_alpha", 8)
-    if not _is_number(rank) or rank != int(rank) or rank < 1:
-        raise refuse("r", "not a whole number above 0")
-    if not _is_number(alpha):
-        raise refuse("lora_alpha", "not a number")
-    for field in ("rank_pattern", "alpha_pattern"):
-        pattern = config.get(field) or {}
-        if not isinstance(pattern, dict) or not all(map(_is_number, pattern.values())):
-            raise refuse(field, "not an object of numbers")
-        if not all(map(_is_regex, pattern)):
-            raise refuse(field, "with a key that is no regular expression")
-    targets = config.get("target_modules")
-    if not (isinstance(targets, str) and _is_regex(targets)) and not _is_list_of(targets, str):
-        raise refuse("target_modules", "neither a list of names nor a regular expression")
-    excluded = config.get("exclude_modules") or []
-    if not (isinstance(excluded, str) and _is_regex(excluded)) and not _is_list_of(excluded, str):
-        raise refuse("exclude_modules", "neither a list of names nor a regular expression")
-    layers = config.get("layers_to_transform")
-    if layers is not None and not isinstance(layers, int) and not _is_list_of(layers, int):
-        raise refuse("layers_to_transform", "neither a number nor a list of numbers")
-    patterns = config.get("layers_pattern") or []
-    if not isinstance(patterns, str) and not _is_list_of(patterns, str):
-        raise refuse("layers_pattern", "neither a name nor a list of names")
-    return config
 
 
 def _find_sides(
@@ -296,70 +216,3 @@ def _check_pair(
             tensors.read(name)
         except SourceError as error:
             raise AdapterError(str(error)) from error
-
-
-def _scaling(config: Mapping[str, Any], module: str) -> tuple[int, float]:
-    """Rank of a module, and the factor of its B @ A."""
-    rank = int(_by_pattern(config.get("rank_pattern") or {}, module, config["r"]))
-    alpha = float(_by_pattern(config.get("alpha_pattern") or {}, module, config["lora_alpha"]))
-    return rank, alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank
-
-
-def _by_pattern(patterns: Mapping[str, float], module: str, default: float) -> float:
-    """The first pattern that matches the whole module name, or its end from a dot on, decides."""
-    for pattern, value in patterns.items():
-        if re.match(rf"(.*\.)?({pattern})$", module):
-            return value
-    return default
-
-
-def _is_target(config: Mapping[str, Any], base: Weights, key: str, inner: str) -> bool:
-    """Whether the configuration names the module of a base weight, by PEFT's rules."""
-    if not key.endswith(".weight") or len(base.shape(key)) != 2:
-        return False
-    module = inner + key.removesuffix(".weight")
-    excluded = config.get("exclude_modules") or []
-    if _named_by(excluded, module):
-        return False
-    targets = config["target_modules"]
-    if isinstance(targets, str) and targets.lower() == "all-linear":
-        # Tables are 2-D too, but no linear layers; nor is the output head meant.
-        return "embed" not in module and not module.endswith("lm_head")
-    if not _named_by(targets, module):
-        return False
-    layers = config.get("layers_to_transform")
-    if isinstance(targets, str) or layers is None or layers == []:
-        return True
-    return _layer_of(config, module) in (layers if isinstance(layers, list) else [layers])
-
-
-def _named_by(names: str | list[str], module: str) -> bool:
-    """A string is a regular expression for the whole name; a list holds names or their ends."""
-    if isinstance(names, str):
-        return re.fullmatch(names, module) is not None
-    return any(module == name or module.endswith(f".{name}") for name in names)
-
-
-def _layer_of(config: Mapping[str, Any], module: str) -> int | None:
-    patterns = config.get("layers_pattern") or [r"[^.]*"]
-    for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        # The first number, where a name has several.
-        if match := re.match(rf"(?:^|.*?\.){pattern}\.(?P<layer>\d+)\.", module):
-            return int(match["layer"])
-    return None
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_list_of(value: object, kind: type) -> bool:
-    return isinstance(value, list) and all(isinstance(item, kind) for item in value)
-
-
-def _is_regex(pattern: str) -> bool:
-    try:
-        re.compile(pattern)
-    except re.error:
-        return False
-    return True

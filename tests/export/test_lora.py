@@ -1,5 +1,6 @@
 """Merging LoRA adapters: against the formula written out, and every refusal."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -244,6 +245,24 @@ def test_targets_as_peft_names_them(base, folder, targets, kept, extra):
         ("exclude_modules", 5),
         ("layers_to_transform", "0"),
         ("layers_pattern", [0]),
+        ("layers_pattern", "(a+)+"),
+        ("layers_to_transform", True),
+        ("layers_to_transform", [1.0]),
+        ("use_rslora", "yes"),
+        ("rank_pattern", {"q_proj": 4.5}),
+        ("rank_pattern", {"(?=q)": 4}),
+        ("rank_pattern", {"(": 4}),
+        ("alpha_pattern", {"q_proj": float("inf")}),
+        ("lora_alpha", 1e300),
+        ("target_modules", "a{99999999999}"),
+        ("arrow_config", {"top_k": 1}),
+        ("kasa_config", {"x": 1}),
+        ("velora_config", {"rank": 1}),
+        ("monteclora_config", {"x": 1}),
+        ("init_lora_weights", "mica"),
+        ("init_lora_weights", "lora_ga"),
+        ("init_lora_weights", "PISSA"),
+        ("init_lora_weights", []),
     ],
 )
 def test_what_cannot_be_reproduced_is_refused_by_field_and_value(base, folder, field, value):
@@ -345,4 +364,55 @@ def test_missing_files(base, folder, tmp_path):
 def test_a_configuration_that_is_none(base, folder, text):
     (folder / "adapter_config.json").write_text(text)
     with pytest.raises(AdapterError, match=r"adapter_config\.json is not"):
+        load_adapter(folder, base)
+
+
+def test_tensors_that_the_configuration_does_not_name_are_refused(base, folder):
+    """peft leaves such tensors out without a word, so merging them gives other vectors."""
+    set_config(folder, target_modules=["q_proj", "k_proj"])
+    with pytest.raises(AdapterError, match=r"which adapter_config\.json does not name"):
+        load_adapter(folder, base)
+    set_config(folder, target_modules="all-linear", exclude_modules=["layers.1.mlp.up_proj"])
+    with pytest.raises(AdapterError, match=r"'layers\.1\.mlp\.up_proj\.weight', .* leaves out"):
+        load_adapter(folder, base)
+
+
+def test_a_whole_name_is_meant_in_whichever_layer_it_is(base, folder):
+    """As peft has it: layers_to_transform is for the ends of names alone."""
+    set_config(
+        folder,
+        target_modules=["q_proj", "layers.0.self_attn.k_proj"],
+        layers_to_transform=[1],
+        layers_pattern="layers",
+    )
+    edit_tensors(folder, only("layers.1.self_attn.q_proj", "layers.0.self_attn.k_proj"))
+    assert len(load_adapter(folder, base).touched) == 2
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"rank_pattern": {"(([a-z_.0-9])+)+X": 4}},
+        {"alpha_pattern": {"(a|a)*b" * 30: 4}},
+        {"target_modules": "(.*a){25}"},
+        {"target_modules": "(.*)" * 100 + "X"},
+        {"exclude_modules": "(.|.)" * 100},
+        {"target_modules": "(" * 2000 + ")" * 2000},
+        {"rank_pattern": {"(.*a){25}" + str(n): 4 for n in range(100)}},
+        {"layers_pattern": "(.*)*", "layers_to_transform": [1]},
+    ],
+)
+def test_patterns_that_keep_pythons_own_busy_for_ever(base, folder, fields, monkeypatch):
+    """Counted, not timed: no text of an adapter ever reaches Python's backtracking matcher."""
+    set_config(folder, **fields)
+    for name in ("compile", "match", "fullmatch"):
+        original = getattr(re, name)
+
+        def guarded(pattern, *rest, original=original):
+            text = pattern if isinstance(pattern, str) else pattern.pattern
+            assert not re.search(r"\.\*a|\.\*\)|\+\)\+|a\|a|\.\|\.", text), text
+            return original(pattern, *rest)
+
+        monkeypatch.setattr(re, name, guarded)
+    with contextlib.suppress(AdapterError):
         load_adapter(folder, base)

@@ -1,6 +1,7 @@
 """Merging against peft's own merge_and_unload, in the variants that adapters come in."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModel, AutoTokenizer, Qwen3ForCausalLM
 
 import seeded
+from embedge_export.adapter_config import ADAPTER_FIELDS
+from embedge_export.fields import Only
 from embedge_export.lora import MergedWeights, load_adapter
 from embedge_export.merged import write_merged
 from embedge_export.sources import open_source
@@ -57,6 +60,17 @@ VARIANTS = {
         "lora_alpha": 5,
         "target_modules": ALL,
         "layers_to_transform": 1,
+        "layers_pattern": "layers",
+    },
+    "a whole name beside some layers": {
+        "r": 3,
+        "lora_alpha": 5,
+        "target_modules": [
+            "q_proj",
+            "layers.0.self_attn.k_proj",
+            "model.layers.0.self_attn.k_proj",
+        ],
+        "layers_to_transform": [1],
         "layers_pattern": "layers",
     },
     "all but some": {
@@ -200,3 +214,16 @@ def test_a_merged_folder_is_a_source(merged):
     assert opened.pooling == "last_token"
     assert opened.config["model_type"] == "qwen3"
     assert "auto_map" not in opened.config
+
+
+def test_every_field_of_the_class_is_in_the_table():
+    fields = {field.name for field in dataclasses.fields(LoraConfig)}
+    assert not fields - ADAPTER_FIELDS.keys(), "new fields of LoraConfig: say what they do"
+
+
+def test_what_is_off_by_default_is_allowed_and_nothing_else_is():
+    """The table's allowed values are the class's own defaults."""
+    for field in dataclasses.fields(LoraConfig):
+        line = ADAPTER_FIELDS[field.name]
+        if isinstance(line, Only) and field.name != "peft_type":
+            assert field.default in line.allowed, field.name
