@@ -89,6 +89,16 @@ def test_what_has_no_meaning_for_images_is_refused(both, photos, tmp_path, capsy
     assert not list(tmp_path.glob("out.jsonl*"))
 
 
+def test_an_output_that_is_a_file_of_the_pack_is_refused(both, photos, capsys):
+    names = [path.name for path in both.iterdir()]
+    before = {name: (both / name).read_bytes() for name in names}
+    for name in ("manifest.json", next(name for name in names if name.endswith(".onnx"))):
+        command = ["embed", "--images", str(photos), "--pack", str(both), "--format", "jsonl"]
+        assert main([*command, "--out", str(both / name)]) == 2
+        assert "is the file that is read" in capsys.readouterr().err
+    assert {name: (both / name).read_bytes() for name in names} == before
+
+
 def test_bad_images_alone_give_rows_without_a_vector(both, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"text")
     target = tmp_path / "o.npy"

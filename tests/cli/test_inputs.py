@@ -85,6 +85,11 @@ def test_a_mark_names_the_encoding_and_lines_keep_their_places(encoding, end, la
     assert sum(record.size for record in records) == pytest.approx(len(data), abs=4)  # progress
 
 
+@pytest.mark.parametrize("mark", [b"", *MARKED.values()])
+def test_a_mark_alone_is_no_line(mark):
+    assert list(_read(io.BytesIO(mark), "f", "lines", 0)) == []
+
+
 @pytest.mark.parametrize("encoding", MARKED)
 def test_json_lines_and_whole_files_with_a_mark(encoding):
     lines = "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in TEXTS)

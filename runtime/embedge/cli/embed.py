@@ -18,6 +18,7 @@ from embedge.cli.inputs import FORMATS, STDIN, Bad, Record, check_paths, read_re
 from embedge.cli.progress import Progress, add_progress_option
 from embedge.cli.streams import is_terminal
 from embedge.errors import MemoryLimitError, OptionError
+from embedge.manifest import MANIFEST
 
 if TYPE_CHECKING:
     from embedge.cli.outputs import Sink
@@ -91,7 +92,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Embeds everything; 1 if some records were bad."""
-    from embedge.cli.outputs import check_output, open_sink  # NumPy: not while help is shown
+    from embedge.cli.outputs import (
+        check_not_read,
+        check_output,
+        open_sink,
+    )  # NumPy: not while help is shown
     from embedge.cli.ranges import RangesSink, check_different, read_ranges
     from embedge.tokens import TruncationWarning
 
@@ -116,6 +121,8 @@ def run(options: argparse.Namespace) -> int:
         common.open_embedder(options) as embedder,
         Progress(options.progress) as progress,
     ):
+        held = [embedder.folder / name for name in (MANIFEST, *embedder.manifest.files)]
+        check_not_read("--out", path, held)
         warnings.simplefilter("ignore", TruncationWarning)  # told once, at the end, with a count
         encode: Callable[..., Any] = partial(
             embedder.encode_image if options.images else embedder.encode,

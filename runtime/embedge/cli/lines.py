@@ -57,6 +57,8 @@ def read_lines(
             size = len(data)
             if first and encoding == "utf-8-sig":
                 data = data[3:]
+                if not data:  # the mark, and no line
+                    return
         else:
             data = line.encode("utf-8", "surrogatepass")
             size = len(line) * width
