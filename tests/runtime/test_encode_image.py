@@ -267,6 +267,29 @@ def test_cancel_stops_between_runs_and_leaves_no_thread(image_pack: Path, tower:
             embedder.encode_image([plain(1, 2, 3)], cancel=cancel)
 
 
+def test_cancel_does_not_wait_for_an_image_that_takes_long(
+    image_pack: Path, tower: FakeTower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancel, release, begun = threading.Event(), threading.Event(), threading.Event()
+
+    def slow(*_: Any, **__: Any) -> None:
+        begun.set()
+        assert release.wait(60)
+
+    monkeypatch.setattr("embedge.images.pipeline.decode", slow)
+    threading.Thread(target=lambda: begun.wait(60) and cancel.set()).start()
+    try:
+        with Embedder(image_pack) as embedder, pytest.raises(CancelledError):
+            embedder.encode_image([plain(1, 2, 3)] * 9, cancel=cancel)
+        assert not release.is_set()  # it came back while the image was still being decoded
+    finally:
+        release.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith("embedge-images"):
+            thread.join(10)
+            assert not thread.is_alive()
+
+
 def test_an_error_of_the_network_leaves_no_thread(image_pack: Path, tower: FakeTower) -> None:
     tower.poison = 102 / 255
     with Embedder(image_pack) as embedder:

@@ -1,11 +1,13 @@
 """Fetching, against a server on this machine."""
 
+import contextlib
 import io
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from PIL import Image
@@ -143,3 +145,117 @@ def test_a_download_can_be_cancelled(server: str) -> None:
 @pytest.mark.parametrize("url", ["http://", "http://[", "http://127.0.0.1:1/a", "http://a b/"])
 def test_a_url_that_leads_nowhere_is_one_images_error(url: str) -> None:
     assert "cannot be fetched" in refused(url)
+
+
+class Dripping(BaseHTTPRequestHandler):
+    """Sends a little now and then, for ever; `/redirect` never comes to an end either."""
+
+    beginnings: ClassVar[dict[str, bytes]] = {
+        "/headers": b"HTTP/1.1 200 OK\r\n",
+        "/informational": b"",
+        "/body": b"HTTP/1.1 200 OK\r\n\r\n",
+        "/extension": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;",
+        "/trailers": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n",
+        "/nothing": b"",
+    }
+    drops: ClassVar[dict[str, bytes]] = {
+        "/headers": b"x",
+        "/informational": b"HTTP/1.1 100 Continue\r\n\r\n",
+        "/trailers": b"a: b\r\n",
+        "/nothing": b"",
+    }
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        try:
+            if path == "/redirect":
+                time.sleep(0.2)
+                self.wfile.write(b"HTTP/1.1 302 Found\r\nLocation: /redirect?")
+                self.wfile.write(f"{time.monotonic()}\r\nContent-Length: 0\r\n\r\n".encode())
+                return
+            self.wfile.write(self.beginnings[path])
+            for _ in range(1500):  # half a minute, were it not for the limit
+                self.wfile.write(self.drops.get(path, b"x"))
+                time.sleep(0.02)
+        except OSError:
+            pass  # the reader left, as it should
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def dripping(server: str) -> Iterator[str]:
+    running = ThreadingHTTPServer(("127.0.0.1", 0), Dripping)
+    running.daemon_threads = True
+    running.block_on_close = False
+    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{running.server_port}"
+    running.shutdown()
+    running.server_close()
+    thread.join()
+
+
+def no_fetch_is_left() -> bool:
+    end = time.monotonic() + 10
+    while any(thread.name == "embedge-fetch" for thread in threading.enumerate()):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["headers", "informational", "body", "extension", "trailers", "nothing", "redirect"],
+)
+def test_the_time_limit_holds_for_all_of_a_fetch(
+    dripping: str, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(urls, "LONGEST", 0.3)
+    start = time.monotonic()
+    assert "takes longer than" in refused(f"{dripping}/{path}")
+    assert time.monotonic() - start < 8  # the server would go on for 30 s
+    assert no_fetch_is_left()
+
+
+def test_a_fetch_that_hangs_can_be_cancelled(dripping: str) -> None:
+    cancel = threading.Event()
+    timer = threading.Timer(0.2, cancel.set)
+    timer.start()
+    start = time.monotonic()
+    with (
+        pytest.raises(RefusedImageError, match="cancelled"),
+        open_source(f"{dripping}/nothing", allow_urls=True, cancel=cancel),
+    ):
+        pass
+    assert time.monotonic() - start < 8  # its silence alone is borne for 10 s
+    assert no_fetch_is_left()
+    timer.join()
+
+
+def test_a_name_that_is_looked_up_for_ever_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = threading.Event()
+    monkeypatch.setattr(urls, "LONGEST", 0.2)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: known.wait(30) and [])
+    try:
+        assert "takes longer than" in refused("http://example.invalid/a.png")
+    finally:
+        known.set()
+    assert no_fetch_is_left()
+
+
+def test_a_socket_that_tls_has_taken_over_is_still_stopped() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        download = urls._Download("https://127.0.0.1/", 10)
+        plain = download._connect(listener.getsockname()[:2], 20.0)
+        taken = socket.socket(fileno=plain.detach())  # as ssl does
+        taken.settimeout(20.0)
+        threading.Timer(0.1, download.stop).start()
+        start = time.monotonic()
+        with taken, contextlib.suppress(OSError):
+            assert taken.recv(1) == b""
+        assert time.monotonic() - start < 8
+        with pytest.raises(urls.UrlError):
+            download._connect(listener.getsockname()[:2], 20.0)

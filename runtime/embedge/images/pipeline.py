@@ -24,6 +24,7 @@ from embedge.manifest import ImageInput
 # milliseconds, and a large photo a tenth of a second to decode.
 DECODERS = {"cpu": 2, "cuda": 8}
 CANCEL_POLL = 0.05  # seconds
+PATIENCE = 0.5  # seconds that a cancelled call waits for images that are being decoded
 
 Bad = Callable[[int, str], None]  # index and reason
 Pixels = NDArray[np.float32]  # (3, size, size)
@@ -93,27 +94,31 @@ def decode_images(
 
     coming = iter(indices)
     waiting: deque[tuple[int, Future[Pixels | str]]] = deque()
-    with ThreadPoolExecutor(threads, thread_name_prefix="embedge-images") as pool:
-        try:
-            for index in islice(coming, ahead):
-                waiting.append((index, submit(index)))
-            while waiting:
-                index, future = waiting.popleft()
-                while not wait([future], CANCEL_POLL).done:
-                    _check_cancel(cancel)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="embedge-images")
+    try:
+        for index in islice(coming, ahead):
+            waiting.append((index, submit(index)))
+        while waiting:
+            index, future = waiting[0]
+            while not wait([future], CANCEL_POLL).done:
                 _check_cancel(cancel)
-                found = future.result()
-                del future  # with its pixels; they are the taker's now
-                for following in islice(coming, 1):
-                    waiting.append((following, submit(following)))
-                if isinstance(found, str):
-                    bad(index, found)
-                    yield index, None
-                else:
-                    yield index, found
-        finally:
-            for _, future in waiting:
-                future.cancel()
+            _check_cancel(cancel)
+            waiting.popleft()
+            found = future.result()
+            del future  # with its pixels; they are the taker's now
+            for following in islice(coming, 1):
+                waiting.append((following, submit(following)))
+            if isinstance(found, str):
+                bad(index, found)
+                yield index, None
+            else:
+                yield index, found
+    finally:
+        running = [future for _, future in waiting if not future.cancel()]
+        # One image may take ten seconds. Who cancelled does not wait for it: its thread ends later.
+        cancelled = cancel is not None and cancel.is_set()
+        late = wait(running, PATIENCE).not_done if cancelled else ()
+        pool.shutdown(wait=not late)
 
 
 def _check_cancel(cancel: threading.Event | None) -> None:

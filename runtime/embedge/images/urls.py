@@ -5,17 +5,25 @@ handler for files, FTP or anything else. Which hosts a program may reach is for 
 decide; embedge fetches nothing unless it is told to (`allow_urls=True`).
 """
 
+import contextlib
 import http.client
+import socket
 import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
 from typing import Any
+
+from embedge.reasons import reason_of
 
 SILENCE = 10.0  # seconds that a server may say nothing
 LONGEST = 60.0  # seconds for all of it
 CHUNK = 2**16
+POLL = 0.05  # seconds between two looks at `cancel`
+
+Connect = Callable[..., socket.socket]
 LONGEST_REASON = 200  # characters of a server's own words
 
 
@@ -26,40 +34,129 @@ class UrlError(Exception):
 def fetch(url: str, *, most: int, cancel: threading.Event | None = None) -> bytes:
     """The bytes behind a URL, at most `most`.
 
+    LONGEST holds for all of it: looking the name up, connecting, redirects, headers and whatever
+    else the server sends, however slowly. The work is done in a thread of its own, which is not
+    waited for once the time is up or `cancel` is set: its socket is shut down, and it ends.
+
     Raises:
         UrlError: it is malformed, the server refuses, is too slow, or sends too much.
     """
     end = time.monotonic() + LONGEST
-    headers = {"User-Agent": "embedge", "Accept": "image/*"}
+    download = _Download(url, most)
+    thread = threading.Thread(target=download.run, name="embedge-fetch", daemon=True)
     try:
-        request = urllib.request.Request(url, headers=headers)
-        with _opener().open(request, timeout=SILENCE) as response:
-            parts: list[bytes] = []
-            size = 0
+        thread.start()
+    except RuntimeError as error:  # too many threads, or the program ends
+        raise UrlError(f"cannot be fetched: {error}") from None
+    try:
+        while not download.done.wait(min(POLL, max(0.0, end - time.monotonic()))):
+            if cancel is not None and cancel.is_set():
+                raise UrlError("was cancelled")
+            if time.monotonic() >= end:
+                raise UrlError(f"cannot be fetched: it takes longer than {LONGEST:.0f} s")
+    finally:
+        download.stop()
+    if download.error is not None:
+        raise download.error
+    return download.data
+
+
+class _Download:
+    """One fetch, run in a thread of its own. `stop` may be called from another at any time.
+
+    Attributes:
+        done: set at the end, however it came.
+        data: the bytes, unless there is an
+        error: why there are none.
+    """
+
+    def __init__(self, url: str, most: int) -> None:
+        self._url = url
+        self._most = most
+        self._lock = threading.Lock()  # of the two below
+        self._socket: socket.socket | None = None  # the present one
+        self._stopped = False
+        self.done = threading.Event()
+        self.data = b""
+        self.error: UrlError | None = None
+
+    def run(self) -> None:
+        """Fetches, and never raises."""
+        try:
+            self.data = self._read()
+        except UrlError as error:
+            self.error = error
+        except urllib.error.HTTPError as error:
+            error.close()
+            words = str(error.reason)[:LONGEST_REASON]
+            self.error = UrlError(f"cannot be fetched: the server answers {error.code} {words}")
+        except TimeoutError:
+            self.error = UrlError(f"cannot be fetched: the server says nothing for {SILENCE:.0f} s")
+        except BaseException as error:  # OSError, HTTPException, ValueError; a thread has no caller
+            inner = getattr(error, "reason", None)
+            reason = reason_of(inner if isinstance(inner, BaseException) else error)
+            self.error = UrlError(f"cannot be fetched: {reason}")
+        finally:
+            self.done.set()
+
+    def stop(self) -> None:
+        """Ends whatever the thread waits for at its socket, now and later."""
+        with self._lock:
+            self._stopped = True
+            self._release(shut=True)
+
+    def _read(self) -> bytes:
+        headers = {"User-Agent": "embedge", "Accept": "image/*"}
+        request = urllib.request.Request(self._url, headers=headers)
+        parts: list[bytes] = []
+        size = 0
+        with _opener(self._connect).open(request, timeout=SILENCE) as response:
             while part := response.read1(CHUNK):
                 size += len(part)
-                if size > most:
-                    raise UrlError(f"cannot be fetched: the server sends more than {most:,} bytes")
-                if time.monotonic() > end:
+                if size > self._most:
                     raise UrlError(
-                        f"cannot be fetched: the server takes longer than {LONGEST:.0f} s"
+                        f"cannot be fetched: the server sends more than {self._most:,} bytes"
                     )
-                if cancel is not None and cancel.is_set():
-                    raise UrlError("was cancelled")
                 parts.append(part)
             missing = response.length  # what the server promised and did not send
-    except urllib.error.HTTPError as error:
-        error.close()
-        words = str(error.reason)[:LONGEST_REASON]
-        raise UrlError(f"cannot be fetched: the server answers {error.code} {words}") from None
-    except TimeoutError:
-        raise UrlError(f"cannot be fetched: the server says nothing for {SILENCE:.0f} s") from None
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", None) or error
-        raise UrlError(f"cannot be fetched: {reason}") from None
-    if missing:
-        raise UrlError(f"cannot be fetched: the connection broke, {missing:,} bytes are missing")
-    return b"".join(parts)
+        if missing:
+            raise UrlError(
+                f"cannot be fetched: the connection broke, {missing:,} bytes are missing"
+            )
+        return b"".join(parts)
+
+    def _connect(self, address: tuple[str, int], timeout: float, *_: Any) -> socket.socket:
+        """`socket.create_connection`, whose socket `stop` knows before it connects."""
+        failure = OSError(f"{address[0]} has no address")
+        for found in socket.getaddrinfo(*address, type=socket.SOCK_STREAM):
+            connection = socket.socket(*found[:3])
+            try:
+                self._hold(connection)
+                connection.settimeout(timeout)
+                connection.connect(found[4])
+            except OSError as error:
+                connection.close()
+                failure = error
+            else:
+                return connection
+        raise failure
+
+    def _hold(self, connection: socket.socket) -> None:
+        """Keeps a second handle of a connection: TLS takes the first one over."""
+        with self._lock:
+            if self._stopped:
+                connection.close()
+                raise UrlError("was stopped")
+            self._release(shut=False)
+            self._socket = connection.dup()
+
+    def _release(self, *, shut: bool) -> None:
+        if self._socket is not None:
+            if shut:
+                with contextlib.suppress(OSError):  # it was never connected, or is already
+                    self._socket.shutdown(socket.SHUT_RDWR)
+            self._socket.close()
+            self._socket = None
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
@@ -76,13 +173,49 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _opener() -> urllib.request.OpenerDirector:
+class _Http(urllib.request.HTTPHandler):
+    """Plain HTTP over the sockets that `connect` makes."""
+
+    def __init__(self, connect: Connect) -> None:
+        super().__init__()
+        self._connect = connect
+
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        def make(host: str, **options: Any) -> http.client.HTTPConnection:
+            return _with_sockets(http.client.HTTPConnection(host, **options), self._connect)
+
+        return self.do_open(make, req)
+
+
+class _Https(urllib.request.HTTPSHandler):
+    """The same with TLS."""
+
+    def __init__(self, connect: Connect) -> None:
+        super().__init__()
+        self._connect = connect
+
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        def make(host: str, **options: Any) -> http.client.HTTPConnection:
+            return _with_sockets(http.client.HTTPSConnection(host, **options), self._connect)
+
+        return self.do_open(make, req)
+
+
+def _with_sockets(
+    connection: http.client.HTTPConnection, connect: Connect
+) -> http.client.HTTPConnection:
+    # The one place of http.client where a connection can be given its socket.
+    connection._create_connection = connect  # type: ignore[attr-defined]
+    return connection
+
+
+def _opener(connect: Connect) -> urllib.request.OpenerDirector:
     # Not build_opener, which adds handlers for file: and ftp: by itself.
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
+        _Http(connect),
+        _Https(connect),
         urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.HTTPErrorProcessor(),
         urllib.request.UnknownHandler(),
