@@ -15,11 +15,11 @@ from tokenizers import (
     normalizers,
     pre_tokenizers,
     processors,
-    trainers,
 )
 
 from seeded.files import SENTENCES
 from seeded.tensors import Plan
+from seeded.vocabularies import unigram_pieces, word_pieces
 
 V3_TASKS = (
     "retrieval.query",
@@ -239,29 +239,30 @@ def roberta_tokenizer() -> Tokenizer:
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
-    trainer = trainers.UnigramTrainer(
-        vocab_size=400,
-        special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
-        unk_token="<unk>",
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(SENTENCES, trainer)
+    special = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+    pieces = unigram_pieces(_words(tokenizer), special, 400)
+    tokenizer.model = models.Unigram(pieces, unk_id=special.index("<unk>"))
+    tokenizer.add_special_tokens(list(special))
     return _closed(tokenizer, "<s>", "</s>")
 
 
 def bert_tokenizer() -> Tokenizer:
     """BERT's kind: word pieces, [CLS] and [SEP] around every text."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer = Tokenizer(models.WordPiece({}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=400,
-        special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"],
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(SENTENCES, trainer)
+    special = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+    pieces = word_pieces(_words(tokenizer), special, 400)
+    tokenizer.model = models.WordPiece(pieces, unk_token="[UNK]")
+    tokenizer.add_special_tokens(list(special))
     return _closed(tokenizer, "[CLS]", "[SEP]")
+
+
+def _words(tokenizer: Tokenizer) -> list[str]:
+    """The words that a tokenizer cuts the sentences into, before its model sees them."""
+    normal = [tokenizer.normalizer.normalize_str(sentence) for sentence in SENTENCES]
+    return [word for text in normal for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text)]
 
 
 def _closed(tokenizer: Tokenizer, begin: str, close: str) -> Tokenizer:

@@ -1,6 +1,8 @@
 """The seeded models: real layouts, sane numbers, the same bytes every time."""
 
+import hashlib
 import json
+import os
 import subprocess
 import sys
 import unicodedata
@@ -17,6 +19,7 @@ from embedge.cli.golden import GOLDEN, TOKEN_TEXTS
 from embedge_export.sources import open_source
 from seeded.files import EUROBERT, new_tokenizer, write_tokenizer
 from seeded.tensors import plan_of
+from source_kinds import KINDS
 
 PACKAGE = Path(seeded.__file__).parent
 NANO = GOLDEN["jina-embeddings-v5-text-nano"]
@@ -160,14 +163,53 @@ def test_depth_does_not_explode(tmp_path):
     assert 0.05 < spread < 1
 
 
-def test_same_arguments_same_bytes_and_another_seed_others(small, tmp_path):
-    again = seeded.write_v5_text_small(tmp_path / "again")
-    for path in small.rglob("*"):
-        if path.is_file() and path.suffix != ".json":
-            assert path.read_bytes() == (again / path.relative_to(small)).read_bytes()
+WRITE_ALL = """
+import sys
+from pathlib import Path
+from source_kinds import KINDS, write_kind
+for kind in KINDS:
+    write_kind(kind, Path(sys.argv[1]) / kind)
+"""
+
+
+def test_same_arguments_same_bytes_in_every_process(tmp_path):
+    """All kinds, in processes whose hash tables are ordered in their own ways."""
+    written = []
+    for seed in ("1", "2"):
+        environment = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)}
+        folder = tmp_path / seed
+        subprocess.run([sys.executable, "-c", WRITE_ALL, folder], env=environment, check=True)
+        written.append(
+            {
+                path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+                for path in folder.rglob("*")
+                if path.is_file()
+            }
+        )
+    one, other = written
+    assert len([name for name in one if name.endswith("/tokenizer.json")]) == len(KINDS)
+    assert {name for name in one if one[name] != other.get(name)} == set()
+    assert one.keys() == other.keys()
+
+
+def test_another_seed_other_weights(small, tmp_path):
     other = tensors_of(seeded.write_v5_text_small(tmp_path / "other", seed=1))
     for key, value in tensors_of(small).items():
         assert not np.array_equal(value, other[key])
+
+
+def test_the_tokenizers_of_encoders_split_words(tmp_path):
+    for kind, close, unknown in (("bert", "[SEP]", "[UNK]"), ("xlm-roberta", "</s>", "<unk>")):
+        folder = seeded.write_bert(tmp_path / kind, kind)
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        tokens = tokenizer.encode("A planet travels relentlessly, 光は!").tokens
+        assert tokens[-1] == close
+        assert any("planet" in token for token in tokens)  # whole words
+        assert len(tokens) > 12  # and parts of others
+        assert tokenizer.encode("\U0001f98a").tokens[-2] in (unknown, "\U0001f98a")
+        special = list(tokenizer.get_added_tokens_decoder().values())
+        assert len(special) == 5
+        assert all(token.special for token in special)
 
 
 @pytest.mark.parametrize("shards", [2, 3, 7])
