@@ -6,7 +6,6 @@ trained. A field that the table does not name is refused unless it is off: what 
 changes what the two matrices mean more often than not.
 """
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 from embedge.errors import AdapterError
 from embedge_export.fields import Fields, Only, is_number, is_whole, only, shown, unused, used
 from embedge_export.patterns import MOST_INSTRUCTIONS, Pattern, PatternError, compile_pattern
+from embedge_export.reading import read_json_file
 
 # PEFT's own, where a field is left out.
 _RANK, _ALPHA = 8, 8
@@ -139,8 +139,12 @@ def read_adapter_config(path: Path) -> AdapterConfig:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        config = read_json_file(path)
+    except OSError as error:
+        raise AdapterError(
+            f"{path} cannot be read: {error.strerror or error}; download the adapter again"
+        ) from None
+    except (ValueError, RecursionError) as error:
         raise AdapterError(f"{path} is not JSON: {error}; download the adapter again") from None
     if not isinstance(config, dict):
         raise AdapterError(f"{path} is not a JSON object; download the adapter again")

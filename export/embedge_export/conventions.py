@@ -5,7 +5,6 @@ would change the vectors and is not reproduced (a Dense layer, say) is an error,
 knows nothing of weights, adapters or tokenizers.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from embedge.errors import SourceError
 from embedge.manifest import safe_name
 from embedge_export.fields import is_number, is_whole, shown
 from embedge_export.model_types import CAUSAL, JINA_CLIP, JINA_V3, JINA_V5
+from embedge_export.reading import read_json_file
 
 # The v5 models' own code holds these, so they count even without the configuration file.
 _V5_PROMPTS: Mapping[str, str] = {"query": "Query: ", "document": "Document: "}
@@ -241,6 +241,10 @@ def _read_pooling_config(path: Path) -> str:
 
 def _load(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        return read_json_file(path)
+    except OSError as error:
+        raise SourceError(
+            f"{path} cannot be read: {error.strerror or error}; download it again"
+        ) from None
+    except (ValueError, RecursionError) as error:
         raise SourceError(f"{path} is not JSON: {error}; download it again") from None

@@ -7,12 +7,12 @@ nothing of what the files mean.
 """
 
 import glob
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from embedge.manifest import safe_name
 from embedge_export import lora
+from embedge_export.reading import read_json_file
 from embedge_export.weights import INDEX, SINGLE, weight_files
 
 CONFIG = "config.json"
@@ -121,7 +121,7 @@ def _looks_like_adapter(place: Path) -> bool:
 def _modules(folder: Path) -> Sequence[str]:
     """Configurations of the modules that MODULES names; what makes no sense is refused later."""
     try:
-        modules = json.loads((folder / MODULES).read_text(encoding="utf-8"))
+        modules = read_json_file(folder / MODULES)
     except (OSError, ValueError, RecursionError):
         return ()
     places = [

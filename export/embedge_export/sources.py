@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from embedge.errors import SourceError
+from embedge.regular_files import open_regular
 from embedge_export import hub, lora
 from embedge_export.conventions import (
     read_json,
@@ -25,6 +26,7 @@ from embedge_export.conventions import (
 )
 from embedge_export.fields import shown
 from embedge_export.model_types import JINA_V5, check_model_type
+from embedge_export.reading import read_text_file
 from embedge_export.source_files import ADAPTERS, TOKENIZER, find_adapters, read_files
 from embedge_export.tokenizer_trial import try_tokenizer
 from embedge_export.weights import open_weights
@@ -223,7 +225,7 @@ def _pad_token_id(folder: Path, config: Mapping[str, Any]) -> int:
 def _read_card(path: Path) -> dict[str, str]:
     """The `key: value` lines of a model card's YAML front matter; nested ones are left out."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = read_text_file(path).splitlines()
     except OSError:
         return {}
     if not lines or lines[0].strip() != "---":
@@ -257,8 +259,10 @@ def _hash_files(folder: Path, adapters: Mapping[str, Path]) -> dict[str, str]:
     hashes: dict[str, str] = {}
     for name in read_files(folder, adapters):
         try:
-            with (folder / name).open("rb") as file:
+            with open_regular(folder / name, follow_links=True) as file:
                 hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
-            raise SourceError(f"{folder / name} cannot be read: {error}") from error
+            raise SourceError(
+                f"{folder / name} cannot be read: {error.strerror or error}"
+            ) from error
     return hashes

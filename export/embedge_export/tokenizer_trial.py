@@ -5,7 +5,6 @@ file first, because a panic writes lines to stderr before Python can catch it.
 """
 
 import base64
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from tokenizers import Tokenizer
 from embedge.errors import PackFileError, SourceError
 from embedge.tokenizer_library import TokenizerError, read_tokenizer, tokenize
 from embedge.tokens import TextTokenizer
+from embedge_export.reading import read_json_file
 
 REMEDY = "Download it again, or save it with a newer transformers"
 
@@ -40,7 +40,7 @@ def try_tokenizer(path: Path) -> Tokenizer:
         SourceError: the file is not a tokenizer, or it fails at a text.
     """
     try:
-        root = json.loads(path.read_bytes())
+        root = read_json_file(path)
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

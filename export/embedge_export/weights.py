@@ -21,6 +21,8 @@ from safetensors import SafetensorError, safe_open
 
 from embedge.errors import SourceError
 from embedge.manifest import safe_name
+from embedge.regular_files import check_regular
+from embedge_export.reading import read_json_file
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -293,7 +295,7 @@ def _read_shards(index: Path) -> dict[str, _Tensor]:
 def _read_index(index: Path) -> dict[str, str]:
     """The checked "weight_map": tensor -> shard, a plain file name beside the index."""
     try:
-        root = json.loads(index.read_text(encoding="utf-8"))
+        root = read_json_file(index)
         weight_map = root["weight_map"]
     except FileNotFoundError:
         raise SourceError(f"{index.parent} has neither {SINGLE} nor {INDEX}") from None
@@ -313,6 +315,7 @@ def _read_index(index: Path) -> dict[str, str]:
 def _read_header(path: Path) -> dict[str, _Tensor]:
     """The tensors of one file. The library checks the header's size, offsets and file length."""
     with _reading(path):
+        check_regular(path, follow_links=True)  # the library would wait for a pipe
         with safe_open(path, framework="np"):
             pass
         with path.open("rb") as file:

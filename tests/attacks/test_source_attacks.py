@@ -193,6 +193,29 @@ def test_any_adapter_configuration_is_merged_or_refused_by_name(model, tmp_path,
         assert str(place) in str(error)  # noqa: PT017 - it may also be fine
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_a_file_that_is_none_is_refused_at_once(tmp_path, kind):
+    """Each file of a model in turn: nothing waits for a pipe, or reads a device without end."""
+    folder = seeded.write_v5_text_small(tmp_path / "model")
+    names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    assert len(names) > 8
+    for name in names:
+        path = folder / name
+        path.rename(tmp_path / "held")
+        if kind == "pipe":
+            os.mkfifo(path)
+        elif kind == "device":
+            path.symlink_to("/dev/zero")
+        else:
+            path.mkdir()
+        with pytest.raises(SourceError, match=path.name):
+            open_model(open_source(str(folder), revision=None))
+        path.rmdir() if kind == "folder" else path.unlink()
+        (tmp_path / "held").rename(path)
+    open_model(open_source(str(folder), revision=None))
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     return seeded.write_v5_text_small(tmp_path_factory.mktemp("attacks") / "model")

@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import math
+import os
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from embedge.cli import checks, common, doctor, main
 from embedge.cli.progress import Progress
 from embedge.errors import PackFileError
 from embedge.machine import Choice
-from embedge.manifest import FileEntry, Samples
+from embedge.manifest import Samples
+from tiny import file_entry
 
 
 @pytest.fixture
@@ -146,13 +148,17 @@ def samples_for(fake, tmp_path, wrong: float = 0.0):
     rows = np.stack([fake.encode(list(texts), task=task) for task in MANIFEST.tasks])
     rows[1, 1] += np.float32(wrong)
     np.save(tmp_path / "samples.npy", rows)
-    entry = FileEntry(size=1, sha256="0" * 64)
     fake.manifest = dataclasses.replace(
-        MANIFEST,
-        samples=Samples(file="samples.npy", texts=texts),
-        files={**MANIFEST.files, "samples.npy": entry},
+        MANIFEST, samples=Samples(file="samples.npy", texts=texts), files=MANIFEST.files
     )
+    list_samples(fake, tmp_path)
     fake.folder = tmp_path
+
+
+def list_samples(fake, tmp_path):
+    """Makes the fake's manifest agree with the file."""
+    files = {**fake.manifest.files, "samples.npy": file_entry(tmp_path / "samples.npy")}
+    fake.manifest = dataclasses.replace(fake.manifest, files=files)
 
 
 @pytest.mark.parametrize(("wrong", "code"), [(0.0, 0), (0.5, 1), (math.nan, 1)])
@@ -174,11 +180,24 @@ def test_samples_are_not_trusted(fake, tmp_path):
     samples_for(fake, tmp_path)
     assert checks.load_samples(tmp_path, fake.manifest).shape == (2, 2, WIDTH)
     np.save(tmp_path / "samples.npy", np.zeros((1, 2, WIDTH), np.float32))
+    with pytest.raises(PackFileError, match="the manifest"):
+        checks.load_samples(tmp_path, fake.manifest)
+    list_samples(fake, tmp_path)
     with pytest.raises(PackFileError, match="export the pack again"):
         checks.load_samples(tmp_path, fake.manifest)
     np.save(tmp_path / "samples.npy", np.array([{}], object), allow_pickle=True)
+    list_samples(fake, tmp_path)
     with pytest.raises(PackFileError, match="holds object, not numbers"):
         checks.load_samples(tmp_path, fake.manifest)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_samples_that_are_a_pipe_do_not_keep_doctor_waiting(sound_runtime, fake, capsys, tmp_path):
+    samples_for(fake, tmp_path)
+    (tmp_path / "samples.npy").unlink()
+    os.mkfifo(tmp_path / "samples.npy")
+    assert main(["doctor", str(tmp_path)]) == 1
+    assert "samples.npy is not a regular file" in capsys.readouterr().out
 
 
 def test_bars_come_from_the_report():

@@ -15,6 +15,7 @@ from embedge.errors import PackFileError
 from embedge.images.samples import sample_images
 from embedge.manifest import Manifest
 from embedge.npy_files import NpyError, read_npy
+from embedge.packs import Pack, check_files
 from embedge.vectors import normalise
 
 if TYPE_CHECKING:
@@ -55,10 +56,14 @@ def load_samples(folder: Path, manifest: Manifest) -> np.ndarray[Any, Any] | Non
     if samples is None:
         return None
     shape = (len(manifest.tasks), len(samples.texts), manifest.dimension)
-    return _load(folder / samples.file, shape)
+    return _load(folder, manifest, samples.file, shape)
 
 
-def _load(path: Path, expected: tuple[int, ...]) -> np.ndarray[Any, Any]:
+def _load(
+    folder: Path, manifest: Manifest, name: str, expected: tuple[int, ...]
+) -> np.ndarray[Any, Any]:
+    check_files(Pack(folder, manifest), (name,))
+    path = folder / name
     try:
         vectors = read_npy(path, expected)
     except NpyError as error:
@@ -94,7 +99,8 @@ def image_cosine(embedder: "Embedder", manifest: Manifest, folder: Path) -> floa
     if manifest.samples is None or manifest.samples.images is None or manifest.image is None:
         return None
     images = sample_images(manifest.image.size)
-    expected = _load(folder / manifest.samples.images, (len(images), manifest.dimension))
+    shape = (len(images), manifest.dimension)
+    expected = _load(folder, manifest, manifest.samples.images, shape)
     vectors = embedder.encode_image(images)  # (n, D), rows of length 1
     return float((vectors.astype(np.float64) * normalise(expected)).sum(axis=1).min())
 

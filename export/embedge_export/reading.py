@@ -1,0 +1,33 @@
+"""Reads the files of a source, which may be anything: never waits, and never reads without end.
+
+Takes a path; links are followed, because the hub's cache is made of them. Knows no field.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from embedge.regular_files import read_regular
+
+# Bytes. The largest tokenizers are some 40 MiB; other JSON files are far smaller.
+MOST_JSON = 256 * 2**20
+MOST_TEXT = 16 * 2**20
+
+
+def read_json_file(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        OSError: it cannot be read, is not a regular file, or is larger than MOST_JSON.
+        ValueError, RecursionError: it is not JSON.
+    """
+    return json.loads(read_regular(path, most=MOST_JSON, follow_links=True).decode("utf-8"))
+
+
+def read_text_file(path: Path) -> str:
+    """The content of a text file, with U+FFFD for what is not UTF-8.
+
+    Raises:
+        OSError: it cannot be read, is not a regular file, or is larger than MOST_TEXT.
+    """
+    return read_regular(path, most=MOST_TEXT, follow_links=True).decode("utf-8", "replace")
