@@ -48,12 +48,56 @@ def test_scans_elsewhere_in_a_jpeg_do_not_count(monkeypatch: pytest.MonkeyPatch)
     assert load(previews) == (64, 64)
 
 
-@pytest.mark.parametrize(
-    "header", [b"P6 #" + b"x" * 70_000 + b"\n2 2 255\n", b"P5" + b"#\n" * 40_000 + b"2 2 255\n"]
-)
-def test_a_header_without_end(header: bytes) -> None:
-    with pytest.raises(RefusedImageError, match="its header is longer than 65,536 bytes"):
-        load(header + bytes(12))
+def gif(extensions: bytes) -> bytes:
+    stream = io.BytesIO()
+    Image.new("P", (20, 20)).save(stream, "GIF")
+    data = stream.getvalue()
+    place = data.index(b",", 13 + 3 * 2 ** ((data[10] & 7) + 1))
+    return data[:place] + extensions + data[place:]
+
+
+def tiff(tags: int, size: int) -> bytes:
+    """A grey pixel, and tags that all point at the same bytes."""
+    entries = [(256, 3, 1, 1), (257, 3, 1, 1), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1)]
+    entries += [(273, 4, 1, 8), (277, 3, 1, 1), (278, 3, 1, 1), (279, 4, 1, 1)]
+    start = 8 + 2 + 12 * (len(entries) + tags) + 4
+    entries += [(40_000 + number, 7, size, start) for number in range(tags)]
+    directory = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + directory + bytes(4) + bytes(size)
+
+
+MANY = 120_000
+ENDLESS = {
+    "a comment of a PPM": b"P6 #" + b"x" * MANY + b"\n2 2 255\n" + bytes(12),
+    "comments of a PPM": b"P5 " + b"#\n" * MANY + b"2 2 255\n" + bytes(4),
+    "segments of a JPEG": jpeg(8)[:2] + b"\xff\xfe\0\2" * MANY + jpeg(8)[2:],
+    "padding of a JPEG": jpeg(8)[:2] + b"\xff" * MANY + jpeg(8)[2:],
+    "blocks of a GIF": gif(b"\x21\xfe" + b"\1x" * MANY + b"\0"),
+    "extensions of a GIF": gif(b"\x21\xfe\0" * MANY),
+    "boxes of a JPEG 2000": b"\0\0\0\x0cjP  \r\n\x87\n" + b"\0\0\0\x08free" * MANY,
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_a_header_without_end(name: str) -> None:
+    with pytest.raises(RefusedImageError, match="takes too long to read: its header has more than"):
+        load(ENDLESS[name])
+
+
+@pytest.mark.filterwarnings("ignore:Tag data larger than file")  # where Pillow itself sees it
+def test_a_header_that_reads_the_same_bytes_again_and_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(costly, "MOST_HEADER", 1000)
+    assert load(tiff(1, 500)) == (1, 1)
+    file = costly.Metered(io.BytesIO(bytes(5000)))
+    for _ in range(6):
+        file.seek(0)
+        file.read(1000)
+    with pytest.raises(costly.CostlyError, match="again and again"):
+        file.read(1000)
+    file.on = False
+    assert len(file.read()) == 3000
 
 
 def test_headers_that_are_fine() -> None:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from PIL import Image
 
-MOST_HEADER = 2**16  # bytes of a PPM's header, comments included
+MOST_READS = 100_000  # for one header; a photo takes some hundred
+MOST_HEADER = 2**26  # bytes read for a header beyond the size of its file
 MOST_COMMENTS = 1000  # of a plain PPM: each costs a copy of up to a megabyte
 # Decoded in Python: samples (about 0.4 s a million), or bytes of a file whose samples are text.
 MOST_SAMPLES = 2**25
@@ -23,35 +24,51 @@ MOST_SCANNED = 2**30  # scans times pixels: 10 s
 MOST_COUNTED = 2**28  # bytes of a JPEG in which scans are counted exactly
 BLOCK = 2**20
 
-_PPM = re.compile(rb"P[0-9fFy]")
-_LINE_END = re.compile(rb"[\r\n]")
 _MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 _SCAN, _END = b"\xda", b"\xd9"
 _BARE = (b"\x01", b"\xd8")  # markers without a length
 
 
-def long_header(stream: Any) -> str | None:
-    """Why the header of a PPM is too long to be read; None if it is not. Leaves it at its start."""
-    stream.seek(0)
-    head = stream.read(MOST_HEADER)
-    stream.seek(0)
-    if len(head) < MOST_HEADER or not _PPM.match(head):
-        return None
-    words = _without_comments(head).split(maxsplit=4)
-    needed = 3 if words and words[0] in (b"P1", b"P4") else 4
-    if len(words) >= needed:
-        return None
-    return f"its header is longer than {MOST_HEADER:,} bytes; remove its comments"
+class CostlyError(Exception):
+    """Why a header takes too long to be read."""
 
 
-def _without_comments(head: bytes) -> bytes:
-    """A header without what stands from a # to the end of its line, or of the header."""
-    parts, start = [], 0
-    while (mark := head.find(b"#", start)) >= 0:
-        parts.append(head[start:mark])
-        end = _LINE_END.search(head, mark)
-        start = len(head) if end is None else end.start()
-    return b"".join([*parts, head[start:]])
+class Metered:
+    """A file, for Pillow to read a header from: some headers have no end.
+
+    Pillow reads them part by part, in Python: comments byte by byte, segments, blocks, boxes and
+    tags one by one. A file of 64 MB can have millions of them, or the same ones again and again.
+
+    Attributes:
+        on: whether reads count. Turn it off once the header was read.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._reads = 0
+        self._bytes = stream.seek(0, 2) + MOST_HEADER  # that may still be read
+        self.on = True
+        stream.seek(0)
+
+    def read(self, size: int = -1) -> bytes:
+        """As of the file.
+
+        Raises:
+            CostlyError: it was read too often, or too much of it.
+        """
+        data: bytes = self._stream.read(size)
+        if self.on:
+            self._reads += 1
+            self._bytes -= len(data)
+            if self._reads > MOST_READS or self._bytes < 0:
+                raise CostlyError(
+                    f"its header has more than {MOST_READS:,} parts, or the same ones again and "
+                    "again; save it again without comments and metadata"
+                )
+        return data
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def costly(image: "Image.Image") -> str | None:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedge.errors import ImageError, MissingExtraError
-from embedge.images.costly import costly, long_header
+from embedge.images.costly import CostlyError, Metered, costly
 from embedge.images.png_chunks import TooManyChunksError, without_bulky_metadata
 from embedge.printable import printable
 from embedge.reasons import reason_of
@@ -206,16 +206,14 @@ def _open(
 
 def _read(stream: Any, stack: contextlib.ExitStack) -> "Image.Image":
     pillow = load_pillow()
-    if reason := long_header(stream):
-        raise RefusedImageError(f"takes too long to read: {reason}")
     try:
-        stream = without_bulky_metadata(stream)
-    except TooManyChunksError as error:
-        raise RefusedImageError(f"takes too long to read: {error}") from None
-    try:
+        file = Metered(without_bulky_metadata(stream))
         image: Image.Image = pillow.open(
-            stream, formats=[name for name in FORMATS if name in pillow.OPEN]
+            file, formats=[name for name in FORMATS if name in pillow.OPEN]
         )
+        file.on = False
+    except (CostlyError, TooManyChunksError) as error:
+        raise RefusedImageError(f"takes too long to read: {error}") from None
     except pillow.DecompressionBombError:
         raise RefusedImageError(_too_large("it has more pixels than Pillow reads")) from None
     except pillow.UnidentifiedImageError:
