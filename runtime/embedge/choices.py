@@ -12,7 +12,8 @@ from typing import Any
 from embedge import machine
 from embedge.devices import choose_device
 from embedge.errors import PackError
-from embedge.machine import Choice, whole_number
+from embedge.machine import Choice
+from embedge.options import whole_number
 from embedge.packs import Pack, choose_precision
 
 # Padded tokens of one run, by device.
@@ -57,7 +58,7 @@ def choose(
     held = manifest.precisions()
     if not held:
         raise PackError(f"{pack.folder}: no precision covers every task; export it again")
-    if precision != "auto":
+    if not isinstance(precision, str) or precision != "auto":
         choose_precision(manifest, precision, device="cpu")  # refuse before probing
     on = choose_device(device, precision=precision, held=held)
     chosen = choose_precision(manifest, precision, device=on.value)

@@ -13,6 +13,7 @@ from embedge import engine
 from embedge.errors import DeviceError, OptionError
 from embedge.machine import Choice
 from embedge.native_work import native_work
+from embedge.options import is_one_of, shown
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -28,8 +29,8 @@ def choose_device(wanted: str, *, precision: str, held: Sequence[str]) -> Choice
     Raises:
         DeviceError: "cuda" was asked for and cannot be had.
     """
-    if wanted not in DEVICES:
-        raise OptionError(f"device {wanted!r} is unknown; choose one of {', '.join(DEVICES)}")
+    if not is_one_of(wanted, DEVICES):
+        raise OptionError(f"device {shown(wanted)} is unknown; choose one of {', '.join(DEVICES)}")
     if wanted == "cpu":
         return Choice("cpu", "device= was given")
     if wanted == "cuda":

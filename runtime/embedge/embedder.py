@@ -23,8 +23,9 @@ from embedge.choices import choose
 from embedge.errors import ImageError, OptionError, PackError, TextError
 from embedge.images.pipeline import DECODERS, check_images, decode_images
 from embedge.images.sources import Images, list_images
-from embedge.machine import Choice, whole_number
+from embedge.machine import Choice
 from embedge.manifest import ImageInput, Manifest
+from embedge.options import check_callback, check_cancel, flag, is_one_of, shown, whole_number
 from embedge.packs import check_files, open_pack
 from embedge.paths import absolute_path
 from embedge.runner import Progress, Runner
@@ -102,6 +103,7 @@ class Embedder:
         prepared: str | os.PathLike[str] | None = None,
         warm_up: bool = False,
     ) -> None:
+        arena, warm_up = flag(arena, "arena"), flag(warm_up, "warm_up")
         self._pack = open_pack(path)
         self.manifest: Manifest = self._pack.manifest
         self.folder: Path = self._pack.folder
@@ -234,6 +236,10 @@ class Embedder:
             ClosedError: the embedder is closed.
         """
         self._runner.check_open()
+        normalize = flag(normalize, "normalize")
+        check_callback(on_error, "on_error(index, reason)")
+        check_callback(progress, "progress(done, total)")
+        check_cancel(cancel)
         bad: list[tuple[int, str]] = []
 
         def note(index: int, reason: str) -> None:
@@ -349,6 +355,11 @@ class Embedder:
         check_embedding_type(embedding_type, ranges)
         if ranges is not None:
             ranges = check_ranges(ranges, width)
+        normalize, upright = flag(normalize, "normalize"), flag(upright, "upright")
+        allow_urls = flag(allow_urls, "allow_urls")
+        check_callback(on_error, "on_error(index, reason)")
+        check_callback(progress, "progress(done, total)")
+        check_cancel(cancel)
         bad: list[tuple[int, str]] = []
 
         def note(index: int, reason: str) -> None:
@@ -414,6 +425,8 @@ class Embedder:
         """
         self._runner.check_open()
         resolved, _ = resolve(self.manifest, task, None, "")
+        if not is_one_of(tower, ("text", "image")):
+            raise OptionError(f'tower {shown(tower)} is unknown; it is "text" or "image"')
         if tower == "image":
             self._image_input()
         else:

@@ -6,14 +6,13 @@ are thin and answer None where a system does not say. Knows nothing of models.
 """
 
 import math
-import operator
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from embedge.errors import OptionError
+from embedge.options import whole_number
 
 T = TypeVar("T")
 
@@ -22,6 +21,11 @@ THREADS_VARIABLE = "EMBEDGE_THREADS"
 SMALL_MACHINE_CORES = 4
 # More threads bring little on texts of ordinary length, and each keeps its own buffers.
 MOST_THREADS = 8
+# Who asks for more threads gets them up to this many a core, or up to the first number on a small
+# machine. Beyond it they only wait for one another, and take long to start: 1,000 threads on 2
+# cores took 45 s to load a small graph, 100,000 never ended.
+MOST_THREADS_ASKED, THREADS_PER_CORE = 16, 4
+MOST_DIGITS = 19  # of a number in the environment
 MEMORY_SHARE = 0.8  # of what is free; the rest stays for the host application
 LEAST_MEMORY = 128 * 2**20  # bytes; below this nothing could be run at all
 CGROUP_ROOT = Path("/sys/fs/cgroup")
@@ -55,10 +59,13 @@ def choose_threads(
         quota: cores' worth of time that the cgroup grants, if limited.
     """
     if argument is not None:
-        return Choice(whole_number(argument, "threads"), "threads= was given")
+        number = whole_number(argument, "threads")
+        return _at_most(number, host, "threads= was given", f"threads={number:,}")
     if text := environment.get(THREADS_VARIABLE, "").strip():
-        number = int(text) if text.isdecimal() else text
-        return Choice(whole_number(number, THREADS_VARIABLE), f"{THREADS_VARIABLE} is set")
+        digits = text.isdecimal() and len(text) <= MOST_DIGITS  # Python refuses thousands of them
+        number = whole_number(int(text) if digits else text, THREADS_VARIABLE)
+        asked = f"{THREADS_VARIABLE}={number:,}"
+        return _at_most(number, host, f"{THREADS_VARIABLE} is set", asked)
     limits = [(host, f"this machine has {host} cores")]
     if affinity is not None:
         limits.append((affinity, f"this process may run on {affinity} of {host} cores"))
@@ -70,6 +77,14 @@ def choose_threads(
     if threads < usable:
         reason += f"; a guest takes {threads} of {usable}"
     return Choice(max(1, threads), reason)
+
+
+def _at_most(number: int, host: int, reason: str, asked: str) -> Choice[int]:
+    """So many threads, or as many as can be of any use."""
+    most = max(MOST_THREADS_ASKED, THREADS_PER_CORE * host)
+    if number <= most:
+        return Choice(number, reason)
+    return Choice(most, f"{asked} is more than {host} cores can use; {most} is the most")
 
 
 def threads_here(argument: int | None = None) -> Choice[int]:
@@ -186,14 +201,3 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="ascii", errors="replace")
     except OSError:
         return ""
-
-
-def whole_number(value: object, name: str, *, least: int = 1, most: int | None = None) -> int:
-    """A caller's number as int; refuses what is none, or outside its bounds."""
-    allowed = f"{least} or more" if most is None else f"within {least} and {most}"
-    number = None
-    if not isinstance(value, bool) and hasattr(value, "__index__"):  # int, NumPy integers
-        number = operator.index(value)
-    if number is None or number < least or (most is not None and number > most):
-        raise OptionError(f"{name} is {value!r}; it must be a whole number {allowed}")
-    return number

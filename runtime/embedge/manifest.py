@@ -9,13 +9,15 @@ nothing of ONNX and opens no file but the manifest itself; `packs.py` checks the
 import dataclasses
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 from embedge.errors import ManifestError
+from embedge.paths import absolute_path
 from embedge.regular_files import read_regular
 
 MANIFEST = "manifest.json"
@@ -172,12 +174,14 @@ class Manifest:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
     """Reads and checks `folder/manifest.json`.
 
     Raises:
+        OptionError: the path is empty, or its home folder is unknown.
         ManifestError: there is none, or it is not a manifest that this version can trust.
     """
+    folder = absolute_path(folder, "folder")
     path = folder / MANIFEST
     try:
         if not folder.is_dir():

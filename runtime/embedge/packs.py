@@ -23,6 +23,7 @@ from embedge.checked_files import CheckedFiles, Identity, identify
 from embedge.errors import OptionError, PackError, PackFileError
 from embedge.machine import Choice
 from embedge.manifest import MANIFEST, FileEntry, Graph, Manifest, read_manifest
+from embedge.options import is_one_of, shown
 from embedge.paths import absolute_path
 from embedge.references import references
 from embedge.regular_files import open_regular, read_regular
@@ -217,9 +218,11 @@ def choose_precision(manifest: Manifest, wanted: str, *, device: str) -> Choice[
         OptionError: the pack has no such precision, or nothing that should run there unasked.
     """
     held = manifest.precisions()
-    if wanted != "auto":
-        if wanted not in held:
-            raise OptionError(f"precision {wanted!r} is not in this pack; it has {', '.join(held)}")
+    if not isinstance(wanted, str) or wanted != "auto":
+        if not is_one_of(wanted, held):
+            raise OptionError(
+                f"precision {shown(wanted)} is not in this pack; it has {', '.join(held)}"
+            )
         return Choice(wanted, "precision= was given")
     if device == "cuda":
         if "fp16" in held:

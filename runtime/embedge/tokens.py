@@ -23,6 +23,7 @@ from embedge.errors import (
     TextTooLongError,
 )
 from embedge.long_texts import fold_spaces, head_of_long, pieces_of
+from embedge.options import is_one_of, shown
 from embedge.texts import OnError, clean
 from embedge.tokenizer_library import (
     TokenizerError,
@@ -66,8 +67,10 @@ class Encoded:
 
 def check_on_overflow(on_overflow: str) -> None:
     """Refuses an unknown policy before any work."""
-    if on_overflow not in get_args(OnOverflow):
-        raise OptionError(f'on_overflow {on_overflow!r} is unknown; it is "truncate" or "error"')
+    if not is_one_of(on_overflow, get_args(OnOverflow)):
+        raise OptionError(
+            f'on_overflow {shown(on_overflow)} is unknown; it is "truncate" or "error"'
+        )
 
 
 class TextTokenizer:

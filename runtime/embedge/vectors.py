@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from embedge.cautions import warn
 from embedge.errors import OptionError
+from embedge.options import is_one_of, shown
 
 EmbeddingType = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 EMBEDDING_TYPES: tuple[EmbeddingType, ...] = get_args(EmbeddingType)
@@ -83,9 +84,20 @@ def quantise(
     [169]
     """
     check_embedding_type(embedding_type, ranges)
-    values = np.asarray(vectors, dtype=np.float32)
+    try:
+        values = np.asarray(vectors, dtype=np.float32)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise OptionError(f"vectors is not an array of numbers: {error}") from None
+    if values.ndim not in (1, 2):
+        raise OptionError(f"vectors has shape {values.shape}; it must be (n, d) or (d,)")
     if embedding_type == "float32":
         return values
+    finite = np.isfinite(np.atleast_2d(values)).all(axis=1)  # (n,)
+    if not finite.all():
+        raise OptionError(
+            f"row {int(np.argmin(finite))} of vectors holds NaN or infinity, which "
+            f"{embedding_type} cannot say; leave such rows out"
+        )
     if embedding_type in ("binary", "ubinary"):
         packed = np.packbits(values > 0, axis=-1)
         # Flipping the top bit of a byte and reading it as signed is subtracting 128.
@@ -121,9 +133,9 @@ def quantise_some(
 
 def check_embedding_type(embedding_type: str, ranges: ArrayLike | None) -> None:
     """Refuses an unknown type, and ranges for a type that has none, before any work."""
-    if embedding_type not in EMBEDDING_TYPES:
+    if not is_one_of(embedding_type, EMBEDDING_TYPES):
         raise OptionError(
-            f"embedding_type {embedding_type!r} is unknown; choose one of "
+            f"embedding_type {shown(embedding_type)} is unknown; choose one of "
             f"{', '.join(EMBEDDING_TYPES)}"
         )
     if ranges is not None and embedding_type not in ("int8", "uint8"):
@@ -168,7 +180,10 @@ def _bounds(values: Vectors, ranges: ArrayLike | None) -> tuple[Vectors, Vectors
 
 
 def _rows(vectors: ArrayLike, name: str) -> NDArray[np.float32]:
-    rows = np.asarray(vectors)
+    try:
+        rows = np.asarray(vectors)
+    except (TypeError, ValueError) as error:  # rows of different lengths
+        raise OptionError(f"{name} is not an array of numbers: {error}") from None
     if rows.dtype.kind != "f" or rows.ndim not in (1, 2):
         raise OptionError(
             f"{name} has dtype {rows.dtype} and {rows.ndim} dimensions; similarity takes float "

@@ -1,7 +1,6 @@
 import dataclasses
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from embedge.errors import OptionError
@@ -15,7 +14,6 @@ from embedge.machine import (
     read_available_memory,
     read_cpu_quota,
     threads_here,
-    whole_number,
 )
 
 GIB = 2**30
@@ -66,7 +64,7 @@ def test_threads_here_reads_the_environment_and_the_machine(
     assert threads_here(6).value == 6
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "many", "1.5"])
+@pytest.mark.parametrize("text", ["0", "-1", "many", "1.5", "9" * 5000, str(2**63)])
 def test_a_wrong_environment_is_named(text: str) -> None:
     with pytest.raises(OptionError, match="EMBEDGE_THREADS"):
         choose_threads(None, environment={"EMBEDGE_THREADS": text}, host=2)
@@ -80,17 +78,17 @@ def test_the_memory_limit_is_a_share_of_what_the_weights_leave() -> None:
     assert choose_memory_limit(123, available=None) == Choice(123, "memory_limit= was given")
 
 
-@pytest.mark.parametrize("value", [0, -1, True, 1.5, "2", None])
-def test_whole_numbers_only(value: object) -> None:
-    with pytest.raises(OptionError, match="threads"):
-        whole_number(value, "threads")
-
-
-def test_whole_numbers_of_numpy_and_bounds() -> None:
-    number = whole_number(np.int64(3), "n", most=3)
-    assert (number, type(number)) == (3, int)
-    with pytest.raises(OptionError, match="within 1 and 3"):
-        whole_number(4, "n", most=3)
+@pytest.mark.parametrize("host", [1, 2, 4, 64])
+@pytest.mark.parametrize("asked", [1000, 100_000, 2**31, 2**62])
+def test_more_threads_than_cores_can_use_are_not_started(host: int, asked: int) -> None:
+    most = max(16, 4 * host)
+    given = choose_threads(asked, environment={}, host=host)
+    assert given.value == most
+    assert f"threads={asked:,} is more than {host} cores can use" in given.reason
+    named = choose_threads(None, environment={"EMBEDGE_THREADS": str(asked)}, host=host)
+    assert named.value == most
+    assert "EMBEDGE_THREADS=" in named.reason
+    assert choose_threads(most, environment={}, host=host) == Choice(most, "threads= was given")
 
 
 def write(path: Path, text: str) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from embedge.cli import common
 from embedge.cli.progress import Progress, add_progress_option
 from embedge.errors import OptionError
+from embedge.options import shown
 
 if TYPE_CHECKING:
     from embedge.embedder import Embedder
@@ -27,6 +28,7 @@ versions do not compare; ratios within one run do."""
 
 SHAPES = "1x16,1x32,1x128,1x512,4x128,16x64"
 LEAST_REPEATS = 3
+MOST_TOKENS = 10_000_000  # of one shape, texts times tokens: minutes a run, and the texts in memory
 # Short, frequent words: one token each in most vocabularies, so that counts can be met exactly.
 WORDS = ("time", "people", "year", "way", "day", "man", "thing", "world", "life", "hand", "part")
 
@@ -85,8 +87,16 @@ def parse_shapes(text: str) -> list[tuple[int, int]]:
     shapes = []
     for part in text.split(","):
         count, _, tokens = part.strip().partition("x")
-        if not (count.isdecimal() and tokens.isdecimal() and int(count) and int(tokens)):
-            raise OptionError(f"--shapes: {part!r} is no shape; write texts x tokens, like 4x128")
+        digits = all(number.isdecimal() and len(number) < 10 for number in (count, tokens))
+        if not (digits and int(count) and int(tokens)):
+            raise OptionError(
+                f"--shapes: {shown(part)} is not a shape; write texts x tokens, like 4x128"
+            )
+        if int(count) * int(tokens) > MOST_TOKENS:
+            raise OptionError(
+                f"--shapes: {part} is {int(count) * int(tokens):,} tokens; at most "
+                f"{MOST_TOKENS:,} are measured at a time"
+            )
         shapes.append((int(count), int(tokens)))
     return shapes
 

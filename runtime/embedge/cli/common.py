@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from embedge.cli.streams import write_if_possible
 from embedge.errors import OptionError
 from embedge.manifest import PRECISIONS
+from embedge.options import MOST, shown
 from embedge.printable import printable
 
 if TYPE_CHECKING:
@@ -69,10 +70,12 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
 
 
 def positive(text: str) -> int:
-    """An argparse type: a whole number of at least 1."""
+    """An argparse type: a whole number of at least 1, as large as any that can be meant."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    if value > MOST:
+        raise argparse.ArgumentTypeError(f"{shown(text)} is more than 64 bits hold")
     return value
 
 

@@ -23,7 +23,7 @@ from embedge.errors import (
     InputError,
     OptionError,
 )
-from embedge.machine import whole_number
+from embedge.options import check_callback, check_cancel, flag, is_one_of, shown, whole_number
 from embedge.paths import absolute_path
 from embedge.search.database import Database, damaged
 from embedge.search.passages import SPLITTING
@@ -85,6 +85,7 @@ class SearchIndex:
         truncate_dim: int | None = None,
         rebuild: bool = False,
     ) -> None:
+        rebuild = flag(rebuild, "rebuild")
         full = embedder.dimension
         width = (
             full if truncate_dim is None else whole_number(truncate_dim, "truncate_dim", most=full)
@@ -146,6 +147,8 @@ class SearchIndex:
             IndexBusyError, IndexFileError, IndexOutdatedError: as for the class.
             CancelledError: `cancel` was set.
         """
+        check_callback(progress, "progress(state)")
+        check_cancel(cancel)
         own = self._path
         exclude = () if own is None else (own, own.with_name(own.name + "-journal"))
         update = Update(
@@ -194,8 +197,8 @@ class SearchIndex:
         if not isinstance(query, str) or not query.strip():
             raise InputError("the query is empty; say in words what to look for")
         count = whole_number(top_k, "top_k")
-        if kind is not None and kind not in get_args(Kind):
-            raise OptionError(f'kind {kind!r} is unknown; it is "text" or "image"')
+        if kind is not None and not is_one_of(kind, get_args(Kind)):
+            raise OptionError(f'kind {shown(kind)} is unknown; it is "text" or "image"')
         vector = self._embedder.encode_query(
             query, task=self._task, truncate_dim=self._width
         )  # (D,)
