@@ -1,11 +1,13 @@
 """Reads the files of a source, which may be anything: never waits, and never reads without end.
 
-Takes a path; links are followed, because the hub's cache is made of them. Knows no field.
+JSON is taken strictly: Python's reader accepts NaN, and strings that no UTF-8 can hold, and either
+would go wrong far from here. Takes a path; links are followed, because the hub's cache is made of
+them. Knows no field.
 """
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from embedge.regular_files import read_regular
 
@@ -21,7 +23,18 @@ def read_json_file(path: Path) -> Any:
         OSError: it cannot be read, is not a regular file, or is larger than MOST_JSON.
         ValueError, RecursionError: it is not JSON.
     """
-    return json.loads(read_regular(path, most=MOST_JSON, follow_links=True).decode("utf-8"))
+    text = read_regular(path, most=MOST_JSON, follow_links=True).decode("utf-8")
+    value = json.loads(text, parse_constant=_refuse_constant)
+    if "\\ud" in text or "\\uD" in text:
+        try:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError:
+            raise ValueError("a string in it has half of a surrogate pair") from None
+    return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"it has {name}, which is not a JSON number")
 
 
 def read_text_file(path: Path) -> str:

@@ -17,11 +17,16 @@ from embedge_export.weights import INDEX, SINGLE, weight_files
 
 CONFIG = "config.json"
 PROMPTS = "config_sentence_transformers.json"
-LIMITS = "sentence_bert_config.json"
+# What Sentence Transformers keeps of the network, called by the first one it was written for.
+LIMITS = tuple(
+    f"sentence_{name}_config.json"
+    for name in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
 MODULES = "modules.json"
 TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 SPECIAL_TOKENS = "special_tokens_map.json"
+ADDED_TOKENS = "added_tokens.json"
 PREPROCESSOR = "preprocessor_config.json"
 CARD = "README.md"
 POOLING = "1_Pooling/config.json"  # where there is no MODULES that could name another
@@ -32,11 +37,12 @@ _WEIGHTS = (".safetensors", ".bin", ".pt")
 SETTINGS = (
     CONFIG,
     PROMPTS,
-    LIMITS,
+    *LIMITS,
     MODULES,
     TOKENIZER,
     TOKENIZER_CONFIG,
     SPECIAL_TOKENS,
+    ADDED_TOKENS,
     PREPROCESSOR,
     CARD,
 )
@@ -45,7 +51,7 @@ COPIED = (
     TOKENIZER,
     TOKENIZER_CONFIG,
     SPECIAL_TOKENS,
-    "added_tokens.json",
+    ADDED_TOKENS,
     "vocab.json",
     "vocab.txt",
     "merges.txt",

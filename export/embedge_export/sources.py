@@ -16,19 +16,20 @@ from typing import Any
 from embedge.errors import SourceError
 from embedge.regular_files import open_regular
 from embedge_export import hub, lora
-from embedge_export.conventions import (
-    read_json,
+from embedge_export.conventions import read_width, stored_adapters
+from embedge_export.fields import shown
+from embedge_export.json_files import read_json
+from embedge_export.model_types import JINA_V5, check_model_type
+from embedge_export.reading import read_text_file
+from embedge_export.sentence_transformers import (
+    lowercases,
     read_max_length,
     read_pooling,
     read_prompts,
-    read_width,
-    stored_adapters,
 )
-from embedge_export.fields import shown
-from embedge_export.model_types import JINA_V5, check_model_type
-from embedge_export.reading import read_text_file
 from embedge_export.source_files import ADAPTERS, TOKENIZER, find_adapters, read_files
-from embedge_export.tokenizer_trial import try_tokenizer
+from embedge_export.tokenizer_classes import check_class
+from embedge_export.tokenizer_settings import check_lower_case, open_tokenizer_files, pad_token_id
 from embedge_export.weights import open_weights
 
 # What the model cards list; the config has no such key.
@@ -58,6 +59,7 @@ class Source:
     pad_token_id: int
     tokenizer: Path  # tokenizer.json
     files: Mapping[str, str]  # name in the folder -> sha256 of all that the export depends on
+    notes: tuple[str, ...] = ()  # what the user should know of how its settings were taken
 
 
 def open_source(
@@ -125,6 +127,9 @@ def _open_folder(
             f"{folder} has no {TOKENIZER}. With transformers, "
             "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) writes it"
         )
+    tokenizer = open_tokenizer_files(folder)
+    check_lower_case(tokenizer, lowercases(folder))
+    notes = check_class(config, tokenizer)
     return Source(
         folder=folder,
         model_id=name or _own_name(config, card) or folder.resolve().name,
@@ -139,9 +144,10 @@ def _open_folder(
         pooling=read_pooling(folder, config),
         matryoshka_dimensions=_matryoshka(folder, config),
         max_length=read_max_length(folder, config),
-        pad_token_id=_pad_token_id(folder, config),
+        pad_token_id=pad_token_id(tokenizer, config),
         tokenizer=folder / TOKENIZER,
         files=_hash_files(folder, adapters),
+        notes=tuple(notes),
     )
 
 
@@ -198,28 +204,6 @@ def _matryoshka(folder: Path, config: Mapping[str, Any]) -> tuple[int, ...]:
             f"list of widths up to {width}"
         )
     return tuple(dimensions)
-
-
-def _pad_token_id(folder: Path, config: Mapping[str, Any]) -> int:
-    """The id that fills short rows.
-
-    The tokenizer's word goes before the config's: v5-text-nano's config says 128001, which is also
-    its closing token, while its tokenizer pads with 128004. The attention mask hides either, but a
-    graph without one (and a reader of the ids) should see what the model's own code would give.
-    """
-    tokenizer = try_tokenizer(folder / TOKENIZER)
-    for name in ("special_tokens_map.json", "tokenizer_config.json"):
-        token = read_json(folder / name).get("pad_token")
-        text = token.get("content") if isinstance(token, dict) else token
-        if isinstance(text, str) and (found := tokenizer.token_to_id(text)) is not None:
-            return int(found)
-    for field in ("pad_token_id", "eos_token_id"):
-        value = config.get(field)
-        if isinstance(value, list) and value:
-            value = value[0]
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-            return value
-    return 0
 
 
 def _read_card(path: Path) -> dict[str, str]:

@@ -60,7 +60,7 @@ def write_v3(
     with staged(folder) as part:
         size = _begin(part, size or EncoderSize(), tokenizer, roberta_tokenizer)
         write_json(part / "config.json", encoder_config(size, "v3"))
-        _tokenizer_config(part, "XLMRobertaTokenizer", "<pad>", "</s>", 8194)
+        _tokenizer_config(part, "PreTrainedTokenizerFast", "<pad>", "</s>", 8194)
         prompts = {task: INSTRUCTIONS.get(task, "") for task in V3_TASKS}
         write_sentence_transformers(part, prompts, None)
         write_modules(
@@ -85,7 +85,7 @@ def write_v3_native(
     with staged(folder) as part:
         size = _begin(part, size or EncoderSize(), tokenizer, roberta_tokenizer)
         write_json(part / "config.json", encoder_config(size, "v3-native"))
-        _tokenizer_config(part, "XLMRobertaTokenizer", "<pad>", "</s>", 8194)
+        _tokenizer_config(part, "PreTrainedTokenizerFast", "<pad>", "</s>", 8194)
         write_pooling(part, size.hidden, "mean_tokens")
         write_card(part, "jina-embeddings-v3-hf")
         write_plan(part, native_plan(size), seed)
@@ -165,7 +165,7 @@ def write_jina_clip(
         }
         write_json(part / "config.json", config)
         write_json(part / "preprocessor_config.json", preprocessor_config(image))
-        _tokenizer_config(part, "XLMRobertaTokenizerFast", "<pad>", "</s>", 8194)
+        _tokenizer_config(part, "PreTrainedTokenizerFast", "<pad>", "</s>", 8194)
         write_card(part, "jina-clip-v2")
         prefix = f"text_model.transformer.{inner}"
         plan: dict[str, tuple[tuple[int, ...], float]] = {"logit_scale": ((), 1.0)}

@@ -40,8 +40,9 @@ def write_folder(file: Path, folder: Path) -> None:
         pad: str = field(reader, "tokenizer.ggml.tokens")[config["eos_token_id"]]
         write_json(
             part / "tokenizer_config.json",
+            # Not its own GPT2Tokenizer: transformers 5 would build that without the digits' cut.
             tokenizer_config(
-                "GPT2Tokenizer", eos=pad, pad=pad, limit=config["max_position_embeddings"]
+                "PreTrainedTokenizerFast", eos=pad, pad=pad, limit=config["max_position_embeddings"]
             ),
         )
         (part / "README.md").write_text(CARD, encoding="utf-8")

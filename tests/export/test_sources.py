@@ -372,13 +372,13 @@ def test_pooling(qwen3, config, expected):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True}, r"mean \+ cls"),
+        ({"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True}, r"cls \+ mean"),
         ({"pooling_mode_max_tokens": True}, "pooling max is not supported"),
         ({"pooling_mode_weightedmean_tokens": True}, "weightedmean is not supported"),
-        ({"pooling_mode_mean_sqrt_len_tokens": True}, "mean_sqrt_len is not supported"),
+        ({"pooling_mode_mean_sqrt_len_tokens": True}, "mean_sqrt_len_tokens is not supp"),
         ({"pooling_mode": "max"}, "pooling max"),
         ({}, "without any mode"),
-        ({"pooling_mode_lasttoken": True, "include_prompt": False}, '"include_prompt" is false'),
+        ({"pooling_mode_mean_tokens": True, "include_prompt": False}, '"include_prompt" is fal'),
     ],
 )
 def test_pooling_that_is_not_done_is_named(qwen3, config, message):
@@ -455,6 +455,7 @@ def test_an_encoder_without_pooling_is_not_guessed(llama):
         (514, None, 512, 512),
         (512, 256, 512, 256),
         (512, 1024, 1024, 512),
+        (512, 384, 256, 384),  # Sentence Transformers sets its own in place of the tokenizer's
         (512, None, int(1e30), 512),
         (512, None, 1e30, 512),
         (None, 128, None, 128),
@@ -494,9 +495,11 @@ def test_pad_token_from_map_then_tokenizer_then_config(llama):
     assert open_source(llama).pad_token_id == ids["<|im_start|>"]
     change(llama / "special_tokens_map.json", pad_token={"content": "<|im_end|>"})
     assert open_source(llama).pad_token_id == ids["<|im_end|>"]
-    change(llama / "special_tokens_map.json", pad_token="a")  # of the vocabulary, not added
-    vocabulary = json.loads((llama / "tokenizer.json").read_text())["model"]["vocab"]
-    assert open_source(llama).pad_token_id == vocabulary["a"]
+    # With this field transformers reads tokenizer_config.json alone.
+    tokens = json.loads((llama / "tokenizer.json").read_text())["added_tokens"]
+    decoder = {str(token.pop("id")): token for token in tokens}
+    change(llama / "tokenizer_config.json", added_tokens_decoder=decoder)
+    assert open_source(llama).pad_token_id == ids["<|im_start|>"]
 
 
 def test_pad_token_without_any_word(llama):
