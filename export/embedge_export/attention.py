@@ -178,7 +178,7 @@ class PackedBatch(Batch):
         self._graph = graph
         self._heads = heads
         ids, mask = _inputs(graph)  # int64 (B, S)
-        self._mask, self._taken = mask, _where(graph, mask)
+        self._ids, self._mask, self._taken = ids, mask, _where(graph, mask)
         self.ids = graph.op("Gather", _flat(graph, ids), self._taken, axis=0)  # (rows,)
         self._length = graph.op("Shape", mask, dtype=INT64, start=1, end=2)  # (1,): S
         self._lengths = graph.op("ReduceSum", mask, graph.numbers(1), keepdims=0)  # (B,)
@@ -197,13 +197,22 @@ class PackedBatch(Batch):
             return self._attend_at_once(query, key, value)
         return self._attend_by_groups(query, key, value)
 
-    @cached_property
-    def positions(self) -> ir.Value:
-        """The place of every row in its text, from 0: int64 (rows,)."""
-        graph = self._graph
-        counted = graph.op("CumSum", self._mask, graph.constant("int64_1", np.int64(1)))
-        counted = graph.op("Gather", _flat(graph, counted), self._taken, axis=0)
-        return graph.op("Sub", counted, graph.numbers(1))
+    def positions(self, padding_id: int | None) -> ir.Value:
+        """The place of every row in its text: int64 (rows,).
+
+        Counted from 0; or with a padding id, counted from 1 over the rows of other ids, and 0 for
+        a row of that id, which a text may hold.
+        """
+        graph, mask = self._graph, self._mask
+        if padding_id is None:
+            counted = graph.op("CumSum", mask, graph.constant("int64_1", np.int64(1)))
+            counted = graph.op("Gather", _flat(graph, counted), self._taken, axis=0)
+            return graph.op("Sub", counted, graph.numbers(1))
+        padding = graph.op("Equal", self._ids, graph.numbers(padding_id), dtype=BOOL)
+        mask = graph.op("Mul", mask, graph.cast(graph.op("Not", padding, dtype=BOOL), INT64))
+        counted = graph.op("CumSum", mask, graph.constant("int64_1", np.int64(1)))
+        counted = graph.op("Mul", counted, mask)
+        return graph.op("Gather", _flat(graph, counted), self._taken, axis=0)
 
     def pool(self, rows: ir.Value, pooling: str) -> ir.Value:
         """See Batch."""

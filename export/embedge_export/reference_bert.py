@@ -53,7 +53,7 @@ def bert_vectors(
     hidden = hidden + weights.read("embeddings.token_type_embeddings.weight")[0]
     if config.rope_theta is None:
         table = weights.read("embeddings.position_embeddings.weight")
-        places = np.concatenate([np.arange(len(ids)) for ids in texts]) + config.first_position
+        places = np.concatenate([_positions(ids, config.padding_id) for ids in texts])
         hidden = hidden + table[places]
     hidden = norm(hidden, "embeddings.LayerNorm")
     for index in range(config.num_hidden_layers):
@@ -82,6 +82,14 @@ def bert_vectors(
         return np.asarray(np.stack(means), np.float32)
     rows = bounds[:-1] if pooling == "cls" else bounds[1:] - 1
     return np.asarray(hidden[rows], np.float32)
+
+
+def _positions(ids: NDArray[np.int32], padding_id: int | None) -> NDArray[np.int64]:
+    """The row of the position table that each token takes: (tokens,) -> (tokens,)."""
+    if padding_id is None:
+        return np.arange(len(ids))
+    counts = ids != padding_id  # a padding token within a text is not counted, as in fairseq
+    return np.asarray(np.cumsum(counts) * counts + padding_id, np.int64)
 
 
 def _attention(query: Array, key: Array, value: Array, config: BertConfig) -> Array:

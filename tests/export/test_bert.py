@@ -1,5 +1,6 @@
 """BERT-like encoders: their layouts, their adapters among the weights, what is refused."""
 
+import dataclasses
 import json
 import shutil
 from itertools import pairwise
@@ -10,10 +11,12 @@ from safetensors.numpy import load_file, save_file
 
 import seeded
 from embedge import Embedder
+from embedge.engine import OnnxSession
 from embedge.errors import AdapterError, SourceError
 from embedge.manifest import read_manifest
+from embedge.vectors import normalise
 from embedge_export.architectures.bert import SAMPLED, read_bert_layer
-from embedge_export.export import export_pack
+from embedge_export.export import RECIPES, export_pack
 from embedge_export.inputs import Inputs
 from embedge_export.model import calibration, open_model, reference
 from embedge_export.precision.rounding import compensated, nearest, scales
@@ -67,6 +70,44 @@ def test_every_precision_passes_its_gate(source, tmp_path):
         assert report["passed"]
     for figures in manifest.verification["int8"]["tasks"].values():
         assert figures["batch_difference"] == 0.0
+
+
+def test_padding_tokens_within_a_text_are_not_counted(tmp_path):
+    """They take the padding's position, as in fairseq; and int8 is the same in any batch."""
+    folder = seeded.write_bert(tmp_path / "source", "xlm-roberta")
+    precisions = ("fp32", "fp16", "int8")
+    export_pack(folder, out=tmp_path / "pack", precisions=precisions)
+    model = open_model(open_source(folder))
+    assert model.config.padding_id == 1
+    plain = np.array([0, 40, 50, 60, 70, 2], np.int32)
+    texts = [np.insert(plain, at, 1) for at in (1, 3, [2, 2, 4], 5)] + [plain]
+    expected = bert_vectors(model.config, model.weights("base"), texts)
+    without = dataclasses.replace(model.config, padding_id=None)
+    counted = bert_vectors(without, model.weights("base"), texts)
+    assert np.abs(expected - counted).max() > 0.01  # it does make a difference
+    ids = np.full((len(texts), 12), 1, np.int64)
+    mask = np.zeros_like(ids)
+    for row, text in enumerate(texts):  # padding at either side
+        places = slice(0, len(text)) if row % 2 else slice(12 - len(text), 12)
+        ids[row, places], mask[row, places] = text, 1
+    for precision, bar in zip(precisions, (1e-5, 0.02, 0.1), strict=True):
+        session = OnnxSession(tmp_path / "pack" / f"base.{precision}.onnx", device="cpu", threads=1)
+        got = session.run(ids, mask)
+        np.testing.assert_allclose(normalise(got), normalise(expected), rtol=0, atol=bar)
+        for row, text in enumerate(texts):
+            alone = session.run(text[None].astype(np.int64), np.ones((1, len(text)), np.int64))
+            if precision == "int8":
+                np.testing.assert_array_equal(alone[0], got[row])
+
+
+def test_only_the_graphs_that_changed_have_a_newer_recipe(tmp_path):
+    """Packs of other families are kept as they are."""
+    recipes = {}
+    for kind in ("bert", "xlm-roberta"):
+        folder = seeded.write_bert(tmp_path / kind, kind)
+        manifest = export_pack(folder, out=tmp_path / f"{kind}-pack", precisions=("fp32",))
+        recipes[kind] = manifest.source["recipes"]["fp32"]
+    assert recipes == {"bert": RECIPES["fp32"], "xlm-roberta": RECIPES["fp32"] + 1}
 
 
 def test_sample_rows_are_what_the_linears_read(source):

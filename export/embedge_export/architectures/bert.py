@@ -119,9 +119,9 @@ class BertNetwork:
         rows = self._precision.embedding(graph, self._batch.ids, table)
         if config.rope_theta is None:
             places = weights.read("embeddings.position_embeddings.weight")
-            places = places[config.first_position :] + kind
+            places = places[config.padding_id or 0 :] + kind
             stored = graph.weight("positions", lambda: places, shared=not touched(types))
-            update = graph.op("Gather", stored, self._batch.positions, axis=0)
+            update = graph.op("Gather", stored, self._batch.positions(config.padding_id), axis=0)
         else:
             update = graph.constant("token_type", kind)
         self._stream = normed(

@@ -39,7 +39,9 @@ class BertConfig:
     max_position_embeddings: int
     layer_norm_eps: float
     rope_theta: float | None  # None: a learned position is added to every token
-    first_position: int  # row of the position table that a text's first token takes
+    # RoBERTa: the position of a token is this more than how many tokens up to it have another id;
+    # a token of this id has this position. None: positions count every token, from 0.
+    padding_id: int | None
 
     @property
     def causal(self) -> bool:
@@ -98,8 +100,7 @@ def _plain(config: Mapping[str, Any], model_type: str) -> BertConfig:
         ),
         layer_norm_eps=epsilon,
         rope_theta=base,
-        # RoBERTa counts from the row after its padding token's id.
-        first_position=0 if rotary or model_type == "bert" else _pad(settings) + 1,
+        padding_id=None if rotary or model_type == "bert" else _pad(settings),
     )
 
 
@@ -152,7 +153,7 @@ def _clip_text(config: Mapping[str, Any], weights: Weights) -> BertConfig:
         max_position_embeddings=8194,
         layer_norm_eps=1e-5,
         rope_theta=_ROTARY_BASE,
-        first_position=0,
+        padding_id=None,
     )
 
 
