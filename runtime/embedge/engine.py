@@ -27,6 +27,7 @@ from embedge.errors import (
     MissingExtraError,
     PackFileError,
 )
+from embedge.failures import lacks_memory, loading_failure, running_failure
 from embedge.machine import Choice
 from embedge.native_work import native_work
 
@@ -106,8 +107,8 @@ class OnnxSession:
 
     Raises:
         PackFileError: the graph cannot be loaded.
-        MemoryLimitError: for want of memory.
-        DeviceError: the device is not what the session runs on.
+        MemoryLimitError: there is not enough memory to load it.
+        DeviceError: the device is not what the session runs on, or fails.
     """
 
     def __init__(
@@ -122,16 +123,11 @@ class OnnxSession:
                     str(graph), options, providers=PROVIDERS[device]
                 )
         except Exception as error:  # ONNX Runtime's errors have no common base
-            if _lacks_memory(error):
-                raise MemoryLimitError(
-                    f"there is not enough memory to load {graph} ({error}); close other programs, "
-                    "or choose a smaller model or precision"
-                ) from error
-            raise PackFileError(
-                f"{graph} cannot be loaded by ONNX Runtime {runtime.__version__}: {error}; "
-                "see what `embedge verify` says, update onnxruntime, or export the pack again"
+            raise loading_failure(
+                graph, error, version=runtime.__version__, device=device
             ) from error
         self._graph = graph
+        self._device = device
         self._runtime = runtime
         self._check(device, tower)
 
@@ -177,11 +173,8 @@ class OnnxSession:
         except Exception as error:
             if cancel is not None and cancel.is_set():
                 raise CancelledError("cancelled while the network ran") from None
-            if _lacks_memory(error):
-                raise MemoryLimitError(f"no memory for {work}: {error}; lower {limits}") from error
-            raise PackFileError(
-                f"{self._graph} failed on {work}: {error}; "
-                "update onnxruntime, or export the pack again"
+            raise running_failure(
+                self._graph, work, error, limits=limits, device=self._device
             ) from error
         return np.asarray(vectors)
 
@@ -237,7 +230,12 @@ def load_runtime() -> Any:
             'ONNX Runtime is not installed; `pip install "embedge[cpu]"`, or "embedge[gpu]" for '
             "NVIDIA GPUs (one of the two, never both)"
         ) from None
-    except ImportError as error:
+    except (ImportError, OSError) as error:
+        if lacks_memory(error) or "Too many open files" in str(error):
+            raise MemoryLimitError(
+                f"ONNX Runtime cannot be loaded for want of memory or open files ({error}); close "
+                "other programs, or raise this process's limits (ulimit)"
+            ) from error
         raise MissingExtraError(
             f"ONNX Runtime is installed and does not load: {error}. On Windows it needs the "
             "Microsoft Visual C++ Redistributable; otherwise install it again"
@@ -310,7 +308,7 @@ def _probe(*, exact_option: bool) -> bool:
             session = runtime.InferenceSession(PROBE, options, providers=PROVIDERS["cpu"])
             answers = [session.run(None, {"a": batch})[0] for batch in batches]
     except Exception as error:
-        if _lacks_memory(error):
+        if lacks_memory(error):
             raise MemoryLimitError(
                 f"there is not enough memory even to try ONNX Runtime ({error}); close other "
                 "programs, or raise this process's limit"
@@ -320,9 +318,3 @@ def _probe(*, exact_option: bool) -> bool:
             'install onnxruntime again, or take precision "fp32"'
         ) from error
     return all(bool((answer == PROBE_ANSWER).all()) for answer in answers)
-
-
-def _lacks_memory(error: Exception) -> bool:
-    """Whether ONNX Runtime failed for want of memory, which it says in words alone."""
-    words = ("llocate", "bad_alloc", "out of memory")
-    return isinstance(error, MemoryError) or any(word in str(error) for word in words)

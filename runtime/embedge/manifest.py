@@ -17,6 +17,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 from embedge.errors import ManifestError
+from embedge.failures import file_remedy
 from embedge.paths import absolute_path
 from embedge.regular_files import read_regular
 
@@ -198,7 +199,7 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
         ) from None
     except OSError as error:
         raise ManifestError(
-            f"{path} cannot be read: {error.strerror or error}; copy or export the pack again"
+            f"{path} cannot be read: {error.strerror or error}; {file_remedy(error)}"
         ) from error
     except UnicodeDecodeError as error:
         raise ManifestError(

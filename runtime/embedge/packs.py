@@ -9,6 +9,7 @@ by their path: whoever may write to the folder is trusted.
 It runs nothing, and never touches the network.
 """
 
+import errno
 import hashlib
 import os
 import re
@@ -21,17 +22,17 @@ from pathlib import Path
 
 from embedge.checked_files import CheckedFiles, Identity, identify
 from embedge.errors import OptionError, PackError, PackFileError
+from embedge.failures import COPY_AGAIN, file_remedy
 from embedge.machine import Choice
 from embedge.manifest import MANIFEST, FileEntry, Graph, Manifest, read_manifest
 from embedge.options import is_one_of, shown
-from embedge.paths import absolute_path
+from embedge.paths import absolute_path, is_text
 from embedge.references import references
 from embedge.regular_files import open_regular, read_regular
 
 DEFAULT = "default"  # folder of the bundled pack, inside the package; `make default` makes it
 MAX_GRAPH_BYTES = 2**31 - 1  # protobuf's limit for one message
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
-_REMEDY = "copy or export the pack again (`embedge verify FOLDER` lists everything that is wrong)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,13 @@ def open_pack(path: str | os.PathLike[str] | None) -> Pack:
             f"there is no folder {str(path)!r}. Packs are local folders; if this is a model of "
             f"the Hugging Face hub, `embedge export {path} --out FOLDER` makes one"
         )
-    return Pack(folder, read_manifest(folder))
+    manifest = read_manifest(folder)
+    if not is_text(folder):
+        raise PackError(
+            f"the name of {folder} is not UTF-8, and ONNX Runtime opens no file there; rename the "
+            "folder, or move the pack to another one"
+        )
+    return Pack(folder, manifest)
 
 
 def default_folder(package: Traversable | None = None) -> Path:
@@ -126,10 +133,12 @@ def check_references(pack: Pack, graph: Graph) -> None:
     try:
         referred = references(read_regular(path, most=MAX_GRAPH_BYTES))
     except OSError as error:
-        raise PackFileError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise PackFileError(
+            f"{path} cannot be read: {error.strerror or error}; {file_remedy(error)}"
+        ) from error
     except ValueError as error:
         raise PackFileError(
-            f"{path} is not an ONNX graph that can be checked: {error}; {_REMEDY}"
+            f"{path} is not an ONNX graph that can be checked: {error}; {COPY_AGAIN}"
         ) from error
     for file, offset, length in referred:
         if file not in graph.data:
@@ -141,7 +150,7 @@ def check_references(pack: Pack, graph: Graph) -> None:
         if offset + length > size:
             raise PackFileError(
                 f"{path} takes weights from bytes {offset:,} to {offset + length:,} of {file}, "
-                f"which has {size:,}; {_REMEDY}"
+                f"which has {size:,}; {COPY_AGAIN}"
             )
 
 
@@ -176,14 +185,18 @@ def _inspect(path: Path, entry: FileEntry) -> Identity:
     try:
         status = path.lstat()
     except OSError as error:
-        raise PackFileError(f"{path} is missing ({error.strerror}); {_REMEDY}") from None
+        missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
+        what = "is missing" if missing else "cannot be read"
+        raise PackFileError(
+            f"{path} {what} ({error.strerror or error}); {file_remedy(error)}"
+        ) from None
     if stat.S_ISLNK(status.st_mode):
         raise PackFileError(f"{path} is a link; copy the pack with its real files")
     if not stat.S_ISREG(status.st_mode):
-        raise PackFileError(f"{path} is not a regular file; {_REMEDY}")
+        raise PackFileError(f"{path} is not a regular file; {COPY_AGAIN}")
     if status.st_size != entry.size:
         raise PackFileError(
-            f"{path} has {status.st_size} bytes, the manifest says {entry.size}; {_REMEDY}"
+            f"{path} has {status.st_size} bytes, the manifest says {entry.size}; {COPY_AGAIN}"
         )
     return identify(status)
 
@@ -195,14 +208,16 @@ def _check_hash(path: Path, entry: FileEntry, identity: Identity) -> None:
             found = hashlib.file_digest(stream, "sha256").hexdigest()
             status = os.fstat(stream.fileno())
     except OSError as error:
-        raise PackFileError(f"{path} cannot be read: {error.strerror}; {_REMEDY}") from error
+        raise PackFileError(
+            f"{path} cannot be read: {error.strerror or error}; {file_remedy(error)}"
+        ) from error
     # The time of change may differ: a backup's hard link sets it. It is then hashed again.
     if identify(status)[:-1] != identity[:-1]:
         raise PackFileError(f"{path} changed while it was checked; wait until it is written")
     if found != entry.sha256:
         raise PackFileError(
             f"{path} is not the file that the manifest describes: its sha256 is {found}, "
-            f"not {entry.sha256}; {_REMEDY}"
+            f"not {entry.sha256}; {COPY_AGAIN}"
         )
 
 

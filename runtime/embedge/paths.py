@@ -44,3 +44,12 @@ def absolute_path(path: str | os.PathLike[str], name: str) -> Path:
             f"{name} is {text!r}, and the current folder cannot be found ({error.strerror}); "
             "change to a folder that exists, or give an absolute path"
         ) from None
+
+
+def is_text(path: Path) -> bool:
+    """Whether a path is plain text, so that libraries take it; POSIX's may be any bytes."""
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -19,6 +19,7 @@ from embedge import engine, prepared_folder
 from embedge.caches import NotPrivateError, check_private
 from embedge.errors import OptionError, PackFileError
 from embedge.native_work import native_work
+from embedge.paths import is_text
 
 GRAPH, DATA = "graph.onnx", "graph.data"
 _SMALLEST = 1024  # bytes; smaller constants stay in the graph file
@@ -39,6 +40,11 @@ def prepared_graph(graph: Path, identity: str, folder: Path, *, threads: int) ->
             not tell its CPU.
         PackFileError: the graph cannot be loaded.
     """
+    if not is_text(folder):
+        raise OptionError(
+            f"prepared= is {str(folder)!r}, whose name is not UTF-8, and ONNX Runtime opens no "
+            "file there; name another folder"
+        )
     key = hashlib.sha256("\n".join((identity, *_machine())).encode()).hexdigest()[:24]
     try:
         if folder.exists():

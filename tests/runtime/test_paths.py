@@ -1,6 +1,8 @@
 """Paths that callers pass: absolute, or a named error that says which argument it was."""
 
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import pytest
 
 from embedge import Embedder, EmbedgeError
 from embedge.cli import main
-from embedge.errors import InputError, OptionError
+from embedge.errors import InputError, OptionError, PackError
 from embedge.packs import open_pack
 from embedge.paths import absolute_path
 from embedge.search import SearchIndex, find_root
@@ -84,3 +86,21 @@ def test_a_home_that_is_unknown_altogether(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(os.path, "expanduser", unknown)
     with pytest.raises(OptionError, match="home folder '~' is unknown"):
         absolute_path("~/pack", "path")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_folders_whose_name_is_not_utf8(
+    make_pack: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    folder = make_pack().rename(tmp_path / name)
+    for text in (folder, str(folder)):
+        with pytest.raises(PackError, match=r"is not UTF-8.*rename the folder"):
+            Embedder(text)
+    assert main(["info", str(folder)]) == 2
+    assert "rename the folder" in capsys.readouterr().err
+    with (
+        Embedder(folder.rename(tmp_path / "pack"), prepared=folder) as embedder,
+        pytest.raises(OptionError, match=r"not UTF-8.*name another folder"),
+    ):
+        embedder.encode("text")
