@@ -18,6 +18,7 @@ from typing import Any, Literal, Self, TypedDict, Unpack
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from embedge.calls import Calls, counted
 from embedge.cautions import warn
 from embedge.choices import choose
 from embedge.errors import ImageError, OptionError, PackError, TextError
@@ -28,6 +29,7 @@ from embedge.manifest import ImageInput, Manifest
 from embedge.options import check_callback, check_cancel, flag, is_one_of, shown, whole_number
 from embedge.packs import check_files, open_pack
 from embedge.paths import absolute_path
+from embedge.reopening import Reduced, reduce_embedder
 from embedge.runner import Progress, Runner
 from embedge.tasks import alias_options, alias_task, resolve
 from embedge.texts import OnError, check_texts, take_texts
@@ -64,6 +66,9 @@ class EncodeOptions(TypedDict, total=False):
 
 class Embedder:
     """Turns texts into vectors with a model pack. A context manager; safe between threads.
+
+    It can be pickled, by its path and options: a process that gets one opens the pack itself. The
+    precision and the device are those that were chosen here, so that the vectors are the same.
 
     The files of the pack, and prepared ones, are mapped into memory while they are in use: delete
     them or put others in their place (write beside, then rename), but never rewrite one or cut it
@@ -128,6 +133,19 @@ class Embedder:
             arena=arena,
             prepared=None if prepared is None else absolute_path(prepared, "prepared"),
         )
+        self._options = {  # to open it again, see __reduce__
+            "path": None if path is None else self.folder,
+            "precision": self.precision,
+            "device": self.device,
+            "threads": threads,
+            "token_budget": token_budget,
+            "memory_limit": memory_limit,
+            "arena": arena,
+            "prepared": None if prepared is None else absolute_path(prepared, "prepared"),
+            "warm_up": warm_up,
+        }
+        refusal = f"this embedder of {self.folder} is closed; make a new one"
+        self._calls = Calls(refusal, self._free)
         self._lock = threading.Lock()  # of the two below
         self._tokenizer: TextTokenizer | None = None
         self._truncations = 0
@@ -178,6 +196,7 @@ class Embedder:
         """How many texts were cut so far."""
         return self._truncations
 
+    @counted
     def encode(
         self,
         texts: Texts,
@@ -235,7 +254,6 @@ class Embedder:
             CancelledError: `cancel` was set.
             ClosedError: the embedder is closed.
         """
-        self._runner.check_open()
         normalize = flag(normalize, "normalize")
         check_callback(on_error, "on_error(index, reason)")
         check_callback(progress, "progress(done, total)")
@@ -297,6 +315,7 @@ class Embedder:
         """
         return self._encode_as("retrieval.passage", texts, options)
 
+    @counted
     def encode_image(
         self,
         images: Images,
@@ -347,7 +366,6 @@ class Embedder:
             MissingExtraError: Pillow is not installed.
             OptionError, MemoryLimitError, NonFiniteError, CancelledError, ClosedError: as `encode`.
         """
-        self._runner.check_open()
         spec = self._image_input()
         sources, single = list_images(images)
         task, _ = resolve(self.manifest, task, None, "")
@@ -403,6 +421,7 @@ class Embedder:
         """Cosine of every vector of `a` with every vector of `b`: float32 (n, m)."""
         return similarity(a, b)
 
+    @counted
     def count_tokens(
         self,
         texts: Texts,
@@ -412,18 +431,17 @@ class Embedder:
         prompt: str | None = None,
     ) -> NDArray[np.int64]:
         """Tokens of every text, (n,), uncut, with the prompt and special tokens `encode` adds."""
-        self._runner.check_open()
         items, _ = check_texts(texts)
         _, prompt = resolve(self.manifest, task, prompt_name, prompt)
         return self._load_tokenizer().count(items, prompt=prompt)
 
+    @counted
     def load(self, task: str | None = None, *, tower: Literal["text", "image"] = "text") -> None:
         """Loads a task (the default one if left out) now, with the tokenizer; or its image tower.
 
         Otherwise the first call that needs them does. Weights are mapped into memory and fault
         in during the first run, so that one still takes longer: see `warm_up`.
         """
-        self._runner.check_open()
         resolved, _ = resolve(self.manifest, task, None, "")
         if not is_one_of(tower, ("text", "image")):
             raise OptionError(f'tower {shown(tower)} is unknown; it is "text" or "image"')
@@ -434,21 +452,33 @@ class Embedder:
         self._runner.load(resolved, tower)
 
     def close(self) -> None:
-        """Frees the networks. Calls under way end well; later ones raise ClosedError."""
-        self._runner.close()
-        with self._lock:
-            self._tokenizer = None
+        """Frees the networks once the calls under way have ended; later ones raise ClosedError.
+
+        It does not wait for them, so that a callback of a call may close the embedder too.
+        """
+        self._calls.close()
 
     def __enter__(self) -> Self:
-        self._runner.check_open()
+        self._calls.check_open()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __reduce__(self) -> Reduced:
+        """Pickled by path and options; the other process, or the copy, opens the pack again."""
+        self._calls.check_open()
+        fingerprint = self.manifest.fingerprint(self.precision)
+        return reduce_embedder(type(self), self._options, fingerprint)
+
     def __repr__(self) -> str:
-        state = "closed" if self._runner.closed else f"{self.precision} on {self.device}"
+        state = "closed" if self._calls.closed else f"{self.precision} on {self.device}"
         return f"<Embedder {self.manifest.model_id} ({state}) at {self.folder}>"
+
+    def _free(self) -> None:
+        self._runner.free()
+        with self._lock:
+            self._tokenizer = None
 
     def _encode_as(self, alias: str, texts: Texts, options: EncodeOptions) -> NDArray[Any]:
         if "prompt_name" in options:
@@ -472,7 +502,6 @@ class Embedder:
 
     def _load_tokenizer(self) -> TextTokenizer:
         with self._lock:
-            self._runner.check_open()
             if self._tokenizer is None:
                 check_files(self._pack, (self._text.tokenizer,))
                 self._tokenizer = TextTokenizer(
@@ -493,7 +522,7 @@ class Embedder:
                 f"cut ({len(truncated)} in this call; later ones are only counted, in "
                 '`truncations`); raise max_length=, split it, or pass on_overflow="error"',
                 TruncationWarning,
-                stacklevel=3,
+                stacklevel=4,  # past `counted`
             )
 
     def _width(self, truncate_dim: int | None) -> int:

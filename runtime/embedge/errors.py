@@ -31,11 +31,30 @@ Each message says what is wrong, where (which item, file or field), and what to 
 """
 
 from collections.abc import Sequence
+from types import FunctionType
 from typing import Any
 
 
 class EmbedgeError(Exception):
     """Base of every error that embedge raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled by message and attributes, whatever the constructor of its class takes.
+
+        By default Python calls the constructor with the message. Where that fails, a pool of
+        processes waits for its result for ever.
+        """
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+def _restore(
+    kind: type[EmbedgeError], arguments: tuple[Any, ...], attributes: dict[str, Any]
+) -> EmbedgeError:
+    # Constructors of ours take other arguments; Python's own take the message.
+    ours = isinstance(kind.__init__, FunctionType)
+    error = kind.__new__(kind, *arguments) if ours else kind(*arguments)
+    error.__dict__.update(attributes)
+    return error
 
 
 class InputError(EmbedgeError, ValueError):

@@ -26,7 +26,6 @@ from embedge.engine import (
 )
 from embedge.errors import (
     CancelledError,
-    ClosedError,
     DeviceError,
     MemoryLimitError,
     NonFiniteError,
@@ -72,12 +71,6 @@ class Runner:
         self._lock = threading.Lock()
         self._sessions: dict[str, Session] = {}  # by graph file
         self._image_sessions: dict[str, ImageSession] = {}
-        self._closed = False
-
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._closed
 
     def run(
         self,
@@ -104,7 +97,6 @@ class Runner:
             MemoryLimitError: a text alone would exceed the memory limit; nothing was run.
             NonFiniteError: the network gave NaN or infinity.
             CancelledError: `cancel` was set.
-            ClosedError: `close` was called.
         """
         result = np.full((len(ids), width), np.nan, np.float32)
         done = sum(len(row) == 0 for row in ids)
@@ -164,7 +156,6 @@ class Runner:
             MemoryLimitError: one image alone would exceed the memory limit.
             NonFiniteError: the network gave NaN or infinity.
             CancelledError: `cancel` was set.
-            ClosedError: `close` was called.
         """
         result = np.full((total, width), np.nan, np.float32)
         most, done, told = self.images_per_run(), 0, 0
@@ -204,19 +195,9 @@ class Runner:
         else:
             self._session(task)
 
-    def check_open(self) -> None:
-        """Refuses work after `close`.
-
-        Raises:
-            ClosedError: `close` was called.
-        """
-        if self._closed:
-            raise ClosedError(f"this embedder of {self._pack.folder} is closed; make a new one")
-
-    def close(self) -> None:
-        """Frees the networks. Runs under way end well; later ones raise ClosedError."""
+    def free(self) -> None:
+        """Lets the networks go; with no run under way. A later run would open them again."""
         with self._lock:
-            self._closed = True
             self._sessions.clear()
             self._image_sessions.clear()
 
@@ -231,7 +212,6 @@ class Runner:
     def _session(self, task: str) -> Session:
         graph = self._graph(task, "text")
         with self._lock:
-            self.check_open()
             if graph.file not in self._sessions:
                 self._sessions[graph.file] = open_session(
                     self._checked(graph), **self._how_to_run()
@@ -241,7 +221,6 @@ class Runner:
     def _image_session(self, task: str) -> ImageSession:
         graph = self._graph(task, "image")
         with self._lock:
-            self.check_open()
             if graph.file not in self._image_sessions:
                 self._image_sessions[graph.file] = open_image_session(
                     self._checked(graph), **self._how_to_run()

@@ -408,7 +408,7 @@ def test_a_closed_embedder_says_so_and_closing_twice_is_fine(pack: Path) -> None
     assert embedder.dimension == DIMENSION  # what the manifest says stays
 
 
-def test_closing_during_a_call_ends_it_with_a_named_error_or_well(
+def test_a_call_under_way_ends_well_when_the_embedder_is_closed(
     pack: Path, sessions: list[FakeSession]
 ) -> None:
     with Embedder(pack, token_budget=1) as embedder:
@@ -418,8 +418,10 @@ def test_closing_during_a_call_ends_it_with_a_named_error_or_well(
     with Embedder(pack, token_budget=1) as embedder:
         embedder.load()
         sessions[1].during = embedder.close
+        assert embedder.encode(["x", "y"]).shape == (2, DIMENSION)
         with pytest.raises(ClosedError):
-            embedder.encode(["x", "y"])
+            embedder.encode("x")
+    assert len(sessions) == 2  # none was opened again
 
 
 # What is too long, what is not finite.

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Self, get_args
 
 from embedge.caches import cache_folder, check_private, make_private_folder
+from embedge.calls import Calls, counted
 from embedge.embedder import Embedder
 from embedge.engine import kernel_path, runtime_version
 from embedge.errors import (
@@ -25,6 +26,7 @@ from embedge.errors import (
 )
 from embedge.options import check_callback, check_cancel, flag, is_one_of, shown, whole_number
 from embedge.paths import absolute_path
+from embedge.reopening import Reduced, reduce_index
 from embedge.search.database import Database, damaged
 from embedge.search.passages import SPLITTING
 from embedge.search.pictures import Pictures
@@ -118,7 +120,14 @@ class SearchIndex:
         self._path = None if path is None else absolute_path(path, "path")
         self._database = Database(self._path, meaning, rebuild=rebuild)
         self._store = Store(self._database, width=width)
+        self._options = {  # to open it again, see __reduce__
+            "embedder": embedder,
+            "task": self._task,
+            "truncate_dim": truncate_dim,
+        }
+        self._calls = Calls("this search index is closed; open it again", self._database.close)
 
+    @counted
     def update(
         self,
         path: str | os.PathLike[str],
@@ -164,6 +173,7 @@ class SearchIndex:
             self._store.add_runtime(runtime_version())
         return report
 
+    @counted
     def search(
         self,
         query: str,
@@ -210,6 +220,7 @@ class SearchIndex:
         # Rounding may leave a cosine of 1.0000001.
         return [Hit(max(-1.0, min(1.0, score)), *place) for score, place in found]
 
+    @counted
     def count(self, path: str | os.PathLike[str] | None = None) -> tuple[int, int]:
         """How many files are in the index, and how many passages, at or below a path or in all."""
         return self._store.count(None if path is None else find_root(path))
@@ -220,8 +231,17 @@ class SearchIndex:
         return self._store.runtimes()
 
     def close(self) -> None:
-        """Closes the file; again, it does nothing."""
-        self._database.close()
+        """Closes the file once the calls under way have ended; again, it does nothing."""
+        self._calls.close()
+
+    def __reduce__(self) -> Reduced:
+        """Pickled by path and embedder; the other process, or the copy, opens the file again."""
+        self._calls.check_open()
+        if self._path is None:
+            raise OptionError(
+                "an index in memory cannot be pickled or copied; give SearchIndex a path"
+            )
+        return reduce_index(type(self), {"path": self._path, **self._options})
 
     def __enter__(self) -> Self:
         return self
