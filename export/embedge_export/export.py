@@ -108,7 +108,7 @@ def export_pack(
         threads: of the gate's runs; by default as `Embedder` chooses.
         progress: called before every step.
         notice: called with a sentence for what users should know, such as a task of the old pack
-            that the new one will not have.
+            that the new one will not have, or a setting that libraries take in different ways.
 
     Returns:
         The pack's manifest; every precision's report is in its `verification`.
@@ -128,6 +128,8 @@ def export_pack(
         source = open_source(source, revision=revision, offline=offline, tasks=tasks)
     check_apart(out, source.folder, "--out")
     model = open_model(source)
+    for note in model.notes:
+        notice(note)
     with stage(out) as place:
         if not replace:
             refuse_another(place.contents.manifest, model, out)
@@ -197,6 +199,7 @@ def _make(
                 verify.compare_graph,
                 texts=gate.ids,
                 reference=gate.vectors[task],
+                pad_token_id=model.source.pad_token_id,
                 threads=threads_here(threads).value,
             )
             for graph, report in _make_task(model, task, shared, part, judge, steps):

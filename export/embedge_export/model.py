@@ -31,6 +31,7 @@ from embedge_export.reference import network_vectors
 from embedge_export.reference_bert import bert_vectors
 from embedge_export.sources import Source
 from embedge_export.texts import CALIBRATION_TEXTS, LONG_TEXTS, SHORT_TEXTS
+from embedge_export.token_ids import check_ids
 from embedge_export.weights import Weights, open_weights
 
 
@@ -43,6 +44,7 @@ class Model:
     base: Weights
     adapters: Mapping[str, Delta]
     image: ImageTower | None = None
+    notes: tuple[str, ...] = ()  # what the user should know of how it was taken
 
     def weights(self, task: str) -> MergedWeights:
         """The weights of a task, merged as they are read."""
@@ -97,7 +99,8 @@ def open_model(source: Source) -> Model:
             f"{source.folder}: its towers give vectors of {config.hidden_size} and "
             f"{image.config.width} dimensions, which cannot be compared"
         )
-    return Model(source, config, base, adapters, image)
+    notes = (*source.notes, *check_ids(source, config.vocab_size))
+    return Model(source, config, base, adapters, image, notes)
 
 
 def _open_bert(source: Source, stored: Weights) -> tuple[BertConfig, Weights, Mapping[str, Delta]]:

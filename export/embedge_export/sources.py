@@ -29,7 +29,12 @@ from embedge_export.sentence_transformers import (
 )
 from embedge_export.source_files import ADAPTERS, TOKENIZER, find_adapters, read_files
 from embedge_export.tokenizer_classes import check_class
-from embedge_export.tokenizer_settings import check_lower_case, open_tokenizer_files, pad_token_id
+from embedge_export.tokenizer_settings import (
+    check_lower_case,
+    check_prompts,
+    open_tokenizer_files,
+    pad_token_id,
+)
 from embedge_export.weights import open_weights
 
 # What the model cards list; the config has no such key.
@@ -130,6 +135,8 @@ def _open_folder(
     tokenizer = open_tokenizer_files(folder)
     check_lower_case(tokenizer, lowercases(folder))
     notes = check_class(config, tokenizer)
+    max_length = read_max_length(folder, config)
+    check_prompts(tokenizer, prompts, max_length)
     return Source(
         folder=folder,
         model_id=name or _own_name(config, card) or folder.resolve().name,
@@ -143,7 +150,7 @@ def _open_folder(
         default_prompt=default_prompt,
         pooling=read_pooling(folder, config),
         matryoshka_dimensions=_matryoshka(folder, config),
-        max_length=read_max_length(folder, config),
+        max_length=max_length,
         pad_token_id=pad_token_id(tokenizer, config),
         tokenizer=folder / TOKENIZER,
         files=_hash_files(folder, adapters),

@@ -6,6 +6,7 @@ other ids than tokenizer.json does is refused, by file and field; the tables are
 `tokenizer_fields.py`. Knows nothing of weights.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +15,18 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from embedge.errors import SourceError
+from embedge.tokenizer_library import TokenizerError, guarded
 from embedge_export import tokenizer_fields as tables
 from embedge_export.fields import Settings, is_whole, shown
 from embedge_export.json_files import read_json
-from embedge_export.source_files import ADDED_TOKENS, SPECIAL_TOKENS
+from embedge_export.source_files import ADDED_TOKENS, PROMPTS, SPECIAL_TOKENS
 from embedge_export.source_files import TOKENIZER as FILE
 from embedge_export.source_files import TOKENIZER_CONFIG as CONFIG
 from embedge_export.tokenizer_trial import try_tokenizer
 
 RESAVE = "save the tokenizer again with transformers (AutoTokenizer … save_pretrained)"
+# A text's length times this; ordinary ones put a mark in a space's place.
+MOST_GROWTH = 100
 _FLAGS = ("lstrip", "rstrip", "normalized", "single_word", "special")
 
 
@@ -110,6 +114,25 @@ def check_lower_case(files: TokenizerFiles, asked: Path | None) -> None:
         )
 
 
+def check_prompts(files: TokenizerFiles, prompts: Mapping[str, str], max_length: int) -> None:
+    """Refuses a prompt that leaves no room for a text."""
+    special = files.tokenizer.num_special_tokens_to_add(is_pair=False)
+    for name, prompt in prompts.items():
+        try:
+            with guarded():
+                tokens = len(files.tokenizer.encode(prompt, add_special_tokens=False).ids)
+        except TokenizerError as error:
+            raise SourceError(
+                f"{files.folder / FILE} fails at the prompt {shown(name)}: {error}; {RESAVE}"
+            ) from None
+        if tokens + special >= max_length:
+            raise SourceError(
+                f"{files.folder}: the prompt {shown(name)} takes {tokens} tokens, and special "
+                f"tokens {special}, of the {max_length} that a text may have; shorten it in "
+                f"{PROMPTS}, or correct the length limit"
+            )
+
+
 def pad_token_id(files: TokenizerFiles, config: Mapping[str, Any]) -> int:
     """The id that fills short rows.
 
@@ -144,6 +167,11 @@ def _check_file(path: Path, file: Mapping[str, Any], *, cuts: bool) -> None:
     truncation, model = file.get("truncation"), file.get("model")
     if cuts and isinstance(truncation, dict):
         Settings(truncation, tables.TRUNCATION_FIELDS, file=str(path), inside="truncation.")
+    if (growth := _growth(file.get("normalizer"))) > MOST_GROWTH:
+        raise SourceError(
+            f"{path}: its normalizer could make a text {growth:.3g} times as long, which no memory "
+            "holds; remove its Replace steps, or download it again"
+        )
     if not isinstance(model, dict):
         return
     settings = Settings(model, tables.MODEL_FIELDS, file=str(path), inside="model.")
@@ -236,6 +264,19 @@ def _compare_decoder(
                     f"{path}: added_tokens_decoder: {flag} of {shown(content)} is "
                     f"{shown(token.get(flag))}, and {shown(mine[flag])} in {FILE}; {RESAVE}"
                 )
+
+
+def _growth(normalizer: Any) -> float:
+    """How many times as long the replacements of a normalizer could make a text."""
+    if not isinstance(normalizer, dict):
+        return 1
+    if isinstance(normalizer.get("normalizers"), list):
+        return math.prod(map(_growth, normalizer["normalizers"]))
+    content, pattern = normalizer.get("content"), normalizer.get("pattern")
+    if normalizer.get("type") != "Replace" or not isinstance(content, str):
+        return 1
+    replaced = pattern.get("String") if isinstance(pattern, dict) else None
+    return max(1, len(content) / max(1, len(replaced) if isinstance(replaced, str) else 1))
 
 
 def _lowercases(normalizer: Any) -> bool:

@@ -60,30 +60,38 @@ class TaskReport:
 
 
 def compare_graph(
-    path: Path, texts: Sequence[NDArray[np.int32]], reference: Array, *, threads: int
+    path: Path,
+    texts: Sequence[NDArray[np.int32]],
+    reference: Array,
+    *,
+    pad_token_id: int,
+    threads: int,
 ) -> TaskReport:
     """Loads a graph on the CPU and compares it; see `compare`."""
     session = OnnxSession(path, device="cpu", threads=threads)
-    return compare(session.run, texts, reference)
+    return compare(session.run, texts, reference, pad_token_id=pad_token_id)
 
 
-def compare(run: Run, texts: Sequence[NDArray[np.int32]], reference: Array) -> TaskReport:
+def compare(
+    run: Run, texts: Sequence[NDArray[np.int32]], reference: Array, *, pad_token_id: int = 0
+) -> TaskReport:
     """Runs a graph on token id sequences and compares with the reference vectors.
 
     Args:
         run: the graph.
         texts: token ids (tokens,) of each text.
         reference: float32 (texts, dimension), as network_vectors gives them.
+        pad_token_id: what fills short rows, as it will in use.
     """
     by_length = np.argsort([len(ids) for ids in texts], kind="stable")
     vectors = np.empty_like(reference)
     # The short texts in one batch, with padding of every amount; the long ones alone.
     short = by_length[: len(by_length) * 3 // 4]
-    vectors[short] = run(*pad([texts[index] for index in short], 0))
+    vectors[short] = run(*pad([texts[index] for index in short], pad_token_id))
     for index in by_length[len(short) :]:
-        vectors[index] = run(*pad([texts[index]], 0))[0]
+        vectors[index] = run(*pad([texts[index]], pad_token_id))[0]
     probes = short[:: max(1, len(short) // 4)]  # the shortest, the longest, and some between
-    alone = np.concatenate([run(*pad([texts[index]], 0)) for index in probes])
+    alone = np.concatenate([run(*pad([texts[index]], pad_token_id)) for index in probes])
     return _judge(vectors, reference, alone, probes)
 
 
@@ -150,7 +158,7 @@ def verify_pack(
         A report for each precision, as in the manifest.
     """
     pack = open_pack(folder)
-    manifest = pack.manifest
+    manifest, text = pack.manifest, pack.manifest.text
     gate = reference(open_model(source), advance=lambda task, label: advance(f"{task}: {label}"))
     reports = {}
     for name in manifest.precisions():
@@ -159,7 +167,11 @@ def verify_pack(
             advance(f"{task}: {name}")
             graph = manifest.graph(task=task, precision=name)
             tasks[task] = compare_graph(
-                pack.file(graph.file), gate.ids, gate.vectors[task], threads=threads
+                pack.file(graph.file),
+                gate.ids,
+                gate.vectors[task],
+                pad_token_id=source.pad_token_id if text is None else text.pad_token_id,
+                threads=threads,
             )
         image = None
         if gate.pixels is not None and gate.image_vectors is not None:
