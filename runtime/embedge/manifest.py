@@ -33,6 +33,9 @@ MAX_DIMENSION = 2**16
 MAX_LENGTH = 2**24
 MAX_IMAGE_SIZE = 2**13
 MAX_VOCABULARY = 2**31 - 1  # token ids are int32
+MAX_NAMES = 4096  # tasks, or prompts
+MAX_COST = 2**50  # bytes, of a token or an image; products with lengths stay numbers
+MAX_MEAN, LEAST_DEVIATION, MAX_LOGIT_SCALE = 1e6, 1e-6, 1e6  # what float32 can work with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +220,8 @@ def parse_manifest(text: str) -> Manifest:
         root = json.loads(text, object_pairs_hook=_no_duplicates)
     except (ValueError, RecursionError) as error:
         raise ManifestError(f"not valid JSON: {error}; export the pack again") from None
+    if "\\u" in text:  # otherwise it was UTF-8, which has no such characters
+        _check_characters(root)
     if not isinstance(root, dict) or root.get("format") != FORMAT:
         raise ManifestError(f'not an embedge manifest: "format" is not "{FORMAT}"')
     version = root.get("format_version")
@@ -235,6 +240,7 @@ def dump_manifest(manifest: Manifest) -> str:
     """The JSON text of a manifest; `parse_manifest` gives the same manifest back."""
     _check(manifest)
     root = {"format": FORMAT, "format_version": FORMAT_VERSION, **dataclasses.asdict(manifest)}
+    _check_characters(root)
     return json.dumps(root, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -257,6 +263,20 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise ManifestError(f"the name {key!r} stands twice in one object")
         result[key] = value
     return result
+
+
+def _check_characters(root: Any) -> None:
+    """Refuses half characters (lone surrogates), which no file, index or tokenizer takes."""
+    try:
+        json.dumps(root, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError as error:
+        around = error.object[max(0, error.start - 20) : error.end + 20]
+        raise ManifestError(
+            f"half a character (a lone surrogate) stands in {around!r}; take it out, for example "
+            "from a prompt, and export the pack again"
+        ) from None
+    except (RecursionError, ValueError) as error:  # numbers of thousands of digits
+        raise ManifestError(f"not JSON that can be read: {error}; export the pack again") from None
 
 
 def _is_number(value: Any) -> bool:
@@ -360,10 +380,13 @@ def _check(manifest: Manifest) -> None:
             re.fullmatch(r"[0-9a-f]{64}", entry.sha256) is not None,
             f"files[{name!r}].sha256 is not 64 lower-case hexadecimal digits",
         )
-    require(len(manifest.tasks) > 0, "tasks is empty")
-    require(len(set(manifest.tasks)) == len(manifest.tasks), "tasks: a name stands twice")
+    tasks = set(manifest.tasks)
+    require(len(tasks) > 0, "tasks is empty")
+    require(len(tasks) == len(manifest.tasks), "tasks: a name stands twice")
+    for name, names in (("tasks", manifest.tasks), ("prompts", manifest.prompts)):
+        require(len(names) <= MAX_NAMES, f"{name}: more than {MAX_NAMES:,} names")
     require(
-        manifest.default_task in manifest.tasks,
+        manifest.default_task in tasks,
         f"default_task {manifest.default_task!r} is not among tasks",
     )
     require(
@@ -398,16 +421,25 @@ def _check(manifest: Manifest) -> None:
             f"image.interpolation {image.interpolation!r} is unknown",
         )
         require(len(image.mean) == len(image.std) == 3, "image.mean, image.std: not 3 numbers each")
-        require(all(deviation > 0 for deviation in image.std), "image.std: not above 0")
-        require(0 <= image.fill <= 255, "image.fill is not within 0 and 255")
-        require(image.per_image >= 0, "image.per_image is negative")
         require(
-            image.logit_scale is None or image.logit_scale > 0, "image.logit_scale is not above 0"
+            all(abs(mean) <= MAX_MEAN for mean in image.mean),
+            f"image.mean: not within {MAX_MEAN:g} of 0",
         )
-    require(
-        manifest.memory.per_token >= 0 and manifest.memory.per_token_squared >= 0,
-        "memory: a cost is negative",
-    )
+        require(
+            all(LEAST_DEVIATION <= deviation <= MAX_MEAN for deviation in image.std),
+            f"image.std: not within {LEAST_DEVIATION:g} and {MAX_MEAN:g}",
+        )
+        require(0 <= image.fill <= 255, "image.fill is not within 0 and 255")
+        require(0 <= image.per_image <= MAX_COST, f"image.per_image is not within 0 and {MAX_COST}")
+        require(
+            image.logit_scale is None or 0 < image.logit_scale <= MAX_LOGIT_SCALE,
+            f"image.logit_scale is not above 0 and at most {MAX_LOGIT_SCALE:g}",
+        )
+    for name in ("per_token", "per_token_squared"):
+        require(
+            0 <= getattr(manifest.memory, name) <= MAX_COST,
+            f"memory.{name} is not within 0 and {MAX_COST}",
+        )
     if manifest.samples is not None:
         require(manifest.samples.file in manifest.files, "samples.file is not listed in files")
         images = manifest.samples.images
@@ -421,7 +453,7 @@ def _check(manifest: Manifest) -> None:
     require(len(set(keys)) == len(keys), "graphs: a task, precision and tower stand twice")
     for graph in manifest.graphs:
         where = f"graphs[{graph.task}, {graph.precision}]"
-        require(graph.task in manifest.tasks, f"{where}: the task is not among tasks")
+        require(graph.task in tasks, f"{where}: the task is not among tasks")
         require(graph.precision in PRECISIONS, f"{where}: the precision is unknown")
         require(graph.tower in ("text", "image"), f"{where}: the tower is unknown")
         # By the name ONNX Runtime chooses how to read it: .ort is another format.

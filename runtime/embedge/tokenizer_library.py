@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from embedge.errors import PackFileError
 from embedge.long_texts import KEPT_SPACES
 from embedge.reasons import reason_of
+from embedge.text_growth import find_growth
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -44,7 +45,8 @@ def read_tokenizer(path: Path) -> "Tokenizer":
     """The tokenizer of a file, without the truncation and padding that the file may ask for.
 
     Raises:
-        TokenizerError: the file cannot be read, or is not a tokenizer.
+        TokenizerError: the file cannot be read, is not a tokenizer, or makes texts grow without
+            reason.
     """
     from tokenizers import Tokenizer
 
@@ -52,6 +54,9 @@ def read_tokenizer(path: Path) -> "Tokenizer":
         tokenizer = Tokenizer.from_file(str(path))
         tokenizer.no_truncation()
         tokenizer.no_padding()
+        growth = find_growth(tokenizer)
+    if growth is not None:
+        raise TokenizerError(f"its {growth}")
     return tokenizer
 
 

@@ -23,6 +23,7 @@ from embedge.errors import (
     TextTooLongError,
 )
 from embedge.long_texts import fold_spaces, head_of_long, pieces_of
+from embedge.manifest import MAX_VOCABULARY
 from embedge.options import is_one_of, shown
 from embedge.texts import OnError, clean
 from embedge.tokenizer_library import (
@@ -104,12 +105,12 @@ class TextTokenizer:
         self._tokenizer: Tokenizer = tokenizer
         self._margin = max([LEAST_MARGIN, *(len(token.content) for token in added)])
         # Most tokenizers can give no id beyond the network's table, and need no further look.
-        beyond = vocabulary_size is not None and max(vocabulary.values()) >= vocabulary_size
-        self._rows = vocabulary_size if beyond else None
+        rows = MAX_VOCABULARY if vocabulary_size is None else vocabulary_size
+        self._rows = rows if max(vocabulary.values(), default=0) >= rows else None
         if outside := [id_ for id_ in (*self.prefix, *self.suffix) if not self._known(id_)]:
             raise PackFileError(
                 f"{path} puts the token {outside[0]} to every text, and the network has vectors "
-                f"for {vocabulary_size} tokens only; export the pack again"
+                f"for {self._rows} tokens only; export the pack again"
             )
 
     def count(self, texts: Sequence[str], *, prompt: str) -> NDArray[np.int64]:

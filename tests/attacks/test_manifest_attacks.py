@@ -7,15 +7,25 @@ sizes and hashes are made to agree.
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from embedge import Embedder, ManifestError, NonFiniteError, PackError, PackFileError, read_manifest
-from embedge.manifest import MANIFEST, MAX_MANIFEST_BYTES
+from embedge import (
+    Embedder,
+    ManifestError,
+    NonFiniteError,
+    PackError,
+    PackFileError,
+    TextError,
+    read_manifest,
+)
+from embedge.cli import main
+from embedge.manifest import MANIFEST, MAX_MANIFEST_BYTES, MAX_NAMES, dump_manifest
 from embedge.packs import open_pack, verify_files
-from tiny import edit_manifest, relist, write_graph
+from tiny import IMAGE, edit_manifest, relist, write_graph
 
 MakePack = Callable[..., Path]
 GRAPH = "text-matching.fp32.onnx"
@@ -371,6 +381,11 @@ def test_the_same_task_twice_with_another_graph(pack: Path) -> None:
         ("graphs", {}),
         ("files", []),
         ("memory", {"per_token": -1, "per_token_squared": 0}),
+        ("memory", {"per_token": 10**400, "per_token_squared": 0}),
+        ("memory", {"per_token": 2**60, "per_token_squared": 0}),
+        ("memory", {"per_token": 0, "per_token_squared": 1e299}),
+        ("tasks", [str(number) for number in range(5000)]),
+        ("prompts", {str(number): "" for number in range(5000)}),
         ("memory", {"per_token": 0, "per_token_squared": float("inf")}),
         ("memory", {"per_token": 0, "per_token_squared": float("nan")}),
         ("text", {"tokenizer": "missing", "max_length": 1, "pad_token_id": 0, "padding": "right"}),
@@ -384,9 +399,100 @@ def test_values_out_of_reason(pack: Path, field: str, value: Any) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("max_length", 2**40), ("max_length", 0), ("pad_token_id", -1), ("padding", "left")],
+    [
+        *(("max_length", 2**40), ("max_length", 0), ("padding", "left")),
+        *(("pad_token_id", -1), ("pad_token_id", 2**31), ("pad_token_id", 2**63)),
+        *(("vocabulary_size", 2**31), ("vocabulary_size", 10**400)),
+    ],
 )
 def test_text_input_out_of_reason(pack: Path, field: str, value: Any) -> None:
     edit_manifest(pack, lambda root: root["text"].update({field: value}))
     with pytest.raises(ManifestError, match=field):
         embed(pack)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("per_image", 10**400),
+        ("mean", [1e299, 0, 0]),
+        ("std", [1, 1, 1e-300]),
+        ("std", [1, 1, 1e299]),
+        ("logit_scale", 1e299),
+    ],
+)
+def test_image_input_out_of_reason(make_pack: MakePack, field: str, value: Any) -> None:
+    pack = make_pack(image=IMAGE)
+    edit_manifest(pack, lambda root: root["image"].update({field: value}))
+    with pytest.raises(ManifestError, match=field):
+        embed(pack)
+
+
+@pytest.mark.parametrize("where", ["prompts", "default_prompt", "source", "model_id", "a key"])
+def test_half_characters(pack: Path, where: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def attack(root: dict[str, Any]) -> None:
+        if where == "prompts":
+            root["prompts"]["query"] = "Q\ud800: "
+        elif where == "default_prompt":
+            root.update(prompts={"\udfff": ""}, default_prompt="\udfff")
+        elif where == "a key":
+            root["verification"] = {"fp32": {"\ud800": 1}}
+        else:
+            root[where] = {"source": {"name": ["\ud800"]}, "model_id": "\ud800"}[where]
+
+    edit_manifest(pack, attack)
+    with pytest.raises(ManifestError, match="half a character"):
+        embed(pack)
+    for command in ("info", "verify"):
+        assert main([command, str(pack)]) == 2
+        assert "half a character" in capsys.readouterr().err
+
+
+def test_whole_characters_that_are_escaped_are_fine(pack: Path) -> None:
+    edit_manifest(pack, lambda root: root["prompts"].update(query="\N{GRINNING FACE}"))
+    assert "\\ud83d" in (pack / MANIFEST).read_text()
+    assert read_manifest(pack).prompts["query"] == "\N{GRINNING FACE}"
+
+
+def test_a_manifest_of_many_graphs_takes_no_quadratic_time(pack: Path) -> None:
+    """Looked up among all tasks, each graph would take as long as there are tasks."""
+    tasks = [f"task {number}" for number in range(MAX_NAMES)]
+    looked = 0
+
+    class Counted(str):
+        __slots__ = ()
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            nonlocal looked
+            looked += 1
+            return str.__eq__(self, other)
+
+    manifest = read_manifest(pack)
+    graphs = [
+        replace(manifest.graphs[0], task=task, precision=precision)
+        for task in tasks
+        for precision in ("fp32", "int8")
+    ]
+    dump_manifest(
+        replace(
+            manifest,
+            tasks=tuple(Counted(task) for task in tasks),
+            default_task=tasks[0],
+            graphs=tuple(graphs),
+        )
+    )
+    assert looked < 10 * len(graphs)
+
+
+def test_ids_beyond_32_bits(pack: Path) -> None:
+    path = pack / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["a"] = 2**31 + 5
+    path.write_text(json.dumps(tokenizer))
+    relist(pack, path.name)
+    with Embedder(pack) as embedder:
+        with pytest.raises(TextError, match=f"item 1.*id {2**31 + 5}"):
+            embedder.encode(["b", "a"])
+        assert embedder.encode("b").shape == (8,)
