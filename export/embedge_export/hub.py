@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from embedge.errors import MissingExtraError, SourceError
+from embedge.reasons import reason_of
 from embedge_export import source_files
 
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
@@ -112,6 +113,7 @@ def _explain(error: Exception, repository: str, revision: str | None, *, offline
             f"Fetch it once with a network (`hf download {repository}`), or pass a local folder"
         )
     return (
-        f"{where} cannot be fetched from the hub: {error}. Check the network; a copy in the local "
-        "cache is used with offline=True (or HF_HUB_OFFLINE=1), and a local folder needs no network"
+        f"{where} cannot be fetched from the hub: {reason_of(error)}. Check the network; a copy in "
+        "the local cache is used with offline=True (or HF_HUB_OFFLINE=1), and a local folder needs "
+        "no network"
     )

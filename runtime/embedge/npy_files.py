@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from embedge.reasons import reason_of
 from embedge.regular_files import open_regular
 
 _MAGIC = b"\x93NUMPY"
@@ -56,7 +57,7 @@ def _read(stream: Any, shape: Sequence[int | None]) -> np.ndarray[Any, Any]:
         found, by_columns, dtype = read(stream)
     # What stands in the header is a Python literal, and each way to be wrong has an error class.
     except Exception as error:
-        raise NpyError(f"is a damaged .npy array: {error}") from None
+        raise NpyError(f"is a damaged .npy array: {reason_of(error)}") from None
     if dtype.kind not in _NUMBERS or dtype.hasobject:
         raise NpyError(f"holds {dtype}, not numbers")
     if any(not 0 <= size < MOST_BYTES for size in found):

@@ -375,3 +375,9 @@ def test_a_damaged_index_of_weights_on_the_hub_is_named(ask, server, tmp_path):
     answer = ask()
     assert answer["error"] == "SourceError"
     assert "model.safetensors.index.json is no" in answer["message"]
+
+
+def test_a_failure_without_a_text_still_has_a_reason():
+    """A timeout of the hub's library says nothing of itself."""
+    message = hub._explain(TimeoutError(), NAME, None, offline=False)
+    assert "cannot be fetched from the hub: TimeoutError." in message
