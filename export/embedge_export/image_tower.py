@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from embedge.errors import SourceError
 from embedge.images.samples import sample_images
 from embedge.manifest import ImageInput
+from embedge_export.architectures.clip_fields import PREPROCESSOR_FIELDS
 from embedge_export.architectures.eva02 import SAMPLED, rotary_angles
 from embedge_export.architectures.eva02_config import EvaConfig, eva_config
 from embedge_export.calibration_images import calibration_images
 from embedge_export.conventions import read_json
+from embedge_export.fields import Settings, is_whole
 from embedge_export.inputs import SampleRows
 from embedge_export.layouts import vision_layout
 from embedge_export.model_types import JINA_CLIP
@@ -29,6 +31,7 @@ from embedge_export.weights import Weights
 PREPROCESSOR = "preprocessor_config.json"
 _LOGIT_SCALE = "logit_scale"
 _TOWERS = ("text_model.", "vision_model.")
+_LARGEST_LEVEL = 1000.0  # levels are numbers about 1
 _EVERY = 5  # the first of so many tokens is a calibration row; their neighbours are much like them
 Array = NDArray[np.float32]
 
@@ -98,28 +101,28 @@ def open_image_tower(folder: Path, config: Mapping[str, Any], stored: Weights) -
 
 def _image_input(folder: Path, tower: EvaConfig, logit_scale: float | None) -> ImageInput:
     path = folder / PREPROCESSOR
-    settings = read_json(path)
-    if not settings:
+    values = read_json(path)
+    if not values:
         raise SourceError(f"{path} is missing, and it says how images become pixels; download it")
+    settings = Settings(values, PREPROCESSOR_FIELDS, file=str(path))
     fixed = {"size": tower.image_size, "resize_mode": "shortest", "interpolation": "bicubic"}
     for name, value in fixed.items():
-        if settings.get(name) != value:
-            raise SourceError(
-                f"{path}: {name} is {settings.get(name)!r}; only {value!r} is supported"
-            )
+        if settings.get(name) != value or isinstance(settings.get(name), bool):
+            raise settings.error(name, f"only {value!r} is supported")
     channels: dict[str, tuple[float, ...]] = {}
     for name in ("mean", "std"):
-        values = settings.get(name)
+        levels = settings.get(name)
         if (
-            not isinstance(values, list)
-            or len(values) != 3
-            or not all(isinstance(v, float) and math.isfinite(v) and v > 0 for v in values)
+            not isinstance(levels, list)
+            or len(levels) != 3
+            or not all(isinstance(v, float) and 0 < v < _LARGEST_LEVEL for v in levels)
         ):
-            raise SourceError(f"{path}: {name} is {values!r}; it must be three numbers above 0")
-        channels[name] = tuple(values)
-    fill = settings.get("fill_color", 0)
-    if not isinstance(fill, int) or isinstance(fill, bool) or not 0 <= fill <= 255:
-        raise SourceError(f"{path}: fill_color is {fill!r}, not a level from 0 to 255")
+            raise settings.error(name, "it must be three numbers above 0")
+        channels[name] = tuple(levels)
+    fill = settings.get("fill_color")
+    fill = 0 if fill is None else fill
+    if not is_whole(fill) or not 0 <= fill <= 255:
+        raise settings.error("fill_color", "not a level from 0 to 255")
     return ImageInput(
         size=tower.image_size,
         resize="shortest",
@@ -135,6 +138,11 @@ def _image_input(folder: Path, tower: EvaConfig, logit_scale: float | None) -> I
 def _logit_scale(stored: Weights) -> float | None:
     if _LOGIT_SCALE not in stored:
         return None
+    if math.prod(stored.shape(_LOGIT_SCALE)) != 1:
+        raise SourceError(
+            f"the tensor {_LOGIT_SCALE!r} has shape {stored.shape(_LOGIT_SCALE)}; it must be one "
+            "number"
+        )
     value = float(stored.read(_LOGIT_SCALE).reshape(-1)[0])
     if not abs(value) < 20:  # a hundred, 4.6, is as far as training lets it go
         raise SourceError(f"the tensor {_LOGIT_SCALE!r} is {value}, no scale; download it again")

@@ -34,7 +34,7 @@ _UNUSED = re.compile(
     r"|embeddings\.(position|token_type)_ids"
 )
 _PARAMETRISED = re.compile(r"(.+)\.parametrizations\.weight\.(original|0\.lora_A|0\.lora_B)")
-_BLOCK = re.compile(r"(?:encoder\.)?layers?\.(\d+)\.(.+)\.(weight|bias|gamma|beta)")
+_BLOCK = re.compile(r"(?:encoder\.)?layers?\.(\d{1,9})\.(.+)\.(weight|bias|gamma|beta)")
 _QKV = tuple(f"self_attn.{side}_proj" for side in "qkv")
 _MODULES = {
     "mixer.out_proj": "self_attn.o_proj",
@@ -93,8 +93,15 @@ class NamedWeights(Weights):
     def shape(self, key: str) -> tuple[int, ...]:
         """See Weights."""
         place = self._place(key)
-        rows, *rest = self._stored.shape(place.name)
-        return (rows // place.parts, *rest)
+        shape = self._stored.shape(place.name)
+        if place.parts == 1:
+            return shape
+        if not shape or shape[0] % place.parts:
+            raise SourceError(
+                f"tensor {place.name!r} has shape {shape}; it holds q, k and v, so the "
+                "number of its rows must be a multiple of 3"
+            )
+        return (shape[0] // place.parts, *shape[1:])
 
     def read(self, key: str) -> NDArray[np.float32]:
         """See Weights."""

@@ -137,10 +137,13 @@ def reference(
             advance(task, label)
 
         vectors[task] = _vectors(model, task, ids, advance=step)
+        _check_finite(vectors[task], f"{source.folder}: the vectors of task {task!r}")
     if model.image is None:
         return Gate(ids, vectors)
     pixels = model.image.pixels()
-    image_vectors = model.image.reference(pixels, advance=lambda label: advance("image", label))
+    with np.errstate(all="ignore"):
+        image_vectors = model.image.reference(pixels, advance=lambda label: advance("image", label))
+    _check_finite(image_vectors, f"{source.folder}: the vectors of images")
     return Gate(ids, vectors, pixels, image_vectors)
 
 
@@ -169,9 +172,18 @@ def _vectors(
 ) -> NDArray[np.float32]:
     """The reference's vectors; `calls` are its `advance` and `observe`."""
     weights, config, pooling = model.weights(task), model.config, model.source.pooling
-    if isinstance(config, BertConfig):
-        return bert_vectors(config, weights, ids, pooling=pooling, **calls)
-    return network_vectors(config, weights, ids, pooling=pooling, **calls)
+    with np.errstate(all="ignore"):  # NaN and infinity are looked for in the end
+        if isinstance(config, BertConfig):
+            return bert_vectors(config, weights, ids, pooling=pooling, **calls)
+        return network_vectors(config, weights, ids, pooling=pooling, **calls)
+
+
+def _check_finite(vectors: NDArray[np.float32], what: str) -> None:
+    if not np.isfinite(vectors).all():
+        raise SourceError(
+            f"{what} are NaN or infinite for the exporter's own samples: the weights are finite, "
+            "and too large to compute with. Get the model again"
+        )
 
 
 def _ids(source: Source, texts: Sequence[str]) -> list[NDArray[np.int32]]:

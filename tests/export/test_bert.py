@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 from itertools import pairwise
 
@@ -293,6 +294,75 @@ def test_a_missing_tensor_is_an_error(copy, module, message):
     edit_tensors(copy, lambda tensors: tensors.pop(f"roberta.{module}"))
     with pytest.raises(SourceError, match=message):
         open_model(open_source(copy))
+
+
+@pytest.mark.parametrize(
+    ("kind", "prefix", "doubled"),
+    [
+        ("bert", "bert.", "embeddings.LayerNorm.weight"),
+        ("xlm-roberta", "", "roberta.encoder.layer.0.output.LayerNorm.weight"),
+    ],
+)
+def test_a_tensor_with_and_without_its_prefix_is_an_error(tmp_path, kind, prefix, doubled):
+    folder = seeded.write_bert(tmp_path / "source", kind, prefix=prefix)
+    edit_tensors(folder, lambda t: t.update({doubled: np.ones(128, np.float32)}))
+    with pytest.raises(SourceError, match="are both"):
+        open_model(open_source(folder))
+
+
+@pytest.mark.parametrize(
+    ("extra", "known"),
+    [
+        ("pooler.dense.weight", True),
+        ("cls.predictions.transform.LayerNorm.gamma", True),
+        ("cls.seq_relationship.bias", True),
+        ("classifier.out_proj.weight", True),
+        ("lm_head.layer_norm.bias", True),
+        ("embeddings.position_ids", True),
+        ("embeddings.distance_embedding.weight", False),
+        ("encoder.layer.0.attention.self.distance_embedding.weight", False),
+        ("encoder.layer.0.crossattention.self.query.weight", False),
+        ("pooler.more.weight", False),
+        ("classifier_of_another.weight", False),
+        ("text_model.transformer.norm.weight", False),
+    ],
+)
+def test_only_tensors_without_effect_may_be_left_out(tmp_path, extra, known):
+    folder = seeded.write_bert(tmp_path / "source")
+    dtype = np.int64 if extra.endswith("ids") else np.float32
+    edit_tensors(folder, lambda t: t.update({extra: np.ones((1, 8), dtype)}))
+    if known:
+        open_model(open_source(folder))
+        return
+    with pytest.raises(
+        SourceError, match=f"a tensor .*{re.escape(extra[-20:])}' that a bert network"
+    ):
+        open_model(open_source(folder))
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "message"),
+    [
+        ("bert", {"position_embedding_type": "rotary"}, "position_embedding_type is 'rotary'"),
+        ("bert", {"position_embedding_type": "relative_key"}, "position_embedding_type"),
+        ("bert", {"is_decoder": True}, "is_decoder"),
+        ("bert", {"add_cross_attention": True}, "add_cross_attention"),
+        ("bert", {"pruned_heads": {"0": [1]}}, "pruned_heads"),
+        ("bert", {"hidden_act": "gelu_new"}, "'gelu_new', .* only 'gelu' or 'gelu_python' is"),
+        ("bert", {"layer_norm_eps": "1e-12"}, "layer_norm_eps is '1e-12'"),
+        ("bert", {"type_vocab_size": 3}, "has shape"),
+        ("bert", {"num_hidden_layers": 10**8}, "lack the tensor"),
+        ("xlm-roberta", {"pad_token_id": None}, "pad_token_id is None"),
+        ("xlm-roberta", {"pad_token_id": 513}, "pad_token_id is 513|length limit is 0"),
+        ("xlm-roberta", {"pad_token_id": "1"}, "pad_token_id"),
+        ("xlm-roberta", {"use_reg_tokens": True}, "use_reg_tokens"),
+    ],
+)
+def test_what_would_change_the_vectors_is_refused_by_name(tmp_path, kind, changes, message):
+    folder = seeded.write_bert(tmp_path / "source", kind)
+    edit(folder, **changes)
+    with pytest.raises(SourceError, match=message):
+        open_model(open_source(folder))
 
 
 def test_a_tensor_that_nobody_reads_is_an_error(copy):

@@ -244,6 +244,11 @@ def test_a_rotated_stream_without_mean_computes_the_same(source, tmp_path, monke
         ("image_size", 61, "size is 60"),
         ("width", None, "width"),
         ("embed_dim", 64, "embed_dim"),
+        ("layers", 10**9, "lack the tensor"),
+        ("image_size", 10**9, "more than|has shape"),
+        ("mlp_ratio", "2", "mlp_ratio is '2'"),
+        ("mlp_ratio", 1e9, "mlp_ratio is 1000000000"),
+        ("naive_swiglu", 1, "naive_swiglu is 1"),
     ],
 )
 def test_another_vision_config_is_refused(copy, field, value, message):
@@ -260,6 +265,13 @@ def test_another_vision_config_is_refused(copy, field, value, message):
         ("mean", [0.5]),
         ("std", [1, 0, 1]),
         ("fill_color", 300),
+        ("fill_color", True),
+        ("fill_color", [0, 0, 0]),
+        ("std", [1e300, 1.0, 1.0]),
+        ("do_center_crop", True),
+        ("do_normalize", False),
+        ("rescale_factor", 0.5),
+        ("image_mean", [0.5, 0.5, 0.5]),
         ("size", 224),
     ],
 )
@@ -412,3 +424,35 @@ def test_an_instruction_that_every_text_takes_is_the_default_prompt(copy):
     edit(copy / "config.json", lambda config: config["text_config"].update(change))
     assert open_source(copy).default_prompt == "retrieval.query"
     assert open_source(copy).license == "cc0-1.0"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"add_projections": True},
+        {"projection_dim": 256},
+        {"text_config": {"hf_model_name_or_path": "someone/else"}},
+        {"text_config": {"hf_model_config_kwargs": {"rotary_emb_base": 10000.0}}},
+        {"text_config": {"hf_model_config_kwargs": {"hidden_act": "gelu_new"}}},
+        {"text_config": {"hf_model_config_kwargs": {"num_attention_heads": 4}}},
+        {"text_config": {"hf_model_config_kwargs": {"use_reg_tokens": True}}},
+        {"text_config": {"pooler_type": "cls_pooler"}},
+        {"text_config": {"proj_type": "mlp"}},
+    ],
+)
+def test_another_model_around_the_towers_is_refused(copy, change):
+    """Also what config.json hands on to the text tower's own configuration."""
+
+    def merge(config, change):
+        for name, value in change.items():
+            if isinstance(value, dict):
+                merge(config[name], value)
+            else:
+                config[name] = value
+
+    edit(copy / "config.json", lambda config: merge(config, change))
+    name = change
+    while isinstance(name, dict):
+        field, name = next(iter(name.items()))
+    with pytest.raises(SourceError, match=rf"config\.json: (\w+\.)*{field} is"):
+        open_model(open_source(copy))

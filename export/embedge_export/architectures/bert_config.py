@@ -133,9 +133,9 @@ def _clip_text(config: Mapping[str, Any], weights: Weights) -> BertConfig:
         if not isinstance(inner, Mapping):
             raise settings.error("hf_model_config_kwargs", "it must be an object")
         Settings(inner, TEXT_NETWORK, inside="text_config.hf_model_config_kwargs.")
-    numbers = (re.match(r"layers\.(\d+)", key) for key in sorted(weights.keys()))
+    numbers = (re.match(r"layers\.(\d{1,9})\.", key) for key in sorted(weights.keys()))
     layers = {int(number[1]) for number in numbers if number}
-    vocab, hidden = weights.shape("embeddings.word_embeddings.weight")
+    vocab, hidden = _matrix(weights, "embeddings.word_embeddings.weight")
     if hidden % _CLIP_HEAD_DIM or text.get("embed_dim", hidden) != hidden:
         raise SourceError(
             f"the text tower's table is {hidden} wide; config.json says {text.get('embed_dim')}, "
@@ -147,14 +147,22 @@ def _clip_text(config: Mapping[str, Any], weights: Weights) -> BertConfig:
         num_hidden_layers=max(layers, default=-1) + 1,
         num_attention_heads=hidden // _CLIP_HEAD_DIM,
         head_dim=_CLIP_HEAD_DIM,
-        intermediate_size=weights.shape("layers.0.mlp.fc1.weight")[0],
+        intermediate_size=_matrix(weights, "layers.0.mlp.fc1.weight")[0],
         vocab_size=vocab,
-        type_vocab_size=weights.shape("embeddings.token_type_embeddings.weight")[0],
+        type_vocab_size=_matrix(weights, "embeddings.token_type_embeddings.weight")[0],
         max_position_embeddings=8194,
         layer_norm_eps=1e-5,
         rope_theta=_ROTARY_BASE,
         padding_id=None,
     )
+
+
+def _matrix(weights: Weights, key: str) -> tuple[int, int]:
+    """The shape of a tensor that must have rows and columns."""
+    shape = weights.shape(key)
+    if len(shape) != 2 or not all(shape):
+        raise SourceError(f"tensor {key!r} has shape {shape}; it must have rows and columns")
+    return shape[0], shape[1]
 
 
 def expected_shapes(config: BertConfig) -> Iterator[tuple[str, tuple[int, ...]]]:

@@ -51,6 +51,27 @@ TEXT_NETWORK: Fields = {
     **unused("for training, or other code for the same numbers", *_OF_LORA[:1], *_OF_LORA[3:5]),
     "position_embedding_type": only("rotary", None),
 }
+# preprocessor_config.json; the class that reads it ignores all other names.
+PREPROCESSOR_FIELDS: Fields = {
+    **used("fill_color", "interpolation", "mean", "resize_mode", "size", "std"),
+    **unused(
+        "a note of where the file comes from",
+        "auto_map",
+        "feature_extractor_type",
+        "image_processor_type",
+        "processor_class",
+    ),
+    # transformers' own names for what this class does always, or has under other names.
+    "do_center_crop": only(False, None),
+    "do_normalize": only(True, None),
+    "do_rescale": only(True, None),
+    "do_resize": only(True, None),
+    "image_mean": only(None),
+    "image_std": only(None),
+    "crop_size": only(None),
+    "resample": only(None, 3),
+    "rescale_factor": only(None, 1 / 255),
+}
 VISION_TOWER: Fields = {
     **COMMON,
     **used(

@@ -56,7 +56,7 @@ def eva_config(config: Mapping[str, Any], weights: Weights) -> EvaConfig:
     vision = config.get("vision_config")
     if not isinstance(vision, Mapping):
         raise SourceError("config.json: vision_config is missing; is this jina-clip-v2?")
-    Settings(config, CLIP)
+    model = Settings(config, CLIP)
     settings = Settings(vision, VISION_TOWER, inside="vision_config.")
     width = settings.size("width")
     ratio = settings.number("mlp_ratio", below=100)
@@ -81,6 +81,8 @@ def eva_config(config: Mapping[str, Any], weights: Weights) -> EvaConfig:
             f"config.json: vision_config.embed_dim {vision.get('embed_dim')!r} is not the width "
             f"{result.width}, or image_size is less than patch_size"
         )
+    if model.size("projection_dim", default=result.width) != result.width:
+        raise model.error("projection_dim", f"not the towers' width {result.width}")
     check_tensors(weights, expected_shapes(result), "this network", prefix="vision_model.")
     return result
 
