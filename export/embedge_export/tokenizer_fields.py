@@ -37,6 +37,7 @@ CONFIG_FIELDS: Fields = {
     "split_special_tokens": only(False, None),
     "fix_mistral_regex": only(False, None),
     "init_inputs": only([], None),
+    "fast_tokenizer_files": only(None, [], ["tokenizer.json"]),  # others are for later versions
     # transformers hands every field on as an argument, and so these, which no one should write.
     "post_processor": only(None),
     "tokenizer_truncation": only(None),

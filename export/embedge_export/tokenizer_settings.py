@@ -175,6 +175,9 @@ def _check_file(path: Path, file: Mapping[str, Any], *, cuts: bool) -> None:
     if not isinstance(model, dict):
         return
     settings = Settings(model, tables.MODEL_FIELDS, file=str(path), inside="model.")
+    for name in ("unk_token", "continuing_subword_prefix", "end_of_word_suffix"):
+        if not isinstance(model.get(name), str | None):
+            raise settings.error(name, f"it must be a text; {RESAVE}")
     unknown, vocabulary = model.get("unk_token"), model.get("vocab")
     if unknown is not None and isinstance(vocabulary, dict) and unknown not in vocabulary:
         raise settings.error(

@@ -72,6 +72,7 @@ def decoder(folder):
             "auto_map is .*code of its own",
         ),
         (CONFIG, {"auto_map": ["own.Own", None]}, "auto_map is .*code of its own"),
+        (CONFIG, {"fast_tokenizer_files": ["tokenizer.4.0.0.json"]}, "fast_tokenizer_files is"),
         (CONFIG, {"post_processor": {"type": "ByteLevel"}}, "post_processor is"),
         (
             CONFIG,
@@ -231,6 +232,18 @@ def test_bert_s_normalizer_goes_by_the_settings(bert, fields):
         open_source(bert)
     change(bert / CONFIG, tokenizer_class="PreTrainedTokenizerFast")
     open_source(bert)
+
+
+def test_lower_case_that_the_tokenizer_makes_anyway(bert, qwen3):
+    for folder in (bert, qwen3):
+        change(folder / "sentence_bert_config.json", do_lower_case=True)
+    assert open_source(bert).notes == ()
+    with pytest.raises(SourceError, match=r"sentence_bert_config\.json: do_lower_case is True"):
+        open_source(qwen3)
+    steps = [{"type": "Lowercase"}, {"type": "NFC"}]
+    change(qwen3 / FILE, normalizer={"type": "Sequence", "normalizers": steps})
+    change(qwen3 / CONFIG, tokenizer_class="PreTrainedTokenizerFast")
+    open_source(qwen3)
 
 
 def test_bert_lowers_unless_the_settings_say_otherwise(bert):

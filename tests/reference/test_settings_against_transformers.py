@@ -89,10 +89,13 @@ def test_every_argument_of_the_classes_is_in_the_table():
         found |= set(
             re.findall(r'kwargs\.(?:pop|get)\(\s*"(\w+)"', inspect.getsource(kind.__init__))
         )
+    source = inspect.getsource(transformers.PreTrainedTokenizerBase.from_pretrained)
+    found |= set(re.findall(r'"(\w+)" in tokenizer_config', source))
     source = inspect.getsource(transformers.PreTrainedTokenizerBase._from_pretrained)
     found |= set(re.findall(r'init_kwargs\.(?:pop|get)\(\s*"(\w+)"', source))
     found |= set(transformers.PreTrainedTokenizerBase.SPECIAL_TOKENS_ATTRIBUTES)
     unknown = found - set(tokenizer_fields.CONFIG_FIELDS) - NOT_SETTINGS - CALLS
+    assert "fast_tokenizer_files" in found
     assert unknown - {"tokenizer"} == set()
     assert set(tokenizer_fields.NAMED_TOKENS) == set(
         transformers.PreTrainedTokenizerBase.SPECIAL_TOKENS_ATTRIBUTES
