@@ -41,6 +41,7 @@ def read(source, **changes):
         ({"layer_types": ["sliding_attention"]}, "layer_types"),
         ({"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
         ({"quantization_config": {"bits": 4}}, "quantization_config"),
+        ({"configuration_files": ["config.4.0.0.json"]}, "configuration_files"),
         ({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "yarn"),
         ({"rope_theta": None, "rope_parameters": None}, "rope_theta is missing"),
         ({"rope_parameters": {"rope_theta": 5.0}, "rope_theta": 6.0}, "contradictory"),

@@ -76,6 +76,7 @@ COMMON: Fields = {
     "add_cross_attention": only(False, None),
     "attention_chunk_size": only(None),
     "compression_config": only(None),
+    "configuration_files": only(None, [], ["config.json"]),  # others are for later versions
     "cross_attention_hidden_size": only(None),
     "fusion_config": only(None, {}),
     "is_encoder_decoder": only(False, None),
