@@ -11,6 +11,7 @@ from pathlib import Path
 
 from embedge.errors import ExportError
 from embedge.paths import absolute_path
+from embedge_export.places import is_text
 
 
 def check_place(folder: str | os.PathLike[str], option: str) -> Path:
@@ -39,6 +40,11 @@ def check_place(folder: str | os.PathLike[str], option: str) -> Path:
         raise ExportError(
             f"{option} {text!r} cannot be written ({reason}); name another folder"
         ) from None
+    if not is_text(resolved):
+        raise ExportError(
+            f"{option} {text!r} is in a folder whose name is not UTF-8, which ONNX Runtime cannot "
+            "open; name another folder"
+        )
     if resolved.parent == resolved:
         raise ExportError(f"{option} {text!r} is the root of the file system; name a folder in it")
     try:

@@ -22,36 +22,40 @@ import numpy as np
 from embedge.engine import IMAGE_INPUTS, INPUTS, OUTPUT
 from embedge.errors import GateError, OptionError
 from embedge.machine import threads_here
-from embedge.manifest import FileEntry, Graph, Manifest, MemoryCost, Samples, TextInput
+from embedge.manifest import FileEntry, Graph, Manifest
 from embedge.vectors import normalise
 from embedge_export import verify
-from embedge_export.architectures import OUTLYING, TextConfig, write_networks
+from embedge_export.architectures import OUTLYING, write_networks
 from embedge_export.architectures.eva02 import write_evas
+from embedge_export.describe import (
+    IMAGE_SAMPLES,
+    SAMPLE_TEXTS,
+    SAMPLES,
+    TOKENIZER,
+    description,
+    pack_names,
+    rehearse,
+)
 from embedge_export.destination import check_apart, check_place, check_space
 from embedge_export.graph import GraphBuilder, WeightFile
 from embedge_export.image_tower import ImageTower
 from embedge_export.inputs import SampleRows
 from embedge_export.model import Gate, Model, calibration, open_model, reference
 from embedge_export.pack import commit, entries, existing, refuse_strangers, remove_dropped
+from embedge_export.places import local_folder
 from embedge_export.precision import PRECISIONS, Precision
 from embedge_export.reuse import Reuse, plan, refuse_another, removals
 from embedge_export.room import pack_bytes
 from embedge_export.sources import Source, open_source
 from embedge_export.stage import Stage, check_contents, stage
-from embedge_export.texts import SHORT_TEXTS
 
 # Raise one when its graphs change: packs made by an older recipe are then made anew.
 RECIPES = {"fp32": 3, "fp16": 4, "int8": 3, "int4": 2}
 # What is added for families whose graphs alone changed.
 _RECIPES_OF_FAMILY = {"xlm-roberta": 1}
-TOKENIZER = "tokenizer.json"
-SAMPLES = "samples.npy"
 # How many of the worst linears are kept finer, try after try, while a precision misses its bar;
 # after that it is all whose inputs have outliers of their own.
 _FINER = (4, 12)
-IMAGE_SAMPLES = "image_samples.npy"
-# How many of the short texts stand in the pack with their reference vectors.
-SAMPLE_TEXTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +125,7 @@ def export_pack(
     """
     wanted = _check_precisions(precisions)
     out = check_place(out, "--out")
-    if not isinstance(source, Source) and (folder := Path(source)).is_dir():
+    if not isinstance(source, Source) and (folder := local_folder(source)) is not None:
         check_apart(out, folder, "--out")
     check_contents(out, "--out")  # before gigabytes are fetched or hashed
     if not isinstance(source, Source):
@@ -139,9 +143,12 @@ def export_pack(
             return _brought_up_to_date(model, reuse.old, place, reuse, notice)
         if sentence := removals(found, model, reuse, out):
             notice(sentence)
-        refuse_strangers(place, _names(model, reuse.missing))
+        names = pack_names(model, reuse.missing)
+        rehearse(model, names)
+        refuse_strangers(place, names)
         check_space(out, pack_bytes(model, reuse.missing), "the pack takes")
         manifest = _make(model, reuse, place, threads, accept_failures, progress)
+        source.check_unchanged()
         commit(place, manifest)
     return manifest
 
@@ -156,13 +163,14 @@ def _brought_up_to_date(
     model: Model, old: Manifest, place: Stage, reuse: Reuse, notice: Callable[[str], None]
 ) -> Manifest:
     """A pack whose graphs are all there and whole; its tokenizer and manifest may not be."""
-    new = dataclasses.replace(old, **_description(model))
+    new = dataclasses.replace(old, **description(model))
     if new == old and reuse.tokenizer:
         remove_dropped(place, old)
         notice(f"{place.folder} is up to date")
         return old
     if not reuse.tokenizer:
         (place.files / TOKENIZER).write_bytes(model.source.tokenizer.read_bytes())
+        model.source.check_unchanged()
         new = dataclasses.replace(new, files={**new.files, **entries(place.files)})
     commit(place, new)
     notice(f"{place.folder}: its tokenizer or its manifest was made again, the graphs are kept")
@@ -226,21 +234,6 @@ def _make(
     if not accept_failures:
         _refuse_failures(reports)
     return _manifest(model, part, gate, graphs, reports, reuse)
-
-
-def _names(model: Model, precisions: Sequence[str]) -> list[str]:
-    """Every name that the pack's files may have."""
-    towers = ["shared", *model.source.tasks]
-    names = [TOKENIZER, SAMPLES]
-    if model.image is not None:
-        towers.append("image")
-        names.append(IMAGE_SAMPLES)
-    return names + [
-        f"{tower}.{precision}.{ending}"
-        for tower in towers
-        for precision in precisions
-        for ending in ("onnx", "data")
-    ]
 
 
 def _check_precisions(names: Sequence[str]) -> list[Precision]:
@@ -464,7 +457,7 @@ def _manifest(
         files |= {name: old.files[name] for name in (graph.file, *graph.data)}
     made = {**{p: old.verification.get(p) for p in kept}, **reports} if old else dict(reports)
     return Manifest(
-        **_description(model),
+        **description(model),
         graphs=(*old_graphs, *graphs),
         files=files,
         source={
@@ -476,52 +469,4 @@ def _manifest(
             name: importlib.metadata.version(name)
             for name in ("embedge", "numpy", "onnx-ir", "safetensors", "tokenizers")
         },
-    )
-
-
-def _description(model: Model) -> dict[str, Any]:
-    """The fields of a manifest that say what the model is; nothing of its files."""
-    source, config = model.source, model.config
-    return {
-        "model_id": source.model_id,
-        "family": config.family,
-        "revision": source.revision,
-        "license": source.license,
-        "tasks": source.tasks,
-        "default_task": source.default_task,
-        "prompts": dict(source.prompts),
-        "default_prompt": source.default_prompt,
-        "dimension": config.hidden_size,
-        "matryoshka_dimensions": source.matryoshka_dimensions,
-        "pooling": source.pooling,
-        "text": TextInput(
-            tokenizer=TOKENIZER,
-            max_length=source.max_length,
-            pad_token_id=source.pad_token_id,
-            padding="right" if config.causal else "either",
-            vocabulary_size=config.vocab_size,
-        ),
-        "image": None if model.image is None else model.image.input,
-        "memory": _memory_cost(config),
-        "samples": Samples(
-            file=SAMPLES,
-            texts=SHORT_TEXTS[:SAMPLE_TEXTS],
-            images=None if model.image is None else IMAGE_SAMPLES,
-        ),
-    }
-
-
-def _memory_cost(config: TextConfig) -> MemoryCost:
-    """Transient memory on a CPU, from what runs of 1,024 to 4,096 tokens were measured to take.
-
-    The MLP's buffers are the widest moment. At v5-text-small's size int8 took 120 to 160 kB a
-    token and fp32 168 kB, the memory pool's slack included; at v5-text-nano's, whose attention
-    hands out no keys and values, both took 79 kB. The factors are the next whole ones above.
-    """
-    factor = 12 if config.causal else 6
-    return MemoryCost(
-        per_token=factor * 4 * (config.intermediate_size + config.hidden_size),
-        # The square of scores, which ONNX Runtime before 1.28 holds for every head of a decoder's
-        # operator. An encoder's works in blocks in every version.
-        per_token_squared=4.0 * config.num_attention_heads if config.causal else 0.0,
     )

@@ -119,6 +119,7 @@ def write_merged(
                 part / SINGLE, MergedWeights(base, adapter), kinds[dtype], task, progress
             )
             _write_settings(source, config, part)
+            source.check_unchanged()
             if os.path.lexists(out / task):  # a rename would replace an empty folder
                 raise ExportError(f"{out / task} appeared meanwhile; remove it, and run it again")
             part.rename(out / task)

@@ -9,11 +9,13 @@ import json
 from pathlib import Path
 from typing import Any, NoReturn
 
-from embedge.regular_files import read_regular
+from embedge.errors import SourceError
+from embedge.regular_files import open_regular, read_regular
 
 # Bytes. The largest tokenizers are some 40 MiB; other JSON files are far smaller.
 MOST_JSON = 256 * 2**20
 MOST_TEXT = 16 * 2**20
+_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 def read_json_file(path: Path) -> Any:
@@ -22,8 +24,11 @@ def read_json_file(path: Path) -> Any:
     Raises:
         OSError: it cannot be read, is not a regular file, or is larger than MOST_JSON.
         ValueError, RecursionError: it is not JSON.
+        SourceError: it is a Git LFS pointer.
     """
-    text = read_regular(path, most=MOST_JSON, follow_links=True).decode("utf-8")
+    data = read_regular(path, most=MOST_JSON, follow_links=True)
+    _refuse_pointer(path, data)
+    text = data.decode("utf-8")
     value = json.loads(text, parse_constant=_refuse_constant)
     if "\\ud" in text or "\\uD" in text:
         try:
@@ -44,3 +49,22 @@ def read_text_file(path: Path) -> str:
         OSError: it cannot be read, is not a regular file, or is larger than MOST_TEXT.
     """
     return read_regular(path, most=MOST_TEXT, follow_links=True).decode("utf-8", "replace")
+
+
+def refuse_pointer(path: Path) -> None:
+    """Makes sure that a file is not a Git LFS pointer, for readers other than those above.
+
+    Raises:
+        OSError: it cannot be read, or is not a regular file.
+        SourceError: it is one: a small text that `git clone` puts in place of a large file.
+    """
+    with open_regular(path, follow_links=True) as file:
+        _refuse_pointer(path, file.read(len(_POINTER)))
+
+
+def _refuse_pointer(path: Path, data: bytes) -> None:
+    if data.startswith(_POINTER):
+        raise SourceError(
+            f"{path} is a Git LFS pointer, not the file itself: run `git lfs pull` in its folder, "
+            "or download the file"
+        )

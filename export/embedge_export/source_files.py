@@ -7,7 +7,7 @@ nothing of what the files mean.
 """
 
 import glob
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from embedge.manifest import safe_name
@@ -96,6 +96,14 @@ def read_files(folder: Path, adapters: Mapping[str, Path]) -> tuple[str, ...]:
     for path in adapters.values():
         names += [file.relative_to(folder).as_posix() for file in lora.adapter_files(path)]
     return tuple(names)
+
+
+def candidates(folder: Path) -> Iterator[str]:
+    """Names of all files in the folder that an export of it could read."""
+    patterns = (*FIRST, "*.safetensors", f"*/{CONFIG}")
+    for name in dict.fromkeys(patterns):
+        for path in folder.glob(name):
+            yield path.relative_to(folder).as_posix()
 
 
 def find_adapters(folder: Path) -> dict[str, Path]:

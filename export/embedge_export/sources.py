@@ -6,7 +6,6 @@ adapters in adapters/<task>/), or a hub id that `hub.py` turns into such a folde
 weight and knows nothing of networks; `weights.py` and `lora.py` read what it points to.
 """
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from embedge.errors import SourceError
-from embedge.regular_files import open_regular
+from embedge.printable import printable
 from embedge_export import hub, lora
 from embedge_export.conventions import read_width, stored_adapters
 from embedge_export.fields import shown
 from embedge_export.json_files import read_json
 from embedge_export.model_types import JINA_V5, check_model_type
+from embedge_export.places import is_local, is_text, local_folder, not_a_model, not_a_model_folder
 from embedge_export.reading import read_text_file
 from embedge_export.sentence_transformers import (
     lowercases,
@@ -35,11 +35,13 @@ from embedge_export.tokenizer_settings import (
     open_tokenizer_files,
     pad_token_id,
 )
+from embedge_export.unchanged import Stamp, check_unchanged, hash_files, take_stamps
 from embedge_export.weights import open_weights
 
 # What the model cards list; the config has no such key.
 _V5_MATRYOSHKA = (32, 64, 128, 256, 512, 768, 1024)
 _DEFAULT_TASK = "text-matching"  # what the hosted API takes where a request names no task
+_LONGEST_NAME = 200  # characters of a model's name, or of its license's
 _BASE = "base"  # the one task of a model without adapters
 _TASK = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # becomes part of file names
 
@@ -64,7 +66,16 @@ class Source:
     pad_token_id: int
     tokenizer: Path  # tokenizer.json
     files: Mapping[str, str]  # name in the folder -> sha256 of all that the export depends on
+    stamps: Mapping[str, Stamp]  # of these and of others, from before the first was read
     notes: tuple[str, ...] = ()  # what the user should know of how its settings were taken
+
+    def check_unchanged(self) -> None:
+        """Makes sure that the files are still those that were hashed.
+
+        Raises:
+            SourceError: one is gone or was written to.
+        """
+        check_unchanged(self.folder, self.stamps, self.files)
 
 
 def open_source(
@@ -85,21 +96,18 @@ def open_source(
     Raises:
         SourceError: it cannot be exported; the message says why and what to do.
     """
-    folder = Path(spec)
-    if folder.is_dir() and spec != "":  # an unset variable does not mean the current folder
+    local = local_folder(spec)
+    if local is not None:
         if revision is not None:
             raise SourceError(
-                f"{folder} is a local folder and has no revision {revision!r}; leave it out, or "
+                f"{local} is a local folder and has no revision {revision!r}; leave it out, or "
                 "name a model on the hub"
             )
-        name, commit = _cached_identity(folder)
-        return _open_folder(folder, name, commit, tasks)
+        name, commit = _cached_identity(local)
+        return _open_folder(local, name, commit, tasks)
     name = str(spec)
-    if isinstance(spec, Path) or hub.REPOSITORY.fullmatch(name) is None:
-        raise SourceError(
-            f"{name!r} is no folder, and no model on the hub is called so (owner/name); "
-            "check the spelling"
-        )
+    if isinstance(spec, Path) or hub.REPOSITORY.fullmatch(name) is None or is_local(name):
+        raise SourceError(not_a_model(name))
     folder, commit = hub.download(name, revision=revision, offline=offline)
     return _open_folder(folder, name, commit, tasks)
 
@@ -107,6 +115,12 @@ def open_source(
 def _open_folder(
     folder: Path, name: str | None, commit: str | None, chosen: Sequence[str] | None
 ) -> Source:
+    if not is_text(folder):
+        raise SourceError(
+            f"{str(folder)!r} is in a folder whose name is not UTF-8; rename it, for the libraries "
+            "that read a model cannot open such names"
+        )
+    stamps = take_stamps(folder)
     if (folder / "adapter_config.json").exists():
         raise SourceError(
             f"{folder} has adapter_config.json, so it is (also) a LoRA adapter. Merge it with peft "
@@ -114,9 +128,7 @@ def _open_folder(
             "base model"
         )
     if not (folder / "config.json").exists():
-        raise SourceError(
-            f"{folder} has no config.json: it is not a model folder, or not a whole one"
-        )
+        raise SourceError(not_a_model_folder(folder))
     config = read_json(folder / "config.json")
     check_model_type(config)
     card = _read_card(folder / "README.md")
@@ -137,9 +149,10 @@ def _open_folder(
     notes = check_class(config, tokenizer)
     max_length = read_max_length(folder, config)
     check_prompts(tokenizer, prompts, max_length)
+    open_weights(folder)  # a damaged file is named before a gigabyte is hashed
     return Source(
         folder=folder,
-        model_id=name or _own_name(config, card) or folder.resolve().name,
+        model_id=name or _own_name(config, card) or _plain(folder.resolve().name) or "model",
         revision=commit,
         license=_license(card),
         config=config,
@@ -153,7 +166,8 @@ def _open_folder(
         max_length=max_length,
         pad_token_id=pad_token_id(tokenizer, config),
         tokenizer=folder / TOKENIZER,
-        files=_hash_files(folder, adapters),
+        files=hash_files(folder, read_files(folder, adapters), stamps),
+        stamps=stamps,
         notes=tuple(notes),
     )
 
@@ -232,8 +246,16 @@ def _read_card(path: Path) -> dict[str, str]:
 
 
 def _license(card: Mapping[str, str]) -> str | None:
-    name = card.get("license")
-    return (card.get("license_name") if name == "other" else name) or name or None
+    name = _plain(card.get("license", ""))
+    if name == "other":
+        name = _plain(card.get("license_name", "")) or name
+    # Nothing, YAML's words for it, and the signs of a text or list on the lines below.
+    return None if name in ("", "null", "~", "|", ">", "[]") else name.strip("[]")
+
+
+def _plain(text: str) -> str:
+    """A name for a manifest: on one line, of characters that a file can hold, and not a book."""
+    return printable(text.encode("utf-8", "replace").decode()).strip()[:_LONGEST_NAME]
 
 
 def _own_name(config: Mapping[str, Any], card: Mapping[str, str]) -> str | None:
@@ -242,18 +264,3 @@ def _own_name(config: Mapping[str, Any], card: Mapping[str, str]) -> str | None:
         if isinstance(name, str) and hub.REPOSITORY.fullmatch(name):
             return name
     return None
-
-
-def _hash_files(folder: Path, adapters: Mapping[str, Path]) -> dict[str, str]:
-    """sha256 of every file that the export depends on, by name in the folder."""
-    open_weights(folder)  # a damaged file is named before a gigabyte is hashed
-    hashes: dict[str, str] = {}
-    for name in read_files(folder, adapters):
-        try:
-            with open_regular(folder / name, follow_links=True) as file:
-                hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise SourceError(
-                f"{folder / name} cannot be read: {error.strerror or error}"
-            ) from error
-    return hashes

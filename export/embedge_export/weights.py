@@ -21,8 +21,7 @@ from safetensors import SafetensorError, safe_open
 
 from embedge.errors import SourceError
 from embedge.manifest import safe_name
-from embedge.regular_files import check_regular
-from embedge_export.reading import read_json_file
+from embedge_export.reading import read_json_file, refuse_pointer
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -315,7 +314,7 @@ def _read_index(index: Path) -> dict[str, str]:
 def _read_header(path: Path) -> dict[str, _Tensor]:
     """The tensors of one file. The library checks the header's size, offsets and file length."""
     with _reading(path):
-        check_regular(path, follow_links=True)  # the library would wait for a pipe
+        refuse_pointer(path)  # and what is not a regular file: the library would wait for a pipe
         with safe_open(path, framework="np"):
             pass
         with path.open("rb") as file:

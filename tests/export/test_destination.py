@@ -46,12 +46,14 @@ def test_inside_the_home_folder_is_fine(home):
     assert check_place("~/packs/v5", "--out") == home / "packs" / "v5"
 
 
-@pytest.mark.parametrize("name", ["file", "file/pack", "gone", "gone/pack", "loop", "a" * 300])
+@pytest.mark.parametrize(
+    "name", ["file", "file/pack", "gone", "gone/pack", "loop", "a" * 300, "caf\udce9"]
+)
 def test_what_cannot_be_a_folder(tmp_path, name):
     (tmp_path / "file").touch()
     (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    with pytest.raises(ExportError, match="cannot be written"):
+    with pytest.raises(ExportError, match=r"cannot be written|is not UTF-8"):
         check_place(tmp_path / name, "--merged")
 
 

@@ -296,6 +296,51 @@ def test_the_command_says_which_folder_it_lacks(tiny_source, tmp_path, monkeypat
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_source_that_changes_meanwhile_makes_no_pack(tiny_source, pack, tmp_path):
+    source = shutil.copytree(tiny_source, tmp_path / "source")
+    before = times(pack)
+
+    def write(step):
+        if step.done == step.total - 1:
+            with (source / "README.md").open("a") as card:
+                card.write("\n")
+
+    with pytest.raises(SourceError, match=r"README\.md changed while the model was read"):
+        export_pack(source, out=pack, tasks=["retrieval"], precisions=("fp32",), progress=write)
+    assert times(pack) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("config_sentence_transformers.json", {"prompts": {"q": "\ud800"}}, "surrogate"),
+        ("config_sentence_transformers.json", {"prompts": {"\udfff": "x"}}, "surrogate"),
+        ("config.json", {"task_names": ["shared"]}, "the task 'shared' would be that of another"),
+        ("config.json", {"task_names": ["a", "A"]}, "the task '.' would be that of another"),
+        ("config.json", {"task_names": ["a" * 250]}, "not a plain file name"),
+    ],
+)
+def test_what_no_manifest_can_say_is_known_before_the_work(
+    tiny_source, tmp_path, name, change, message
+):
+    source = shutil.copytree(tiny_source, tmp_path / "source")
+    path = source / name
+    fields = json.loads(path.read_text()) | change
+    if "prompts" in change:
+        fields["default_prompt_name"] = None
+    path.write_text(json.dumps(fields))
+    for task in change.get("task_names", ()):
+        shutil.rmtree(source / "adapters" / task, ignore_errors=True)
+        place = source / "adapters" / task
+        if not place.exists():
+            shutil.copytree(source / "adapters" / "retrieval", place)
+    steps = []
+    with pytest.raises(SourceError, match=message):
+        export_pack(source, out=tmp_path / "p", precisions=("fp32",), progress=steps.append)
+    assert steps == []
+    assert not (tmp_path / "p").exists()
+
+
 def test_plain_folders_that_cannot_be_written_are_known_before_the_pack(
     tiny_source, tmp_path, capsys
 ):

@@ -197,6 +197,17 @@ def test_a_folder_that_appears_meanwhile_is_not_replaced(models, tmp_path):
     assert list((tmp_path / "retrieval").iterdir()) == []
 
 
+def test_a_source_that_changes_meanwhile_is_not_merged(models, tmp_path):
+    source = shutil.copytree(models / "small", tmp_path / "source")
+
+    def change(task, written, total):
+        (source / "tokenizer_config.json").write_text("{}")
+
+    with pytest.raises(SourceError, match=r"tokenizer_config\.json changed while"):
+        write_merged(open_source(source), tmp_path / "out", tasks=["retrieval"], progress=change)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_full_disk_is_known_before_the_work(models, tmp_path, monkeypatch):
     source, calls = open_source(models / "small"), []
     free = SimpleNamespace(total=10**12, free=1000)

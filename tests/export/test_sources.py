@@ -15,6 +15,8 @@ import pytest
 import embedge_export
 import seeded
 from embedge.errors import AdapterError, EmbedgeError, MissingExtraError, SourceError
+from embedge_export import sources
+from embedge_export.model import open_model
 from embedge_export.sources import open_source
 
 TASKS = ("retrieval", "text-matching", "clustering", "classification")
@@ -144,19 +146,87 @@ def test_a_local_folder_does_not_even_import_the_hub_library(models):
 
 
 @pytest.mark.parametrize(
-    "spec",
-    ["./nowhere", "/nowhere/at/all", "nowhere", "a/b/c", "", "owner/name with space", "../x"],
+    "spec", ["./nowhere", "/nowhere/at/all", "nowhere", "a/b/c", "owner/name with space", "../x"]
 )
 def test_what_is_neither_folder_nor_hub_id(spec, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SourceError, match="is no folder, and no model on the hub"):
+    with pytest.raises(SourceError, match=r"there is no folder .* on the hub is named owner/"):
+        open_source(spec)
+
+
+@pytest.mark.parametrize("spec", ["", " ", "\t\n"])
+def test_an_empty_source_is_not_the_current_folder(small, spec, monkeypatch):
+    monkeypatch.chdir(small)
+    with pytest.raises(SourceError, match=r"the source is empty \(a variable that is not set\?\)"):
+        open_source(spec)
+
+
+@pytest.mark.parametrize("spec", ["x\0y", "a" * 5000, "a" * 300 + "/" + "b" * 300 + "/c"])
+def test_names_that_no_system_takes(spec):
+    with pytest.raises(SourceError, match="there is no folder"):
         open_source(spec)
 
 
 def test_a_path_that_looks_like_a_hub_id_is_never_looked_up(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SourceError, match="is no folder"):
+    with pytest.raises(SourceError, match="there is no folder"):
         open_source(Path("owner/name"))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("whole.pt", "can run code, so it is not read.*save_pretrained"),
+        ("pytorch_model.bin", "can run code, so it is not read"),
+        ("model.safetensors", r"is not a folder; name the folder that holds config\.json"),
+        ("config.json", "is not a folder; name the folder"),
+        ("model.gguf", "converted already"),
+        ("model.onnx", "converted already"),
+        ("model.zip", "an archive; unpack it"),
+        ("owner/model", "is not a folder"),
+    ],
+)
+def test_a_file_that_is_there_is_called_one(tmp_path, monkeypatch, name, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    for spec in (name, str(tmp_path / name), Path(name)):
+        with pytest.raises(SourceError, match=message):
+            open_source(spec)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://huggingface.co/owner/na.me",
+        "https://huggingface.co/owner/na.me/tree/main",
+        "https://huggingface.co/owner/na.me.git",
+    ],
+)
+def test_an_address_of_the_hub(address):
+    with pytest.raises(SourceError, match=r"is an address; name the model itself: owner/na\.me$"):
+        open_source(address)
+
+
+def test_the_home_folder_is_meant_by_its_sign(small, monkeypatch):
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(small.parent))
+    assert open_source("~/small").folder == small
+
+
+def test_a_folder_around_the_model_says_where_it_is(small, tmp_path):
+    with pytest.raises(SourceError, match=rf"has no config\.json, and {small} has; name that"):
+        open_source(tmp_path)
+    cache = tmp_path / "models--owner--name"
+    shutil.copytree(small, cache / "snapshots" / "abc")
+    with pytest.raises(SourceError, match="snapshots/abc has; name that folder"):
+        open_source(cache)
+
+
+def test_a_pack_is_not_a_model(tmp_path):
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(SourceError, match=r"holds a manifest\.json as packs do"):
+        open_source(tmp_path)
 
 
 def test_a_local_folder_has_no_revision(models):
@@ -188,6 +258,31 @@ def test_model_id(small, field, card, expected):
 
 
 @pytest.mark.parametrize(
+    "name", ["one\ntwo", "\x1b[31mred", "n" * 250, "\u202egpj", " x ", "\u200b"]
+)
+def test_a_folder_s_name_becomes_a_plain_model_id(small, name):
+    (small / "README.md").unlink()
+    try:
+        folder = small.rename(small.parent / name)
+    except (OSError, UnicodeError):
+        pytest.skip("this system has no such names")
+    model_id = open_source(folder).model_id
+    assert model_id.encode().decode() == model_id
+    assert model_id.isprintable()
+    assert model_id == model_id.strip()
+    assert 0 < len(model_id) <= 200
+
+
+def test_a_folder_whose_name_is_no_text_is_refused_by_name(small):
+    try:
+        folder = small.rename(small.parent / "caf\udce9")  # a byte of Latin-1
+    except (OSError, UnicodeError):
+        pytest.skip("this system has no such names")
+    with pytest.raises(SourceError, match="not UTF-8; rename it"):
+        open_source(folder)
+
+
+@pytest.mark.parametrize(
     ("card", "expected"),
     [
         ("---\nlicense: cc-by-nc-4.0\n---\n", "cc-by-nc-4.0"),
@@ -201,6 +296,13 @@ def test_model_id(small, field, card, expected):
         ("license: mit\n", None),
         ("# Model\n\nlicense: mit\n", None),
         ("---\nlicense:\n---\n", None),
+        ("---\nlicense: null\n---\n", None),
+        ("---\nlicense: >\n  mit\n---\n", None),
+        ("---\nlicense: [mit]\n---\n", "mit"),
+        ("---\nlicense: m\x1b[1Kit\x00\u202e\n---\n", "m [1Kit"),
+        ("---\nlicense: \x1b\n---\n", None),
+        ("---\nlicense: other\nlicense_name: \x07\n---\n", "other"),
+        ("---\nlicense: " + "m" * 10_000 + "\n---\n", "m" * 200),
         ("", None),
     ],
 )
@@ -556,6 +658,90 @@ def test_files_are_all_hashed_and_truly(models):
     assert set(source.files) == present
     for name, digest in source.files.items():
         assert digest == hashlib.sha256((folder / name).read_bytes()).hexdigest()
+
+
+LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 1234\n"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.safetensors",
+        "tokenizer.json",
+        "config.json",
+        "modules.json",
+        "adapters/retrieval/adapter_model.safetensors",
+        "adapters/retrieval/adapter_config.json",
+    ],
+)
+def test_a_pointer_of_git_lfs_is_called_one(small, name):
+    (small / name).write_text(LFS)
+    with pytest.raises(SourceError, match=rf"{name} is a Git LFS pointer.*`git lfs pull`"):
+        open_model(open_source(small))
+
+
+def test_a_pointer_in_place_of_a_shard_is_called_one(tmp_path):
+    folder = seeded.write_decoder(tmp_path / "sharded", "qwen3", shards=2)
+    (folder / "model-00002-of-00002.safetensors").write_text(LFS)
+    with pytest.raises(SourceError, match=r"00002-of-00002\.safetensors is a Git LFS pointer"):
+        open_source(folder)
+    (folder / "model.safetensors.index.json").write_text(LFS)
+    with pytest.raises(SourceError, match=r"index\.json is a Git LFS pointer"):
+        open_source(folder)
+
+
+def test_a_file_that_changes_while_the_source_is_opened(small, monkeypatch):
+    """Settings are read before they are hashed, and the hash must be of what was read."""
+    read = sources.read_prompts
+
+    def and_change(folder, config):
+        found = read(folder, config)
+        path = folder / "config_sentence_transformers.json"
+        path.write_text(path.read_text().replace("Query: ", "Find: "))
+        return found
+
+    monkeypatch.setattr(sources, "read_prompts", and_change)
+    with pytest.raises(SourceError, match=r"transformers\.json changed while the model was read"):
+        open_source(small)
+
+
+def test_a_file_that_appears_while_the_source_is_opened(small, monkeypatch):
+    read = sources.read_prompts
+
+    def and_add(folder, config):
+        (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 3}')
+        return read(folder, config)
+
+    monkeypatch.setattr(sources, "read_prompts", and_add)
+    with pytest.raises(SourceError, match=r"sentence_bert_config\.json changed"):
+        open_source(small)
+
+
+@pytest.mark.parametrize("how", ["written", "replaced", "put back", "gone"])
+def test_a_file_that_changes_after_it_was_hashed(small, how):
+    source = open_source(small)
+    source.check_unchanged()
+    path = small / "adapters" / "clustering" / "adapter_model.safetensors"
+    data, status = path.read_bytes(), path.stat()
+    if how == "gone":
+        path.unlink()
+    elif how == "replaced":  # as long as before, and with its times
+        path.rename(small / "old")
+        path.write_bytes(_flip(data))
+    else:
+        path.write_bytes(_flip(data))
+    if how in ("replaced", "put back"):
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(SourceError, match=r"clustering/adapter_model\.safetensors changed while"):
+        source.check_unchanged()
+
+
+def test_a_link_or_a_permission_more_is_no_change(small):
+    source = open_source(small)
+    path = small / "model.safetensors"
+    os.link(path, small.parent / "backup")
+    path.chmod(0o400)
+    source.check_unchanged()
 
 
 def test_shards_and_pooling_are_hashed(tmp_path):
