@@ -56,7 +56,7 @@ def was_imported_by_host() -> bool:
 
 def _note_importer(name: str) -> None:
     global _first_importer
-    if _first_importer is None and "onnxruntime" in sys.modules:
+    if _first_importer is None and sys.modules.get("onnxruntime") is not None:
         _first_importer = name
 
 

@@ -168,6 +168,7 @@ def test_nothing_is_left_behind_and_nothing_said(place, paths, tmp_path, name):
 @pytest.mark.parametrize("name", ["library", "exporter", "command embed", "command doctor"])
 def test_a_home_that_cannot_be_written_changes_nothing(place, paths, tmp_path, name, home):
     changes: dict[str, str | None] = {"HOME": None, "USERPROFILE": None}
+    changes["XDG_CACHE_HOME"] = str(place.home / ".cache")  # else that of whoever runs the tests
     if home != "unset":
         # Nothing can be made below a file, and root cannot either.
         below = place.home / "file"
