@@ -1,5 +1,6 @@
 """Graphs against the NumPy reference, for every kind of network; what batches may not change."""
 
+import json
 import sys
 from functools import partial
 
@@ -91,6 +92,9 @@ def test_biases_of_every_projection_are_carried_through(precision, tmp_path):
         bias = 0.3 * generator.standard_normal(len(tensors[key]))
         tensors[key.replace(".weight", ".bias")] = bias.astype(tensors[key].dtype)
     save_file(tensors, source / "model.safetensors")
+    config = json.loads((source / "config.json").read_text())
+    config |= {"attention_bias": True, "mlp_bias": True}  # without, they would be refused
+    (source / "config.json").write_text(json.dumps(config))
     model = open_model(open_source(source))
     gate = reference(model)
     session = write(model, precision, tmp_path, "base")
