@@ -15,6 +15,7 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers, processors
 
 from embedge.errors import SourceError
+from embedge.tokenizer_library import TokenizerError, guarded
 from embedge_export.fields import shown
 from embedge_export.source_files import TOKENIZER as FILE
 from embedge_export.source_files import TOKENIZER_CONFIG as CONFIG
@@ -151,7 +152,11 @@ def _with(files: TokenizerFiles, parts: Mapping[str, Any]) -> Tokenizer:
 def _ids(tokenizer: Tokenizer) -> list[list[int]]:
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    return [encoding.ids for encoding in tokenizer.encode_batch_fast(_PROBES)]
+    try:
+        with guarded():
+            return [encoding.ids for encoding in tokenizer.encode_batch_fast(_PROBES)]
+    except TokenizerError:  # parts that do not go together: no ids, which are others too
+        return []
 
 
 def _notes_on_ends(name: str, files: TokenizerFiles) -> list[str]:

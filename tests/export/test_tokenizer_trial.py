@@ -8,6 +8,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from embedge.errors import SourceError
+from embedge_export import tokenizer_classes
 from embedge_export.tokenizer_trial import TRIAL, try_tokenizer
 from tiny import byte_tokenizer
 
@@ -113,3 +114,10 @@ def test_sound_ones_pass(tmp_path):
         tokenizer.save(os.fspath(path))
         assert try_tokenizer(path).get_vocab_size() == tokenizer.get_vocab_size()
     assert len(set(TRIAL)) == len(TRIAL)
+
+
+def test_parts_that_do_not_go_together_give_other_ids_and_no_traceback():
+    """A vocabulary without a token for unknown words, and a class that splits by other rules."""
+    words = Tokenizer(models.WordLevel({"a": 0}, unk_token="[UNK]"))
+    assert tokenizer_classes._ids(words) == []
+    assert tokenizer_classes._ids(byte_tokenizer()) != []
