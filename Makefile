@@ -69,7 +69,7 @@ endef
 .venv-oldest/stamp: pyproject.toml
 	$(call environment,.venv-oldest)
 	.venv-oldest/bin/python $(PIP_INSTALL) --editable ".[cpu,export,image]" --group test \
-		onnxruntime==1.23.2 tokenizers==0.22.0 "pillow==10.3.0; python_version < '3.13'" \
+		onnxruntime==1.23.2 tokenizers==0.22.2 "pillow==10.3.0; python_version < '3.13'" \
 		"numpy==1.26.4; python_version < '3.13'" "numpy==2.1.3; python_version == '3.13'"
 	@touch $@
 

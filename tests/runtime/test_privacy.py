@@ -57,10 +57,10 @@ FORK_AFTER_USE = """
 import os, sys
 from embedge import Embedder
 embedder = Embedder(sys.argv[1])
-embedder.encode("one")
+embedder.encode(["one", "two"] * 100)
 child = os.fork()
 if child == 0:
-    embedder.encode("two")
+    embedder.encode(["three", "four"] * 100)
     Embedder(sys.argv[1]).encode("one")
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0
