@@ -32,6 +32,7 @@ from embedge_export.tokenizer_classes import check_class
 from embedge_export.tokenizer_settings import (
     check_lower_case,
     check_prompts,
+    check_types,
     open_tokenizer_files,
     pad_token_id,
 )
@@ -146,6 +147,7 @@ def _open_folder(
         )
     tokenizer = open_tokenizer_files(folder)
     check_lower_case(tokenizer, lowercases(folder))
+    check_types(tokenizer, config)
     notes = check_class(config, tokenizer)
     max_length = read_max_length(folder, config)
     check_prompts(tokenizer, prompts, max_length)

@@ -33,6 +33,16 @@ REGISTERED: Mapping[str, str] = {
 }
 # For these transformers does not believe what a tokenizer_config.json says of the class.
 ALWAYS_REGISTERED = ("qwen2",)
+# Other names of a class.
+SAME: Mapping[str, str] = {
+    "ConvBertTokenizer": "BertTokenizer",
+    "DistilBertTokenizer": "BertTokenizer",
+    "ElectraTokenizer": "BertTokenizer",
+    "MobileBertTokenizer": "BertTokenizer",
+    "SqueezeBertTokenizer": "BertTokenizer",
+    "BartTokenizer": "RobertaTokenizer",
+    "LongformerTokenizer": "RobertaTokenizer",
+}
 # They take tokenizer.json as it is.
 FROM_FILE = ("TokenizersBackend", "PythonBackend", "PreTrainedTokenizer", "PreTrainedTokenizerFast")
 
@@ -81,7 +91,7 @@ def class_name(config: Mapping[str, Any], files: TokenizerFiles) -> str:
     name = named.removesuffix("Fast")
     if name == "LlamaTokenizer" and _byte_level(files.file):
         return FROM_FILE[0]
-    return name
+    return SAME.get(name, name)
 
 
 def check_class(config: Mapping[str, Any], files: TokenizerFiles) -> list[str]:

@@ -57,7 +57,8 @@ CONFIG_FIELDS: Fields = {
         "the call decides how long a text may be",
         *("max_length", "stride", "truncation_strategy", "truncation"),
     ),
-    **unused("one text has one type", "model_input_names", "return_token_type_ids"),
+    **used("model_input_names"),
+    **unused("asks for outputs", "return_token_type_ids"),
     **unused(
         "serves decoding",
         *("clean_up_tokenization_spaces", "errors", "spaces_between_special_tokens"),

@@ -19,6 +19,7 @@ from embedge.tokenizer_library import TokenizerError, guarded
 from embedge_export import tokenizer_fields as tables
 from embedge_export.fields import Settings, is_whole, shown
 from embedge_export.json_files import read_json
+from embedge_export.model_types import ENCODERS
 from embedge_export.source_files import ADDED_TOKENS, PROMPTS, SPECIAL_TOKENS
 from embedge_export.source_files import TOKENIZER as FILE
 from embedge_export.source_files import TOKENIZER_CONFIG as CONFIG
@@ -111,6 +112,21 @@ def check_lower_case(files: TokenizerFiles, asked: Path | None) -> None:
         raise SourceError(
             f"{asked}: do_lower_case is True, and the normalizer of {FILE} does not make texts "
             'lower case. Put {"type": "Lowercase"} before it, or set the field to false'
+        )
+
+
+def check_types(files: TokenizerFiles, config: Mapping[str, Any]) -> None:
+    """Refuses token types other than 0, which encoders add to every token's vector.
+
+    A graph has the row of type 0 in it; a text alone has no other, unless a template says so.
+    """
+    inputs = files.config.get("model_input_names")
+    if isinstance(inputs, list) and "token_type_ids" not in inputs:
+        return
+    if config.get("model_type") in ENCODERS and any(files.tokenizer.encode("a").type_ids):
+        raise SourceError(
+            f"{files.folder / FILE}: its post_processor gives tokens of a single text another type "
+            "than 0, which is not supported; exporting without it would give wrong vectors"
         )
 
 

@@ -234,6 +234,27 @@ def test_bert_s_normalizer_goes_by_the_settings(bert, fields):
     open_source(bert)
 
 
+def test_other_names_of_bert_s_class(bert):
+    change(bert / CONFIG, tokenizer_class="DistilBertTokenizerFast")
+    assert open_source(bert).notes == ()
+    change(bert / CONFIG, do_lower_case=False)
+    with pytest.raises(SourceError, match="its class is BertTokenizer, which builds its own norm"):
+        open_source(bert)
+
+
+def test_a_type_of_tokens_that_is_not_0(bert):
+    tokenizer = Tokenizer.from_file(str(bert / FILE))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS]:0 $A:1 [SEP]:1",
+        special_tokens=[(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
+    )
+    tokenizer.save(str(bert / FILE))
+    with pytest.raises(SourceError, match="single text another type than 0"):
+        open_source(bert)
+    change(bert / CONFIG, model_input_names=["input_ids", "attention_mask"])
+    open_source(bert)
+
+
 def test_lower_case_that_the_tokenizer_makes_anyway(bert, qwen3):
     for folder in (bert, qwen3):
         change(folder / "sentence_bert_config.json", do_lower_case=True)

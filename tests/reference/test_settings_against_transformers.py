@@ -12,6 +12,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers.models.auto.tokenization_auto import (
     MODELS_WITH_INCORRECT_HUB_TOKENIZER_CLASS,
     TOKENIZER_MAPPING_NAMES,
+    tokenizer_class_from_name,
 )
 
 import seeded
@@ -20,7 +21,7 @@ from embedge.tokens import TextTokenizer
 from embedge_export import tokenizer_fields
 from embedge_export.model_types import MODEL_TYPES
 from embedge_export.sources import open_source
-from embedge_export.tokenizer_classes import ALWAYS_REGISTERED, CLASSES, REGISTERED
+from embedge_export.tokenizer_classes import ALWAYS_REGISTERED, CLASSES, REGISTERED, SAME
 
 CONFIG = "tokenizer_config.json"
 FILE = "tokenizer.json"
@@ -108,6 +109,11 @@ def test_the_classes_of_the_model_types():
         assert (name and name.removesuffix("Fast")) == REGISTERED.get(kind), kind
     known = set(MODEL_TYPES) & set(MODELS_WITH_INCORRECT_HUB_TOKENIZER_CLASS)
     assert known == set(ALWAYS_REGISTERED)
+
+
+def test_other_names_of_the_classes():
+    for name, same in SAME.items():
+        assert issubclass(tokenizer_class_from_name(name), getattr(transformers, same)), name
 
 
 @pytest.mark.parametrize(
