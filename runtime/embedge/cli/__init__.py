@@ -66,6 +66,8 @@ def _main(arguments: Sequence[str] | None) -> int:
             parser.print_help(sys.stderr)
             return USAGE
         debug = options.debug
+        # None where Python code called with arguments: its process is not ours to leave.
+        options.command_line = sys.argv[1:] if arguments is None else None
         # This process is ours: warnings are sentences.
         with stops(asked), warnings.catch_warnings():
             warnings.simplefilter("once", UserWarning)

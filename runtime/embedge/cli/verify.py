@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedge import machine
 from embedge.cli import common
+from embedge.cli.apart import CrashedError, can_run_apart, run_apart
 from embedge.cli.export import load_exporter
 from embedge.cli.golden import DOCUMENTS, QUERY, TOKEN_TEXTS, TOLERANCE, find_golden
 from embedge.cli.losses import loss_rows
@@ -37,6 +38,7 @@ with the reference samples in the pack, and looks whether a text's vector stays 
 batch. Prints a line for each check, and which linears lost the most in the export; exit code 1 if
 a check failed."""
 
+IN_PROCESS = "--in-process"
 AGAIN = "export the pack again, or fetch it again from where it came"
 
 
@@ -63,11 +65,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="compare with the figures that the model's card publishes",
     )
+    parser.add_argument(
+        IN_PROCESS,
+        action="store_true",
+        help="check in this process, not in one of its own, where a pack can crash nothing else",
+    )
     add_progress_option(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Prints a line for each check; 1 if one failed."""
+    if options.command_line is not None and not options.in_process:
+        if can_run_apart():
+            return _run_apart(options.command_line)
+        common.say("embedge: checking in this program itself, which a bad pack may crash")
     from embedge.packs import open_pack
 
     pack = open_pack(common.pack_path(options))
@@ -93,6 +104,19 @@ def run(options: argparse.Namespace) -> int:
         return 1
     common.show(f"{count} checks, none failed")
     return 0
+
+
+def _run_apart(arguments: list[str]) -> int:
+    place = arguments.index("verify") + 1  # only --debug may come before it
+    try:
+        return run_apart([*arguments[:place], IN_PROCESS, *arguments[place:]])
+    except CrashedError as error:
+        detail = (
+            f"{error} in the process that loaded the pack: do not use this pack. If a pack that "
+            "you trust does the same, install onnxruntime and tokenizers again"
+        )
+        common.show(f"FAIL  {'process':28}  {detail}")
+        return 1
 
 
 def checks(pack: "Pack", options: argparse.Namespace) -> Iterator[Check]:
