@@ -1,13 +1,12 @@
 """Reads the files of a source, which may be anything: never waits, and never reads without end.
 
-JSON is taken strictly: Python's reader accepts NaN, and strings that no UTF-8 can hold, and either
-would go wrong far from here. Takes a path; links are followed, because the hub's cache is made of
-them. Knows no field.
+Strings that no UTF-8 can hold are refused here, as they would go wrong far from their file. Takes a
+path; links are followed, because the hub's cache is made of them. Knows no field.
 """
 
 import json
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from embedge.errors import SourceError
 from embedge.regular_files import open_regular, read_regular
@@ -29,17 +28,13 @@ def read_json_file(path: Path) -> Any:
     data = read_regular(path, most=MOST_JSON, follow_links=True)
     _refuse_pointer(path, data)
     text = data.decode("utf-8")
-    value = json.loads(text, parse_constant=_refuse_constant)
+    value = json.loads(text)
     if "\\ud" in text or "\\uD" in text:
         try:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
         except UnicodeEncodeError:
             raise ValueError("a string in it has half of a surrogate pair") from None
     return value
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"it has {name}, which is not a JSON number")
 
 
 def read_text_file(path: Path) -> str:

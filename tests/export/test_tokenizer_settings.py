@@ -91,6 +91,7 @@ def decoder(folder):
         (CONFIG, {"add_eos_token": "yes"}, "add_eos_token is 'yes', it must be true or false"),
         (CONFIG, {"tokenizer_class": ["X"]}, "tokenizer_class is"),
         (CONFIG, {"model_max_length": "512"}, "the length limit is '512'"),
+        (CONFIG, {"model_max_length": float("nan")}, "the length limit is nan"),
         (CONFIG, {"model_max_length": -5}, "the length limit is -5"),
         (CONFIG, {"added_tokens_decoder": []}, "added_tokens_decoder is"),
         (CONFIG, {"added_tokens_decoder": {"x": {"content": "a"}}}, "added_tokens_decoder has 'x'"),
