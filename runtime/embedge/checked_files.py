@@ -24,6 +24,9 @@ MOST_BYTES = 16 * 2**20  # of the memory; a few hundred each file
 # written again without a sign, so it is not remembered yet.
 SETTLED_AFTER = 2_000_000_000  # nanoseconds
 
+_PREFIX, _SUFFIX = f"{REMEMBERED}-", ".part"
+_OLD = 3600.0  # seconds; one that is written takes milliseconds
+
 Identity = tuple[int, int, int, int, int]  # device, inode, size, modified, changed (nanoseconds)
 
 
@@ -64,7 +67,8 @@ class CheckedFiles:
             make_private_folder(self._folder)
             merged = {**self._read(), **self._learnt}
             kept = {path: state for path, state in merged.items() if os.path.lexists(path)}
-            descriptor, part = tempfile.mkstemp(dir=self._folder, suffix=".part")
+            _sweep(self._folder)
+            descriptor, part = tempfile.mkstemp(dir=self._folder, prefix=_PREFIX, suffix=_SUFFIX)
             try:
                 with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
                     json.dump(kept, stream)
@@ -87,3 +91,11 @@ class CheckedFiles:
         except (OSError, ValueError, RecursionError):
             return {}
         return known if isinstance(known, dict) else {}
+
+
+def _sweep(folder: Path) -> None:
+    """Deletes what writers left that were killed."""
+    for path in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
+        with contextlib.suppress(OSError):
+            if path.lstat().st_mtime < time.time() - _OLD:
+                path.unlink()

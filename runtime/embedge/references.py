@@ -115,6 +115,8 @@ def _reference(entries: Sequence[tuple[bytes, bytes]]) -> Reference:
         file = values.get(b"location", b"").decode("utf-8")
     except UnicodeDecodeError:
         raise ValueError("a tensor's data stand in a file whose name is not UTF-8") from None
+    if not file:
+        raise ValueError("a tensor's data stand in a file without a name")
     return Reference(file, int(offset), int(length))
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import random
 import sqlite3
 from pathlib import Path
@@ -84,6 +85,16 @@ def test_places_where_no_index_can_be(tmp_path: Path, rebuild: bool) -> None:
         with pytest.raises(IndexFileError, match="cannot be opened"):
             SearchIndex(path, Words(), rebuild=rebuild)
     assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("suffix", ["-journal", "-wal", "-shm"])
+def test_a_pipe_in_place_of_a_journal(tmp_path: Path, whole: bytes, suffix: str) -> None:
+    os.mkfifo(tmp_path / f"index{suffix}")  # SQLite would wait for it
+    for rebuild in (False, True):
+        with pytest.raises(IndexFileError, match=rf"index{suffix}, .* a pipe.*remove it"):
+            SearchIndex(tmp_path / "index", Words(), rebuild=rebuild)
+    assert (tmp_path / "index").read_bytes() == whole
 
 
 def test_an_empty_file_is_filled(tmp_path: Path, folder: Path) -> None:

@@ -245,6 +245,19 @@ def test_a_memory_without_end_is_not_read(pack: Path, hashed: list[int], tmp_pat
     check_files(open_pack(pack), ["shared.bin"], cache=tmp_path)
 
 
+def test_what_a_killed_writer_left_is_swept(pack: Path, tmp_path: Path) -> None:
+    old, new, other = (
+        tmp_path / name
+        for name in (f"{REMEMBERED}-old.part", f"{REMEMBERED}-new.part", "other.part")
+    )
+    for path in (old, new, other):
+        path.touch()
+    for path in (old, other):
+        os.utime(path, (0, 0))
+    check_files(open_pack(pack), ["shared.bin"], cache=tmp_path)
+    assert [path.exists() for path in (old, new, other)] == [False, True, True]
+
+
 def test_without_a_home_nothing_is_remembered(
     pack: Path, hashed: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

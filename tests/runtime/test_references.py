@@ -1,8 +1,11 @@
+import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import onnx
 import pytest
+from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
@@ -187,6 +190,8 @@ def test_the_fields_are_those_of_onnx(name: str) -> None:
         (LOCATED + FILE + LENGTH + entry(b"offset", b"-1"), "plain digits"),
         (LOCATED + FILE + LENGTH + entry(b"offset", b""), "plain digits"),
         (LOCATED + entry(b"location", b"a\xff") + LENGTH, "not UTF-8"),
+        (LOCATED + entry(b"location", b"") + LENGTH, "without a name"),
+        (LOCATED + LENGTH, "without a name"),
         # One field of a tensor's twice, and one that ends late.
         (field(8, b"a") + field(8, b"b"), "field 8 twice"),
         (bytes([13 << 3 | 2, 9]), "longer than"),
@@ -228,6 +233,59 @@ def test_packed_and_single_numbers() -> None:
     node.attribute.extend(attributes)
     model = helper.make_model(helper.make_graph([node], "graph", [], []))
     assert references(model.SerializeToString()) == []
+
+
+def every_tensor(message: Any) -> Iterator[Any]:
+    """All tensors in a message, as the onnx package reads it."""
+    if message.DESCRIPTOR.name == "TensorProto":
+        yield message
+    for item, value in message.ListFields():
+        if item.message_type is not None:
+            repeated = not hasattr(value, "DESCRIPTOR")
+            for child in value if repeated else [value]:
+                yield from every_tensor(child)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_another_reader_of_protobuf_finds_the_same(seed: int) -> None:
+    """A graph with some bytes changed is refused, or means the same to the onnx package."""
+    inner = helper.make_graph([], "inner", [], [], [external("subgraph")])
+    node = helper.make_node("If", ["c"], ["y"], then_branch=inner)
+    node.attribute.append(helper.make_attribute("values", [external("attributes")]))
+    graph = helper.make_graph([node], "outer", [], [], [external("a"), external("b")])
+    whole = helper.make_model(graph).SerializeToString()
+    dice = random.Random(seed)
+    accepted = 0
+    for _ in range(200):
+        data = bytearray(whole)
+        for _ in range(dice.choice([1, 1, 2, 5])):
+            place = dice.randrange(len(data))
+            change = dice.randrange(4)
+            if change == 0:
+                data[place] ^= 1 << dice.randrange(8)
+            elif change == 1:
+                data[place] = dice.choice([0, 1, 0x6A, 0x80, 0xEA, 0xFF, dice.randrange(256)])
+            elif change == 2:
+                data.insert(place, dice.choice([0, 0x80, dice.randrange(256)]))
+            else:
+                del data[place]
+        try:
+            found = references(bytes(data))
+        except ValueError:
+            continue
+        try:
+            model = onnx.ModelProto.FromString(bytes(data))
+        except DecodeError:  # what is no text where a text should be: it does not load
+            continue
+        accepted += 1
+        told = sorted(
+            entry.value
+            for tensor in every_tensor(model)
+            for entry in tensor.external_data
+            if entry.key == "location"
+        )
+        assert sorted(reference.file for reference in found) == told
+    assert accepted > 0
 
 
 @given(st.binary(max_size=200))

@@ -24,9 +24,11 @@ from embedge.errors import (
     IndexReadOnlyError,
     SearchIndexError,
 )
+from embedge.regular_files import check_regular
 
 FORMAT_VERSION = 3  # 1 had no kinds of files, 2 no checksums
 APPLICATION_ID = 0x656D6267  # "embg", in SQLite's header at byte 68, big-endian
+_COMPANIONS = ("-journal", "-wal", "-shm")  # what SQLite looks for beside a database
 MAGIC = b"SQLite format 3\0"
 TIMEOUT = 60.0  # seconds to wait for another process
 SYNCHRONOUS = "FULL"  # a commit is on the disk, so that not even a loss of power harms the index
@@ -200,6 +202,16 @@ def _recognise(path: Path) -> None:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     if not path.is_file():
         raise _foreign(path)
+    for suffix in _COMPANIONS:  # SQLite would wait for a pipe
+        companion = path.with_name(path.name + suffix)
+        try:
+            if os.path.lexists(companion):
+                check_regular(companion)
+        except OSError as error:
+            raise IndexFileError(
+                f"{companion}, a file that SQLite reads with {path.name}, cannot be used: "
+                f"{error.strerror}; remove it, or name another file (--index FILE)"
+            ) from None
     with path.open("rb") as stream:
         header = stream.read(72)
     if header and (header[:16] != MAGIC or header[68:] != APPLICATION_ID.to_bytes(4, "big")):
