@@ -7,11 +7,11 @@ does.
 
 import contextlib
 import functools
-import threading
 from collections.abc import Callable, Iterator
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from embedge.errors import ClosedError
+from embedge.fork_locks import ForkLock
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -28,7 +28,7 @@ class Calls:
     def __init__(self, refusal: str, free: Callable[[], None]) -> None:
         self._refusal = refusal
         self._free = free
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         self._under_way = 0
         self._closed = False
 

@@ -22,6 +22,7 @@ from embedge.calls import Calls, counted
 from embedge.cautions import warn
 from embedge.choices import choose
 from embedge.errors import ImageError, OptionError, PackError, TextError
+from embedge.fork_locks import ForkLock
 from embedge.images.pipeline import DECODERS, check_images, decode_images
 from embedge.images.sources import Images, list_images
 from embedge.machine import Choice
@@ -146,7 +147,7 @@ class Embedder:
         }
         refusal = f"this embedder of {self.folder} is closed; make a new one"
         self._calls = Calls(refusal, self._free)
-        self._lock = threading.Lock()  # of the two below
+        self._lock = ForkLock()  # of the two below
         self._tokenizer: TextTokenizer | None = None
         self._truncations = 0
         for name, choice in self.choices.items():

@@ -31,6 +31,7 @@ from embedge.errors import (
     NonFiniteError,
     PackFileError,
 )
+from embedge.fork_locks import ForkLock
 from embedge.manifest import Graph
 from embedge.packs import Pack, check_files, check_references
 from embedge.prepared import prepared_graph
@@ -68,7 +69,7 @@ class Runner:
         self._pad_token_id = pad_token_id
         self._arena = arena
         self._prepared = prepared
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         self._sessions: dict[str, Session] = {}  # by graph file
         self._image_sessions: dict[str, ImageSession] = {}
 

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedge.errors import ImageError, MissingExtraError
+from embedge.fork_locks import ForkLock
 from embedge.images.costly import CostlyError, Metered, costly
 from embedge.images.png_chunks import TooManyChunksError, without_bulky_metadata
 from embedge.printable import printable
@@ -49,7 +50,7 @@ _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):(//)?", re.IGNORECASE)
 _DATA = re.compile(r"data:image/[\w.+-]+(;[\w.=+-]+)*;base64,", re.IGNORECASE | re.ASCII)
 # Decoding changes a PIL image that was opened and not loaded, and the caller may have given it
 # twice.
-_CALLERS_IMAGES = threading.Lock()
+_CALLERS_IMAGES = ForkLock()
 
 
 class RefusedImageError(Exception):
