@@ -190,6 +190,21 @@ def test_every_option_of_a_search_is_checked(embedder: Embedder, value: Any) -> 
         SearchIndex(None, embedder, truncate_dim=value)
 
 
+@pytest.mark.parametrize("value", [5, b"x", "", "a\0b", ["x"], Rude()], ids=kind_of)
+def test_paths_of_a_search_are_checked(embedder: Embedder, value: Any) -> None:
+    with SearchIndex(None, embedder) as index:
+        for call in (
+            lambda: index.update(value),
+            lambda: index.search("a", path=value),
+            lambda: index.count(value),
+            lambda: SearchIndex(value, embedder),
+        ):
+            with pytest.raises(OptionError, match="path is"):
+                call()
+    with pytest.raises(OptionError, match=r"embedder is .*must be an Embedder"):
+        SearchIndex(None, value)
+
+
 def test_a_large_number_of_results_is_all_of_them(embedder: Embedder, tmp_path: Any) -> None:
     (tmp_path / "a.txt").write_text("one")
     with SearchIndex(None, embedder) as index:

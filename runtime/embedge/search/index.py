@@ -88,6 +88,8 @@ class SearchIndex:
         rebuild: bool = False,
     ) -> None:
         rebuild = flag(rebuild, "rebuild")
+        if not callable(getattr(embedder, "encode_query", None)):
+            raise OptionError(f"embedder is {shown(embedder)}; it must be an Embedder")
         full = embedder.dimension
         width = (
             full if truncate_dim is None else whole_number(truncate_dim, "truncate_dim", most=full)
@@ -285,8 +287,9 @@ def find_root(path: str | os.PathLike[str]) -> Path:
     Raises:
         InputError: it does not exist, or cannot be reached.
     """
+    absolute = absolute_path(path, "path")
     try:
-        root = Path(os.path.realpath(absolute_path(path, "path")))
+        root = Path(os.path.realpath(absolute))
         root.stat()
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; give a file or a folder of texts") from None
