@@ -709,7 +709,7 @@ def test_a_file_that_appears_while_the_source_is_opened(small, monkeypatch):
     read = sources.read_prompts
 
     def and_add(folder, config):
-        (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 3}')
+        (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 300}')
         return read(folder, config)
 
     monkeypatch.setattr(sources, "read_prompts", and_add)
