@@ -19,6 +19,7 @@ MODEL ?=
 PRECISIONS ?= fp16 int8
 TASKS ?=
 REVISION ?=
+REPLACE ?=
 PACKS ?=
 LOWER ?= int8
 OUT ?= models/packs/$(notdir $(patsubst %/,%,$(MODEL)))
@@ -164,18 +165,24 @@ fidelity-photos: .venv/stamp ## int8 image towers against fp32 on photographs: P
 .PHONY: default
 default: $(DEFAULT_PACK)/manifest.json ## the pack that Embedder() opens, from models/embedge-mini
 
-# Made anew, not brought up to date: a changed exporter may write other graphs of the same weights.
+# $(call unless_made_by,FILE,OPTIONS): FORCE, unless FILE says that the target was made with these
+# options. It is written when the target is made, so that what fails leaves no trace.
+unless_made_by = $(if $(call differ,$(shell cat '$(1)' 2>/dev/null),$(2)),FORCE)
+differ = $(strip $(subst x$(strip $(1))x,,x$(strip $(2))x)$(subst x$(strip $(2))x,,x$(strip $(1))x))
+note_options = @mkdir -p $(dir $(1)) && echo '$(strip $(2))' > '$(1)'
+
+# Made again, not brought up to date: a changed exporter may write other graphs of the same weights.
 $(DEFAULT_PACK)/manifest.json: $(wildcard $(DEFAULT_MODEL)/*.json $(DEFAULT_MODEL)/*.safetensors) \
 		$(wildcard $(DEFAULT_MODEL)/*.md $(DEFAULT_MODEL)/adapters/*/*) \
 		$(wildcard export/embedge_export/*.py export/embedge_export/*/*.py) \
-		$(wildcard runtime/embedge/manifest.py) models/packs/default.options | .venv/stamp
+		$(wildcard runtime/embedge/manifest.py) \
+		$(call unless_made_by,models/packs/default.options,$(DEFAULT_MODEL)) | .venv/stamp
 	@test -f $(DEFAULT_MODEL)/config.json || { echo "$(DEFAULT_MODEL) holds no model: restore" \
 		"it from git, or name another folder: make default DEFAULT_MODEL=..." >&2; exit 2; }
 	rm -rf $(DEFAULT_PACK)
 	$(BIN)/embedge export $(DEFAULT_MODEL) --out $(DEFAULT_PACK) --precisions int8
+	$(call note_options,models/packs/default.options,$(DEFAULT_MODEL))
 	@touch $@
-
-models/packs/default.options: RECIPE := $(DEFAULT_MODEL)
 
 .PHONY: demo
 demo: .venv/demo-stamp default ## the bundled model at work: questions, the four tasks, a map
@@ -210,13 +217,8 @@ $(SMOLLM2)/config.json: $(wildcard models/smollm2/*.py) | .venv/stamp
 	$(BIN)/python models/smollm2 $(SMOLLM2)
 	@touch $@
 
-.PHONY: export
-ifeq ($(MODEL),)
-export: ## a pack of any model: MODEL=folder-or-hub-id [PRECISIONS="fp16 int8"] [TASKS=] [REVISION=] [OUT=]
-	@echo 'name the model: make export MODEL=folder-or-hub-id [PRECISIONS="fp16 int8"]' >&2; exit 2
-else
-export: $(OUT)/manifest.json
-endif
+# `OUT=~/pack`: not every shell takes the sign for the home folder after an equals sign.
+override OUT := $(patsubst ~/%,$(HOME)/%,$(OUT))
 
 comma := ,
 empty :=
@@ -224,19 +226,33 @@ space := $(empty) $(empty)
 commas = $(subst $(space),$(comma),$(strip $(1)))
 RECIPE := $(MODEL) $(PRECISIONS) tasks $(TASKS) revision $(REVISION)
 
-ifneq ($(MODEL),)
-$(OUT)/manifest.json: $(wildcard $(MODEL)/*.json $(MODEL)/*.safetensors $(MODEL)/adapters/*/*) \
-		$(OUT).options | .venv/stamp
-	$(BIN)/embedge export "$(MODEL)" --out $(OUT) --precisions $(call commas,$(PRECISIONS)) \
-		$(if $(TASKS),--tasks $(call commas,$(TASKS))) $(if $(REVISION),--revision $(REVISION))
+# What make or the shell would take apart in a name; only lists of names have spaces.
+ODD := $(filter-out 1,$(words $(MODEL)) $(words $(OUT))) $(strip $(foreach letter,\
+	' " ` ; & | < > * ? [ ] ( ) { } ! \ : %,$(findstring $(letter),$(MODEL) $(OUT) $(RECIPE))))
+
+# The files of a model; a name with a space in it is two words, neither of which is a file.
+model_files = $(foreach file,$(wildcard $(MODEL)/*.json $(MODEL)/*.safetensors $(MODEL)/*.md \
+	$(MODEL)/*/config.json $(MODEL)/adapters/*/*),$(wildcard $(file)))
+
+.PHONY: export
+ifeq ($(strip $(MODEL)),)
+export: ## a pack of any model: MODEL=folder-or-hub-id [PRECISIONS="fp16 int8"] [TASKS=] [REVISION=] [OUT=] [REPLACE=1]
+	@echo 'name the model: make export MODEL=folder-or-hub-id [PRECISIONS="fp16 int8"]' >&2; exit 2
+else ifneq ($(strip $(ODD)),)
+export:
+	@echo 'make needs a MODEL and an OUT without spaces and signs of the shell; run the command itself:' \
+		'$(BIN)/embedge export "my model" --out "my pack"' >&2; exit 2
+else
+export: $(OUT)/manifest.json
+	@echo "$(OUT) is up to date"
+
+$(OUT)/manifest.json: $(model_files) $(call unless_made_by,$(OUT).options,$(RECIPE)) | .venv/stamp
+	$(BIN)/embedge export "$(MODEL)" --out "$(OUT)" --precisions $(call commas,$(PRECISIONS)) \
+		$(if $(TASKS),--tasks $(call commas,$(TASKS))) $(if $(REVISION),--revision $(REVISION)) \
+		$(if $(REPLACE),--replace)
+	$(call note_options,$(OUT).options,$(RECIPE))
 	@touch $@
-
 endif
-
-# Written only when the options are others than last time.
-%.options: FORCE
-	@mkdir -p $(@D)
-	@cmp -s $@ <(echo '$(RECIPE)') || echo '$(RECIPE)' > $@
 
 .PHONY: FORCE
 FORCE:
@@ -244,7 +260,7 @@ FORCE:
 .PHONY: v5-text-small
 v5-text-small: ## the pack of jina-embeddings-v5-text-small (CC BY-NC 4.0, from the hub, or MODEL=folder)
 	@$(MAKE) export OUT=models/packs/v5-text-small \
-		MODEL=$(or $(MODEL),jinaai/jina-embeddings-v5-text-small) \
+		$(if $(MODEL),,MODEL=jinaai/jina-embeddings-v5-text-small) \
 		REVISION=$(if $(MODEL),$(REVISION),dd76d535f5447ca3897a9c893fb1e612ead98192)
 
 # ---------------------------------------------------------------------------- the rest

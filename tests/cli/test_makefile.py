@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 EMBEDGE = """#!/usr/bin/env bash
 echo "$@" >> calls
+[ "$2" != nosuch ] || exit 2
 while [ "$1" != --out ]; do shift; done
 mkdir -p "$2"
 echo '{}' > "$2/manifest.json"
@@ -67,6 +68,84 @@ def test_a_second_run_does_nothing_and_a_change_rebuilds(tree):
     os.utime(tree / "model" / "new.safetensors", (later, later))
     make(tree, *arguments, "TASKS=retrieval clustering")
     assert len(calls(tree)) == 3
+
+
+def test_a_second_run_says_that_nothing_was_to_be_done(tree):
+    for _ in range(2):
+        done = make(tree, "export", "MODEL=model")
+        assert done.stdout.splitlines()[-1] == "models/packs/model is up to date"
+        assert done.stderr == ""
+    assert len(calls(tree)) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["MODEL=my model"],
+        ["MODEL=my model", "OUT=packs/m"],
+        ["MODEL=model", "OUT=with space"],
+        ["MODEL=model", "OUT="],
+        ["MODEL=model", "OUT= "],
+        ["MODEL=model; touch oops"],
+        ["MODEL=it's"],
+        ["MODEL=`touch oops`"],
+        ["MODEL=model", "OUT=a:b"],
+        ["MODEL=model", "OUT=x%y"],
+        ["MODEL=(model)"],
+        ["MODEL=mo\\del"],
+        ["MODEL=model", "TASKS=a;touch oops"],
+        ["MODEL=model", "REVISION=$$(touch oops)"],
+    ],
+)
+def test_names_that_make_would_take_apart_are_refused(tree, arguments):
+    refused(tree, "export", *arguments)
+
+
+@pytest.mark.parametrize("name", ["my model", "it's", "`touch oops`", "(model)"])
+def test_they_are_refused_for_the_named_model_too(tree, name):
+    refused(tree, "v5-text-small", f"MODEL={name}")
+
+
+def refused(tree, *arguments):
+    (tree / "my model").mkdir()
+    before = sorted(tree.rglob("*"))
+    done = make(tree, *arguments)
+    assert done.returncode == 2
+    assert "without spaces and signs of the shell" in done.stderr
+    assert 'embedge export "my model" --out "my pack"' in done.stderr
+    assert "Circular" not in done.stderr
+    assert sorted(tree.rglob("*")) == before
+
+
+def test_what_fails_leaves_nothing_and_is_tried_again(tree):
+    before = sorted(tree.rglob("*"))
+    for count in (1, 2):
+        assert make(tree, "export", "MODEL=nosuch").returncode == 2
+        assert len(calls(tree)) == count
+    assert set(tree.rglob("*")) - set(before) == {tree / "calls"}
+
+
+def test_a_file_with_a_space_in_the_model_is_no_trouble(tree):
+    for name in ("config copy.json", "adapters/my own/adapter_config.json"):
+        (tree / "model" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / "model" / name).touch()
+    for _ in range(2):
+        assert make(tree, "export", "MODEL=model").returncode == 0
+    assert len(calls(tree)) == 1
+
+
+def test_the_home_folder_can_be_meant_by_its_sign(tree, monkeypatch):
+    monkeypatch.setenv("HOME", str(tree / "home"))
+    for _ in range(2):
+        assert make(tree, "export", "MODEL=model", "OUT=~/pack").returncode == 0
+    assert calls(tree) == [f"export model --out {tree}/home/pack --precisions fp16,int8"]
+    assert (tree / "home" / "pack.options").exists()
+
+
+def test_another_model_s_pack_is_replaced_if_asked_for(tree):
+    make(tree, "export", "MODEL=model", "REPLACE=1")
+    (call,) = calls(tree)
+    assert call.endswith("--precisions fp16,int8 --replace")
 
 
 def test_the_default_pack_is_made_anew_when_checkpoint_or_exporter_change(tree):
