@@ -27,7 +27,7 @@ def write(
     tokenizer: Path,
     card: str,
 ) -> None:
-    """Writes the folder, bfloat16, replacing one that is there.
+    """Writes the folder, bfloat16, replacing one of this model.
 
     Args:
         folder: the model's.
@@ -42,8 +42,7 @@ def write(
         hidden=shape.hidden, layers=shape.layers, heads=shape.heads, kv_heads=shape.heads,
         head_dim=shape.head_dim, intermediate=shape.intermediate, vocab=shape.vocab, rank=RANK,
     )  # fmt: skip
-    shutil.rmtree(folder, ignore_errors=True)
-    with staged(folder) as part:
+    with staged(folder, replacing=NAME) as part:
         config = v5_text_small_config(dims, ids)
         config |= {"max_position_embeddings": POSITIONS, "task_names": list(adapters)}
         config |= {"rope_theta": int(shape.rope_theta), "rms_norm_eps": shape.epsilon}

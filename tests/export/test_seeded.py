@@ -17,7 +17,7 @@ from tokenizers import AddedToken, Tokenizer, models
 import seeded
 from embedge.cli.golden import GOLDEN, TOKEN_TEXTS
 from embedge_export.sources import open_source
-from seeded.files import EUROBERT, new_tokenizer, write_tokenizer
+from seeded.files import EUROBERT, new_tokenizer, staged, write_tokenizer
 from seeded.tensors import plan_of
 from source_kinds import KINDS
 
@@ -279,6 +279,40 @@ def test_refusals_leave_nothing(tmp_path, small):
     with pytest.raises(FileExistsError, match="exists already"):
         seeded.write_v5_text_small(small, seed=5)
     assert (small / "model.safetensors").read_bytes() == before
+
+
+def test_writing_touches_nothing_beside_the_folder(tmp_path):
+    (tmp_path / "model.part").mkdir()
+    (tmp_path / "model.part" / "thesis.txt").write_text("x")
+    seeded.write_bert(tmp_path / "model")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "model.part"]
+    assert (tmp_path / "model.part" / "thesis.txt").read_text() == "x"
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileExistsError):
+        seeded.write_bert(tmp_path / "gone")
+
+
+def test_only_the_same_model_is_replaced(tmp_path):
+    folder = tmp_path / "model"
+
+    def write(text):
+        with staged(folder, replacing="own") as part:
+            (part / "README.md").write_text("---\nlicense: mit\n---\n\n# own\n")
+            (part / "weights").write_text(text)
+
+    folder.mkdir()  # empty
+    write("one")
+    write("two")
+    assert (folder / "weights").read_text() == "two"
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"notes\.txt' too, which would be lost"):
+        write("three")
+    (folder / "README.md").write_text("# my own things\n")
+    with pytest.raises(FileExistsError, match="does not hold own"):
+        write("three")
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "notes.txt", "weights"]
+    assert (folder / "weights").read_text() == "two"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 @pytest.mark.parametrize("door", [[str(PACKAGE)], ["-m", "seeded"]], ids=["folder", "module"])
