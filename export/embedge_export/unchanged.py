@@ -2,7 +2,7 @@
 
 An export reads settings first, hashes later, and takes weights from the disk for hours. A file that
 changes meanwhile would give a pack whose provenance names other bytes than were used. Takes what
-the system says of each file (size, times, inode) before the first read, and compares. It knows
+the system says of each file (size and times) before the first read, and compares. It knows
 nothing of what the files hold.
 """
 
@@ -19,10 +19,13 @@ from embedge_export.source_files import candidates
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What a file looked like: whatever changes its bytes changes this."""
+    """What a file looked like: whatever changes its bytes changes this.
+
+    The inode is no part of it: some network file systems give another one at every look, and a
+    file that takes another's place has its own time of change.
+    """
 
     size: int
-    inode: int
     written: int  # nanoseconds
     changed: int  # nanoseconds; by the system alone, also when a name or a permission changes
 
@@ -79,13 +82,13 @@ def check_unchanged(folder: Path, stamps: Mapping[str, Stamp], hashes: Mapping[s
         if new == old:
             continue
         # A link or a permission more is no other content; nothing but the hash can say so.
-        quiet = (new.size, new.inode, new.written) == (old.size, old.inode, old.written)
+        quiet = (new.size, new.written) == (old.size, old.written)
         if not quiet or hash_files(folder, [name], {name: new}) != {name: hashes[name]}:
             raise _changed(folder / name)
 
 
 def _stamp(status: os.stat_result) -> Stamp:
-    return Stamp(status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
+    return Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _changed(path: Path) -> SourceError:

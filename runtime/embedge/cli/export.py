@@ -48,7 +48,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--offline", action="store_true", help="hub id: what is cached alone")
     parser.add_argument(
-        "--merged", type=folder, metavar="DIR", help="write plain model folders, one a task, too"
+        "--merged",
+        type=folder,
+        metavar="DIR",
+        help="write plain model folders too, one a task, in bfloat16",
     )
     parser.add_argument(
         "--replace",
