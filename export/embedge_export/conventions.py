@@ -12,7 +12,6 @@ from typing import Any
 
 from embedge.errors import SourceError
 from embedge_export.fields import is_number, is_whole, shown
-from embedge_export.json_files import read_json as read_json
 from embedge_export.model_types import JINA_CLIP
 
 

@@ -55,7 +55,8 @@ TOKENIZER_ARGUMENTS: Fields = {
     **used("model_max_length"),
     "truncation_side": only("right", None),
     "truncation": only(True, None),
-    **unused("the mask hides padding", "padding_side", "padding"),
+    **used("padding_side"),
+    **unused("the mask hides padding", "padding"),
     **unused("transformers 5 has fast tokenizers alone", "use_fast"),
 }
 CONFIG_ARGUMENTS: Fields = {

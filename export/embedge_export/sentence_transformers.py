@@ -105,7 +105,7 @@ def read_max_length(folder: Path, config: Mapping[str, Any]) -> int:
         positions -= pad + 1
     path, settings = _read_network(folder)
     known = _limit(folder / "config.json", "max_position_embeddings", positions)
-    arguments = settings.get("tokenizer_args") or settings.get("processor_kwargs") or {}
+    arguments = tokenizer_arguments(folder)
     own = _limit(path, "max_seq_length", settings.get("max_seq_length"))
     own = _limit(path, "model_max_length", arguments.get("model_max_length")) or own
     if not own:
@@ -119,6 +119,12 @@ def read_max_length(folder: Path, config: Mapping[str, Any]) -> int:
             "length limit; add the number of tokens that the model was made for"
         )
     return min([*known, *own, MAX_LENGTH])
+
+
+def tokenizer_arguments(folder: Path) -> Mapping[str, Any]:
+    """What the network's settings hand on to the tokenizer."""
+    _, settings = _read_network(folder)
+    return settings.get("tokenizer_args") or settings.get("processor_kwargs") or {}
 
 
 def lowercases(folder: Path) -> Path | None:

@@ -26,6 +26,7 @@ from embedge_export.sentence_transformers import (
     read_max_length,
     read_pooling,
     read_prompts,
+    tokenizer_arguments,
 )
 from embedge_export.source_files import ADAPTERS, TOKENIZER, find_adapters, read_files
 from embedge_export.tokenizer_classes import check_class
@@ -33,6 +34,7 @@ from embedge_export.tokenizer_settings import (
     check_lower_case,
     check_prompts,
     check_types,
+    note_on_padding,
     open_tokenizer_files,
     pad_token_id,
 )
@@ -149,6 +151,7 @@ def _open_folder(
     check_lower_case(tokenizer, lowercases(folder))
     check_types(tokenizer, config)
     notes = check_class(config, tokenizer)
+    notes += note_on_padding(tokenizer, config, tokenizer_arguments(folder).get("padding_side"))
     max_length = read_max_length(folder, config)
     check_prompts(tokenizer, prompts, max_length)
     open_weights(folder)  # a damaged file is named before a gigabyte is hashed

@@ -51,13 +51,13 @@ CONFIG_FIELDS: Fields = {
     **unused("code of its own; transformers' class is compared", "auto_map"),
     **unused(
         "the mask hides padding",
-        *("padding_side", "padding", "pad_to_multiple_of", "pad_token_type_id"),
+        *("padding", "pad_to_multiple_of", "pad_token_type_id"),
     ),
     **unused(
         "the call decides how long a text may be",
         *("max_length", "stride", "truncation_strategy", "truncation"),
     ),
-    **used("model_input_names"),
+    **used("model_input_names", "padding_side"),
     **unused("asks for outputs", "return_token_type_ids"),
     **unused(
         "serves decoding",

@@ -149,6 +149,30 @@ def check_prompts(files: TokenizerFiles, prompts: Mapping[str, str], max_length:
             )
 
 
+def note_on_padding(
+    files: TokenizerFiles, config: Mapping[str, Any], argument: object
+) -> list[str]:
+    """Where padding on the left moves a text's places, so that its vector depends on its batch.
+
+    Only BERT counts places from the row's start; the others count a text's own tokens, or see
+    distances alone.
+
+    Args:
+        files: of the model.
+        config: config.json.
+        argument: the side that Sentence Transformers' own settings ask for, if they do.
+    """
+    padding = files.file.get("padding")
+    own = padding.get("direction") if isinstance(padding, dict) else None
+    side = argument or files.config.get("padding_side") or own
+    if config.get("model_type") != "bert" or str(side).lower() != "left":
+        return []
+    return [
+        "padding_side is 'left': transformers then gives a text of this network another vector in "
+        "every batch. The pack gives that of a text alone"
+    ]
+
+
 def pad_token_id(files: TokenizerFiles, config: Mapping[str, Any]) -> int:
     """The id that fills short rows.
 

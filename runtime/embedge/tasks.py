@@ -10,7 +10,7 @@ from embedge.errors import OptionError
 from embedge.manifest import Manifest
 
 # Names of the hosted API: a task and a prompt in one word. A pack may call the prompt by any of the
-# names, in the order in which Sentence Transformers looks for them.
+# names, in the order that Sentence Transformers documents for encode_document.
 ALIASES = {
     "retrieval.query": ("retrieval", ("query",)),
     "retrieval.passage": ("retrieval", ("document", "passage", "corpus")),

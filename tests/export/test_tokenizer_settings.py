@@ -368,6 +368,17 @@ def test_where_the_versions_of_transformers_part_the_user_is_told(llama, fields,
     assert expected in note
 
 
+def test_padding_on_the_left_is_noted_where_it_moves_a_text_s_places(bert, llama):
+    args = {"tokenizer_args": {"padding_side": "left"}}
+    for name, fields in ((CONFIG, {"padding_side": "left"}), ("sentence_bert_config.json", args)):
+        for folder in (bert, llama):
+            change(folder / name, **fields)
+        assert open_source(llama).notes == ()
+        (note,) = open_source(bert).notes
+        assert "padding_side is 'left'" in note
+        (bert / name).write_text('{"model_max_length": 512}' if name == CONFIG else "{}")
+
+
 def test_a_closing_token_that_is_there_needs_no_note(llama):
     tokenizer = Tokenizer.from_file(str(llama / FILE))
     tokenizer.post_processor = processors.TemplateProcessing(
