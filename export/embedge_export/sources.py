@@ -34,10 +34,10 @@ from embedge_export.tokenizer_settings import (
     check_lower_case,
     check_prompts,
     check_types,
-    note_on_padding,
     open_tokenizer_files,
     pad_token_id,
 )
+from embedge_export.tokenizer_versions import notes_on_padding
 from embedge_export.unchanged import Stamp, check_unchanged, hash_files, take_stamps
 from embedge_export.weights import open_weights
 
@@ -151,7 +151,7 @@ def _open_folder(
     check_lower_case(tokenizer, lowercases(folder))
     check_types(tokenizer, config)
     notes = check_class(config, tokenizer)
-    notes += note_on_padding(tokenizer, config, tokenizer_arguments(folder).get("padding_side"))
+    notes += notes_on_padding(tokenizer, config, tokenizer_arguments(folder).get("padding_side"))
     max_length = read_max_length(folder, config)
     check_prompts(tokenizer, prompts, max_length)
     open_weights(folder)  # a damaged file is named before a gigabyte is hashed

@@ -20,7 +20,9 @@ from embedge_export.fields import shown
 from embedge_export.source_files import TOKENIZER as FILE
 from embedge_export.source_files import TOKENIZER_CONFIG as CONFIG
 from embedge_export.texts import CALIBRATION_TEXTS, LONG_TEXTS, SHORT_TEXTS
-from embedge_export.tokenizer_settings import RESAVE, TokenizerFiles
+from embedge_export.tokenizer_parts import RESAVE
+from embedge_export.tokenizer_settings import TokenizerFiles
+from embedge_export.tokenizer_versions import notes_on_ends, notes_on_prefix_space
 
 # The class of a model type, where its tokenizer_config.json names none or one that takes the file.
 REGISTERED: Mapping[str, str] = {
@@ -104,9 +106,9 @@ def check_class(config: Mapping[str, Any], files: TokenizerFiles) -> list[str]:
         SourceError: it names what differs.
     """
     name = class_name(config, files)
-    notes = _notes_on_ends(name, files)
+    notes = notes_on_ends(name, files)
     if name in FROM_FILE:
-        return [*notes, *_note_on_prefix_space(files)]
+        return [*notes, *notes_on_prefix_space(files)]
     built = CLASSES.get(name)
     if built is None:
         return [
@@ -169,51 +171,10 @@ def _ids(tokenizer: Tokenizer) -> list[list[int]]:
         return []
 
 
-def _notes_on_ends(name: str, files: TokenizerFiles) -> list[str]:
-    """Where transformers 4 puts a token at an end of every text and the file does not, or so."""
-    ids = files.tokenizer.encode("a", add_special_tokens=True).ids
-    named = files.config.values.get("tokenizer_class")
-    llama = isinstance(named, str) and named.removesuffix("Fast") == "LlamaTokenizer"
-    notes = []
-    for field, token, place, usual in (
-        ("add_bos_token", files.token("bos_token"), 0, True),
-        ("add_eos_token", files.token("eos_token"), -1, False),
-    ):
-        value = files.config.get(field)
-        if value is not None and not isinstance(value, bool):
-            raise files.config.error(field, "it must be true or false")
-        there = bool(ids) and token is not None and ids[place] == files.tokenizer.token_to_id(token)
-        asked = value if value is not None else (usual if llama else None)
-        # Only Llama's class ever took a false at its word.
-        if asked is not None and asked != there and (asked or llama):
-            notes.append(
-                f"{CONFIG}: {field} is {shown(value)}, and {FILE} "
-                f"{'puts that token there' if there else 'adds no such token'}. The pack follows "
-                f"{FILE}, as transformers 5 does; transformers 4, or code of the model's own, may "
-                "not"
-            )
-    return notes
-
-
-def _note_on_prefix_space(files: TokenizerFiles) -> list[str]:
-    """Transformers 4 set a byte-level cut's first space by tokenizer_config.json, 5 does not."""
-    cut = files.file.get("pre_tokenizer")
-    asked = files.config.get("add_prefix_space") or False
-    if not isinstance(cut, dict) or cut.get("type") != "ByteLevel":
-        return []
-    if cut.get("add_prefix_space") is asked:
-        return []
-    return [
-        f"{CONFIG}: add_prefix_space is {shown(asked)}, and {FILE} says "
-        f"{shown(cut.get('add_prefix_space'))}. The pack follows {FILE}, as transformers 5 does; "
-        "transformers 4 does not"
-    ]
-
-
 def _byte_level(file: Mapping[str, Any]) -> bool:
     """Whether a tokenizer.json works on bytes, in its cut or when decoding."""
-    parts = (file.get("pre_tokenizer"), file.get("decoder"), file.get("post_processor"))
-    return any('"ByteLevel"' in repr(part).replace("'", '"') for part in parts)
+    parts = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
+    return any("'ByteLevel'" in repr(file.get(part)) for part in parts)
 
 
 def _flag(files: TokenizerFiles, field: str, default: bool | None) -> bool | None:

@@ -6,7 +6,7 @@ other ids than tokenizer.json does is refused, by file and field; the tables are
 `tokenizer_fields.py`. Knows nothing of weights.
 """
 
-import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +23,9 @@ from embedge_export.model_types import ENCODERS
 from embedge_export.source_files import ADDED_TOKENS, PROMPTS, SPECIAL_TOKENS
 from embedge_export.source_files import TOKENIZER as FILE
 from embedge_export.source_files import TOKENIZER_CONFIG as CONFIG
+from embedge_export.tokenizer_parts import RESAVE, check_parts, lowercases
 from embedge_export.tokenizer_trial import try_tokenizer
 
-RESAVE = "save the tokenizer again with transformers (AutoTokenizer … save_pretrained)"
-# A text's length times this; ordinary ones put a mark in a space's place.
-MOST_GROWTH = 100
 _FLAGS = ("lstrip", "rstrip", "normalized", "single_word", "special")
 
 
@@ -69,7 +67,7 @@ def open_tokenizer_files(folder: Path) -> TokenizerFiles:
     path = folder / FILE
     file = read_json(path)
     config = Settings(read_json(folder / CONFIG), tables.CONFIG_FIELDS, file=str(folder / CONFIG))
-    _check_file(path, file, cuts=config.get("truncation_side") is None)
+    check_parts(path, file, cuts=config.get("truncation_side") is None)
     tokenizer = try_tokenizer(path)
     auto_map = config.values.get("auto_map")
     if isinstance(auto_map, list) or (isinstance(auto_map, dict) and auto_map.get("AutoTokenizer")):
@@ -108,7 +106,7 @@ def check_lower_case(files: TokenizerFiles, asked: Path | None) -> None:
         files: of the model.
         asked: the file whose "do_lower_case" is true, if there is one.
     """
-    if asked is not None and not _lowercases(files.file.get("normalizer")):
+    if asked is not None and not lowercases(files.file.get("normalizer")):
         raise SourceError(
             f"{asked}: do_lower_case is True, and the normalizer of {FILE} does not make texts "
             'lower case. Put {"type": "Lowercase"} before it, or set the field to false'
@@ -149,30 +147,6 @@ def check_prompts(files: TokenizerFiles, prompts: Mapping[str, str], max_length:
             )
 
 
-def note_on_padding(
-    files: TokenizerFiles, config: Mapping[str, Any], argument: object
-) -> list[str]:
-    """Where padding on the left moves a text's places, so that its vector depends on its batch.
-
-    Only BERT counts places from the row's start; the others count a text's own tokens, or see
-    distances alone.
-
-    Args:
-        files: of the model.
-        config: config.json.
-        argument: the side that Sentence Transformers' own settings ask for, if they do.
-    """
-    padding = files.file.get("padding")
-    own = padding.get("direction") if isinstance(padding, dict) else None
-    side = argument or files.config.get("padding_side") or own
-    if config.get("model_type") != "bert" or str(side).lower() != "left":
-        return []
-    return [
-        "padding_side is 'left': transformers then gives a text of this network another vector in "
-        "every batch. The pack gives that of a text alone"
-    ]
-
-
 def pad_token_id(files: TokenizerFiles, config: Mapping[str, Any]) -> int:
     """The id that fills short rows.
 
@@ -199,33 +173,6 @@ def pad_token_id(files: TokenizerFiles, config: Mapping[str, Any]) -> int:
             )
         return int(value)
     return 0
-
-
-def _check_file(path: Path, file: Mapping[str, Any], *, cuts: bool) -> None:
-    """Parts of tokenizer.json that the runtime does not obey, or that fail while it encodes."""
-    Settings(file, tables.FILE_FIELDS, file=str(path))
-    truncation, model = file.get("truncation"), file.get("model")
-    if cuts and isinstance(truncation, dict):
-        Settings(truncation, tables.TRUNCATION_FIELDS, file=str(path), inside="truncation.")
-    if (growth := _growth(file.get("normalizer"))) > MOST_GROWTH:
-        raise SourceError(
-            f"{path}: its normalizer could make a text {growth:.3g} times as long, which no memory "
-            "holds; remove its Replace steps, or download it again"
-        )
-    if not isinstance(model, dict):
-        return
-    settings = Settings(model, tables.MODEL_FIELDS, file=str(path), inside="model.")
-    for name in ("unk_token", "continuing_subword_prefix", "end_of_word_suffix"):
-        if not isinstance(model.get(name), str | None):
-            raise settings.error(name, f"it must be a text; {RESAVE}")
-    unknown, vocabulary = model.get("unk_token"), model.get("vocab")
-    if unknown is not None and isinstance(vocabulary, dict) and unknown not in vocabulary:
-        raise settings.error(
-            "unk_token", f"which its vocab does not have: a rare character would fail; {RESAVE}"
-        )
-    pieces = isinstance(vocabulary, list) and not model.get("byte_fallback")
-    if pieces and model.get("unk_id") is None:
-        raise settings.error("unk_id", f"so a rare character would fail; {RESAVE}")
 
 
 def _added_tokens(tokenizer: Tokenizer) -> list[dict[str, Any]]:
@@ -290,7 +237,7 @@ def _compare_decoder(
         raise config.error("added_tokens_decoder", "it must be an object of tokens by their ids")
     for key, token in decoder.items():
         content = token.get("content") if isinstance(token, dict) else None
-        if not isinstance(content, str) or not key.isascii() or not key.isdigit():
+        if not isinstance(content, str) or re.fullmatch(r"[0-9]{1,10}", key) is None:
             raise SourceError(
                 f"{path}: added_tokens_decoder has {shown(key)}: {shown(token)}, which is "
                 f"not a token with its id; {RESAVE}"
@@ -307,27 +254,3 @@ def _compare_decoder(
                     f"{path}: added_tokens_decoder: {flag} of {shown(content)} is "
                     f"{shown(token.get(flag))}, and {shown(mine[flag])} in {FILE}; {RESAVE}"
                 )
-
-
-def _growth(normalizer: Any) -> float:
-    """How many times as long the replacements of a normalizer could make a text."""
-    if not isinstance(normalizer, dict):
-        return 1
-    if isinstance(normalizer.get("normalizers"), list):
-        return math.prod(map(_growth, normalizer["normalizers"]))
-    content, pattern = normalizer.get("content"), normalizer.get("pattern")
-    if normalizer.get("type") != "Replace" or not isinstance(content, str):
-        return 1
-    replaced = pattern.get("String") if isinstance(pattern, dict) else None
-    return max(1, len(content) / max(1, len(replaced) if isinstance(replaced, str) else 1))
-
-
-def _lowercases(normalizer: Any) -> bool:
-    """Whether a normalizer of tokenizer.json makes texts lower case."""
-    if not isinstance(normalizer, dict):
-        return False
-    inner = normalizer.get("normalizers")
-    if isinstance(inner, list):
-        return any(_lowercases(one) for one in inner)
-    kind = normalizer.get("type")
-    return kind == "Lowercase" or (kind == "BertNormalizer" and normalizer.get("lowercase") is True)

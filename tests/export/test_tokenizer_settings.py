@@ -95,6 +95,11 @@ def decoder(folder):
         (CONFIG, {"model_max_length": -5}, "the length limit is -5"),
         (CONFIG, {"added_tokens_decoder": []}, "added_tokens_decoder is"),
         (CONFIG, {"added_tokens_decoder": {"x": {"content": "a"}}}, "added_tokens_decoder has 'x'"),
+        (
+            CONFIG,
+            {"added_tokens_decoder": {"9" * 5000: {"content": "a"}}},
+            "added_tokens_decoder has",
+        ),
         (CONFIG, {"added_tokens_decoder": {"5": "<x>"}}, "added_tokens_decoder has '5'"),
         (
             CONFIG,
@@ -165,7 +170,7 @@ def test_with_listed_tokens_the_map_is_not_read(llama):
     [
         ("model", {"dropout": 0.1}, "model.dropout is 0.1"),
         ("model", {"dropout": "x"}, "model.dropout is .x."),
-        ("model", {"unk_token": "<none>"}, "model.unk_token is '<none>', which its vocab does not"),
+        ("model", {"unk_token": 5}, "model.unk_token is 5, it must be a text"),
         (
             "truncation",
             {"direction": "Left", "max_length": 4, "strategy": "LongestFirst", "stride": 0},
@@ -178,6 +183,11 @@ def test_parts_of_the_file_that_would_go_wrong(llama, part, fields, message):
     with pytest.raises(SourceError, match=message) as caught:
         open_source(llama)
     assert str(llama / FILE) in str(caught.value)
+
+
+def test_bytes_need_no_token_for_what_is_unknown(llama):
+    change_part(llama, "model", unk_token="<none>")
+    assert open_source(llama).notes == ()
 
 
 def test_a_cut_that_the_settings_overrule_is_taken(llama):
