@@ -1,4 +1,4 @@
-"""What stands where a user names a source, and what may have been meant where it is no model.
+"""What stands where a user names a source, and what may have been meant if it is not a model.
 
 Takes the text; gives the folder, or a sentence that says what stands there and what to name
 instead. Looks at names on this machine only, and never at a network.

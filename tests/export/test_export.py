@@ -44,6 +44,25 @@ def pack(tiny_pack, tmp_path):
     return shutil.copytree(tiny_pack, tmp_path / "pack")
 
 
+@pytest.fixture(scope="module")
+def plain_source(tmp_path_factory):
+    """One task: for tests that export several times."""
+    return seeded.write_decoder(tmp_path_factory.mktemp("source") / "plain", "llama", seed=2)
+
+
+@pytest.fixture(scope="module")
+def made_plain_pack(plain_source, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("packs") / "plain"
+    export_pack(plain_source, out=folder, precisions=("fp32", "int8"))
+    return folder
+
+
+@pytest.fixture
+def plain_pack(made_plain_pack, tmp_path):
+    """A copy that a test may change."""
+    return shutil.copytree(made_plain_pack, tmp_path / "plain")
+
+
 def test_the_pack_is_what_its_manifest_says(tiny_pack):
     manifest = read_manifest(tiny_pack)
     assert manifest.tasks == TASKS
@@ -152,33 +171,33 @@ def test_a_change_rebuilds(change, tiny_source, pack, tmp_path, monkeypatch):
     assert {path.name for path in pack.iterdir()} == {MANIFEST, *after.files}
 
 
-@pytest.mark.parametrize("name", ["shared.int8.data", "retrieval.int8.onnx"])
-def test_a_damaged_graph_that_would_be_kept_is_made_again(name, tiny_source, pack):
-    whole, path = times(pack), pack / name
+@pytest.mark.parametrize("name", ["shared.int8.data", "base.int8.onnx"])
+def test_a_damaged_graph_that_would_be_kept_is_made_again(name, plain_source, plain_pack):
+    whole, path = times(plain_pack), plain_pack / name
     good = path.read_bytes()
     path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))  # as long as before
     said = []
     # Its precision need not be named: what the pack has is what is looked after.
-    manifest = export_pack(tiny_source, out=pack, precisions=("fp32",), notice=said.append)
-    assert manifest.precisions() == ("fp32", "fp16", "int8")
-    assert verify_files(open_pack(pack)) == []
+    manifest = export_pack(plain_source, out=plain_pack, precisions=("fp32",), notice=said.append)
+    assert manifest.precisions() == ("fp32", "int8")
+    assert verify_files(open_pack(plain_pack)) == []
     assert path.read_bytes() == good
-    assert all(times(pack)[n] == whole[n] for n in whole if ".fp32." in n or ".fp16." in n)
+    assert all(times(plain_pack)[n] == whole[n] for n in whole if ".fp32." in n)
     assert said == []
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "samples.npy"])
-def test_a_damaged_file_beside_the_graphs_is_made_again(name, tiny_source, pack):
-    whole, path = times(pack), pack / name
+def test_a_damaged_file_beside_the_graphs_is_made_again(name, plain_source, plain_pack):
+    whole, path = times(plain_pack), plain_pack / name
     good = path.read_bytes()
     for damage in (good[:-1] + bytes([good[-1] ^ 1]), b"", None):
         path.unlink()
         if damage is not None:
             path.write_bytes(damage)
-        export_pack(tiny_source, out=pack, precisions=("int8",))
+        export_pack(plain_source, out=plain_pack, precisions=("int8",))
         assert path.read_bytes() == good
-        assert verify_files(open_pack(pack)) == []
-    assert all(times(pack)[n] == whole[n] for n in whole if n.endswith((".onnx", ".data")))
+        assert verify_files(open_pack(plain_pack)) == []
+    assert all(times(plain_pack)[n] == whole[n] for n in whole if n.endswith((".onnx", ".data")))
 
 
 def test_a_manifest_that_says_something_else_of_the_model_is_written_again(tiny_source, pack):
@@ -231,22 +250,22 @@ def test_the_same_weights_under_another_name_are_the_same_model(tiny_source, pac
     assert manifest.model_id == "copy"
 
 
-def test_other_people_s_files_stay_where_they_are(tiny_source, pack, tmp_path, monkeypatch):
+def test_other_people_s_files_stay_where_they_are(plain_source, plain_pack, tmp_path, monkeypatch):
     """Whatever they are called, beside a pack and where there is none."""
     project = tmp_path / "project"
     files = {"customers.data": "rows", "other.onnx": "net", "sub/.lock": "x", ".part/x": "x"}
-    for folder in (project, pack):
+    for folder in (project, plain_pack):
         for name, text in files.items():
             (folder / name).parent.mkdir(exist_ok=True, parents=True)
             (folder / name).write_text(text)
     monkeypatch.chdir(project)
     for out in ("", " ", ".", project, "sub", ".part", "customers.data", "customers.data/x"):
         with pytest.raises(ExportError):
-            export_pack(tiny_source, out=out, precisions=("int8",))
+            export_pack(plain_source, out=out, precisions=("int8",))
     monkeypatch.setitem(export.RECIPES, "int8", 999)
-    export_pack(tiny_source, out=pack, precisions=("int8",))
-    export_pack(tiny_source, out=pack, tasks=["retrieval"], precisions=("fp32",))
-    for folder in (project, pack):
+    export_pack(plain_source, out=plain_pack, precisions=("int8",))
+    export_pack(plain_source, out=plain_pack, precisions=("fp32",))
+    for folder in (project, plain_pack):
         assert {name: (folder / name).read_text() for name in files} == files
     assert len([path for path in project.rglob("*") if path.is_file()]) == len(files)
 
