@@ -1,7 +1,7 @@
 """How a pack is run on this machine: five choices, made once, each with its reason.
 
 Takes what the caller asked for ("auto" or None where nothing), the pack's manifest and what
-`machine` and `devices` find here; gives a frozen `Choices`. Opens no graph.
+`machine`, `cpu_caches` and `devices` find here; gives a frozen `Choices`. Opens no graph.
 """
 
 from collections.abc import Mapping
@@ -10,17 +10,12 @@ from types import MappingProxyType
 from typing import Any
 
 from embedge import machine
+from embedge.cpu_caches import read_caches
 from embedge.devices import choose_device
 from embedge.errors import PackError
 from embedge.machine import Choice
-from embedge.options import whole_number
 from embedge.packs import Pack, choose_precision
-
-# Padded tokens of one run, by device.
-TOKEN_BUDGETS = {
-    "cpu": Choice(4096, "on a CPU larger runs are no quicker, and memory grows with them"),
-    "cuda": Choice(32768, "a GPU needs many tokens at once to be busy"),
-}
+from embedge.run_size import choose_token_budget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,19 +59,22 @@ def choose(
     chosen = choose_precision(manifest, precision, device=on.value)
     graph = manifest.graph(task=manifest.default_task, precision=chosen.value)
     weights = sum(manifest.files[name].size for name in (graph.file, *graph.data))
+    chosen_threads = machine.threads_here(threads)
     return Choices(
         precision=chosen,
         device=on,
-        threads=machine.threads_here(threads),
+        threads=chosen_threads,
         memory_limit=machine.choose_memory_limit(
             memory_limit,
             # The machine's memory says nothing of a GPU's.
             available=machine.read_available_memory() if on.value == "cpu" else None,
             reserved=weights,
         ),
-        token_budget=(
-            TOKEN_BUDGETS[on.value]
-            if token_budget is None
-            else Choice(whole_number(token_budget, "token_budget"), "token_budget= was given")
+        token_budget=choose_token_budget(
+            token_budget,
+            device=on.value,
+            caches=read_caches() if on.value == "cpu" and token_budget is None else None,
+            threads=chosen_threads.value,
+            per_token=manifest.memory.per_token,
         ),
     )

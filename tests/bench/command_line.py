@@ -5,11 +5,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import facts
+from peers import plain
 
 
-def race_options(parser: argparse.ArgumentParser, names: Sequence[str]) -> argparse.Namespace:
-    """Adds them to a parser and parses; `peers` becomes a list, each of `names`."""
-    parser.add_argument("--peers", default=",".join(names), help="of " + ", ".join(names))
+def race_options(
+    parser: argparse.ArgumentParser, names: Sequence[str], *, budgets: bool = False
+) -> argparse.Namespace:
+    """Adds them to a parser and parses; `peers` becomes a list, each of `names`.
+
+    With `budgets`, embedge's may also carry a token budget: "embedge int8 budget 4096".
+    """
+    also = "; 'embedge int8 budget 4096' is embedge with that token_budget" if budgets else ""
+    parser.add_argument("--peers", default=",".join(names), help=f"of {', '.join(names)}{also}")
     parser.add_argument("--threads", type=int, default=facts.usable_cores())
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each turn")
@@ -19,7 +26,9 @@ def race_options(parser: argparse.ArgumentParser, names: Sequence[str]) -> argpa
     parser.add_argument("--out", type=Path, default=Path("bench"), help="where things are kept")
     options = parser.parse_args()
     options.peers = listed(options.peers)
-    if unknown := set(options.peers) - set(names):
+    if unknown := {
+        name for name in options.peers if (plain(name) if budgets else name) not in names
+    }:
         parser.error(f"no such contender: {', '.join(unknown)}; there are {', '.join(names)}")
     return options
 

@@ -6,6 +6,7 @@ that cannot be had is left out, and the reason is told; embedge itself must succ
 """
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -109,10 +110,11 @@ def prepare(bench: Bench, wanted: list[str], *, vnni: bool) -> LineUp:
         wanted: names of contenders.
         vnni: whether this CPU has VNNI instructions: it decides Optimum's recipe.
     """
-    precisions = [name.split()[1] for name in wanted if name.startswith("embedge ")]
+    ours = [name for name in wanted if name.startswith("embedge ")]
+    precisions = list(dict.fromkeys(name.split()[1] for name in ours))
     pack = bench.pack(precisions=",".join(precisions)) if precisions else bench.place("pack")
     here = Path(sys.executable)
-    made = [Contender(f"embedge {p}", here, f"embedge-{p}", pack) for p in precisions]
+    made = [Contender(name, here, name.replace(" ", "-"), pack) for name in ours]
     absent: dict[str, str] = {}
     for prefix, make in (
         ("OpenVINO", _openvino),
@@ -129,6 +131,11 @@ def prepare(bench: Bench, wanted: list[str], *, vnni: bool) -> LineUp:
     return LineUp(
         chosen, absent, bench.config["vocab_size"], bench.config["max_position_embeddings"]
     )
+
+
+def plain(name: str) -> str:
+    """A contender's name without the budget of "embedge int8 budget 4096", a setting to race."""
+    return re.sub(r"^(embedge \w+) budget [1-9][0-9]{0,9}$", r"\1", name)
 
 
 class PeerError(Exception):

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from bars import BARS, conclusion, rates, verdict
+from bars import BARS, SUBJECT, Bar, conclusion, rates, verdict
 from compete import Result
 from work import Work
 
@@ -96,6 +96,19 @@ def bars_table(results: Mapping[str, Result], works: Sequence[Work]) -> str:
         ]
         rows.append([f"{bar.least:g} x {bar.peer}", *cells, conclusion(bar, verdicts)])
     return markdown(["embedge int8", *(work.name for work in works), "verdict"], rows)
+
+
+def budgets_table(results: Mapping[str, Result], works: Sequence[Work]) -> str:
+    """embedge's default budget against others that raced: ratios; empty if there is none."""
+    rows = []
+    for name in results:
+        if name.startswith(f"{SUBJECT} budget "):
+            found = [verdict(results, Bar(name, (name,), 1.0), work) for work in works]
+            cells = [
+                NOTHING if one is None else f"{one.best:.2f} ({one.median:.2f})" for one in found
+            ]
+            rows.append([name.removeprefix(f"{SUBJECT} "), *cells])
+    return markdown(["default over", *(work.name for work in works)], rows) if rows else ""
 
 
 def left_out(results: Mapping[str, Result], absent: Mapping[str, str]) -> str:

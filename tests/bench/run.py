@@ -20,6 +20,7 @@ from compete import Race, Result
 from peers import KINDS, Bench, Contender, LineUp, prepare, seeded_source
 from report import (
     bars_table,
+    budgets_table,
     latency_table,
     left_out,
     speed_table,
@@ -118,6 +119,11 @@ def report(
         "the medians); met where both reach the bar.",
         bars_table(results, works),
     ]
+    if budgets := budgets_table(results, works):
+        parts.append(
+            "## Token budgets\n\nSpeed with the default budget over another, ratio of the "
+            f"best runs (of the medians).\n\n{budgets}"
+        )
     missing = left_out(results, absent)
     parts += [missing] if missing else []
     record = {
@@ -186,7 +192,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--latency", default=LATENCY, help=f"tokens (default: {LATENCY})")
     parser.add_argument("--scaling", default=SCALING, help=f"shapes (default: {SCALING})")
     parser.add_argument("--lengths", default=LENGTHS, help=f"tokens (default: {LENGTHS})")
-    options = race_options(parser, NAMES)
+    options = race_options(parser, NAMES, budgets=True)
     try:
         for name in (options.shapes, options.streams, options.scaling):
             list(map(parse, listed(name)))

@@ -71,11 +71,13 @@ def last(hidden: NDArray[Any], mask: Ids) -> Vectors:
     return np.asarray(hidden[np.arange(len(mask)), mask.sum(axis=1) - 1], np.float32)
 
 
-def open_embedge(path: str, threads: int, *, precision: str, device: str = "cpu") -> Run:
+def open_embedge(
+    path: str, threads: int, *, precision: str, device: str = "cpu", budget: int | None = None
+) -> Run:
     """A pack, as `Embedder.encode` runs it once it has token ids: its plan, its limits."""
     from embedge import Embedder
 
-    budget = ONE_RUN if device == "cuda" else None
+    budget = ONE_RUN if device == "cuda" else budget
     embedder = Embedder(
         path, precision=precision, device=device, threads=threads, token_budget=budget
     )
@@ -158,6 +160,14 @@ KINDS: dict[str, Callable[[str, int], Run]] = {
     "torch-bfloat16-cuda": partial(open_torch, dtype="bfloat16", device="cuda"),
     "torch-float16-cuda": partial(open_torch, dtype="float16", device="cuda"),
 }
+
+
+def opener(kind: str) -> Callable[[str, int], Run]:
+    """Of `KINDS`; "embedge-int8-budget-4096" is embedge-int8 with that token_budget."""
+    plain, _, budget = kind.partition("-budget-")
+    return partial(KINDS[plain], budget=int(budget)) if budget else KINDS[plain]
+
+
 PACKAGES = (
     "embedge",
     "numpy",
@@ -215,7 +225,7 @@ def main() -> None:
     kind, path, threads, vocabulary = *sys.argv[1:3], int(sys.argv[3]), int(sys.argv[4])
     answers, sys.stdout = sys.stdout, sys.stderr  # whatever a package has to say goes elsewhere
     start = time.perf_counter()
-    run = KINDS[kind](path, threads)
+    run = opener(kind)(path, threads)
     loaded = time.perf_counter()
     run(texts_of(parse(WARM_UP), vocabulary), 1)
     first = time.perf_counter()

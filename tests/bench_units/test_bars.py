@@ -7,6 +7,7 @@ from compete import Result
 from report import (
     NOTHING,
     bars_table,
+    budgets_table,
     latency_table,
     left_out,
     markdown,
@@ -125,3 +126,15 @@ def test_tables():
 def test_markdown_rows_are_as_wide_as_the_head():
     lines = markdown(["", "a"], [["x", "1"]]).splitlines()
     assert lines == ["|  | a |", "|---|---:|", "| x | 1 |"]
+
+
+def test_budgets_that_raced_have_a_table_of_their_own():
+    results = {
+        "embedge int8": showing(1.0, 2.0, 2.0),
+        "embedge int8 budget 4096": showing(1.5, 3.0, 3.0),
+        "torch bf16": showing(1.0),
+    }
+    table = budgets_table(results, [SHAPE, parse("1x16")]).splitlines()
+    assert table[0] == "| default over | 1x100 | 1x16 |"
+    assert table[2:] == [f"| budget 4096 | 1.50 (1.50) | {NOTHING} |"]
+    assert budgets_table({"torch bf16": showing(1.0)}, [SHAPE]) == ""

@@ -26,9 +26,11 @@ from embedge import (
     TruncationWarning,
     runner,
 )
+from embedge.cpu_caches import Cache, CpuCaches
 from embedge.embedder import EncodeOptions
 from embedge.machine import Choice
 from embedge.manifest import MemoryCost, read_manifest
+from embedge.run_size import LEAST, MOST, UNKNOWN
 from tiny import DIMENSION, EOS, PAD, edit_manifest
 
 MakePack = Callable[..., Path]
@@ -270,6 +272,32 @@ def test_runs_stay_within_the_token_budget(pack: Path, sessions: list[FakeSessio
     assert sum(rows * length for rows, length in shapes) < 1.1 * sum(len(t) + 3 for t in texts)
 
 
+@pytest.mark.parametrize(
+    ("held", "budget"), [(1, LEAST), (300, 256), (None, UNKNOWN), (9999, MOST)]
+)
+def test_without_one_they_stay_within_what_the_caches_hold(
+    make_pack: MakePack,
+    sessions: list[FakeSession],
+    monkeypatch: pytest.MonkeyPatch,
+    held: int | None,
+    budget: int,
+) -> None:
+    """`held`: tokens that the caches of this CPU hold for one thread."""
+    caches = None
+    if held is not None:
+        level = Cache(level=3, size=held * 2**16, cores=1)
+        caches = CpuCaches(by_core=((level,),), processors=1)
+    monkeypatch.setattr("embedge.choices.read_caches", lambda: caches)
+    done: list[int] = []
+    with Embedder(make_pack(memory=(2**16, 0.0)), threads=1) as embedder:
+        assert embedder.choices["token_budget"].value == budget
+        embedder.encode(["x" * 29] * 64, progress=lambda now, _: done.append(now))
+    tokens = [rows * length for rows, length in sessions[0].shapes]
+    assert sum(tokens) == 64 * 32
+    assert max(tokens) <= budget < max(tokens) + 2 * 32
+    assert len(done) == len(tokens)  # who waits hears of every run
+
+
 def test_a_text_beyond_the_memory_limit_is_refused_before_any_run(
     make_pack: MakePack, sessions: list[FakeSession]
 ) -> None:
@@ -296,7 +324,7 @@ def test_the_square_of_scores_counts_only_where_onnxruntime_holds_it(
     monkeypatch.setattr("embedge.engine.load_runtime", lambda: fake)
     pack = make_pack(memory=(1, 2.0**20), max_length=2000)
     limit = 1040**2 * 2**20 + 1040  # for one text of 1,040 tokens, more than are held at once
-    with Embedder(pack, memory_limit=limit) as embedder:
+    with Embedder(pack, memory_limit=limit, token_budget=4096) as embedder:
         embedder.encode(["x" * 1037] * 3)
         assert sessions[0].shapes == shapes
         if version < "1.28":
@@ -501,7 +529,8 @@ def test_similarity_is_the_cosine(pack: Path) -> None:
 # Choices.
 
 
-def test_choices_are_frozen_and_say_why(pack: Path) -> None:
+def test_choices_are_frozen_and_say_why(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("embedge.choices.read_caches", lambda: None)  # another machine, another run
     with Embedder(pack, threads=3, memory_limit=2**30) as embedder:
         assert list(embedder.choices) == [
             *("precision", "device", "threads", "memory_limit", "token_budget")
@@ -510,7 +539,7 @@ def test_choices_are_frozen_and_say_why(pack: Path) -> None:
         assert embedder.choices["threads"] == Choice(3, "threads= was given")
         assert (embedder.precision, embedder.device, embedder.threads) == ("fp32", "cpu", 3)
         assert embedder.choices["memory_limit"].value == 2**30
-        assert embedder.choices["token_budget"].value == 4096
+        assert embedder.choices["token_budget"].value == UNKNOWN
         with pytest.raises(TypeError):
             embedder.choices["threads"] = Choice(1, "")  # type: ignore[index]
 
