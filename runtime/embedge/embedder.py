@@ -80,7 +80,8 @@ class Embedder:
         precision: "auto", or "fp32", "fp16", "int8" as the pack has them.
         device: "auto", "cpu" or "cuda". "cuda" that cannot be had is an error.
         threads: of one run; by default from affinity, cgroup and EMBEDGE_THREADS.
-        token_budget: padded tokens of one run.
+        token_budget: padded tokens of one run; by default what this CPU's caches hold, or 32,768
+            on a GPU.
         memory_limit: bytes that one run may take beside the weights, by the pack's estimate.
         arena: keep ONNX Runtime's memory pool between runs: somewhat faster, never shrinks.
         prepared: a folder for weights in the form that this machine's kernels take. They are

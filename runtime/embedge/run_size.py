@@ -15,13 +15,13 @@ from embedge.machine import Choice
 from embedge.options import whole_number
 
 GPU = Choice(32768, "a GPU needs many tokens at once to be busy")
-# Padded tokens. Below the first a run does too little with the weights that it reads: that takes a
-# core with VNNI as long as some 20 tokens (runs of 64 tokens are 12 % slower than those of 128),
-# whatever the model's size, since both grow with it. Beyond the second nothing is gained: what a
-# run costs to start is spread thin, and padding, of which a larger run holds more, slows it.
-LEAST, MOST = 192, 512
-MULTIPLE = 64  # a rough estimate shows as a round number
-UNKNOWN = 256  # where the system says nothing of its caches
+# Padded tokens, as `batches.cost` counts them: 256 and 512 in texts of up to 256. Below the first a
+# run does too little with the weights that it reads: that takes a core with VNNI as long as some 20
+# tokens (runs of 64 tokens are 12 % slower than those of 128), whatever the model's size, since
+# both grow with it. Beyond the second nothing is gained: what a run costs to start is spread thin,
+# and padding, of which a larger run holds more, slows it.
+LEAST, MOST = 272, 544
+UNKNOWN = LEAST  # where the system says nothing of its caches
 
 
 def choose_token_budget(
@@ -61,4 +61,4 @@ def choose_token_budget(
         )
     if fitting > MOST:
         return Choice(MOST, f"{reason}; beyond {MOST} nothing is gained")
-    return Choice(fitting // MULTIPLE * MULTIPLE, reason)
+    return Choice(fitting, reason)

@@ -325,6 +325,20 @@ def test_a_text_is_the_same_where_attention_changes_its_blocks(tiny_pack):
             np.testing.assert_array_equal(together[row], alone, err_msg=f"{lengths[index]} tokens")
 
 
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-6), ("int8", 0.0)])
+def test_a_budget_changes_no_vector(tiny_pack, precision, tolerance):
+    """The default follows from the machine; an index that was written on another stays valid."""
+    texts = ["word " * (1 + index % 37) for index in range(60)]
+
+    def embed(budget):
+        with Embedder(tiny_pack, precision=precision, token_budget=budget) as embedder:
+            return embedder.encode(texts)
+
+    expected = embed(1)
+    for budget in (None, 192, 512, 4096):
+        assert np.abs(embed(budget) - expected).max() <= tolerance
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells its CPU's kind")
 def test_a_prepared_int8_graph_gives_the_same_bits(tiny_pack, tmp_path):
     texts = ["one", "two words", "a third text that is longer than the others"]

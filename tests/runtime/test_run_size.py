@@ -2,10 +2,12 @@
 
 import pytest
 
+from embedge.batches import Limits, plan
 from embedge.cpu_caches import Cache, CpuCaches
 from embedge.errors import OptionError
 from embedge.machine import Choice
-from embedge.run_size import GPU, LEAST, MOST, UNKNOWN, choose_token_budget
+from embedge.manifest import MemoryCost
+from embedge.run_size import GPU, LEAST, MOST, choose_token_budget
 
 MIB = 2**20
 # Bytes a token of v5-text-small, v5-text-nano and embedge-mini, as their manifests say.
@@ -33,17 +35,17 @@ OLD_ARM = machine(4, (2, 1, 4))
 @pytest.mark.parametrize(
     ("caches", "threads", "small", "nano", "mini"),
     [
-        (ZEN5_GUEST, 2, 192, 384, 512),
-        (ZEN5_GUEST, 1, 192, 192, 320),
-        (XEON, 8, 192, 320, 512),
-        (XEON, 2, 192, 192, 192),
-        (XEON_GUEST, 2, 512, 512, 512),
-        (XEON_LARGE, 8, 192, 512, 512),
-        (LAPTOP, 4, 192, 192, 256),
-        (CACHE_STACKED, 8, 512, 512, 512),
-        (APPLE_M, 4, 192, 192, 320),
-        (OLD_ARM, 4, 192, 192, 192),
-        (None, 4, 256, 256, 256),
+        (ZEN5_GUEST, 2, 272, 386, 544),
+        (ZEN5_GUEST, 1, 272, 272, 362),
+        (XEON, 8, 272, 352, 544),
+        (XEON, 2, 272, 272, 272),
+        (XEON_GUEST, 2, 544, 544, 544),
+        (XEON_LARGE, 8, 272, 540, 544),
+        (LAPTOP, 4, 272, 272, 277),
+        (CACHE_STACKED, 8, 544, 544, 544),
+        (APPLE_M, 4, 272, 272, 341),
+        (OLD_ARM, 4, 272, 272, 272),
+        (None, 4, 272, 272, 272),
     ],
 )
 def test_machines(caches: CpuCaches | None, threads: int, small: int, nano: int, mini: int) -> None:
@@ -74,7 +76,7 @@ def test_the_reason_says_what_was_found() -> None:
     assert reason(ZEN5_GUEST, 2, NANO) == "34 MiB of cache for 2 threads hold about 386 tokens"
     assert "the weights are read once a run" in reason(ZEN5_GUEST, 1, SMALL)
     assert reason(ZEN5_GUEST, 1, SMALL).startswith("17 MiB of cache for 1 thread hold")
-    assert "beyond 512" in reason(ZEN5_GUEST, 2, MINI)
+    assert "beyond 544" in reason(ZEN5_GUEST, 2, MINI)
     assert "does not say what its caches hold" in reason(None, 2, SMALL)
     assert "does not say what a token takes" in reason(ZEN5_GUEST, 2, 0)
 
@@ -91,5 +93,14 @@ def test_who_asks_wins_and_a_gpu_has_its_own() -> None:
         choose_token_budget(0, device="cpu", caches=None, threads=1, per_token=1)
 
 
-def test_a_number_stands_between_the_least_and_the_most() -> None:
-    assert LEAST <= UNKNOWN <= MOST
+@pytest.mark.parametrize("budget", [LEAST, MOST])
+@pytest.mark.parametrize("length", [4, 16, 64, 128, 256])
+def test_texts_of_one_common_length_fill_a_run(budget: int, length: int) -> None:
+    """Not 127 texts of 4 tokens, and then one alone that reads all weights again."""
+    filled = 512 if budget == MOST else 256
+    limits = Limits(
+        token_budget=budget,
+        memory=MemoryCost(per_token=0, per_token_squared=0.0),
+        memory_limit=None,
+    )
+    assert len(plan([length] * (filled // length), limits)) == 1
