@@ -52,9 +52,8 @@ def choose_token_budget(
     if not per_token:
         return Choice(UNKNOWN, "the pack does not say what a token takes; right for most")
     fitting = held // per_token
-    reason = f"{held / 2**20:,.0f} MiB of cache for {threads} threads hold about {fitting:,} tokens"
-    if threads == 1:
-        reason = reason.replace("1 threads", "1 thread")
+    counted = "1 thread" if threads == 1 else f"{threads} threads"
+    reason = f"{held / 2**20:,.0f} MiB of cache for {counted} hold about {fitting:,} tokens"
     if fitting < LEAST:
         return Choice(
             LEAST, f"{reason}; the weights are read once a run, {LEAST} make that worth it"
