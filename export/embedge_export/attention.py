@@ -16,6 +16,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from embedge.batches import LONG, LONG_MULTIPLE
+from embedge_export.exact import cosine_sine, power
 from embedge_export.graph import BOOL, CONTRIB, FLOAT, FLOAT16, INT32, INT64, GraphBuilder
 from embedge_export.layers import Rows
 
@@ -45,9 +46,9 @@ def rotary_tables(*, positions: int, width: int, theta: float) -> RotaryTables:
     """Half-split rotary tables, the angles in float32 as the models' own code computes them."""
     positions += -positions % LONG_MULTIPLE  # long texts are padded to it
     exponents = np.arange(0, width, 2, dtype=np.float32) / np.float32(width)
-    frequencies = (1.0 / np.float32(theta) ** exponents).astype(np.float32)
+    frequencies = 1 / power(theta, exponents)
     angles = np.outer(np.arange(positions, dtype=np.float32), frequencies)
-    return RotaryTables(np.cos(angles), np.sin(angles))
+    return RotaryTables(*cosine_sine(angles))
 
 
 class Batch(Protocol):

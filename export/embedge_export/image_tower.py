@@ -21,6 +21,7 @@ from embedge_export.architectures.eva02 import SAMPLED, rotary_angles
 from embedge_export.architectures.eva02_config import EvaConfig, eva_config
 from embedge_export.calibration_images import calibration_images
 from embedge_export.fields import Settings, is_whole
+from embedge_export.exact import product
 from embedge_export.inputs import SampleRows
 from embedge_export.json_files import read_json
 from embedge_export.layouts import vision_layout
@@ -62,7 +63,9 @@ class ImageTower:
                 samples[key] = rows[:, ::_EVERY].reshape(-1, rows.shape[-1])
 
         pixels = normalised(calibration_images(self.input.size), self.input)
-        eva_vectors(self.config, self.weights, pixels, advance=advance, observe=observe)
+        eva_vectors(
+            self.config, self.weights, pixels, advance=advance, observe=observe, product=product
+        )
         return samples
 
     def reference(self, pixels: Array, *, advance: Callable[[str], None]) -> Array:

@@ -6,16 +6,20 @@ rows likewise, so that x W^T stays what it is. Linears that read the same rows s
 so what is computed of them. This module knows neither graphs nor precisions.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embedge_export.exact import cholesky, product
 from embedge_export.rotate import Rotation, rotate_blocks
 
 # Share of the mean square that every direction is given: those that no text took are not free.
 _DAMPING = 0.01
+
+_ERROR_BITS = 24  # of the whole numbers that feedback is multiplied by
 
 # Rows that linears read, float32 (tokens, in), by the key of a weight.
 SampleRows = dict[str, NDArray[np.float32]]
@@ -56,14 +60,21 @@ class Inputs:
         return self._turned[step]
 
     @cached_property
-    def feedback(self) -> NDArray[np.float32]:
-        """Unit upper triangular M with X^T X + damping = M D M^T, float32 (width, width)."""
-        moments = self.rows.T @ self.rows
+    def feedback(self) -> NDArray[np.float64]:
+        """Unit upper triangular M with X^T X + damping = M D M^T, float64 (width, width).
+
+        Its entries are on a grid: a column's sum with whole numbers below 2^24 is exact.
+        """
+        channels = np.ascontiguousarray(self.rows.T)
+        moments = product(channels, channels).astype(np.float64)
         width = len(moments)
         moments[np.diag_indices(width)] += max(_DAMPING * float(np.trace(moments)) / width, 1e-12)
         # Cholesky's factor is lower triangular: from the last column to the first it is upper.
-        upper = np.linalg.cholesky(moments[::-1, ::-1].astype(np.float64))[::-1, ::-1]
-        return np.ascontiguousarray(upper / np.diag(upper), np.float32)
+        upper = cholesky(moments[::-1, ::-1])[::-1, ::-1]
+        feedback = np.ascontiguousarray(upper / np.diag(upper))
+        largest = float(np.abs(feedback).sum(axis=0).max())
+        shift = math.ldexp(1.5, 52 - (52 - _ERROR_BITS - math.frexp(largest)[1]))
+        return np.asarray((feedback + shift) - shift)
 
 
 def taken(samples: SampleRows | None, prefix: str, modules: Sequence[str]) -> list[Inputs | None]:

@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from embedge_export.exact import product
 from embedge_export.graph import CONTRIB, FLOAT, GraphBuilder
 from embedge_export.inputs import Inputs
 from embedge_export.rotate import Rotation, rotate_blocks
@@ -42,7 +43,7 @@ class Linear:
         """The same function of a norm's rows without its gain and bias: W diag(g), c + W b."""
         own = self.bias
         if bias is not None:
-            added = self.weight @ bias
+            added = product(self.weight, bias[None])[:, 0]
             own = added if own is None else own + added
         inputs = None if self.inputs is None else self.inputs.unnormed(gain, bias)
         return replace(self, weight=self.weight * gain, bias=own, inputs=inputs)

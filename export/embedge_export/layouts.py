@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedge.errors import AdapterError, SourceError
+from embedge_export.exact import fine_product
 from embedge_export.lora import Delta
 from embedge_export.weights import Weights
 
@@ -139,7 +140,7 @@ class StoredAdapter(Delta):
         left, right = (self._stored.read(place.name)[self._task] for place in (a, b))
         if not _is_table(key):
             left, right = b.cut(right), left
-        return np.asarray((left @ right) * self._scaling, np.float32)
+        return np.asarray(fine_product(left, right.T) * self._scaling, np.float32)
 
 
 @dataclass(frozen=True, slots=True)

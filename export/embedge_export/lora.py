@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from embedge.errors import AdapterError, SourceError
 from embedge_export.adapter_config import read_adapter_config
+from embedge_export.exact import fine_product
 from embedge_export.weights import SafetensorsWeights, Weights, open_file
 
 CONFIG = "adapter_config.json"
@@ -63,7 +64,7 @@ class Adapter(Delta):
         """What is added to the base weight `key`: (out, in)."""
         pair = self._pairs[key]
         # (out, rank) @ (rank, in) -> (out, in)
-        delta = self._tensors.read(pair.b) @ self._tensors.read(pair.a)
+        delta = fine_product(self._tensors.read(pair.b), self._tensors.read(pair.a).T)
         delta *= np.float32(pair.scaling)
         return delta
 

@@ -22,6 +22,7 @@ from embedge_export.architectures import (
 )
 from embedge_export.architectures.bert_config import bert_config
 from embedge_export.conventions import stored_adapters
+from embedge_export.exact import product
 from embedge_export.image_tower import ImageTower, open_image_tower
 from embedge_export.inputs import SampleRows
 from embedge_export.layouts import text_layout
@@ -163,14 +164,14 @@ def calibration(
             samples[key] = rows
 
     ids = _ids(model.source, CALIBRATION_TEXTS)
-    _vectors(model, task, ids, advance=advance, observe=observe)
+    _vectors(model, task, ids, advance=advance, observe=observe, product=product)
     return samples
 
 
 def _vectors(
     model: Model, task: str, ids: Sequence[NDArray[np.int32]], **calls: Any
 ) -> NDArray[np.float32]:
-    """The reference's vectors; `calls` are its `advance` and `observe`."""
+    """The reference's vectors; `calls` are its `advance`, `observe` and `product`."""
     weights, config, pooling = model.weights(task), model.config, model.source.pooling
     with np.errstate(all="ignore"):  # NaN and infinity are looked for in the end
         if isinstance(config, BertConfig):

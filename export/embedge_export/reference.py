@@ -13,10 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedge_export.architectures import NetworkConfig
+from embedge_export.exact import cosine_sine, exp, power
 from embedge_export.weights import Weights
 
 Array = NDArray[np.float32]
 Observer = Callable[[str, Array], None]  # a linear's weight key, the rows that it reads
+Product = Callable[[Array, Array], Array]  # (…, n, k), (…, m, k) -> (…, n, m)
+
+
+def float_product(a: Array, b: Array) -> Array:
+    """Gives a b^T in float32, as a BLAS sums it."""
+    return np.asarray(a @ np.swapaxes(b, -1, -2), np.float32)
 
 
 def network_vectors(
@@ -27,6 +34,7 @@ def network_vectors(
     pooling: str = "last_token",
     advance: Callable[[str], None] = lambda label: None,
     observe: Observer = lambda key, rows: None,
+    product: Product = float_product,
 ) -> Array:
     """Pooled vectors of token id sequences: float32 (texts, hidden), not normalised.
 
@@ -37,6 +45,7 @@ def network_vectors(
         pooling: "last_token", "mean" or "cls".
         advance: called with a label before each layer.
         observe: called with each linear's weight key and the rows that it reads, (tokens, in).
+        product: gives a b^T; calibration takes one with the same bits on every CPU (exact.py).
     """
     bounds = np.cumsum([0, *(len(ids) for ids in texts)])
     advance("reference: embedding table")
@@ -50,7 +59,7 @@ def network_vectors(
 
         def linear(x: Array, name: str, layer: str = layer) -> Array:
             observe(f"{layer}.{name}.weight", x)
-            y = x @ weights.read(f"{layer}.{name}.weight").T
+            y = product(x, weights.read(f"{layer}.{name}.weight"))
             bias = f"{layer}.{name}.bias"
             return y + weights.read(bias) if bias in weights else y
 
@@ -68,6 +77,7 @@ def network_vectors(
                     _rotate(key[:, start:end], cosine[places], sine[places]),
                     value[:, start:end],
                     causal=config.causal,
+                    product=product,
                 )
                 for start, end, places in zip(bounds[:-1], bounds[1:], positions, strict=True)
             ]
@@ -96,16 +106,16 @@ def _rms_norm(x: Array, gain: Array, config: NetworkConfig) -> Array:
 
 def _silu(x: Array) -> Array:
     # The exponent is cut where float32 would overflow; the quotient is 0 there already.
-    return np.asarray(x / (1 + np.exp(np.minimum(-x, np.float32(80)))), np.float32)
+    return np.asarray(x / (1 + exp(np.minimum(-x, np.float32(80)))), np.float32)
 
 
 def _rotary(config: NetworkConfig, length: int) -> tuple[Array, Array]:
     """Cosine and sine (length, head_dim), both halves alike."""
     steps = np.arange(0, config.head_dim, 2, dtype=np.float32) / np.float32(config.head_dim)
-    frequencies = 1 / np.float32(config.rope_theta) ** steps
+    frequencies = 1 / power(config.rope_theta, steps)
     angles = np.arange(length, dtype=np.float32)[:, None] * frequencies
     angles = np.concatenate([angles, angles], axis=-1)
-    return np.cos(angles, dtype=np.float32), np.sin(angles, dtype=np.float32)
+    return cosine_sine(angles)
 
 
 def _rotate(x: Array, cosine: Array, sine: Array) -> Array:
@@ -116,17 +126,17 @@ def _rotate(x: Array, cosine: Array, sine: Array) -> Array:
     return np.asarray(x * cosine + turned * sine, np.float32)
 
 
-def _attention(query: Array, key: Array, value: Array, *, causal: bool) -> Array:
+def _attention(query: Array, key: Array, value: Array, *, causal: bool, product: Product) -> Array:
     """One text: (heads, T, d) and twice (kv heads, T, d) -> (T, heads * d)."""
     heads, length, head_dim = query.shape
     groups = heads // len(key)
     key, value = np.repeat(key, groups, axis=0), np.repeat(value, groups, axis=0)
     # (heads, T, T)
-    scores = query @ key.transpose(0, 2, 1) / np.sqrt(np.float32(head_dim))
+    scores = product(query, key) / np.sqrt(np.float32(head_dim))
     if causal:
         scores[:, np.triu(np.ones((length, length), bool), k=1)] = -np.inf
     scores -= scores.max(axis=-1, keepdims=True)
-    weights = np.exp(scores)
+    weights = exp(scores)
     weights /= weights.sum(axis=-1, keepdims=True)
-    attended = (weights @ value).transpose(1, 0, 2)
+    attended = product(weights, value.transpose(0, 2, 1)).transpose(1, 0, 2)
     return np.asarray(attended.reshape(length, heads * head_dim), np.float32)

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedge_export.architectures.bert_config import BertConfig
-from embedge_export.reference import Observer
+from embedge_export.exact import cosine_sine, exp, power
+from embedge_export.reference import Observer, Product, float_product
 from embedge_export.weights import Weights
 
 Array = NDArray[np.float32]
@@ -30,6 +31,7 @@ def bert_vectors(
     pooling: str = "mean",
     advance: Callable[[str], None] = lambda label: None,
     observe: Observer = lambda key, rows: None,
+    product: Product = float_product,
 ) -> Array:
     """Pooled vectors of token id sequences: float32 (texts, hidden), not normalised.
 
@@ -40,6 +42,7 @@ def bert_vectors(
         pooling: "mean", "cls" or "last_token".
         advance: called with a label before each step.
         observe: called with each linear's weight key and the rows that it reads, (tokens, in).
+        product: gives a b^T; calibration takes one with the same bits on every CPU (exact.py).
     """
     bounds = np.cumsum([0, *(len(ids) for ids in texts)])
 
@@ -63,12 +66,12 @@ def bert_vectors(
         def linear(x: Array, name: str, layer: str = layer) -> Array:
             observe(f"{layer}.{name}.weight", x)
             matrix = weights.read(f"{layer}.{name}.weight")
-            return np.asarray(x @ matrix.T + weights.read(f"{layer}.{name}.bias"), np.float32)
+            return product(x, matrix) + weights.read(f"{layer}.{name}.bias")
 
         query, key, value = (linear(hidden, f"self_attn.{side}_proj") for side in "qkv")
         attended = np.concatenate(
             [
-                _attention(query[start:end], key[start:end], value[start:end], config)
+                _attention(query[start:end], key[start:end], value[start:end], config, product)
                 for start, end in pairwise(bounds)
             ]
         )
@@ -92,7 +95,9 @@ def _positions(ids: NDArray[np.int32], padding_id: int | None) -> NDArray[np.int
     return np.asarray(np.cumsum(counts) * counts + padding_id, np.int64)
 
 
-def _attention(query: Array, key: Array, value: Array, config: BertConfig) -> Array:
+def _attention(
+    query: Array, key: Array, value: Array, config: BertConfig, product: Product
+) -> Array:
     """One text: three times (T, hidden) -> (T, hidden)."""
     length = len(query)
 
@@ -103,10 +108,10 @@ def _attention(query: Array, key: Array, value: Array, config: BertConfig) -> Ar
     query, key, value = heads(query), heads(key), heads(value)
     if config.rope_theta is not None:
         query, key = _rotated(query, config.rope_theta), _rotated(key, config.rope_theta)
-    scores = query @ key.transpose(0, 2, 1) / np.float32(math.sqrt(config.head_dim))
-    scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    scores = product(query, key) / np.float32(math.sqrt(config.head_dim))
+    scores = exp(scores - scores.max(axis=-1, keepdims=True))
     scores /= scores.sum(axis=-1, keepdims=True)
-    attended = np.asarray((scores @ value).transpose(1, 0, 2), np.float32)
+    attended = product(scores, value.transpose(0, 2, 1)).transpose(1, 0, 2)
     return attended.reshape(length, -1)
 
 
@@ -114,8 +119,8 @@ def _rotated(x: Array, theta: float) -> Array:
     """Rotary positions: entry i of a head's first half turns with entry i of its second."""
     _, length, width = x.shape
     steps = np.arange(0, width, 2, dtype=np.float32) / np.float32(width)
-    angles = np.arange(length, dtype=np.float32)[:, None] / np.float32(theta) ** steps
-    cosine, sine = np.cos(angles), np.sin(angles)  # (T, width / 2)
+    angles = np.arange(length, dtype=np.float32)[:, None] / power(theta, steps)
+    cosine, sine = cosine_sine(angles)  # (T, width / 2)
     first, second = np.split(x, 2, axis=-1)
     turned = [first * cosine - second * sine, second * cosine + first * sine]
     return np.asarray(np.concatenate(turned, axis=-1), np.float32)

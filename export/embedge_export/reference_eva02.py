@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedge_export.architectures.eva02_config import EvaConfig
-from embedge_export.reference import Observer
+from embedge_export.exact import cosine_sine, exp, power
+from embedge_export.reference import Observer, Product, float_product
 from embedge_export.weights import Weights
 
 Array = NDArray[np.float32]
@@ -25,6 +26,7 @@ def eva_vectors(
     *,
     advance: Callable[[str], None] = lambda label: None,
     observe: Observer = lambda key, rows: None,
+    product: Product = float_product,
 ) -> Array:
     """Vectors of images: float32 (images, width), not normalised.
 
@@ -35,6 +37,7 @@ def eva_vectors(
         advance: called with a label before each step.
         observe: called with each linear's weight key and the rows that it reads, float32
             (images, tokens, in).
+        product: gives a b^T; calibration takes one with the same bits on every CPU (exact.py).
     """
 
     def norm(x: Array, name: str) -> Array:
@@ -46,11 +49,11 @@ def eva_vectors(
 
     def linear(x: Array, name: str, bias: str | None) -> Array:
         observe(f"{name}.weight", x)
-        y = np.asarray(x @ weights.read(f"{name}.weight").T, np.float32)
+        y = product(x, weights.read(f"{name}.weight"))
         return y if bias is None else y + weights.read(bias)
 
     advance("reference: patches")
-    hidden = _patches(config, weights, pixels)  # (images, tokens, width)
+    hidden = _patches(config, weights, pixels, product)  # (images, tokens, width)
     angles = _angles(config)
     for index in range(config.layers):
         advance(f"reference: block {index + 1} of {config.layers}")
@@ -62,7 +65,7 @@ def eva_vectors(
         value = linear(rows, f"{attention}.v_proj", f"{attention}.v_bias")
         attended = np.stack(
             [
-                _attention(config, *sides, angles)
+                _attention(config, *sides, angles, product)
                 for sides in zip(query, key, value, strict=True)  # an image at a time
             ]
         )
@@ -71,12 +74,12 @@ def eva_vectors(
         rows = norm(hidden, f"{block}.norm2")
         gate = linear(rows, f"{mlp}.w1", f"{mlp}.w1.bias")
         up = linear(rows, f"{mlp}.w2", f"{mlp}.w2.bias")
-        product = norm(_silu(gate) * up, f"{mlp}.ffn_ln")
-        hidden = hidden + linear(product, f"{mlp}.w3", f"{mlp}.w3.bias")
+        gated = norm(_silu(gate) * up, f"{mlp}.ffn_ln")
+        hidden = hidden + linear(gated, f"{mlp}.w3", f"{mlp}.w3.bias")
     return norm(hidden, "norm")[:, 0]
 
 
-def _patches(config: EvaConfig, weights: Weights, pixels: Array) -> Array:
+def _patches(config: EvaConfig, weights: Weights, pixels: Array, product: Product) -> Array:
     """The convolution, one row of patches after another, the class token first, and positions."""
     kernel, bias = weights.read("patch_embed.proj.weight"), weights.read("patch_embed.proj.bias")
     size, grid = config.patch_size, config.grid
@@ -85,14 +88,15 @@ def _patches(config: EvaConfig, weights: Weights, pixels: Array) -> Array:
     for y in range(grid):
         strip = pixels[:, :, y * size : (y + 1) * size, : grid * size]
         patches = strip.reshape(len(pixels), 3, size, grid, size)
-        rows.append(np.tensordot(patches, kernel, axes=((1, 2, 4), (1, 2, 3))) + bias)
+        flat = patches.transpose(0, 3, 1, 2, 4).reshape(len(pixels), grid, -1)
+        rows.append(product(flat, kernel.reshape(config.width, -1)) + bias)
     return np.asarray(np.concatenate(rows, axis=1) + weights.read("pos_embed"), np.float32)
 
 
 def _angles(config: EvaConfig) -> Array:
     """(patches, head_width / 2): half of the pairs turn with the row, half with the column."""
     axis = config.head_width // 2
-    frequencies = config.rope_theta ** -(np.arange(0, axis, 2) / axis)
+    frequencies = 1 / power(config.rope_theta, np.arange(0, axis, 2, dtype=np.float32) / axis)
     places = np.arange(config.grid) / config.grid * config.pretrained_grid
     one = places[:, None] * frequencies  # (grid, axis / 2)
     grid = config.grid
@@ -103,7 +107,7 @@ def _angles(config: EvaConfig) -> Array:
 
 def _turned(x: Array, angles: Array) -> Array:
     """Entries 2i and 2i + 1 of every head turn together; the class token does not."""
-    cosine, sine = np.cos(angles), np.sin(angles)
+    cosine, sine = cosine_sine(angles)
     even, odd = x[:, 1:, 0::2], x[:, 1:, 1::2]
     result = x.copy()
     result[:, 1:, 0::2] = even * cosine - odd * sine
@@ -111,7 +115,14 @@ def _turned(x: Array, angles: Array) -> Array:
     return result
 
 
-def _attention(config: EvaConfig, query: Array, key: Array, value: Array, angles: Array) -> Array:
+def _attention(
+    config: EvaConfig,
+    query: Array,
+    key: Array,
+    value: Array,
+    angles: Array,
+    product: Product,
+) -> Array:
     """One image: three times (tokens, width) -> the same."""
 
     def heads(x: Array) -> Array:
@@ -122,15 +133,15 @@ def _attention(config: EvaConfig, query: Array, key: Array, value: Array, angles
     attended = np.empty((config.tokens, config.width), np.float32)
     value = heads(value)
     for head in range(config.heads):
-        scores = query[head] @ key[head].T
+        scores = product(query[head], key[head])
         scores -= scores.max(axis=-1, keepdims=True)
-        np.exp(scores, out=scores)
+        scores = exp(scores)
         scores /= scores.sum(axis=-1, keepdims=True)
         columns = slice(head * config.head_width, (head + 1) * config.head_width)
-        attended[:, columns] = scores @ value[head]
+        attended[:, columns] = product(scores, value[head].T)
     return attended
 
 
 def _silu(x: Array) -> Array:
     # The exponent is cut where float32 would overflow; the quotient is 0 there already.
-    return np.asarray(x / (1 + np.exp(np.minimum(-x, np.float32(80)))), np.float32)
+    return np.asarray(x / (1 + exp(np.minimum(-x, np.float32(80)))), np.float32)

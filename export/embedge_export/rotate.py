@@ -3,9 +3,10 @@
 Transformers of this kind have a few enormous channels, and one integer scale then serves them
 and nothing else. A rotation Q spreads each of them over all channels; folded into the weights on
 both sides of the residual stream it changes nothing else (QuaRot, arXiv 2404.00456, section 4).
-Q = D (R x H x H ...) with random signs D, a random orthogonal R for the odd part of the width,
-and Hadamard factors for the powers of two: applying it costs a few small products, not a
-square matrix. This module knows vectors and widths, not networks.
+Q = D (R x H) with random signs D, a random orthogonal R for the odd part of the width, and a
+Hadamard matrix H for the power of two: applying it costs a few sums and one small product, not
+that of a square matrix. All of it has the same bits on every CPU (exact.py), for what is rounded
+afterwards hangs on them. This module knows vectors and widths, not networks.
 """
 
 from functools import cache
@@ -13,8 +14,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-# Hadamard factors of at most this size: two of 32 serve a width of 1,024.
-_FACTOR = 32
+from embedge_export.exact import product
+
 _SEED = 20260217
 
 
@@ -25,30 +26,18 @@ class Rotation:
         self.width = width
         generator = np.random.default_rng(_SEED + width)
         self._signs = generator.choice(np.array([-1.0, 1.0], np.float32), width)
-        power = width & -width  # largest power of two that divides the width
-        self._factors = _hadamard_factors(power)
-        if power < width:
-            odd = width // power
-            random, _ = np.linalg.qr(generator.standard_normal((odd, odd)))
-            self._factors.insert(0, random.astype(np.float32))
+        self._power = width & -width  # largest power of two that divides the width
+        self._odd = width // self._power
+        self._random = _orthogonal(generator.standard_normal((self._odd, self._odd)))
 
     def apply(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Gives x Q over the last axis: float32 (…, width) -> the same shape."""
-        result = np.asarray(x * self._signs, np.float32)
-        leading = x.shape[:-1]
-        before, after = 1, self.width
-        for factor in self._factors:
-            size = len(factor)
-            after //= size
-            # (rows, before, size, after): one factor acts on one axis of the unfolded width.
-            unfolded = result.reshape(-1, before, size, after)
-            result = (
-                np.matmul(factor.T, unfolded)
-                if after > 1
-                else np.matmul(unfolded.reshape(-1, size), factor)
-            )
-            before *= size
-        return np.ascontiguousarray(result.reshape(*leading, self.width))
+        turned = _times_hadamard(np.asarray(x * self._signs, np.float32), self._power)
+        if self._odd > 1:
+            # (rows, odd, power): the random factor acts on the blocks of a row.
+            blocks = turned.reshape(-1, self._odd, self._power).transpose(0, 2, 1)
+            turned = product(blocks, self._random.T).transpose(0, 2, 1)
+        return np.ascontiguousarray(turned.reshape(x.shape))
 
     def matrix(self) -> NDArray[np.float32]:
         """Q itself, float32 (width, width)."""
@@ -84,13 +73,34 @@ def mixer(block: int) -> NDArray[np.float32]:
 
 def rotate_blocks(x: NDArray[np.float32], block: int) -> NDArray[np.float32]:
     """Multiplies each run of `block` entries of the last axis by `mixer(block)`."""
-    return np.asarray((x.reshape(-1, block) @ mixer(block)).reshape(x.shape), np.float32)
+    if block & (block - 1) == 0:
+        return _times_hadamard(x, block)
+    return product(x.reshape(-1, block), mixer(block).T).reshape(x.shape)
 
 
-def _hadamard_factors(power: int) -> list[NDArray[np.float32]]:
-    factors = []
-    while power > 1:
-        size = min(power, _FACTOR)
-        factors.append(hadamard(size))
-        power //= size
-    return factors
+def _times_hadamard(x: NDArray[np.float32], block: int) -> NDArray[np.float32]:
+    """Multiplies each run of `block` entries, a power of two, by `hadamard(block)`.
+
+    By sums and differences of halves, quarters and so on: fewer steps than a product, and each is a
+    single addition, which every CPU rounds alike.
+    """
+    result = np.ascontiguousarray(x, np.float32)
+    half = block // 2
+    while half:
+        pairs = result.reshape(-1, 2, half)
+        result = np.empty_like(pairs)
+        np.add(pairs[:, 0], pairs[:, 1], out=result[:, 0])
+        np.subtract(pairs[:, 0], pairs[:, 1], out=result[:, 1])
+        half //= 2
+    return np.asarray(result.reshape(x.shape) * np.float32(block**-0.5), np.float32)
+
+
+def _orthogonal(matrix: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Columns of a square matrix made orthonormal, one after the other (Gram-Schmidt)."""
+    columns = np.ascontiguousarray(matrix.T)
+    for index, column in enumerate(columns):
+        for _ in range(2):  # once leaves what rounding left
+            for before in columns[:index]:
+                column -= before * np.sum(before * column)
+        column /= np.sqrt(np.sum(np.square(column)))
+    return np.asarray(columns.T, np.float32)

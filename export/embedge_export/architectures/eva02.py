@@ -22,6 +22,7 @@ from embedge_export import layers
 from embedge_export.architectures import pieces
 from embedge_export.architectures.eva02_config import EvaConfig
 from embedge_export.architectures.pieces import Norm, products, read_norm
+from embedge_export.exact import cosine_sine, power
 from embedge_export.graph import CONTRIB, FLOAT, GraphBuilder
 from embedge_export.inputs import Inputs, SampleRows, taken
 from embedge_export.layers import Linear, Rows
@@ -117,7 +118,7 @@ def rotary_angles(config: EvaConfig) -> Array:
     """
     axis = config.head_width // 2
     exponents = np.arange(0, axis, 2, dtype=np.float32) / np.float32(axis)
-    frequencies = 1 / np.float32(config.rope_theta) ** exponents
+    frequencies = 1 / power(config.rope_theta, exponents)
     places = np.arange(config.grid, dtype=np.float32) / config.grid * config.pretrained_grid
     angles = np.outer(places, frequencies).astype(np.float32)  # (grid, axis / 2)
     rows, columns = np.repeat(angles, config.grid, axis=0), np.tile(angles, (config.grid, 1))
@@ -234,8 +235,7 @@ class EvaNetwork:
         """Attention within an image; `class_token`: the queries are of that alone."""
         graph, config = self._graph, self._config
         dtype = key.dtype or FLOAT
-        angles = rotary_angles(config)
-        cosine, sine = (function(angles).astype(dtype.numpy()) for function in (np.cos, np.sin))
+        cosine, sine = (x.astype(dtype.numpy()) for x in cosine_sine(rotary_angles(config)))
         tables = (
             graph.weight("rotary.cosine", lambda: cosine, shared=False),
             graph.weight("rotary.sine", lambda: sine, shared=False),

@@ -19,6 +19,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from embedge_export.exact import product as exact_product
 from embedge_export.graph import CONTRIB, FLOAT, GraphBuilder
 from embedge_export.layers import Linear, Rows, Table
 from embedge_export.precision.base import Operand, Precision
@@ -60,7 +61,7 @@ class Int8(Precision):
 
     def embedding(self, graph: GraphBuilder, ids: ir.Value, table: Table) -> ir.Value:
         """See Precision. One scale per row of the table."""
-        return int8_rows(graph, ids, table)
+        return int8_rows(graph, ids, table, digits=2 if "embedding" in self.finer else 1)
 
     def operand(
         self,
@@ -168,7 +169,7 @@ def _loss(linear: Linear, levels: NDArray[np.int8], step: NDArray[np.float32]) -
     towering = np.argsort(-np.square(rows).sum(axis=1), kind="stable")[:_TOWERING]
     rows = np.concatenate([rows[:: max(1, len(rows) // _USUAL)], rows[towering]])
     scale = scales(rows)
-    exact = rows @ linear.weight.T
-    rounded = (nearest(rows, scale) * scale[:, None]) @ (levels * step[:, None]).T
+    exact = exact_product(rows, linear.weight)
+    rounded = exact_product(nearest(rows, scale) * scale[:, None], levels * step[:, None])
     usual = float(np.median(np.square(exact).sum(axis=1)))
     return float(np.square(rounded - exact).sum(axis=1).mean()) / max(usual, 1e-30)

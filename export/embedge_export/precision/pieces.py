@@ -14,7 +14,7 @@ from embedge_export.rotate import block_of, mixer
 _LARGEST_BLOCK = 64  # of the Hadamard blocks; 512 would halve what is lost to them, and cost 5 %
 
 
-def int8_rows(graph: GraphBuilder, ids: ir.Value, table: Table) -> ir.Value:
+def int8_rows(graph: GraphBuilder, ids: ir.Value, table: Table, *, digits: int = 1) -> ir.Value:
     """The table's rows, kept in int8 with one scale a row: int64 ids (…) -> float32 (…, width)."""
 
     @cache
@@ -26,6 +26,16 @@ def int8_rows(graph: GraphBuilder, ids: ir.Value, table: Table) -> ir.Value:
     stored = graph.weight("embedding", lambda: quantised()[0], shared=table.shared)
     steps = graph.weight("embedding.scale", lambda: quantised()[1], shared=table.shared)
     rows = graph.cast(graph.op("Gather", stored, ids, axis=0), FLOAT)
+    if digits == 2:
+
+        def rest() -> NDArray[np.int8]:
+            levels, scale = quantised()
+            return nearest(table.read() - levels * scale, scale[:, 0] / np.float32(254))
+
+        low = graph.weight("embedding.low", rest, shared=table.shared)
+        low = graph.cast(graph.op("Gather", low, ids, axis=0), FLOAT)
+        low = graph.op("Mul", low, graph.constant("per_digit", np.float32(1 / 254)))
+        rows = graph.op("Add", rows, low)
     return graph.op("Mul", rows, graph.op("Gather", steps, ids, axis=0))
 
 

@@ -14,6 +14,8 @@ from embedge_export.inputs import Inputs
 LEVELS = np.float32(127)  # symmetric: -127..127, so that no sign is favoured
 SMALLEST = np.float32(1e-30)  # a scale for rows of zeros
 _BLOCK = 32  # columns; what those before a block ask of it is one product
+# Of a step: errors are counted in them. An error is below 2^8 steps, so below 2^24 units.
+_ERROR_UNITS = 2**16
 
 
 def scales(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -49,17 +51,19 @@ def compensated(
     feedback = inputs.feedback
     columns = np.ascontiguousarray(weight.T)  # (in, out)
     steps = np.broadcast_to(scale if scale.ndim == 1 else scale.T, columns.shape)
-    errors = np.zeros_like(columns)
+    # What is summed lies on a grid, so that sums are exact and every CPU takes the same levels.
+    unit = np.abs(steps).max(axis=0).astype(np.float64) / _ERROR_UNITS  # (out,)
+    errors = np.zeros(columns.shape)  # in those units, whole numbers
     levels = np.empty(columns.shape, np.int8)
     for start in range(0, len(columns), _BLOCK):
         block = slice(start, start + _BLOCK)
-        wanted = columns[block] + feedback[:start, block].T @ errors[:start]
-        for column, target in enumerate(wanted, start):
+        wanted = feedback[:start, block].T @ errors[:start]
+        for column, asked in enumerate(wanted, start):
             if column > start:
-                target += feedback[start:column, column] @ errors[start:column]
+                asked += feedback[start:column, column] @ errors[start:column]
             step = steps[column]
-            rounded = np.rint(target / step)
+            rounded = np.rint((columns[column] + asked * unit) / step)
             np.clip(rounded, lowest, highest, out=rounded)
             levels[column] = rounded
-            np.subtract(columns[column], rounded * step, out=errors[column])
+            np.rint((columns[column] - rounded * step) / unit, out=errors[column])
     return levels.T

@@ -1,0 +1,184 @@
+"""Arithmetic with the same bits on every CPU: products, exponentials, angles, Cholesky.
+
+A BLAS sums in an order that depends on the CPU and on the number of threads, and NumPy's own
+exponentials and cosines differ in the last bit between instruction sets. A weight that lies half
+way between two levels then rounds one way here and the other way there, and two machines write
+two packs of one model. Here products are taken of numbers on a grid, so that every partial sum is
+a whole number below 2^53: float64 holds it exactly, in whatever order it is summed (the splitting
+of Ozaki et al., Numerical Algorithms 59, 2012). Everything else is made of single additions and
+multiplications, which IEEE 754 rounds in one way. This module knows arrays alone, and imports
+NumPy alone.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+Double = NDArray[np.float64]
+
+_MANTISSA = 53  # bits of a float64
+_CHUNK = 256  # terms of one exact sum; chunks are added one after the other
+# Of a chunk's largest value. Two such numbers and a sum of _CHUNK fill 52 bits.
+_BITS = 22
+_TOWERING = 32  # times the mean square: of a normal distribution, one row in 10^6 has such an entry
+_SLAB = 2**15  # numbers worked on at a time, so that the steps between stay in a cache
+_PANEL = 16  # columns of the Cholesky factor made at a time
+# log(2) in two parts: the product of the first with a small whole number is exact.
+_LOG2_HIGH, _LOG2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
+# pi / 2 in three parts, likewise.
+_HALF_PI = (1.57079632673412561417e00, 6.07710050630396597660e-11, 2.02226624879595063154e-21)
+
+
+def product(a: NDArray[Any], b: NDArray[Any]) -> Array:
+    """Gives a b^T: (…, n, k) and (…, m, k) -> float32 (…, n, m).
+
+    Both are rounded to 22 bits below the largest value of each 256 entries of a row, which loses
+    about what a product in float32 loses. Rows of `a` with an entry that towers over the others
+    keep 44 bits, where b is one matrix.
+    """
+    if b.ndim == 2 and a.ndim > 2:
+        return product(a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], len(b))
+    total: Double | None = None
+    for start in range(0, a.shape[-1], _CHUNK):
+        left, right = a[..., start : start + _CHUNK], on_grid(b[..., start : start + _CHUNK])
+        right = np.swapaxes(right, -1, -2)
+        rounded = on_grid(left)
+        one = np.matmul(rounded, right)
+        if b.ndim == 2:
+            squares = np.square(left, dtype=np.float64)
+            towering = squares.max(axis=-1) > _TOWERING * squares.mean(axis=-1)
+            if towering.any():
+                one[towering] += np.matmul(on_grid(left[towering] - rounded[towering]), right)
+        total = one if total is None else np.add(total, one, out=total)
+    assert total is not None
+    return total.astype(np.float32)
+
+
+def fine_product(a: NDArray[Any], b: NDArray[Any]) -> Array:
+    """As `product`, with 44 bits of each: correct to float32's last bit but for rare ties.
+
+    For sums that are to be what a float32 model's own code computes; three times the work.
+    """
+    coarse_a, coarse_b = (_in_chunks(x) for x in (a, b))
+    rest_a, rest_b = a - coarse_a, b - coarse_b
+    total: Double | None = None
+    for start in range(0, a.shape[-1], _CHUNK):
+        part = slice(start, start + _CHUNK)
+        for left, right in ((coarse_a, coarse_b), (coarse_a, rest_b), (rest_a, coarse_b)):
+            terms = on_grid(left[..., part]), np.swapaxes(on_grid(right[..., part]), -1, -2)
+            one = np.matmul(*terms)
+            total = one if total is None else np.add(total, one, out=total)
+    assert total is not None
+    return total.astype(np.float32)
+
+
+def on_grid(x: NDArray[Any]) -> Double:
+    """Each row's numbers to multiples of 2^-22 of a power of two above its largest."""
+    largest = np.maximum(x.max(axis=-1, keepdims=True), -x.min(axis=-1, keepdims=True))
+    _, exponent = np.frexp(largest)  # largest < 2^exponent
+    # Added to a number, this leaves no bits below the grid; taken away again, the number is on it.
+    shift = np.ldexp(1.5, (_MANTISSA - 1 - _BITS) + exponent).astype(np.float64)
+    rounded = np.add(x, shift, dtype=np.float64)
+    return np.asarray(np.subtract(rounded, shift, out=rounded))
+
+
+def _in_chunks(x: NDArray[Any]) -> Double:
+    """`on_grid` of each chunk."""
+    parts = [on_grid(x[..., start : start + _CHUNK]) for start in range(0, x.shape[-1], _CHUNK)]
+    return np.concatenate(parts, axis=-1)
+
+
+def exp(x: NDArray[Any]) -> Array:
+    """e^x, float32 of any shape; 0 below -103, infinity above 89."""
+    result = np.empty(x.shape, np.float32)
+    source, target = np.ascontiguousarray(x).reshape(-1), result.reshape(-1)
+    for start in range(0, len(source), _SLAB):
+        slab = slice(start, start + _SLAB)
+        values = np.clip(source[slab], -110, 95).astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN are as they should be
+            target[slab] = _exp(values)
+    return result
+
+
+def _exp(x: Double) -> Double:
+    """By powers of two and a polynomial of what remains, |rest| < log(2) / 2."""
+    powers = np.rint(x * (1 / math.log(2)))
+    rest = (x - powers * _LOG2_HIGH) - powers * _LOG2_LOW
+    total = np.full_like(rest, 1 / math.factorial(13))
+    for order in range(12, -1, -1):
+        total *= rest
+        total += 1 / math.factorial(order)
+    return np.asarray(np.ldexp(total, powers.astype(np.int32)), np.float64)
+
+
+def power(base: float, exponents: NDArray[Any]) -> Array:
+    """base^exponents, float32."""
+    return np.asarray(_exp(exponents.astype(np.float64) * math.log(base)), np.float32)
+
+
+def cosine_sine(angles: NDArray[Any]) -> tuple[Array, Array]:
+    """Cosines and sines of float32 angles up to some 10^6, float32."""
+    flat = np.ascontiguousarray(angles).reshape(-1)
+    cosine, sine = np.empty(flat.shape, np.float32), np.empty(flat.shape, np.float32)
+    for start in range(0, len(flat), _SLAB):
+        slab = slice(start, start + _SLAB)
+        cosine[slab], sine[slab] = _cosine_sine(flat[slab].astype(np.float64))
+    return cosine.reshape(angles.shape), sine.reshape(angles.shape)
+
+
+def _cosine_sine(x: Double) -> tuple[Double, Double]:
+    """By quarter turns and the series of what remains, |rest| <= pi / 4."""
+    quarters = np.rint(x * (2 / math.pi))
+    rest = x
+    for part in _HALF_PI:
+        rest = rest - quarters * part
+    square = rest * rest
+    cosine, sine = (np.full_like(rest, sign / math.factorial(n)) for n, sign in ((16, 1), (17, 1)))
+    for order in range(14, -1, -2):
+        sign = 1 if order % 4 == 0 else -1
+        cosine *= square
+        cosine += sign / math.factorial(order)
+        sine *= square
+        sine += sign / math.factorial(order + 1)
+    sine *= rest
+    turn = quarters.astype(np.int64) % 4
+    odd = turn % 2 == 1
+    return (
+        np.where(odd, sine, cosine) * np.where((turn == 1) | (turn == 2), -1.0, 1.0),
+        np.where(odd, cosine, sine) * np.where(turn >= 2, -1.0, 1.0),
+    )
+
+
+def cholesky(matrix: Double) -> Double:
+    """The lower triangular L with L L^T = matrix, float64 (n, n); left-looking, panel by panel.
+
+    A row of L is nowhere larger than the root of the matrix's diagonal there, so that row is put on
+    a grid below that: as fine as 52 bits allow for sums of its length.
+
+    Raises:
+        ValueError: the matrix is not positive definite.
+    """
+    size = len(matrix)
+    bits = (_MANTISSA - 1 - math.ceil(math.log2(max(2, size)))) // 2
+    _, exponents = np.frexp(np.sqrt(np.diag(matrix)))
+    shifts = np.ldexp(1.5, (_MANTISSA - 1 - bits) + exponents).astype(np.float64)[:, None]
+    factor = np.zeros((size, size))
+    coarse = np.zeros((size, size))  # the factor on its grid
+    for start in range(0, size, _PANEL):
+        end = min(start + _PANEL, size)
+        panel = matrix[start:, start:end] - coarse[start:, :start] @ coarse[start:end, :start].T
+        for column in range(end - start):
+            pivot = panel[column, column]
+            if not pivot > 0:
+                raise ValueError("the matrix is not positive definite")
+            panel[column:, column] /= math.sqrt(pivot)
+            below = panel[column + 1 :, column]
+            for later in range(column + 1, end - start):
+                panel[later:, later] -= below[later - column - 1 :] * panel[later, column]
+        panel[: end - start] = np.tril(panel[: end - start])
+        factor[start:, start:end] = panel
+        coarse[start:, start:end] = (panel + shifts[start:]) - shifts[start:]
+    return factor
