@@ -25,7 +25,7 @@ from embedge.machine import threads_here
 from embedge.manifest import FileEntry, Graph, Manifest
 from embedge.vectors import normalise
 from embedge_export import verify
-from embedge_export.architectures import OUTLYING, write_networks
+from embedge_export.architectures import write_networks
 from embedge_export.architectures.eva02 import write_evas
 from embedge_export.describe import (
     IMAGE_SAMPLES,
@@ -44,6 +44,8 @@ from embedge_export.model import Gate, Model, calibration, open_model, reference
 from embedge_export.pack import commit, entries, existing, refuse_strangers, remove_dropped
 from embedge_export.places import local_folder
 from embedge_export.precision import PRECISIONS, Precision
+from embedge_export.probe import Probe
+from embedge_export.refine import refine
 from embedge_export.reuse import Reuse, plan, refuse_another, removals
 from embedge_export.room import pack_bytes
 from embedge_export.sources import Source, open_source
@@ -53,9 +55,6 @@ from embedge_export.stage import Stage, check_contents, stage
 RECIPES = {"fp32": 4, "fp16": 5, "int8": 4, "int4": 3}
 # What is added for families whose graphs alone changed.
 _RECIPES_OF_FAMILY = {"xlm-roberta": 1}
-# How many of the worst linears are kept finer, try after try, while a precision misses its bar;
-# after that it is all whose inputs have outliers of their own.
-_FINER = (4, 12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +209,7 @@ def _make(
                 pad_token_id=model.source.pad_token_id,
                 threads=threads_here(threads).value,
             )
-            for graph, report in _make_task(model, task, shared, part, judge, steps):
+            for graph, report in _make_task(model, gate, task, shared, part, judge, steps):
                 graphs.append(graph)
                 compared[graph.precision][task] = report
         images: dict[str, verify.TaskReport] = {}
@@ -248,6 +247,7 @@ def _check_precisions(names: Sequence[str]) -> list[Precision]:
 
 def _make_task(
     model: Model,
+    gate: Gate,
     task: str,
     shared: Mapping[Precision, WeightFile],
     part: Path,
@@ -266,7 +266,15 @@ def _make_task(
         def again(finer: Precision, data: WeightFile = data) -> None:
             _write_task(model, task, {finer: data}, part, _quiet, samples)
 
-        yield graph, _gated(precision, graph, losses, part, judge, again)
+        report = refine(
+            precision,
+            losses,
+            judge=partial(judge, part / graph.file),
+            write=again,
+            size=partial(_data_size, part, graph),
+            probe=Probe(model, task, gate),
+        )
+        yield graph, report
 
 
 def _make_image(
@@ -289,38 +297,15 @@ def _make_image(
         def again(finer: Precision) -> None:
             _write_image(task, tower, [finer], part, _quiet, samples)
 
-        yield graph, _gated(precision, graph, losses, part, judge, again)
-
-
-def _gated(
-    precision: Precision,
-    graph: Graph,
-    losses: Mapping[str, float],
-    part: Path,
-    judge: Callable[[Path], verify.TaskReport],
-    again: Callable[[Precision], None],
-) -> verify.TaskReport:
-    """What the gate says of a graph in the end.
-
-    If its precision misses its bar, and can keep its worst linears in a finer form, `again` writes
-    it anew with more and more of them so.
-    """
-    report = dataclasses.replace(judge(part / graph.file), losses=losses)
-    worst = sorted(losses, key=lambda name: -losses[name])
-    size = _data_size(part, graph)
-    outlying = [name for name in losses if name.endswith(OUTLYING)]
-    for names in (*(worst[:count] for count in _FINER), outlying):
-        if not names or not report.failures(precision):
-            break
-        again(precision.keeping(names))
-        report = dataclasses.replace(
-            judge(part / graph.file),
-            losses=losses,
-            finer=tuple(names),
-            before=(report.cosine_min, *report.before),
-            finer_bytes=_data_size(part, graph) - size,
+        report = refine(
+            precision,
+            losses,
+            judge=partial(judge, part / graph.file),
+            write=again,
+            size=partial(_data_size, part, graph),
+            probe=None,
         )
-    return report
+        yield graph, report
 
 
 def _quiet(label: str) -> None:

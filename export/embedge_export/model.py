@@ -137,7 +137,7 @@ def reference(
         def step(label: str, task: str = task) -> None:
             advance(task, label)
 
-        vectors[task] = _vectors(model, task, ids, advance=step)
+        vectors[task] = text_vectors(model, model.weights(task), ids, advance=step)
         _check_finite(vectors[task], f"{source.folder}: the vectors of task {task!r}")
     if model.image is None:
         return Gate(ids, vectors)
@@ -164,15 +164,19 @@ def calibration(
             samples[key] = rows
 
     ids = _ids(model.source, CALIBRATION_TEXTS)
-    _vectors(model, task, ids, advance=advance, observe=observe, product=product)
+    weights = model.weights(task)
+    text_vectors(model, weights, ids, advance=advance, observe=observe, product=product)
     return samples
 
 
-def _vectors(
-    model: Model, task: str, ids: Sequence[NDArray[np.int32]], **calls: Any
+def text_vectors(
+    model: Model, weights: Weights, ids: Sequence[NDArray[np.int32]], **calls: Any
 ) -> NDArray[np.float32]:
-    """The reference's vectors; `calls` are its `advance`, `observe` and `product`."""
-    weights, config, pooling = model.weights(task), model.config, model.source.pooling
+    """The truth's vectors, float32 (texts, dimension), not normalized.
+
+    `calls` are its `advance`, `observe`, `product` and `disturb`.
+    """
+    config, pooling = model.config, model.source.pooling
     with np.errstate(all="ignore"):  # NaN and infinity are looked for in the end
         if isinstance(config, BertConfig):
             return bert_vectors(config, weights, ids, pooling=pooling, **calls)

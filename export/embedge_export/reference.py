@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from embedge_export.architectures import NetworkConfig
 from embedge_export.exact import cosine_sine, exp, power
+from embedge_export.sensitivity import TABLE, Disturbance
 from embedge_export.weights import Weights
 
 Array = NDArray[np.float32]
@@ -35,6 +36,7 @@ def network_vectors(
     advance: Callable[[str], None] = lambda label: None,
     observe: Observer = lambda key, rows: None,
     product: Product = float_product,
+    disturb: Disturbance = lambda key, rows: rows,
 ) -> Array:
     """Pooled vectors of token id sequences: float32 (texts, hidden), not normalised.
 
@@ -46,11 +48,13 @@ def network_vectors(
         advance: called with a label before each layer.
         observe: called with each linear's weight key and the rows that it reads, (tokens, in).
         product: gives a b^T; calibration takes one with the same bits on every CPU (exact.py).
+        disturb: called with each linear's weight key and what it gives, (tokens, out); what it
+            returns is taken instead (sensitivity.py).
     """
     bounds = np.cumsum([0, *(len(ids) for ids in texts)])
     advance("reference: embedding table")
     # All texts' tokens one below the other: (tokens of all texts, hidden).
-    hidden = weights.read("embed_tokens.weight")[np.concatenate(texts)]
+    hidden = disturb(TABLE, weights.read("embed_tokens.weight")[np.concatenate(texts)])
     positions = [np.arange(len(ids)) for ids in texts]
     cosine, sine = _rotary(config, max(map(len, texts)))
     for index in range(config.num_hidden_layers):
@@ -59,9 +63,9 @@ def network_vectors(
 
         def linear(x: Array, name: str, layer: str = layer) -> Array:
             observe(f"{layer}.{name}.weight", x)
-            y = product(x, weights.read(f"{layer}.{name}.weight"))
-            bias = f"{layer}.{name}.bias"
-            return y + weights.read(bias) if bias in weights else y
+            key, bias = f"{layer}.{name}.weight", f"{layer}.{name}.bias"
+            y = product(x, weights.read(key))
+            return disturb(key, y + weights.read(bias) if bias in weights else y)
 
         normed = _rms_norm(hidden, weights.read(f"{layer}.input_layernorm.weight"), config)
         query = _heads(linear(normed, "self_attn.q_proj"), config)

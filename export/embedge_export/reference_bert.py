@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from embedge_export.architectures.bert_config import BertConfig
 from embedge_export.exact import cosine_sine, exp, power
 from embedge_export.reference import Observer, Product, float_product
+from embedge_export.sensitivity import TABLE, Disturbance
 from embedge_export.weights import Weights
 
 Array = NDArray[np.float32]
@@ -32,6 +33,7 @@ def bert_vectors(
     advance: Callable[[str], None] = lambda label: None,
     observe: Observer = lambda key, rows: None,
     product: Product = float_product,
+    disturb: Disturbance = lambda key, rows: rows,
 ) -> Array:
     """Pooled vectors of token id sequences: float32 (texts, hidden), not normalised.
 
@@ -43,6 +45,8 @@ def bert_vectors(
         advance: called with a label before each step.
         observe: called with each linear's weight key and the rows that it reads, (tokens, in).
         product: gives a b^T; calibration takes one with the same bits on every CPU (exact.py).
+        disturb: called with each linear's weight key and what it gives, (tokens, out); what it
+            returns is taken instead (sensitivity.py).
     """
     bounds = np.cumsum([0, *(len(ids) for ids in texts)])
 
@@ -52,12 +56,13 @@ def bert_vectors(
         )
 
     advance("reference: embedding table")
-    hidden = weights.read("embeddings.word_embeddings.weight")[np.concatenate(texts)]
+    table = "embeddings.word_embeddings.weight"
+    hidden = disturb(TABLE, weights.read(table)[np.concatenate(texts)])
     hidden = hidden + weights.read("embeddings.token_type_embeddings.weight")[0]
     if config.rope_theta is None:
-        table = weights.read("embeddings.position_embeddings.weight")
+        positions = weights.read("embeddings.position_embeddings.weight")
         places = np.concatenate([_positions(ids, config.padding_id) for ids in texts])
-        hidden = hidden + table[places]
+        hidden = hidden + positions[places]
     hidden = norm(hidden, "embeddings.LayerNorm")
     for index in range(config.num_hidden_layers):
         advance(f"reference: layer {index + 1} of {config.num_hidden_layers}")
@@ -65,8 +70,9 @@ def bert_vectors(
 
         def linear(x: Array, name: str, layer: str = layer) -> Array:
             observe(f"{layer}.{name}.weight", x)
-            matrix = weights.read(f"{layer}.{name}.weight")
-            return product(x, matrix) + weights.read(f"{layer}.{name}.bias")
+            key = f"{layer}.{name}.weight"
+            y = product(x, weights.read(key)) + weights.read(f"{layer}.{name}.bias")
+            return disturb(key, y)
 
         query, key, value = (linear(hidden, f"self_attn.{side}_proj") for side in "qkv")
         attended = np.concatenate(

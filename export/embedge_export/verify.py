@@ -5,7 +5,7 @@ that misses its bar does not pass, and the runtime does not choose it by itself.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,11 @@ from embedge.packs import open_pack
 from embedge.vectors import normalise
 from embedge_export.model import open_model, reference
 from embedge_export.precision import PRECISIONS, Precision
+from embedge_export.probe import Probe
 from embedge_export.sources import Source
 
 WORST = 8  # linears that a report names
+TIE_FACTOR = 2  # how many times as far as in bfloat16 a text may move that bfloat16 moves far
 IMAGE_TOWER = "image tower"  # what a report's failures call it
 Array = NDArray[np.float32]
 Run = Callable[[NDArray[np.int64], NDArray[np.int64]], Array]  # ids, mask (B, S) -> (B, D)
@@ -37,7 +39,11 @@ class TaskReport:
     batch_difference: float  # largest difference between a text alone and in a padded batch
     finite: bool
     losses: Mapping[str, float] = field(default_factory=dict)  # of each linear, on sample rows
+    cosines: tuple[float, ...] = ()  # of each text
+    # Of ties (probe.py): the cosine that weights rounded to bfloat16 leave them.
+    bfloat16: Mapping[int, float] = field(default_factory=dict)
     finer: tuple[str, ...] = ()  # linears that had to be kept in a finer form
+    floats: tuple[str, ...] = ()  # those of them that had to be kept in float32
     before: tuple[float, ...] = ()  # cosine_min of the tries with fewer of them, latest first
     finer_bytes: int = 0  # what they add to the pack's files
 
@@ -46,8 +52,8 @@ class TaskReport:
         found = []
         if not self.finite:
             return ["it gave NaN or infinity"]
-        if self.cosine_min < precision.minimum_cosine:
-            found.append(f"cosine {self.cosine_min:.6f} < {precision.minimum_cosine}")
+        if low := self.low(precision):
+            found.append(f"cosine {min(low):.6f} < {precision.minimum_cosine}")
         limit = precision.largest_difference
         if limit is not None and self.difference_max > limit:
             found.append(f"difference {self.difference_max:.1e} > {limit:.0e}")
@@ -57,6 +63,21 @@ class TaskReport:
                 f"more than {precision.batch_difference:.0e}"
             )
         return found
+
+    def low(self, precision: Precision) -> list[float]:
+        """Cosines of the texts that miss their bar."""
+        return [c for text, c in enumerate(self.cosines) if c < self._bar(text, precision)]
+
+    def _bar(self, text: int, precision: Precision) -> float:
+        """The least cosine that a text may have.
+
+        The vector of a tie hangs on the last digits of every weight, and bfloat16 alone moves it
+        far. It may move twice as far as that.
+        """
+        least = precision.minimum_cosine
+        if text not in self.bfloat16:
+            return least
+        return min(least, 1 - TIE_FACTOR * (1 - self.bfloat16[text]))
 
 
 def compare_graph(
@@ -135,6 +156,7 @@ def _judge(vectors: Array, reference: Array, alone: Array, probes: NDArray[np.in
     cosines = np.sum(got.astype(np.float64) * want, axis=1)
     return TaskReport(
         cosine_min=float(cosines.min()),
+        cosines=tuple(map(float, cosines)),
         cosine_mean=float(cosines.mean()),
         difference_max=float(np.abs(got - want).max()),
         rank_correlation=_spearman(_similarities(got), _similarities(want)),
@@ -159,20 +181,25 @@ def verify_pack(
     """
     pack = open_pack(folder)
     manifest, text = pack.manifest, pack.manifest.text
-    gate = reference(open_model(source), advance=lambda task, label: advance(f"{task}: {label}"))
+    model = open_model(source)
+    gate = reference(model, advance=lambda task, label: advance(f"{task}: {label}"))
     reports = {}
     for name in manifest.precisions():
         tasks = {}
         for task in manifest.tasks:
             advance(f"{task}: {name}")
             graph = manifest.graph(task=task, precision=name)
-            tasks[task] = compare_graph(
+            one = compare_graph(
                 pack.file(graph.file),
                 gate.ids,
                 gate.vectors[task],
                 pad_token_id=source.pad_token_id if text is None else text.pad_token_id,
                 threads=threads,
             )
+            if one.low(PRECISIONS[name]) and PRECISIONS[name].refinable:
+                room = 1 - PRECISIONS[name].minimum_cosine
+                one = replace(one, bfloat16=Probe(model, task, gate).ties(room))
+            tasks[task] = one
         image = None
         if gate.pixels is not None and gate.image_vectors is not None:
             advance(f"image: {name}")
@@ -215,9 +242,15 @@ def _figures(report: TaskReport) -> dict[str, Any]:
     if report.losses:
         worst = sorted(report.losses.items(), key=lambda item: -item[1])
         figures["worst_linears"] = dict(worst[:WORST])
+    if report.bfloat16:
+        # By the text's place among the gate's: what it has, and what bfloat16 leaves it.
+        figures["ties"] = {
+            str(text): [report.cosines[text], cosine] for text, cosine in report.bfloat16.items()
+        }
     if report.finer:
         figures |= {
             "finer": list(report.finer),
+            "float32": list(report.floats),
             "cosine_min_before": list(report.before),
             "finer_bytes": report.finer_bytes,
             "linears": len(report.losses),

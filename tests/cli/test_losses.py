@@ -29,9 +29,18 @@ def test_the_worst_of_all_tasks_come_first():
 
 def test_the_line_says_what_was_finer_why_and_at_what_cost():
     (line,) = finer_lines({"int8": REPORT})
-    for part in ("int8, a: 1 linears", "0.950000 without", "2 products more beside 21"):
+    for part in ("int8, a: 1 of 21 linears", "0.950000 without", "2 products: layers.0.down"):
         assert part in line
     assert line.endswith("layers.0.down")
+
+
+def test_a_layer_is_one_word_and_float32_is_said():
+    names = ["embedding", "layers.1.query", "layers.1.key", "layers.10.down"]
+    figures = REPORT["tasks"]["a"] | {"finer": names, "float32": names[1:3]}
+    (line,) = finer_lines({"int8": {"tasks": {"a": figures}}})
+    assert line.endswith(
+        "8 products: embedding, layers.1 (2), layers.10.down; in float32: layers.1 (2)"
+    )
 
 
 @pytest.mark.parametrize(

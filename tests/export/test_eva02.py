@@ -17,7 +17,7 @@ from embedge.engine import load_runtime
 from embedge.errors import GateError, SourceError
 from embedge.images.samples import sample_images
 from embedge.manifest import dump_manifest, read_manifest
-from embedge_export import export, precision, verify
+from embedge_export import precision, refine, verify
 from embedge_export.architectures.eva02 import read_block, rotary_angles, write_evas
 from embedge_export.calibration_images import calibration_images
 from embedge_export.export import export_pack
@@ -175,7 +175,8 @@ def test_calibration_sees_every_row_that_is_rounded(source):
 def test_a_tower_that_misses_its_bar_keeps_its_worst_linears_finer(source, tmp_path, monkeypatch):
     """As a task does; the bar is raised above what one digit reaches, and two meet it."""
     monkeypatch.setattr(Int8, "minimum_cosine", 0.99999)
-    monkeypatch.setattr(export, "_FINER", (1, 1000))
+    monkeypatch.setattr(Int8, "wanted_cosine", 0.99999)
+    monkeypatch.setattr(refine, "_WORST_LINEARS", (1, 1000))
     out = tmp_path / "pack"
     manifest = export_pack(source, out=out, precisions=("int8",), accept_failures=True)
     report = manifest.verification["int8"]
@@ -194,7 +195,7 @@ def test_a_tower_that_misses_its_bar_is_refused(source, tmp_path, monkeypatch):
         found = compare(*arguments, **options)
         return type(found)(**{name: getattr(found, name) for name in found.__slots__} | bad)
 
-    bad = {"cosine_min": 0.9}
+    bad = {"cosine_min": 0.9, "cosines": (0.9,)}
     compare = verify.compare_image_graph
     monkeypatch.setattr(verify, "compare_image_graph", worse)
     with pytest.raises(GateError, match=r"image tower: cosine 0\.9"):

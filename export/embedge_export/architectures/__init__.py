@@ -9,7 +9,7 @@ from embedge_export.architectures.bert import SAMPLED as BERT_SAMPLED
 from embedge_export.architectures.bert import write_berts
 from embedge_export.architectures.bert_config import BertConfig
 from embedge_export.architectures.config import NetworkConfig, network_config
-from embedge_export.architectures.network import OUTLYING, SAMPLED, batch_kind
+from embedge_export.architectures.network import SAMPLED, batch_kind
 from embedge_export.attention import PackedBatch
 from embedge_export.graph import GraphBuilder
 from embedge_export.inputs import SampleRows
@@ -19,7 +19,6 @@ from embedge_export.weights import Weights
 TextConfig = NetworkConfig | BertConfig
 
 __all__ = [
-    "OUTLYING",
     "BertConfig",
     "NetworkConfig",
     "TextConfig",

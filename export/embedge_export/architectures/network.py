@@ -32,7 +32,6 @@ from embedge_export.rotate import Rotation
 from embedge_export.weights import Weights
 
 Gain = NDArray[np.float32]
-OUTLYING = ".down"  # linears whose inputs have outliers that no rotation reaches
 # The linears that are the first to read their rows: q, k and v read the same, and gate and up.
 SAMPLED = ("self_attn.q_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.down_proj")
 

@@ -31,8 +31,11 @@ class Precision(Protocol):
     Attributes:
         name: as in the manifest.
         rotates: whether the residual stream is rotated first (rotate.py).
+        refinable: whether linears can be kept finer (refine.py); it notes what each of them loses.
         samples: whether it wants to see what each linear reads (inputs.py).
         minimum_cosine: the bar: the lowest cosine to the reference over the gate's texts.
+        wanted_cosine: the bar with a margin, for texts that the gate does not see and other CPUs:
+            below it, what can be had at little cost is taken.
         largest_difference: the bar: the largest difference of any component of a vector of
             length 1, or None.
         batch_difference: the bar: how far a text's vector may be from its own in a batch. Float
@@ -42,7 +45,9 @@ class Precision(Protocol):
     name: ClassVar[str]
     rotates: ClassVar[bool]
     samples: ClassVar[bool]
+    refinable: ClassVar[bool]
     minimum_cosine: ClassVar[float]
+    wanted_cosine: ClassVar[float]
     largest_difference: ClassVar[float | None]
     batch_difference: ClassVar[float]
 
@@ -90,6 +95,11 @@ class Precision(Protocol):
         """
         return up, down
 
-    def keeping(self, names: Sequence[str]) -> "Precision":
-        """This precision with these linears in a finer form; only for those that note losses."""
+    def keeping(self, names: Sequence[str], *, floats: Sequence[str] = ()) -> "Precision":
+        """This precision with these linears in a finer form; only for those that note losses.
+
+        Args:
+            names: of linears; `sensitivity.TABLE` for the table.
+            floats: those of them that are kept in float32, where all that read the same rows are.
+        """
         ...

@@ -25,6 +25,7 @@ _HEADROOM = 16  # how far a text may go beyond the largest value of the sample r
 class _Float(Precision):
     """Both float precisions; they differ in a dtype, the rotation and the bars."""
 
+    refinable = False
     _dtype: ir.DataType
 
     def embedding(self, graph: GraphBuilder, ids: ir.Value, table: Table) -> ir.Value:
@@ -62,7 +63,7 @@ class _Float(Precision):
             y = graph.op("Add", y, graph.constant(f"{linear.name}.bias", linear.bias.astype(dtype)))
         return y
 
-    def keeping(self, names: Sequence[str]) -> Precision:
+    def keeping(self, names: Sequence[str], *, floats: Sequence[str] = ()) -> Precision:
         """See Precision. Floats note no losses."""
         raise NotImplementedError
 
@@ -73,7 +74,7 @@ class Float32(_Float):
     name = "fp32"
     rotates = False
     samples = False
-    minimum_cosine = 0.999999
+    minimum_cosine = wanted_cosine = 0.999999
     largest_difference = 1e-5
     batch_difference = 1e-6
     _dtype = FLOAT
@@ -85,7 +86,7 @@ class Float16(_Float):
     name = "fp16"
     samples = True
     rotates = True  # spreads massive activations, so that fewer digits are lost to them
-    minimum_cosine = 0.9999
+    minimum_cosine = wanted_cosine = 0.9999
     largest_difference = None
     batch_difference = 1e-3
     _dtype = FLOAT16

@@ -39,11 +39,12 @@ class Int4(Precision):
     name = "int4"
     rotates = True
     samples = True
-    minimum_cosine = 0.95
+    refinable = False
+    minimum_cosine = wanted_cosine = 0.95
     largest_difference = None
     batch_difference = 2e-2  # three times what the module tells of
 
-    def keeping(self, names: Sequence[str]) -> Precision:
+    def keeping(self, names: Sequence[str], *, floats: Sequence[str] = ()) -> Precision:
         """See Precision. It notes no losses, for finer than this is int8."""
         raise NotImplementedError
 

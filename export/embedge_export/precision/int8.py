@@ -7,7 +7,8 @@ weight. Activations are uint8 around 128, because uint8 x int8 is what CPUs have
 runtime sees to CPUs whose kernel saturates (embedge/engine.py).
 
 Linears that lose too much can be kept finer: weights and activations in two digits each, the second
-counting 254ths of a step of the first, and three products in place of one. Still integers only.
+counting 254ths of a step of the first, and three products in place of one. Still integers only; the
+last resort (refine.py) is float32.
 """
 
 from collections.abc import Sequence
@@ -24,11 +25,18 @@ from embedge_export.graph import CONTRIB, FLOAT, GraphBuilder
 from embedge_export.layers import Linear, Rows, Table
 from embedge_export.precision.base import Operand, Precision
 from embedge_export.precision.pieces import int8_rows, spread_out
-from embedge_export.precision.rounding import LEVELS, SMALLEST, compensated, nearest, scales
+from embedge_export.precision.rounding import (
+    DIGIT,
+    LEVELS,
+    SMALLEST,
+    compensated,
+    nearest,
+    scales,
+)
+from embedge_export.sensitivity import TABLE
 
 _UINT8 = ir.DataType.UINT8
 _USUAL, _TOWERING = 100, 30  # sample rows that a loss is told of: evenly taken, and the largest
-_DIGIT = np.float32(2 * LEVELS)  # what one step of a second digit divides: half a step is its most
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,30 +46,38 @@ class _Digits(Operand):
     second: ir.Value | None = None
 
 
+class _Floats(Operand):
+    """An operand left as it is, for linears in float32."""
+
+
 @dataclass(frozen=True, slots=True)
 class Int8(Precision):
     """See the module.
 
     Attributes:
-        finer: names of linears that are kept in two digits.
+        finer: names of linears that are kept in two digits, and TABLE.
+        floats: names of linears that are kept in float32.
     """
 
     finer: frozenset[str] = frozenset()
+    floats: frozenset[str] = frozenset()
 
     name: ClassVar[str] = "int8"
     rotates: ClassVar[bool] = True
     samples: ClassVar[bool] = True
+    refinable: ClassVar[bool] = True
     minimum_cosine: ClassVar[float] = 0.998
+    wanted_cosine: ClassVar[float] = 0.9985
     largest_difference: ClassVar[float | None] = None
     batch_difference: ClassVar[float] = 0.0
 
-    def keeping(self, names: Sequence[str]) -> Precision:
+    def keeping(self, names: Sequence[str], *, floats: Sequence[str] = ()) -> Precision:
         """See Precision."""
-        return replace(self, finer=frozenset(names))
+        return replace(self, finer=frozenset(names), floats=frozenset(floats))
 
     def embedding(self, graph: GraphBuilder, ids: ir.Value, table: Table) -> ir.Value:
         """See Precision. One scale per row of the table."""
-        return int8_rows(graph, ids, table, digits=2 if "embedding" in self.finer else 1)
+        return int8_rows(graph, ids, table, finer=TABLE in self.finer)
 
     def operand(
         self,
@@ -78,6 +94,8 @@ class Int8(Precision):
         block = 1
         if spread:
             x, block = spread_out(graph, x, width, rows)
+        if all(reader.name in self.floats for reader in readers):
+            return _Floats(x, scales, block)
         # The largest absolute value: two reads, and no copy of absolute values.
         axes = graph.numbers(-1)
         lowest = graph.op("Neg", graph.op("ReduceMin", x, axes, keepdims=1))
@@ -95,7 +113,7 @@ class Int8(Precision):
             return Operand(first, total, block)
         back = graph.op("DequantizeLinear", first, step, zero_points, dtype=FLOAT, **blocks)
         rest = graph.op("Sub", x, back)
-        step = graph.op("Mul", step, graph.constant("per_digit", 1 / _DIGIT))
+        step = graph.op("Mul", step, graph.constant("per_digit", 1 / DIGIT))
         second = graph.op("QuantizeLinear", rest, step, zero_points, dtype=_UINT8, **blocks)
         return _Digits(first, total, block, second)
 
@@ -105,6 +123,10 @@ class Int8(Precision):
         """See Precision. float32 out."""
         name, shared = linear.name, linear.shared
         turned = linear.reading_blocks(operand.block) if operand.block > 1 else linear
+        if isinstance(operand, _Floats):
+            weight = graph.weight(f"{name}.float", lambda: turned.weight.T, shared=shared)
+            return _finished(graph, graph.op("MatMul", operand.values, weight), operand, linear,
+                             scaled=scaled)  # fmt: skip
 
         @cache
         def digits() -> tuple[NDArray[np.int8], NDArray[np.float32]]:
@@ -139,19 +161,26 @@ class Int8(Precision):
 
             def rest() -> NDArray[np.int8]:
                 levels, step = digits()
-                return nearest(turned.weight - levels * step[:, None], step / _DIGIT).T
+                return nearest(turned.weight - levels * step[:, None], step / DIGIT).T
 
-            per_digit = 1 / _DIGIT
+            per_digit = 1 / DIGIT
             low = graph.weight(f"{name}.weight.low", rest, shared=shared)
             assert operand.second is not None
             y = graph.op("Add", y, product(operand.second, weight, step, per_digit))
             y = graph.op("Add", y, product(operand.values, low, step, per_digit))
-        if operand.scales is not None and scaled:
-            y = graph.op("Mul", y, operand.scales)
-        if linear.bias is not None:
-            assert scaled
-            y = graph.op("Add", y, graph.constant(f"{name}.bias", linear.bias))
-        return y
+        return _finished(graph, y, operand, linear, scaled=scaled)
+
+
+def _finished(
+    graph: GraphBuilder, y: ir.Value, operand: Operand, linear: Linear, *, scaled: bool
+) -> ir.Value:
+    """A product with the rows' scales and the bias."""
+    if operand.scales is not None and scaled:
+        y = graph.op("Mul", y, operand.scales)
+    if linear.bias is not None:
+        assert scaled
+        y = graph.op("Add", y, graph.constant(f"{linear.name}.bias", linear.bias))
+    return y
 
 
 def _zero_point(graph: GraphBuilder) -> ir.Value:

@@ -8,14 +8,17 @@ from numpy.typing import NDArray
 
 from embedge_export.graph import FLOAT, GraphBuilder
 from embedge_export.layers import Rows, Table
-from embedge_export.precision.rounding import nearest, scales
+from embedge_export.precision.rounding import DIGIT, nearest, scales
 from embedge_export.rotate import block_of, mixer
 
 _LARGEST_BLOCK = 64  # of the Hadamard blocks; 512 would halve what is lost to them, and cost 5 %
 
 
-def int8_rows(graph: GraphBuilder, ids: ir.Value, table: Table, *, digits: int = 1) -> ir.Value:
-    """The table's rows, kept in int8 with one scale a row: int64 ids (…) -> float32 (…, width)."""
+def int8_rows(graph: GraphBuilder, ids: ir.Value, table: Table, *, finer: bool = False) -> ir.Value:
+    """The table's rows, kept in int8 with one scale a row: int64 ids (…) -> float32 (…, width).
+
+    With `finer`, in two digits; it is called TABLE among a precision's linears.
+    """
 
     @cache
     def quantised() -> tuple[NDArray[np.int8], NDArray[np.float32]]:
@@ -23,19 +26,20 @@ def int8_rows(graph: GraphBuilder, ids: ir.Value, table: Table, *, digits: int =
         scale = scales(rows)
         return nearest(rows, scale), scale[:, None]
 
+    def rest() -> NDArray[np.int8]:
+        levels, step = quantised()
+        return nearest(table.read() - levels * step, step[:, 0] / DIGIT)
+
+    def rows_of(stored: ir.Value) -> ir.Value:
+        return graph.cast(graph.op("Gather", stored, ids, axis=0), FLOAT)
+
     stored = graph.weight("embedding", lambda: quantised()[0], shared=table.shared)
     steps = graph.weight("embedding.scale", lambda: quantised()[1], shared=table.shared)
-    rows = graph.cast(graph.op("Gather", stored, ids, axis=0), FLOAT)
-    if digits == 2:
-
-        def rest() -> NDArray[np.int8]:
-            levels, scale = quantised()
-            return nearest(table.read() - levels * scale, scale[:, 0] / np.float32(254))
-
-        low = graph.weight("embedding.low", rest, shared=table.shared)
-        low = graph.cast(graph.op("Gather", low, ids, axis=0), FLOAT)
-        low = graph.op("Mul", low, graph.constant("per_digit", np.float32(1 / 254)))
-        rows = graph.op("Add", rows, low)
+    rows = rows_of(stored)
+    if finer:
+        low = rows_of(graph.weight("embedding.low", rest, shared=table.shared))
+        per_digit = graph.constant("per_digit", 1 / DIGIT)
+        rows = graph.op("Add", rows, graph.op("Mul", low, per_digit))
     return graph.op("Mul", rows, graph.op("Gather", steps, ids, axis=0))
 
 

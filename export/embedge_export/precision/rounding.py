@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from embedge_export.inputs import Inputs
 
 LEVELS = np.float32(127)  # symmetric: -127..127, so that no sign is favoured
+DIGIT = 2 * LEVELS  # what one step of a second digit divides: half a step is its most
 SMALLEST = np.float32(1e-30)  # a scale for rows of zeros
 _BLOCK = 32  # columns; what those before a block ask of it is one product
 # Of a step: errors are counted in them. An error is below 2^8 steps, so below 2^24 units.

@@ -4,7 +4,8 @@ Takes the manifest's `verification`, which is a file's content and may hold anyt
 an export writes it is left out. Gives rows of a table, and lines.
 """
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from embedge.cli import common
@@ -44,11 +45,22 @@ def finer_lines(verification: Mapping[str, Any]) -> Iterator[str]:
             if not names or not sound:
                 continue
             cosine, size, linears = numbers
+            floats = _names(figures.get("float32"))
             yield (
-                f"{precision}, {task}: {len(names)} linears kept finer, for the least cosine was "
-                f"{cosine:.6f} without; {common.size_text(size)} and {2 * len(names)} products "
-                f"more beside {linears}: {', '.join(names)}"
+                f"{precision}, {task}: {len(names)} of {linears} linears kept finer, because the "
+                f"least cosine was {cosine:.6f} without; this adds {common.size_text(size)} and "
+                f"{2 * len(names)} products: {', '.join(_by_layer(names))}"
+                + (f"; in float32: {', '.join(_by_layer(floats))}" if floats else "")
             )
+
+
+def _by_layer(names: Sequence[str]) -> list[str]:
+    """Names of linears, those of one layer in one word: "layers.3 (7)"."""
+    layers = Counter(".".join(name.split(".")[:2]) for name in names)
+    return [
+        f"{layer} ({count})" if count > 1 else next(n for n in names if n.startswith(layer))
+        for layer, count in layers.items()
+    ]
 
 
 def _tasks(report: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
