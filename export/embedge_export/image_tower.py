@@ -20,8 +20,6 @@ from embedge_export.architectures.clip_fields import PREPROCESSOR_FIELDS
 from embedge_export.architectures.eva02 import SAMPLED, rotary_angles
 from embedge_export.architectures.eva02_config import EvaConfig, eva_config
 from embedge_export.calibration_images import calibration_images
-from embedge_export.fields import Settings, is_whole
-from embedge_export.conventions import read_json
 from embedge_export.exact import product
 from embedge_export.fields import Settings, is_whole
 from embedge_export.inputs import SampleRows
