@@ -100,8 +100,11 @@ class _Choice:
             if text not in self._moved:
                 self._moved[text] = self.probe.moved(text)
         allowed = _SHARES[number] * (1 - self.precision.minimum_cosine)
-        for moved in self._moved.values():
-            self._layers |= set(between(fewest(moved, allowed), list(moved)))
+        for text, moved in self._moved.items():
+            layers = fewest(moved, allowed)
+            if text in report.bfloat16:
+                layers = between(layers, list(moved))
+            self._layers.update(layers)
         names = of_layers(self._layers, self.losses)
         losing = [name for name in worst if self.losses[name] > _LARGEST_LOSS]
         return names + [name for name in losing if name not in names]

@@ -66,7 +66,7 @@ def fewest(moved: Mapping[str, float], allowed: float) -> list[str]:
 def between(chosen: Iterable[str], layers: Sequence[str]) -> list[str]:
     """Those chosen and all layers between them, of `layers` in the network's order.
 
-    What tips a text is rarely the noise that a few draws show: a small change before the layer that
+    What tips a tie is rarely the noise that a few draws show: a small change before the layer that
     decides can have a large effect there. SmolLM2-135M: the least of 258 texts rose from 0.9972 to
     0.9994 with the layers between.
     """
