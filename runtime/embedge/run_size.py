@@ -5,9 +5,11 @@ Takes what was asked for, the caches (`cpu_caches`), the threads and what a toke
 
 A run reads all weights once and writes its activations many times. The fewer its tokens, the more
 often the weights are read; once its activations leave the caches, every layer waits for the main
-memory instead. Between the two the speed is flat: three models of 8 to 600 million parameters on a
-Zen 5 with 32 MiB, 1 and 2 threads, differ by 6 % at most between LEAST and what the caches hold. A
-rough estimate of the caches is therefore good enough, and a probe would find no more.
+memory instead. Between the two the speed is flat: three models of 8 to 600 million parameters, on
+one thread of a Zen 5 with 32 MiB, differ by some 6 % between 192 tokens and what the caches hold. A
+rough estimate of the caches is therefore good enough, and a probe would find no more. Threads that
+share a core with other programs wait for one another in every operator of every run: there larger
+runs are up to a tenth quicker, and token_budget= says so where it is known.
 """
 
 from embedge.cpu_caches import CpuCaches, share
