@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from embedge import Embedder, TruncationWarning
 from embedge.cli.bench import cpu_name
 from embedge.engine import kernel_path
 from embedge_export.export import export_pack
+from embedge_export.texts import LONG_TEXTS, SHORT_TEXTS
 from measures import BARS, Vectors, compare, cosines, least_by_kind, missed
 from stand_ins import padded, plain_int8
 
@@ -71,11 +73,13 @@ def measure(folder: Path, task: str, precision: str, options: dict[str, Any]) ->
             wide = _encode(embedder, task, [texts[index] for index in short])
             padding[str(columns)] = _largest(wide, alone[short])
     each = cosines(got, want)
+    ties = _ties(embedder.manifest.verification, precision, task)
     result = {
         "texts": len(texts),
         "tokens": int(lengths.sum()),
         "seconds": seconds,
         **compare(got, want),
+        "cosine_min_but_ties": float(each[[text not in ties for text in texts]].min()),
         "batch_difference": max(batched.values()),
         "padding_difference": max(padding.values()),
         "differences": {"by batch": batched, "by columns of padding": padding},
@@ -104,6 +108,12 @@ def measure(folder: Path, task: str, precision: str, options: dict[str, Any]) ->
         "batch_difference": _largest(batch, lone),
     }
     return result
+
+
+def _ties(verification: Mapping[str, Any], precision: str, task: str) -> set[str]:
+    """The built-in texts that the export found to be ties."""
+    places = verification[precision]["tasks"][task].get("ties", {})
+    return {(*SHORT_TEXTS, *LONG_TEXTS)[int(place)] for place in places}
 
 
 def _encode(embedder: Embedder, task: str, texts: Any) -> Vectors:

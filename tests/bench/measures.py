@@ -4,7 +4,7 @@ Takes float32 (n, d) of the same texts, normalised or not; knows no text and no 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,13 +19,20 @@ class Bars:
     """What a precision has to reach."""
 
     cosine_min: float
+    cosine_min_but_ties: float  # of all texts but those that bfloat16 alone moves far
     cosine_mean: float
     spearman: float
     difference: float | None  # of a text alone and in any batch; None: floats may round
 
 
-LOWER = Bars(cosine_min=0.998, cosine_mean=0.999, spearman=0.998, difference=None)
-EXACT = Bars(cosine_min=0.998, cosine_mean=0.999, spearman=0.998, difference=0.0)
+EXACT = Bars(
+    cosine_min=0.998,
+    cosine_min_but_ties=0.9985,
+    cosine_mean=0.999,
+    spearman=0.998,
+    difference=0.0,
+)
+LOWER = replace(EXACT, difference=None)
 # Others are measured and have no bar. fp16's sums are rounded in the order a kernel takes them.
 BARS = {"int8": EXACT, "fp16": LOWER}
 
@@ -63,7 +70,7 @@ def missed(measured: Mapping[str, Any], bars: Bars | None) -> list[str]:
         return []
     found = [
         f"{name.replace('_', ' ')} {measured[name]:.6f} < {bar}"
-        for name in ("cosine_min", "cosine_mean", "spearman")
+        for name in ("cosine_min", "cosine_min_but_ties", "cosine_mean", "spearman")
         if not measured[name] >= (bar := getattr(bars, name))
     ]
     if bars.difference is not None:

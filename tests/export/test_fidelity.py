@@ -49,7 +49,11 @@ def test_measures_of_vectors_that_can_be_checked_by_hand():
     assert same["neighbours_kept"] == 1
     assert compare(got, want)["cosine_mean"] == pytest.approx(0.75)
     assert compare(got, want)["spearman"] < 0.9
-    good = same | {"batch_difference": 0.0, "padding_difference": 0.0}
+    good = same | {
+        "batch_difference": 0.0,
+        "padding_difference": 0.0,
+        "cosine_min_but_ties": 0.9986,
+    }
     assert missed(good, BARS["int8"]) == []
     for name in good:
         if name not in ("cosine_p1", "neighbours_kept"):
