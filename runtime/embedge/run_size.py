@@ -9,7 +9,7 @@ memory instead. Between the two the speed is flat: three models of 8 to 600 mill
 one thread of a Zen 5 with 32 MiB, differ by some 6 % between 192 tokens and what the caches hold. A
 rough estimate of the caches is therefore good enough, and a probe would find no more. Threads that
 share a core with other programs wait for one another in every operator of every run: there larger
-runs are up to a tenth quicker, and token_budget= says so where it is known.
+runs are up to 13 % quicker, and token_budget= says so where it is known.
 """
 
 from embedge.cpu_caches import CpuCaches, share
