@@ -132,7 +132,9 @@ def test_modules_of_the_current_folder_are_not_run(pack: Path, tmp_path: Path) -
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stop_ends_both(pack: Path, tmp_path: Path, number: int, code: int) -> None:
     slow = (
-        "import os, sys, time\n"
+        "import os, signal, sys, time\n"
+        # A background job of a shell starts with SIGINT ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from embedge.cli import apart\n"
         f"apart.CODE = \"import os, time; open({str(tmp_path / 'pid')!r}, 'w')"
         '.write(str(os.getpid())); time.sleep(600)"\n'
