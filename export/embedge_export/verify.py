@@ -22,7 +22,7 @@ from embedge_export.probe import Probe
 from embedge_export.sources import Source
 
 WORST = 8  # linears that a report names
-TIE_FACTOR = 2  # how many times as far as in bfloat16 a text may move that bfloat16 moves far
+TIE_SHARE = 0.5  # of how far bfloat16 moves a tie, a precision may move it
 IMAGE_TOWER = "image tower"  # what a report's failures call it
 Array = NDArray[np.float32]
 Run = Callable[[NDArray[np.int64], NDArray[np.int64]], Array]  # ids, mask (B, S) -> (B, D)
@@ -40,7 +40,7 @@ class TaskReport:
     finite: bool
     losses: Mapping[str, float] = field(default_factory=dict)  # of each linear, on sample rows
     cosines: tuple[float, ...] = ()  # of each text
-    # Of ties (probe.py): the cosine that weights rounded to bfloat16 leave them.
+    # Of ties (probe.py): the cosine that noise of bfloat16's size leaves them.
     bfloat16: Mapping[int, float] = field(default_factory=dict)
     finer: tuple[str, ...] = ()  # linears that had to be kept in a finer form
     floats: tuple[str, ...] = ()  # those of them that had to be kept in float32
@@ -72,12 +72,12 @@ class TaskReport:
         """The least cosine that a text may have.
 
         The vector of a tie hangs on the last digits of every weight, and bfloat16 alone moves it
-        far. It may move twice as far as that.
+        far. It may move half as far as that.
         """
         least = precision.minimum_cosine
         if text not in self.bfloat16:
             return least
-        return min(least, 1 - TIE_FACTOR * (1 - self.bfloat16[text]))
+        return min(least, 1 - TIE_SHARE * (1 - self.bfloat16[text]))
 
 
 def compare_graph(
@@ -243,7 +243,7 @@ def _figures(report: TaskReport) -> dict[str, Any]:
         worst = sorted(report.losses.items(), key=lambda item: -item[1])
         figures["worst_linears"] = dict(worst[:WORST])
     if report.bfloat16:
-        # By the text's place among the gate's: what it has, and what bfloat16 leaves it.
+        # By the text's place among the gate's: its cosine, and what bfloat16 would leave it.
         figures["ties"] = {
             str(text): [report.cosines[text], cosine] for text, cosine in report.bfloat16.items()
         }

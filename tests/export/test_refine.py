@@ -108,12 +108,12 @@ def test_without_a_truth_to_ask_the_linears_that_lose_most_come_first():
 
 
 def test_a_tie_is_not_left_to_luck_and_judged_by_what_bfloat16_does_to_it():
-    probe = FakeProbe(ties={0: 0.9985})
+    probe = FakeProbe(ties={0: 0.994})
     lucky, written = refined([report(0.9999, 0.9999), report(0.9995, 0.9999)], probe)
     assert len(written) == 1
-    assert lucky.bfloat16 == {0: 0.9985}
-    # Twice as far as in bfloat16 is allowed to the tie, and to no other text.
-    tie, _ = refined([report(0.9971, 0.9999)] * 3, FakeProbe(ties={0: 0.9985}))
+    assert lucky.bfloat16 == {0: 0.994}
+    # Half as far as in bfloat16 is allowed to the tie, and to no other text.
+    tie, _ = refined([report(0.9971, 0.9999)] * 3, FakeProbe(ties={0: 0.994}))
     assert tie.failures(Int8()) == []
     other = dataclasses.replace(tie, cosines=(0.9999, 0.9971))
     assert "cosine 0.997100 < 0.998" in other.failures(Int8())[0]
@@ -160,7 +160,7 @@ def test_noise_in_the_layer_that_a_text_hangs_on_moves_it_most():
 
 
 def test_the_truth_knows_a_tie(tiny_source):
-    """Weights in bfloat16 already: rounding them moves nothing, so no text is a tie."""
+    """A seeded network has none; and the measure works on weights that are in bfloat16 already."""
     from embedge_export.model import open_model, reference
     from embedge_export.sources import open_source
 
@@ -168,8 +168,9 @@ def test_the_truth_knows_a_tie(tiny_source):
     gate = reference(model)
     probe = Probe(model, "retrieval", gate)
     assert probe.ties(0.002) == {}
-    # With no room at all, whatever the adapter's float32 sums lose is too much.
-    assert len(probe.ties(0.0)) > len(gate.ids) // 2
+    moved = probe.ties(0.0)  # with no room at all, whatever is lost is too much
+    assert set(moved) == {text for text, ids in enumerate(gate.ids) if len(ids) <= 64}
+    assert 0.999 < min(moved.values()) < max(moved.values()) < 1
     moved = probe.moved(0)
     assert list(moved) == [TABLE, *(f"layers.{i}" for i in range(model.config.num_hidden_layers))]
     assert all(value > 0 for value in moved.values())
