@@ -1,6 +1,7 @@
 """The int8 linear against the same integer arithmetic in NumPy."""
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
@@ -118,6 +119,16 @@ def test_two_digits_lose_far_less_than_one(tmp_path, x, weight):
         for precision in (INT8, INT8.keeping(["l"]))
     ]
     assert errors[1] < errors[0] / 50
+
+
+@pytest.mark.parametrize("precision", [INT8, INT8.keeping(["l"])])
+def test_no_two_products_share_a_weight(tmp_path, x, weight, precision):
+    """ONNX Runtime converts the weights of each for CPUs whose kernel saturates, and then fails."""
+    run_linear(tmp_path, Linear("l", weight), x, precision=precision)
+    graph = onnx.load(tmp_path / "g.onnx", load_external_data=False).graph
+    products = [node for node in graph.node if node.op_type == "MatMulIntegerToFloat"]
+    read = [node.input[1] for node in products] + [node.input[5] for node in products]
+    assert len(read) == len(set(read)) >= 2
 
 
 @pytest.mark.parametrize("spread", [False, True])

@@ -41,9 +41,13 @@ _USUAL, _TOWERING = 100, 30  # sample rows that a loss is told of: evenly taken,
 
 @dataclass(frozen=True, slots=True)
 class _Digits(Operand):
-    """An operand with a second digit."""
+    """An operand with a second digit: `both` has the rows of the first, then those of the second.
 
-    second: ir.Value | None = None
+    So one product reads a weight for both. Two would have to share it, and on CPUs whose kernel
+    saturates ONNX Runtime (1.32) converts a weight for each and then refuses the graph.
+    """
+
+    both: ir.Value | None = None
 
 
 class _Floats(Operand):
@@ -115,7 +119,7 @@ class Int8(Precision):
         rest = graph.op("Sub", x, back)
         step = graph.op("Mul", step, graph.constant("per_digit", 1 / DIGIT))
         second = graph.op("QuantizeLinear", rest, step, zero_points, dtype=_UINT8, **blocks)
-        return _Digits(first, total, block, second)
+        return _Digits(first, total, block, graph.op("Concat", first, second, axis=0))
 
     def linear(
         self, graph: GraphBuilder, operand: Operand, linear: Linear, *, scaled: bool = True
@@ -156,7 +160,6 @@ class Int8(Precision):
 
         weight = graph.weight(f"{name}.weight", lambda: digits()[0].T, shared=shared)
         step = graph.weight(f"{name}.scale", lambda: digits()[1], shared=shared)
-        y = product(operand.values, weight, step, np.float32(1))
         if isinstance(operand, _Digits) and name in self.finer:
 
             def rest() -> NDArray[np.int8]:
@@ -165,9 +168,14 @@ class Int8(Precision):
 
             per_digit = 1 / DIGIT
             low = graph.weight(f"{name}.weight.low", rest, shared=shared)
-            assert operand.second is not None
-            y = graph.op("Add", y, product(operand.second, weight, step, per_digit))
+            assert operand.both is not None
+            both = product(operand.both, weight, step, np.float32(1))
+            y, second = graph.multi("Split", (both,), (FLOAT, FLOAT), axis=0, num_outputs=2)
+            second = graph.op("Mul", second, graph.constant("per_digit", per_digit))
+            y = graph.op("Add", y, second)
             y = graph.op("Add", y, product(operand.values, low, step, per_digit))
+        else:
+            y = product(operand.values, weight, step, np.float32(1))
         return _finished(graph, y, operand, linear, scaled=scaled)
 
 
