@@ -41,6 +41,8 @@ def fetch(url: str, *, most: int, cancel: threading.Event | None = None) -> byte
     Raises:
         UrlError: it is malformed, the server refuses, is too slow, or sends too much.
     """
+    if cancel is not None and cancel.is_set():
+        raise UrlError("was cancelled")  # no connection is opened
     end = time.monotonic() + LONGEST
     download = _Download(url, most)
     thread = threading.Thread(target=download.run, name="embedge-fetch", daemon=True)
