@@ -266,15 +266,8 @@ def _make_task(
         def again(finer: Precision, data: WeightFile = data) -> None:
             _write_task(model, task, {finer: data}, part, _quiet, samples)
 
-        report = refine(
-            precision,
-            losses,
-            judge=partial(judge, part / graph.file),
-            write=again,
-            size=partial(_data_size, part, graph),
-            probe=Probe(model, task, gate),
-        )
-        yield graph, report
+        probe = Probe(model, task, gate)
+        yield graph, _refined(precision, graph, losses, part, judge, again, probe)
 
 
 def _make_image(
@@ -297,15 +290,27 @@ def _make_image(
         def again(finer: Precision) -> None:
             _write_image(task, tower, [finer], part, _quiet, samples)
 
-        report = refine(
-            precision,
-            losses,
-            judge=partial(judge, part / graph.file),
-            write=again,
-            size=partial(_data_size, part, graph),
-            probe=None,
-        )
-        yield graph, report
+        yield graph, _refined(precision, graph, losses, part, judge, again, None)
+
+
+def _refined(
+    precision: Precision,
+    graph: Graph,
+    losses: Mapping[str, float],
+    part: Path,
+    judge: Callable[[Path], verify.TaskReport],
+    write: Callable[[Precision], None],
+    probe: Probe | None,
+) -> verify.TaskReport:
+    """`refine` of a graph that stands in the folder `part`."""
+    return refine(
+        precision,
+        losses,
+        judge=partial(judge, part / graph.file),
+        write=write,
+        size=partial(_data_size, part, graph),
+        probe=probe,
+    )
 
 
 def _quiet(label: str) -> None:
