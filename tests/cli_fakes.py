@@ -8,15 +8,8 @@ from typing import Any
 import numpy as np
 
 from embedge.errors import ClosedError, NonFiniteError, OptionError, TextTooLongError
-from embedge.machine import Choice
-from embedge.manifest import (
-    FileEntry,
-    Graph,
-    Manifest,
-    MemoryCost,
-    TextInput,
-    dump_manifest,
-)
+from embedge.machine.resources import Choice
+from embedge.pack.manifest import FileEntry, Graph, Manifest, MemoryCost, TextInput, dump_manifest
 from embedge.vectors import normalise, quantise
 
 WIDTH = 4

@@ -77,7 +77,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An installation that bundles no pack: what is put into its folder `default` is bundled."""
     folder = tmp_path / "installed"
     folder.mkdir()
-    monkeypatch.setattr("embedge.packs.resources", SimpleNamespace(files=lambda name: folder))
+    monkeypatch.setattr("embedge.pack.files.resources", SimpleNamespace(files=lambda name: folder))
     monkeypatch.delenv("EMBEDGE_PACK", raising=False)
     return folder
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from embedge.manifest import (
+from embedge.pack.manifest import (
     MANIFEST,
     FileEntry,
     Graph,

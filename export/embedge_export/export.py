@@ -19,15 +19,21 @@ from typing import Any
 
 import numpy as np
 
-from embedge.engine import IMAGE_INPUTS, INPUTS, OUTPUT
+from embedge.engine.session import IMAGE_INPUTS, INPUTS, OUTPUT
 from embedge.errors import GateError, OptionError
-from embedge.machine import threads_here
-from embedge.manifest import FileEntry, Graph, Manifest
+from embedge.machine.resources import threads_here
+from embedge.pack.manifest import FileEntry, Graph, Manifest
 from embedge.vectors import normalise
-from embedge_export import verify
-from embedge_export.architectures import write_networks
-from embedge_export.architectures.eva02 import write_evas
-from embedge_export.describe import (
+from embedge_export.families.eva02.blocks import write_evas
+from embedge_export.families.eva02.tower import ImageTower
+from embedge_export.families.register import write_networks
+from embedge_export.gate import compare as verify
+from embedge_export.gate.probe import Probe
+from embedge_export.gate.refine import refine
+from embedge_export.graph.builder import GraphBuilder, WeightFile
+from embedge_export.model import Gate, Model, calibration, open_model, reference
+from embedge_export.numbers.calibration import SampleRows
+from embedge_export.output.describe import (
     IMAGE_SAMPLES,
     SAMPLE_TEXTS,
     SAMPLES,
@@ -36,20 +42,14 @@ from embedge_export.describe import (
     pack_names,
     rehearse,
 )
-from embedge_export.destination import check_apart, check_place, check_space
-from embedge_export.graph import GraphBuilder, WeightFile
-from embedge_export.image_tower import ImageTower
-from embedge_export.inputs import SampleRows
-from embedge_export.model import Gate, Model, calibration, open_model, reference
-from embedge_export.pack import commit, entries, existing, refuse_strangers, remove_dropped
-from embedge_export.places import local_folder
+from embedge_export.output.destination import check_apart, check_place, check_space
+from embedge_export.output.pack import commit, entries, existing, refuse_strangers, remove_dropped
+from embedge_export.output.reuse import Reuse, plan, refuse_another, removals
+from embedge_export.output.space import pack_bytes
+from embedge_export.output.stage import Stage, check_contents, stage
 from embedge_export.precision import PRECISIONS, Precision
-from embedge_export.probe import Probe
-from embedge_export.refine import refine
-from embedge_export.reuse import Reuse, plan, refuse_another, removals
-from embedge_export.room import pack_bytes
-from embedge_export.sources import Source, open_source
-from embedge_export.stage import Stage, check_contents, stage
+from embedge_export.source.folder import Source, open_source
+from embedge_export.source.places import local_folder
 
 # Raise one when its graphs change: packs made by an older recipe are then made anew.
 RECIPES = {"fp32": 4, "fp16": 5, "int8": 4, "int4": 3}

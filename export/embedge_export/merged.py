@@ -19,14 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedge.errors import ExportError, SourceError
-from embedge_export.destination import check_apart, check_place, check_space, contains
-from embedge_export.lora import MergedWeights, load_adapter
-from embedge_export.model_types import JINA_V5
-from embedge_export.room import merged_bytes
-from embedge_export.source_files import COPIED
-from embedge_export.sources import Source
-from embedge_export.stage import stage
-from embedge_export.weights import DTYPES, SINGLE, open_weights, write_file
+from embedge_export.families.model_types import JINA_V5
+from embedge_export.output.destination import check_apart, check_place, check_space, contains
+from embedge_export.output.space import merged_bytes
+from embedge_export.output.stage import stage
+from embedge_export.source.files import COPIED
+from embedge_export.source.folder import Source
+from embedge_export.tensors.lora import MergedWeights, load_adapter
+from embedge_export.tensors.weights import DTYPES, SINGLE, open_weights, write_file
 
 # Network -> the class that loads it without an output head.
 _PLAIN_CLASSES: Mapping[str, str] = {

@@ -12,28 +12,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedge.errors import SourceError
-from embedge.tokens import TextTokenizer
-from embedge_export.architectures import (
+from embedge.texts.tokens import TextTokenizer
+from embedge_export.corpus.texts import CALIBRATION_TEXTS, LONG_TEXTS, SHORT_TEXTS
+from embedge_export.families.bert.config import bert_config
+from embedge_export.families.bert.names import text_layout
+from embedge_export.families.bert.truth import bert_vectors
+from embedge_export.families.decoder.truth import network_vectors
+from embedge_export.families.eva02.tower import ImageTower, open_image_tower
+from embedge_export.families.jina import stored_adapters
+from embedge_export.families.model_types import ENCODERS, JINA_CLIP
+from embedge_export.families.register import (
     BertConfig,
     TextConfig,
     network_config,
     poolings,
     sampled,
 )
-from embedge_export.architectures.bert_config import bert_config
-from embedge_export.conventions import stored_adapters
-from embedge_export.exact import product
-from embedge_export.image_tower import ImageTower, open_image_tower
-from embedge_export.inputs import SampleRows
-from embedge_export.layouts import text_layout
-from embedge_export.lora import Delta, MergedWeights, load_adapter
-from embedge_export.model_types import ENCODERS, JINA_CLIP
-from embedge_export.reference import network_vectors
-from embedge_export.reference_bert import bert_vectors
-from embedge_export.sources import Source
-from embedge_export.texts import CALIBRATION_TEXTS, LONG_TEXTS, SHORT_TEXTS
-from embedge_export.token_ids import check_ids
-from embedge_export.weights import Weights, open_weights
+from embedge_export.numbers.calibration import SampleRows
+from embedge_export.numbers.exact import product
+from embedge_export.source.folder import Source
+from embedge_export.source.tokenizer.ids import check_ids
+from embedge_export.tensors.lora import Delta, MergedWeights, load_adapter
+from embedge_export.tensors.weights import Weights, open_weights
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedge.whole_files import WholeFile
+from embedge.files.whole import WholeFile
 
 # Okabe and Ito's colours for all kinds of eyes, two of them (yellow, black) replaced.
 COLOURS = (

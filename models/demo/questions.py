@@ -18,19 +18,22 @@ from embedge import Embedder
 
 # A question, and the files that answer it.
 QUESTIONS = (
-    ("How many processor cores and how much memory will it use?", ("runtime/embedge/machine.py",)),
+    (
+        "How many processor cores and how much memory will it use?",
+        ("runtime/embedge/machine/resources.py",),
+    ),
     (
         "What if the export is killed and the model is only half written?",
-        ("export/embedge_export/pack.py",),
+        ("export/embedge_export/output/pack.py",),
     ),
     (
         "Which exit code does the command line give after an error?",
         ("runtime/embedge/cli/__init__.py",),
     ),
-    ("When does it run on the graphics card?", ("runtime/embedge/devices.py",)),
+    ("When does it run on the graphics card?", ("runtime/embedge/engine/devices.py",)),
     (
         "How are LoRA adapters merged into the weights?",
-        ("export/embedge_export/lora.py", "export/embedge_export/merged.py"),
+        ("export/embedge_export/tensors/lora.py", "export/embedge_export/merged.py"),
     ),
 )
 READMES = ("README.md", "models/README.md")

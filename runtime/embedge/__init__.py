@@ -37,9 +37,9 @@ from embedge.errors import (
 
 if TYPE_CHECKING:
     from embedge.embedder import Embedder
-    from embedge.manifest import read_manifest
+    from embedge.pack.manifest import read_manifest
     from embedge.search import SearchIndex
-    from embedge.tokens import TruncationWarning
+    from embedge.texts.tokens import TruncationWarning
     from embedge.vectors import RangesWarning, quantise, similarity
 
 __version__ = "0.1.0"
@@ -85,9 +85,9 @@ _LAZY = {
     "Embedder": "embedge.embedder",
     "RangesWarning": "embedge.vectors",
     "SearchIndex": "embedge.search",
-    "TruncationWarning": "embedge.tokens",
+    "TruncationWarning": "embedge.texts.tokens",
     "quantise": "embedge.vectors",
-    "read_manifest": "embedge.manifest",
+    "read_manifest": "embedge.pack.manifest",
     "similarity": "embedge.vectors",
 }
 

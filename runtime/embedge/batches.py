@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedge.errors import MemoryLimitError
-from embedge.manifest import MemoryCost
+from embedge.pack.manifest import MemoryCost
 
 # At this length attention costs about as much as all linear layers of a 0.6B decoder together
 # (28 layers: 880 MFLOP a token for the linears, 229 kFLOP a token and position for attention).
 ATTENTION_LENGTH = 4096
-# Tokens; a decoder's graph attends to longer texts by another kernel (embedge_export/attention.py),
-# so that they never share a run with shorter ones: a text's vector would depend on its neighbours.
+# Tokens; a decoder's graph attends to longer texts by another kernel
+# (embedge_export/graph/attention.py), so that they never share a run with shorter ones: a text's
+# vector would depend on its neighbours.
 LONG = 1024
 # The lengths of long texts are padded to a multiple of it. Their kernel works in blocks, and counts
 # a block of one token in another order.

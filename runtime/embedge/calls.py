@@ -1,92 +1,89 @@
-"""Calls under way of something that can be closed: they end well, later ones are refused.
+"""What a call means: which task's network runs, and which prompt stands before every text.
 
-Closing frees at once where nothing is under way, else at the end of the last call. Nobody waits:
-`close` may come from a callback of the very call that is under way. Knows nothing of what a call
-does.
+Takes the options of a call and the pack's manifest, gives the task's name and the prompt's text;
+pure, and runs nothing.
 """
 
-import contextlib
-import functools
-from collections.abc import Callable, Iterator
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from collections.abc import Iterable
 
-from embedge.errors import ClosedError
-from embedge.fork_locks import ForkLock
+from embedge.errors import OptionError
+from embedge.pack.manifest import Manifest
 
-P = ParamSpec("P")
-R = TypeVar("R")
+# Names of the hosted API: a task and a prompt in one word. A pack may call the prompt by any of the
+# names, in the order that Sentence Transformers documents for encode_document.
+ALIASES = {
+    "retrieval.query": ("retrieval", ("query",)),
+    "retrieval.passage": ("retrieval", ("document", "passage", "corpus")),
+}
 
 
-class Calls:
-    """The calls of one object.
+def resolve(
+    manifest: Manifest, task: str | None, prompt_name: str | None, prompt: str | None
+) -> tuple[str, str]:
+    """The task and the prompt text that a call means.
 
-    Args:
-        refusal: what a call after `close` is told.
-        free: gives back what the calls use; called once, with no call under way.
+    Raises:
+        OptionError: the pack has no such task or prompt, or the options contradict each other.
     """
-
-    def __init__(self, refusal: str, free: Callable[[], None]) -> None:
-        self._refusal = refusal
-        self._free = free
-        self._lock = ForkLock()
-        self._under_way = 0
-        self._closed = False
-
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._closed
-
-    def check_open(self) -> None:
-        """Refuses work after `close`.
-
-        Raises:
-            ClosedError: `close` was called.
-        """
-        if self._closed:
-            raise ClosedError(self._refusal)
-
-    @contextlib.contextmanager
-    def one(self) -> Iterator[None]:
-        """Around one call.
-
-        Raises:
-            ClosedError: `close` was called before.
-        """
-        with self._lock:
-            self.check_open()
-            self._under_way += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._under_way -= 1
-                last = self._closed and self._under_way == 0
-            if last:
-                self._free()
-
-    def close(self) -> None:
-        """Lets no further call begin; again, it does nothing."""
-        with self._lock:
-            idle = not self._closed and self._under_way == 0
-            self._closed = True
-        if idle:
-            self._free()
+    if prompt is not None and prompt_name is not None:
+        raise OptionError("prompt= and prompt_name= are both given; leave one out")
+    given = {"task": task, "prompt_name": prompt_name, "prompt": prompt}
+    for name, value in given.items():
+        if value is not None and not isinstance(value, str):
+            raise OptionError(f"{name} is {type(value).__name__}, not str")
+    if task is None:
+        task = manifest.default_task
+    elif task in ALIASES and task not in manifest.tasks and ALIASES[task][0] in manifest.tasks:
+        alias, task = task, ALIASES[task][0]
+        meant = alias_prompt(manifest, alias)
+        if prompt_name is not None and prompt_name != meant:
+            raise OptionError(
+                f"task {alias!r} means the prompt {meant!r}, and prompt_name is {prompt_name!r}; "
+                f"pass task={task!r} to choose the prompt yourself"
+            )
+        if prompt is None:
+            prompt_name, prompt = alias_options(manifest, alias)
+    if task not in manifest.tasks:
+        raise OptionError(f"task {task!r} is not in this pack; it has {_names(manifest.tasks)}")
+    if prompt is not None:
+        return task, prompt
+    if prompt_name is None:
+        # A model whose tasks have instructions of their own says so by a prompt of that name; it
+        # stands before a text where the task was asked for, not where it is the default.
+        prompt_name = (
+            given["task"] if given["task"] in manifest.prompts else manifest.default_prompt
+        )
+    if prompt_name is None:
+        return task, ""
+    if prompt_name not in manifest.prompts:
+        raise OptionError(
+            f"prompt_name {prompt_name!r} is not in this pack; it has {_names(manifest.prompts)} "
+            "(or pass the text itself as prompt=)"
+        )
+    return task, manifest.prompts[prompt_name]
 
 
-class _HasCalls(Protocol):
-    _calls: Calls
+def alias_task(manifest: Manifest, alias: str) -> str | None:
+    """The task that an alias means; None where the pack does not have it."""
+    task, _ = ALIASES[alias]
+    return next((name for name in (alias, task) if name in manifest.tasks), None)
 
 
-S = TypeVar("S", bound=_HasCalls)
+def alias_prompt(manifest: Manifest, alias: str) -> str | None:
+    """The name of the prompt that an alias means; None where the pack has no such prompt."""
+    _, names = ALIASES[alias]
+    return next((name for name in (alias, *names) if name in manifest.prompts), None)
 
 
-def counted(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """A method that is one call of its object's `_calls`."""
+def alias_options(manifest: Manifest, alias: str) -> tuple[str | None, str | None]:
+    """The options `prompt_name` and `prompt` of a call that means an alias.
 
-    @functools.wraps(method)
-    def call(self: S, /, *args: P.args, **options: P.kwargs) -> R:
-        with self._calls.one():
-            return method(self, *args, **options)
+    Where the pack has no such prompt, nothing stands before a text, as in Sentence Transformers:
+    the default prompt is that of plain `encode`, and may be the other side's.
+    """
+    name = alias_prompt(manifest, alias)
+    return (name, None) if name is not None else (None, "")
 
-    return call
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(repr(name) for name in names) or "none"

@@ -9,12 +9,12 @@ from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any
 
-from embedge import machine
-from embedge.cpu_caches import read_caches
-from embedge.devices import choose_device
+from embedge.engine.devices import choose_device
 from embedge.errors import PackError
-from embedge.machine import Choice
-from embedge.packs import Pack, choose_precision
+from embedge.machine import resources as machine
+from embedge.machine.cpu_caches import read_caches
+from embedge.machine.resources import Choice
+from embedge.pack.files import Pack, choose_precision
 from embedge.run_size import choose_token_budget
 
 

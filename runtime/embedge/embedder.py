@@ -1,6 +1,6 @@
 """The class that users hold: a pack, opened, that turns texts and images into vectors.
 
-Joins the other modules: what a call means (`tasks`) -> token ids (`tokens`) or pixels (`images`)
+Joins the other modules: what a call means (`calls`) -> token ids (`texts`) or pixels (`images`)
 -> runs (`runner`) -> vectors (`vectors`). What can be checked of a call is checked before the
 network runs. Knows no file format, no batching and no ONNX Runtime.
 """
@@ -18,23 +18,23 @@ from typing import Any, Literal, Self, TypedDict, Unpack
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from embedge.calls import Calls, counted
+from embedge.calls import alias_options, alias_task, resolve
 from embedge.cautions import warn
 from embedge.choices import choose
+from embedge.closing import Calls, counted
 from embedge.errors import ImageError, OptionError, PackError, TextError
+from embedge.files.paths import absolute_path
 from embedge.fork_locks import ForkLock
 from embedge.images.pipeline import DECODERS, check_images, decode_images
 from embedge.images.sources import Images, list_images
-from embedge.machine import Choice
-from embedge.manifest import ImageInput, Manifest
+from embedge.machine.resources import Choice
 from embedge.options import check_callback, check_cancel, flag, is_one_of, shown, whole_number
-from embedge.packs import check_files, open_pack
-from embedge.paths import absolute_path
+from embedge.pack.files import check_files, open_pack
+from embedge.pack.manifest import ImageInput, Manifest
 from embedge.reopening import Reduced, reduce_embedder
 from embedge.runner import Progress, Runner
-from embedge.tasks import alias_options, alias_task, resolve
-from embedge.texts import OnError, check_texts, take_texts
-from embedge.tokens import OnOverflow, TextTokenizer, TruncationWarning, check_on_overflow
+from embedge.texts.checks import OnError, check_texts, take_texts
+from embedge.texts.tokens import OnOverflow, TextTokenizer, TruncationWarning, check_on_overflow
 from embedge.vectors import (
     EmbeddingType,
     check_embedding_type,

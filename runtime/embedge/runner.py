@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from embedge.batches import Limits, pad, plan
 from embedge.choices import Choices
-from embedge.engine import (
+from embedge.engine.prepared import prepared_graph
+from embedge.engine.session import (
     INEXACT,
     ImageSession,
     OnnxSession,
@@ -32,9 +33,8 @@ from embedge.errors import (
     PackFileError,
 )
 from embedge.fork_locks import ForkLock
-from embedge.manifest import Graph
-from embedge.packs import Pack, check_files, check_references
-from embedge.prepared import prepared_graph
+from embedge.pack.files import Pack, check_files, check_references
+from embedge.pack.manifest import Graph
 
 Progress = Callable[[int, int], None]  # texts or images done, and in all
 

@@ -23,8 +23,8 @@ from embedge import (
     read_manifest,
 )
 from embedge.cli import main
-from embedge.manifest import MANIFEST, MAX_MANIFEST_BYTES, MAX_NAMES, dump_manifest
-from embedge.packs import open_pack, verify_files
+from embedge.pack.files import open_pack, verify_files
+from embedge.pack.manifest import MANIFEST, MAX_MANIFEST_BYTES, MAX_NAMES, dump_manifest
 from tiny import IMAGE, edit_manifest, relist, write_graph
 
 MakePack = Callable[..., Path]

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 import seeded
 from embedge.errors import EmbedgeError
-from embedge_export import sentence_fields, tokenizer_fields
-from embedge_export.sources import open_source
+from embedge_export.source import sentence_fields
+from embedge_export.source.folder import open_source
+from embedge_export.source.tokenizer import fields as tokenizer_fields
 
 TABLES = {
     "config_sentence_transformers.json": sentence_fields.MODEL_FIELDS,

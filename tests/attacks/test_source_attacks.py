@@ -13,14 +13,14 @@ from safetensors.numpy import load_file, save, save_file
 
 import seeded
 from embedge.errors import EmbedgeError, SourceError
-from embedge_export.architectures.bert_fields import BERT_FIELDS
-from embedge_export.architectures.clip_fields import CLIP, TEXT_NETWORK, TEXT_TOWER, VISION_TOWER
-from embedge_export.architectures.decoder_fields import DECODER_FIELDS
-from embedge_export.lora import load_adapter
+from embedge_export.families.bert.fields import BERT_FIELDS
+from embedge_export.families.decoder.fields import DECODER_FIELDS
+from embedge_export.families.eva02.fields import CLIP, TEXT_NETWORK, TEXT_TOWER, VISION_TOWER
 from embedge_export.merged import write_merged
 from embedge_export.model import open_model
-from embedge_export.sources import open_source
-from embedge_export.weights import open_weights
+from embedge_export.source.folder import open_source
+from embedge_export.tensors.lora import load_adapter
+from embedge_export.tensors.weights import open_weights
 
 ADAPTER_FIELDS = (
     "peft_type",

@@ -25,10 +25,10 @@ import facts
 from command_line import listed, race_options
 from compete import Race, Result
 from embedge_export import export
-from embedge_export.graph import WeightFile
+from embedge_export.graph.builder import WeightFile
 from embedge_export.model import Model, open_model
 from embedge_export.precision import PRECISIONS
-from embedge_export.sources import open_source
+from embedge_export.source.folder import open_source
 from peers import ROOT, Contender, PeerError, environment, once, run
 from report import bars_table, left_out, speed_table, start_table
 from work import Work, parse

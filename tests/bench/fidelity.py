@@ -26,10 +26,10 @@ import numpy as np
 
 from corpus import corpus
 from embedge import Embedder, TruncationWarning
-from embedge.cli.bench import cpu_name
-from embedge.engine import kernel_path
+from embedge.cli.commands.bench import cpu_name
+from embedge.engine.session import kernel_path
+from embedge_export.corpus.texts import LONG_TEXTS, SHORT_TEXTS
 from embedge_export.export import export_pack
-from embedge_export.texts import LONG_TEXTS, SHORT_TEXTS
 from measures import BARS, Vectors, compare, cosines, least_by_kind, missed
 from stand_ins import padded, plain_int8
 

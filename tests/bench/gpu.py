@@ -17,7 +17,7 @@ import cuda
 import facts
 from bars import rates
 from compete import Race, Result
-from embedge.devices import cuda_problem
+from embedge.engine.devices import cuda_problem
 from peers import KINDS, Bench, Contender, PeerError, environment, seeded_source
 from report import NOTHING, left_out, markdown
 from work import Work, parse

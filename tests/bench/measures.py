@@ -19,7 +19,7 @@ class Bars:
     """What a precision has to reach."""
 
     cosine_min: float
-    cosine_min_but_ties: float  # of all texts but ties (embedge_export/probe.py)
+    cosine_min_but_ties: float  # of all texts but ties (embedge_export/gate/probe.py)
     cosine_mean: float
     spearman: float
     difference: float | None  # of a text alone and in any batch; None: floats may round

@@ -21,15 +21,16 @@ import numpy as np
 
 import massive
 from clip import seeded_source
-from embedge.cli.bench import cpu_name
-from embedge.engine import OnnxSession
+from embedge.cli.commands.bench import cpu_name
+from embedge.engine.session import OnnxSession
 from embedge.images.pipeline import decode_images
-from embedge.machine import threads_here
-from embedge_export import export, verify
-from embedge_export.image_tower import ImageTower
+from embedge.machine.resources import threads_here
+from embedge_export import export
+from embedge_export.families.eva02.tower import ImageTower
+from embedge_export.gate import compare as verify
 from embedge_export.model import open_model
 from embedge_export.precision import PRECISIONS
-from embedge_export.sources import open_source
+from embedge_export.source.folder import open_source
 from eva_of_vit import eva_of_vit, vit_vectors
 from measures import Vectors, compare, cosines
 

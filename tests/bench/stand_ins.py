@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedge import runner
-from embedge.engine import INPUTS, OUTPUT, load_runtime
+from embedge.engine.session import INPUTS, OUTPUT, load_runtime
 
 SEAM = "embedge.runner.open_session"
 

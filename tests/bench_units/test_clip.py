@@ -11,9 +11,9 @@ import clip
 import seeded
 from clip_worker import noise
 from compete import Race, Result
+from embedge_export.families.bert.truth import bert_vectors
 from embedge_export.model import open_model
-from embedge_export.reference_bert import bert_vectors
-from embedge_export.sources import open_source
+from embedge_export.source.folder import open_source
 from work import parse, texts_of
 
 VOCABULARY = 250

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 import embedge
-from embedge.cli import apart, main, verify
+from embedge.cli import apart, main
 from embedge.cli.apart import CrashedError, run_apart
+from embedge.cli.commands import verify
 
 MakePack = Callable[..., Path]
 ROOT = str(Path(embedge.__file__).parents[1])

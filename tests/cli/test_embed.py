@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli_fakes import FakeEmbedder, vector
+from embedge.bulk.records import Record
 from embedge.cli import common, main
-from embedge.cli.embed import chunks
-from embedge.cli.inputs import Record
+from embedge.cli.commands.embed import chunks
 from embedge.errors import MemoryLimitError
 from embedge.vectors import normalise, quantise
 from tiny import edit_manifest
@@ -89,7 +89,7 @@ def test_bad_lines_are_told_and_the_others_come_out(fake, capsys, tmp_path):
 
 
 def test_a_line_without_end_is_refused_in_bounded_memory(fake, capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("embedge.cli.inputs.MAX_TEXT_BYTES", 100)
+    monkeypatch.setattr("embedge.bulk.records.MAX_TEXT_BYTES", 100)
     path = tmp_path / "t.txt"
     path.write_bytes(b"a\n" + b"x" * 1000 + b"\n" + b"y" * 100 + b"\nb\n" + b"z" * 5000)
     assert main(["embed", str(path)]) == 1
@@ -158,7 +158,7 @@ def test_npy(fake, tmp_path, kind, count):
 
 @pytest.mark.parametrize("kind", ["float32", "int8", "ubinary"])
 def test_row_i_of_an_array_is_line_i(fake, tmp_path, capsys, kind, monkeypatch):
-    monkeypatch.setattr("embedge.cli.outputs.BLOCK", 3)
+    monkeypatch.setattr("embedge.bulk.sinks.BLOCK", 3)
     bad = {0, 1, 2, 3, 7, 70, *range(140, 300), 301}  # whole chunks, both ends
     lines = [b"\xff" if i in bad else b"a" * (i % 7 + 1) + b" b" for i in range(302)]
     path, out = tmp_path / "t.txt", tmp_path / "o.npy"

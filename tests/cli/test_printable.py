@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from cli_fakes import MANIFEST, FakeEmbedder, write_pack
-from embedge.cli import common, export, main
+from embedge.cli import common, main
+from embedge.cli.commands import export
 from embedge.cli.progress import Progress
 from embedge.images.sources import RefusedImageError
 from embedge.printable import printable

@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 
 from cli_fakes import MANIFEST, WIDTH, FakeEmbedder, write_pack
-from embedge import devices, engine
-from embedge.cli import checks, common, doctor, main
+from embedge import selftest as checks
+from embedge.cli import common, main
+from embedge.cli.commands import doctor
 from embedge.cli.progress import Progress
+from embedge.engine import devices
+from embedge.engine import session as engine
 from embedge.errors import PackFileError
-from embedge.machine import Choice
-from embedge.manifest import Samples
+from embedge.machine.resources import Choice
+from embedge.pack.manifest import Samples
 from tiny import file_entry
 
 

@@ -248,7 +248,7 @@ def test_ctrl_c_during_an_import_is_one_sentence(pack, texts, module, what):
     assert (done.returncode, done.stderr) == (130, "embedge: interrupted\n")
 
 
-@pytest.mark.parametrize("module", ["embedge.cli", "argparse", "embedge.cli.search"])
+@pytest.mark.parametrize("module", ["embedge.cli", "argparse", "embedge.cli.commands.search"])
 def test_ctrl_c_before_the_command_line_is_one_sentence(module):
     done = run_code(INTERRUPT.format(what=PLAIN), module, "--version")
     assert (done.returncode, done.stderr) == (130, "embedge: interrupted\n")

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from cli_fakes import MANIFEST, FakeEmbedder, write_pack
-from embedge.cli import common, golden, main, verify
-from embedge.cli.export import gate_rows, load_exporter
+from embedge.cli import common, golden, main
+from embedge.cli.commands import verify
+from embedge.cli.commands.export import gate_rows, load_exporter
 from embedge.errors import DeviceError, MissingExtraError, PackFileError
-from embedge.manifest import FileEntry, Samples
+from embedge.pack.manifest import FileEntry, Samples
 
 TEXTS = ("a bb", "ccc d e")
 PASSED = {
@@ -218,7 +219,7 @@ def test_export_hands_over(monkeypatch, capsys, tmp_path):
         )
 
     module = SimpleNamespace(export_pack=export_pack)
-    monkeypatch.setattr("embedge.cli.export.load_exporter", lambda name: module)
+    monkeypatch.setattr("embedge.cli.commands.export.load_exporter", lambda name: module)
     out = tmp_path / "pack"
     arguments = ["export", "src", "--out", str(out), "--precisions", "int8", "--offline"]
     assert main([*arguments, "--tasks", "retrieval, clustering", "--progress"]) == 0

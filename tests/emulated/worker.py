@@ -14,8 +14,9 @@ from unittest import mock
 
 import numpy as np
 
-from embedge import Embedder, cli, engine
-from embedge.machine import Choice
+from embedge import Embedder, cli
+from embedge.engine import session as engine
+from embedge.machine.resources import Choice
 
 
 def main(pack: str, task: str, texts_file: str, out: str, doctor: str = "") -> None:

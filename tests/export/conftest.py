@@ -7,7 +7,7 @@ import pytest
 import seeded
 from embedge_export.export import export_pack
 from embedge_export.model import Model, open_model
-from embedge_export.sources import open_source
+from embedge_export.source.folder import open_source
 
 
 @pytest.fixture(scope="session")

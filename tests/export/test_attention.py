@@ -10,8 +10,8 @@ import onnxruntime
 import pytest
 
 from embedge.batches import pad
-from embedge_export.attention import Heads, PackedBatch, rotary_tables
-from embedge_export.graph import FLOAT, FLOAT16, GraphBuilder, WeightFile
+from embedge_export.graph.attention import Heads, PackedBatch, rotary_tables
+from embedge_export.graph.builder import FLOAT, FLOAT16, GraphBuilder, WeightFile
 
 WIDTH = 16
 LENGTHS = (5, 5, 1, 40, 39, 39, 39, 2)

@@ -12,17 +12,17 @@ from safetensors.numpy import load_file, save_file
 
 import seeded
 from embedge import Embedder
-from embedge.engine import OnnxSession
+from embedge.engine.session import OnnxSession
 from embedge.errors import AdapterError, SourceError
-from embedge.manifest import read_manifest
+from embedge.pack.manifest import read_manifest
 from embedge.vectors import normalise
-from embedge_export.architectures.bert import SAMPLED, read_bert_layer
 from embedge_export.export import RECIPES, export_pack
-from embedge_export.inputs import Inputs
+from embedge_export.families.bert.blocks import SAMPLED, read_bert_layer
+from embedge_export.families.bert.truth import bert_vectors
 from embedge_export.model import calibration, open_model, reference
-from embedge_export.precision.rounding import compensated, nearest, scales
-from embedge_export.reference_bert import bert_vectors
-from embedge_export.sources import open_source
+from embedge_export.numbers.calibration import Inputs
+from embedge_export.numbers.rounding import compensated, nearest, scales
+from embedge_export.source.folder import open_source
 from seeded.encoders import INSTRUCTIONS, V3_TASKS
 
 KINDS = {
@@ -181,7 +181,7 @@ def test_int8_tells_what_each_linear_loses(source, tmp_path):
 
 def test_padding_on_the_left_is_counted_from_the_text(tmp_path):
     """A learned position belongs to the place in the text, not in the row."""
-    from embedge.engine import OnnxSession
+    from embedge.engine.session import OnnxSession
 
     source = seeded.write_bert(tmp_path / "source")
     export_pack(source, out=tmp_path / "pack", precisions=("fp32",))

@@ -8,9 +8,9 @@ from safetensors.numpy import load_file, save_file
 
 import seeded
 from embedge.errors import SourceError
-from embedge_export.architectures import network_config
-from embedge_export.model_types import MODEL_TYPES
-from embedge_export.weights import SafetensorsWeights, open_weights
+from embedge_export.families.model_types import MODEL_TYPES
+from embedge_export.families.register import network_config
+from embedge_export.tensors.weights import SafetensorsWeights, open_weights
 
 
 @pytest.fixture(scope="module")

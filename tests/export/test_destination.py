@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from embedge.errors import ExportError, OptionError
-from embedge_export import destination
-from embedge_export.destination import check_apart, check_place, check_space
+from embedge_export.output import destination
+from embedge_export.output.destination import check_apart, check_place, check_space
 
 
 @pytest.fixture

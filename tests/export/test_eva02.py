@@ -13,20 +13,22 @@ import massive
 import seeded
 from embedge import Embedder
 from embedge.cli import main
-from embedge.engine import load_runtime
+from embedge.engine.session import load_runtime
 from embedge.errors import GateError, SourceError
-from embedge.images.samples import sample_images
-from embedge.manifest import dump_manifest, read_manifest
-from embedge_export import precision, refine, verify
-from embedge_export.architectures.eva02 import read_block, rotary_angles, write_evas
-from embedge_export.calibration_images import calibration_images
+from embedge.images.gate_images import sample_images
+from embedge.pack.manifest import dump_manifest, read_manifest
+from embedge_export import precision
+from embedge_export.corpus.images import calibration_images
 from embedge_export.export import export_pack
-from embedge_export.graph import GraphBuilder, WeightFile
+from embedge_export.families.eva02.blocks import read_block, rotary_angles, write_evas
+from embedge_export.gate import compare as verify
+from embedge_export.gate import refine
+from embedge_export.graph.builder import GraphBuilder, WeightFile
 from embedge_export.model import open_model, reference
+from embedge_export.numbers.rotation import Rotation
 from embedge_export.precision.floats import Float32
 from embedge_export.precision.int8 import Int8
-from embedge_export.rotate import Rotation
-from embedge_export.sources import open_source
+from embedge_export.source.folder import open_source
 
 PRECISIONS = ("fp32", "fp16", "int8")
 

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from embedge_export import exact
+from embedge_export.numbers import exact
 
 GENERATOR = np.random.default_rng(7)
 

@@ -20,16 +20,16 @@ import seeded
 from embedge import Embedder
 from embedge.cli import main
 from embedge.errors import ExportError, GateError, ManifestError, OptionError, SourceError
-from embedge.manifest import MANIFEST, read_manifest
-from embedge.packs import open_pack, verify_files
+from embedge.pack.files import open_pack, verify_files
+from embedge.pack.manifest import MANIFEST, read_manifest
 from embedge_export import export
 from embedge_export.export import export_pack
+from embedge_export.gate.compare import verify_pack
 from embedge_export.model import open_model
+from embedge_export.output.space import pack_bytes
+from embedge_export.output.stage import LOCK
 from embedge_export.precision.int8 import Int8
-from embedge_export.room import pack_bytes
-from embedge_export.sources import open_source
-from embedge_export.stage import LOCK
-from embedge_export.verify import verify_pack
+from embedge_export.source.folder import open_source
 
 TASKS = ("retrieval", "text-matching", "clustering", "classification")
 
@@ -297,7 +297,7 @@ def test_a_full_disk_is_known_before_the_work(
         real = sum(manifest.files[name].size for name in files)
         assert 0.5 * (real - tables) < pack_bytes(tiny_model, [precision]) <= real
     free = SimpleNamespace(total=10**12, free=pack_bytes(tiny_model, ["fp32", "int8"]) - 1)
-    monkeypatch.setattr("embedge_export.destination.shutil.disk_usage", lambda path: free)
+    monkeypatch.setattr("embedge_export.output.destination.shutil.disk_usage", lambda path: free)
     steps = []
     with pytest.raises(ExportError, match="the pack takes at least"):
         export_pack(

@@ -3,7 +3,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from embedge_export.graph import FLOAT, FLOAT16, GraphBuilder, WeightFile
+from embedge_export.graph.builder import FLOAT, FLOAT16, GraphBuilder, WeightFile
 
 
 @pytest.fixture

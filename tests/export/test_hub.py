@@ -15,7 +15,8 @@ import pytest
 
 import seeded
 from embedge.errors import MissingExtraError, SourceError
-from embedge_export import hub, source_files
+from embedge_export.source import files as source_files
+from embedge_export.source import hub
 from source_kinds import KINDS, write_kind
 
 NAME = "seeded/v5"

@@ -5,14 +5,14 @@ import onnxruntime
 import pytest
 
 from embedge import Embedder
-from embedge.packs import open_pack, verify_files
+from embedge.pack.files import open_pack, verify_files
 from embedge_export.export import export_pack
-from embedge_export.graph import FLOAT, INT64, GraphBuilder, WeightFile
-from embedge_export.inputs import Inputs
-from embedge_export.layers import Linear, Rows
+from embedge_export.graph.builder import FLOAT, INT64, GraphBuilder, WeightFile
+from embedge_export.graph.layers import Linear, Rows
+from embedge_export.numbers.calibration import Inputs
+from embedge_export.numbers.rounding import LEVELS, compensated, nearest, scales
 from embedge_export.precision import PRECISIONS
 from embedge_export.precision.int4 import BLOCK, packed, quantised
-from embedge_export.precision.rounding import LEVELS, compensated, nearest, scales
 
 INT4 = PRECISIONS["int4"]
 

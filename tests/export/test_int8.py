@@ -5,13 +5,13 @@ import onnx
 import onnxruntime
 import pytest
 
-from embedge.engine import kernel_path
-from embedge_export.graph import FLOAT, INT64, GraphBuilder, WeightFile
-from embedge_export.inputs import Inputs
-from embedge_export.layers import Linear, Rows, Table
+from embedge.engine.session import kernel_path
+from embedge_export.graph.builder import FLOAT, INT64, GraphBuilder, WeightFile
+from embedge_export.graph.layers import Linear, Rows, Table
+from embedge_export.numbers.calibration import Inputs
+from embedge_export.numbers.rotation import Rotation, hadamard
+from embedge_export.numbers.sensitivity import TABLE
 from embedge_export.precision import PRECISIONS
-from embedge_export.rotate import Rotation, hadamard
-from embedge_export.sensitivity import TABLE
 
 INT8 = PRECISIONS["int8"]
 

@@ -12,11 +12,11 @@ from safetensors.numpy import load_file
 import seeded
 from embedge.errors import ExportError, SourceError
 from embedge_export import merged
-from embedge_export.lora import MergedWeights, load_adapter
 from embedge_export.merged import plain_config, write_merged
-from embedge_export.sources import open_source
-from embedge_export.stage import MARKER, PREFIX
-from embedge_export.weights import open_weights
+from embedge_export.output.stage import MARKER, PREFIX
+from embedge_export.source.folder import open_source
+from embedge_export.tensors.lora import MergedWeights, load_adapter
+from embedge_export.tensors.weights import open_weights
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +211,7 @@ def test_a_source_that_changes_meanwhile_is_not_merged(models, tmp_path):
 def test_a_full_disk_is_known_before_the_work(models, tmp_path, monkeypatch):
     source, calls = open_source(models / "small"), []
     free = SimpleNamespace(total=10**12, free=1000)
-    monkeypatch.setattr("embedge_export.destination.shutil.disk_usage", lambda path: free)
+    monkeypatch.setattr("embedge_export.output.destination.shutil.disk_usage", lambda path: free)
     with pytest.raises(ExportError, match="the plain folders take at least"):
         write_merged(source, tmp_path, progress=lambda *arguments: calls.append(arguments))
     assert calls == []

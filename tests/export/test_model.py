@@ -10,7 +10,7 @@ import seeded
 from embedge.errors import SourceError
 from embedge_export.export import export_pack
 from embedge_export.model import open_model, reference
-from embedge_export.sources import open_source
+from embedge_export.source.folder import open_source
 
 SIZE = seeded.Dimensions(
     hidden=64, layers=2, heads=4, kv_heads=2, head_dim=16, intermediate=96, rank=4

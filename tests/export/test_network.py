@@ -16,18 +16,18 @@ import massive
 import seeded
 from embedge import Embedder
 from embedge.batches import LONG, Limits, pad, plan
-from embedge.engine import OnnxSession
-from embedge.manifest import MemoryCost, read_manifest
-from embedge_export import verify
-from embedge_export.architectures import write_networks
-from embedge_export.graph import BOOL, FLOAT16, GraphBuilder, WeightFile
-from embedge_export.inputs import Inputs
-from embedge_export.layers import Linear
+from embedge.engine.session import OnnxSession
+from embedge.pack.manifest import MemoryCost, read_manifest
+from embedge_export.families.register import write_networks
+from embedge_export.gate import compare as verify
+from embedge_export.graph.builder import BOOL, FLOAT16, GraphBuilder, WeightFile
+from embedge_export.graph.layers import Linear
 from embedge_export.model import calibration, open_model, reference
+from embedge_export.numbers.calibration import Inputs
 from embedge_export.precision import PRECISIONS
-from embedge_export.precision.base import Operand
 from embedge_export.precision.floats import Float16, Float32
-from embedge_export.sources import open_source
+from embedge_export.precision.precision import Operand
+from embedge_export.source.folder import open_source
 
 
 class Rotated32(Float32):

@@ -6,10 +6,10 @@ import shutil
 import pytest
 
 from embedge.errors import ExportError, ManifestError
-from embedge.manifest import MANIFEST, read_manifest
-from embedge.packs import open_pack, verify_files
-from embedge_export import pack as packing
-from embedge_export.stage import PREFIX, Stage, stage, survey
+from embedge.pack.files import open_pack, verify_files
+from embedge.pack.manifest import MANIFEST, read_manifest
+from embedge_export.output import pack as packing
+from embedge_export.output.stage import PREFIX, Stage, stage, survey
 
 
 class Stop(BaseException):

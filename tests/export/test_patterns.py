@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedge_export.patterns import PatternError, compile_pattern
+from embedge_export.reading.patterns import PatternError, compile_pattern
 
 NAMES = [
     "layers.0.self_attn.q_proj",

@@ -5,11 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from embedge_export.precision import PRECISIONS
-from embedge_export.precision.int8 import Int8
-from embedge_export.probe import Probe
-from embedge_export.refine import refine
-from embedge_export.sensitivity import (
+from embedge_export.gate.compare import TaskReport
+from embedge_export.gate.probe import Probe
+from embedge_export.gate.refine import refine
+from embedge_export.numbers.sensitivity import (
     TABLE,
     between,
     fewest,
@@ -17,7 +16,8 @@ from embedge_export.sensitivity import (
     of_layers,
     sensitivities,
 )
-from embedge_export.verify import TaskReport
+from embedge_export.precision import PRECISIONS
+from embedge_export.precision.int8 import Int8
 
 LINEARS = [f"layers.{layer}.{name}" for layer in range(4) for name in ("query", "down")]
 LOSSES = dict.fromkeys(LINEARS, 1e-4) | {"layers.3.down": 0.5}
@@ -162,7 +162,7 @@ def test_noise_in_the_layer_that_a_text_hangs_on_moves_it_most():
 def test_the_truth_knows_a_tie(tiny_source):
     """A seeded network has none; and the measure works on weights that are in bfloat16 already."""
     from embedge_export.model import open_model, reference
-    from embedge_export.sources import open_source
+    from embedge_export.source.folder import open_source
 
     model = open_model(open_source(tiny_source, tasks=["retrieval"]))
     gate = reference(model)

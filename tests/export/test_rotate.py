@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedge_export.rotate import Rotation, hadamard, rotate_blocks
+from embedge_export.numbers.rotation import Rotation, hadamard, rotate_blocks
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 48, 64, 96, 100, 576, 768, 1024, 1536])

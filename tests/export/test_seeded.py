@@ -16,7 +16,7 @@ from tokenizers import AddedToken, Tokenizer, models
 
 import seeded
 from embedge.cli.golden import GOLDEN, TOKEN_TEXTS
-from embedge_export.sources import open_source
+from embedge_export.source.folder import open_source
 from seeded.files import EUROBERT, new_tokenizer, staged, write_tokenizer
 from seeded.tensors import plan_of
 from source_kinds import KINDS

@@ -8,9 +8,9 @@ import pytest
 
 import seeded
 from embedge.errors import SourceError
-from embedge_export import sentence_fields
-from embedge_export.fields import Only
-from embedge_export.sources import open_source
+from embedge_export.reading.fields import Only
+from embedge_export.source import sentence_fields
+from embedge_export.source.folder import open_source
 
 MODEL = "config_sentence_transformers.json"
 NETWORK = "sentence_bert_config.json"

@@ -14,9 +14,9 @@ from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
 import seeded
+from embedge_export.families.decoder.truth import network_vectors
 from embedge_export.model import open_model
-from embedge_export.reference import network_vectors
-from embedge_export.sources import open_source
+from embedge_export.source.folder import open_source
 from tiny import byte_characters
 
 gguf = pytest.importorskip("gguf", reason="gguf is not installed (dependency group `test`)")

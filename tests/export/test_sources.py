@@ -15,9 +15,9 @@ import pytest
 import embedge_export
 import seeded
 from embedge.errors import AdapterError, EmbedgeError, MissingExtraError, SourceError
-from embedge_export import sources
 from embedge_export.model import open_model
-from embedge_export.sources import open_source
+from embedge_export.source import folder as sources
+from embedge_export.source.folder import open_source
 
 TASKS = ("retrieval", "text-matching", "clustering", "classification")
 
@@ -134,7 +134,7 @@ def test_a_folder_called_like_a_hub_id_never_touches_the_network(models, tmp_pat
 
 def test_a_local_folder_does_not_even_import_the_hub_library(models):
     code = (
-        "import sys; from embedge_export.sources import open_source; "
+        "import sys; from embedge_export.source.folder import open_source; "
         f"open_source({str(models / 'small')!r}); "
         "print('huggingface_hub' in sys.modules, 'torch' in sys.modules)"
     )

@@ -7,8 +7,8 @@ import pytest
 from filelock import FileLock
 
 from embedge.errors import ExportError
-from embedge.manifest import FORMAT, MANIFEST
-from embedge_export.stage import LOCK, MARKER, PREFIX, check_contents, stage, survey
+from embedge.pack.manifest import FORMAT, MANIFEST
+from embedge_export.output.stage import LOCK, MARKER, PREFIX, check_contents, stage, survey
 
 
 def left_over(folder, files=None):

@@ -10,10 +10,10 @@ from tokenizers import AddedToken, Tokenizer, processors
 import seeded
 from embedge import Embedder
 from embedge.errors import SourceError, TextError
-from embedge_export import verify
 from embedge_export.export import export_pack
+from embedge_export.gate import compare as verify
 from embedge_export.model import open_model
-from embedge_export.sources import open_source
+from embedge_export.source.folder import open_source
 
 FILE = "tokenizer.json"
 

@@ -8,7 +8,7 @@ from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizer
 
 import seeded
 from embedge.errors import SourceError
-from embedge_export.sources import open_source
+from embedge_export.source.folder import open_source
 
 CONFIG = "tokenizer_config.json"
 FILE = "tokenizer.json"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from embedge.vectors import normalise
-from embedge_export import verify
+from embedge_export.gate import compare as verify
 from embedge_export.precision import PRECISIONS
 
 TEXTS = [np.arange(1, n + 1, dtype=np.int32) for n in (1, 2, 3, 5, 8, 13)]

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 import seeded
 from embedge.errors import SourceError
-from embedge_export.weights import open_weights, weight_files, write_file
+from embedge_export.tensors.weights import open_weights, weight_files, write_file
 
 
 def save(folder, name="model.safetensors", **tensors):

@@ -12,8 +12,8 @@ import pytest
 
 import seeded
 from embedge import Embedder
-from embedge.devices import cuda_problem
-from embedge.engine import CUDA, installed_distributions
+from embedge.engine.devices import cuda_problem
+from embedge.engine.session import CUDA, installed_distributions
 from embedge.errors import DeviceError
 from embedge_export.export import export_pack
 

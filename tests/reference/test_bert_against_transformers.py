@@ -12,11 +12,11 @@ from transformers import AutoModel, AutoTokenizer, JinaEmbeddingsV3Config, JinaE
 
 import seeded
 from embedge import Embedder
-from embedge.engine import OnnxSession
+from embedge.engine.session import OnnxSession
 from embedge_export.export import export_pack
+from embedge_export.families.bert.truth import bert_vectors
 from embedge_export.model import open_model
-from embedge_export.reference_bert import bert_vectors
-from embedge_export.sources import open_source
+from embedge_export.source.folder import open_source
 from reference import oracle
 from reference.samples import TEXTS
 from seeded.encoders import V3_TASKS

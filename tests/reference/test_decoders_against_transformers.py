@@ -7,7 +7,7 @@ import torch
 
 import seeded
 from embedge import Embedder
-from embedge.manifest import read_manifest
+from embedge.pack.manifest import read_manifest
 from embedge_export.export import export_pack
 from reference import oracle
 from reference.samples import TEXTS, words

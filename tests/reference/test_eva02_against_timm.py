@@ -18,14 +18,14 @@ from safetensors.torch import load_file
 from torch.nn import functional as F  # noqa: N812
 
 import seeded
-from embedge_export.architectures.eva02_config import eva_config
 from embedge_export.export import export_pack
-from embedge_export.layouts import vision_layout
+from embedge_export.families.bert.names import vision_layout
+from embedge_export.families.eva02.config import eva_config
+from embedge_export.families.eva02.truth import eva_vectors
+from embedge_export.gate.compare import compare_image_graph
 from embedge_export.model import open_model
-from embedge_export.reference_eva02 import eva_vectors
-from embedge_export.sources import open_source
-from embedge_export.verify import compare_image_graph
-from embedge_export.weights import open_weights
+from embedge_export.source.folder import open_source
+from embedge_export.tensors.weights import open_weights
 from reference import oracle
 
 SIZES = {

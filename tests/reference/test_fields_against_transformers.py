@@ -16,17 +16,17 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig
 
 import seeded
 from embedge.errors import SourceError
-from embedge_export.architectures import NetworkConfig
-from embedge_export.architectures.bert_config import bert_config
-from embedge_export.architectures.bert_fields import BERT_FIELDS
-from embedge_export.architectures.config import network_config
-from embedge_export.architectures.decoder_fields import DECODER_FIELDS
-from embedge_export.fields import Only, Unused, Used
-from embedge_export.layouts import text_layout
-from embedge_export.model_types import DECODERS
-from embedge_export.reference import network_vectors
-from embedge_export.reference_bert import bert_vectors
-from embedge_export.weights import open_weights
+from embedge_export.families.bert.config import bert_config
+from embedge_export.families.bert.fields import BERT_FIELDS
+from embedge_export.families.bert.names import text_layout
+from embedge_export.families.bert.truth import bert_vectors
+from embedge_export.families.decoder.config import network_config
+from embedge_export.families.decoder.fields import DECODER_FIELDS
+from embedge_export.families.decoder.truth import network_vectors
+from embedge_export.families.model_types import DECODERS
+from embedge_export.families.register import NetworkConfig
+from embedge_export.reading.fields import Only, Unused, Used
+from embedge_export.tensors.weights import open_weights
 
 # transformers' folder and its network's table.
 TABLES = {

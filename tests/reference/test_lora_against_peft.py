@@ -10,12 +10,12 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModel, AutoTokenizer, Qwen3ForCausalLM
 
 import seeded
-from embedge_export.adapter_config import ADAPTER_FIELDS
-from embedge_export.fields import Only
-from embedge_export.lora import MergedWeights, load_adapter
 from embedge_export.merged import write_merged
-from embedge_export.sources import open_source
-from embedge_export.weights import open_weights
+from embedge_export.reading.fields import Only
+from embedge_export.source.folder import open_source
+from embedge_export.tensors.adapter_config import ADAPTER_FIELDS
+from embedge_export.tensors.lora import MergedWeights, load_adapter
+from embedge_export.tensors.weights import open_weights
 from reference import oracle
 from reference.samples import TEXTS
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import seeded
-from embedge_export.architectures import network_config
-from embedge_export.lora import MergedWeights, load_adapter
-from embedge_export.reference import network_vectors
-from embedge_export.weights import open_weights
+from embedge_export.families.decoder.truth import network_vectors
+from embedge_export.families.register import network_config
+from embedge_export.tensors.lora import MergedWeights, load_adapter
+from embedge_export.tensors.weights import open_weights
 from reference import oracle
 
 KINDS = ("v5", "nano", "qwen3", "qwen2", "llama", "eurobert", "outliers")

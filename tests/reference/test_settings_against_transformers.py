@@ -17,11 +17,11 @@ from transformers.models.auto.tokenization_auto import (
 
 import seeded
 from embedge.errors import SourceError
-from embedge.tokens import TextTokenizer
-from embedge_export import tokenizer_fields
-from embedge_export.model_types import MODEL_TYPES
-from embedge_export.sources import open_source
-from embedge_export.tokenizer_classes import ALWAYS_REGISTERED, CLASSES, REGISTERED, SAME
+from embedge.texts.tokens import TextTokenizer
+from embedge_export.families.model_types import MODEL_TYPES
+from embedge_export.source.folder import open_source
+from embedge_export.source.tokenizer import fields as tokenizer_fields
+from embedge_export.source.tokenizer.classes import ALWAYS_REGISTERED, CLASSES, REGISTERED, SAME
 
 CONFIG = "tokenizer_config.json"
 FILE = "tokenizer.json"

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import seeded
-from embedge.texts import check_texts
-from embedge.tokens import TextTokenizer
+from embedge.texts.checks import check_texts
+from embedge.texts.tokens import TextTokenizer
 from reference import oracle
 
 ODD = (

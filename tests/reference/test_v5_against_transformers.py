@@ -13,8 +13,8 @@ import torch
 
 import seeded
 from embedge import Embedder
-from embedge.engine import OnnxSession
-from embedge.manifest import read_manifest
+from embedge.engine.session import OnnxSession
+from embedge.pack.manifest import read_manifest
 from reference import oracle
 from reference.samples import TEXTS, words
 
@@ -100,7 +100,7 @@ def test_defaults_are_those_of_encode(expected, embedder):
     assert oracle.agreement(got, oracle.cut(expected("retrieval", "query", ALL)))[0] >= lowest
 
 
-@pytest.mark.filterwarnings("ignore::embedge.tokens.TruncationWarning")
+@pytest.mark.filterwarnings("ignore::embedge.texts.tokens.TruncationWarning")
 @pytest.mark.parametrize("max_length", [3, 8, 64])
 def test_truncation(network, tokenizer, embedder, max_length):
     """Cut on the right, with the prompt counted; the last token kept is the one pooled."""

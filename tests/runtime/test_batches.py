@@ -15,7 +15,7 @@ from embedge.batches import (
     plan,
 )
 from embedge.errors import MemoryLimitError
-from embedge.manifest import MemoryCost
+from embedge.pack.manifest import MemoryCost
 
 FREE = MemoryCost(per_token=0, per_token_squared=0)
 

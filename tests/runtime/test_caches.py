@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from embedge import caches
-from embedge.caches import cache_folder, check_private, make_private_folder, others_write
 from embedge.cli import main
 from embedge.errors import IndexFileError
+from embedge.files import caches
+from embedge.files.caches import cache_folder, check_private, make_private_folder, others_write
 from embedge.search import default_place
 
 posix = pytest.mark.skipif(os.name != "posix", reason="owners and modes are POSIX's")

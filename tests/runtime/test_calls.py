@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from embedge import ClosedError, Embedder, SearchIndex
-from embedge.calls import Calls
+from embedge.closing import Calls
 from tiny import IMAGE, write_pack
 
 

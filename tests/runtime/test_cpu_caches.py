@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from embedge import cpu_caches
-from embedge.cpu_caches import (
+from embedge.machine import cpu_caches
+from embedge.machine.cpu_caches import (
     MOST_PROCESSORS,
     Cache,
     CpuCaches,

@@ -11,7 +11,7 @@ import pytest
 from embedge import Embedder
 from embedge.cli import main
 from embedge.errors import PackError
-from embedge.packs import default_folder, open_pack, verify_files
+from embedge.pack.files import default_folder, open_pack, verify_files
 
 TASKS = {"retrieval", "text-matching", "clustering", "classification"}
 

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from embedge import devices, engine
-from embedge.devices import choose_device
+from embedge.engine import devices
+from embedge.engine import session as engine
+from embedge.engine.devices import choose_device
 from embedge.errors import DeviceError, OptionError
 
 MakeRuntime = Callable[..., SimpleNamespace]

@@ -26,10 +26,10 @@ from embedge import (
     TruncationWarning,
     runner,
 )
-from embedge.cpu_caches import Cache, CpuCaches
 from embedge.embedder import EncodeOptions
-from embedge.machine import Choice
-from embedge.manifest import MemoryCost, read_manifest
+from embedge.machine.cpu_caches import Cache, CpuCaches
+from embedge.machine.resources import Choice
+from embedge.pack.manifest import MemoryCost, read_manifest
 from embedge.run_size import LEAST, MOST, UNKNOWN
 from tiny import DIMENSION, EOS, PAD, edit_manifest
 
@@ -321,7 +321,7 @@ def test_the_square_of_scores_counts_only_where_onnxruntime_holds_it(
     shapes: list[tuple[int, int]],
 ) -> None:
     fake = SimpleNamespace(__version__=version)
-    monkeypatch.setattr("embedge.engine.load_runtime", lambda: fake)
+    monkeypatch.setattr("embedge.engine.session.load_runtime", lambda: fake)
     pack = make_pack(memory=(1, 2.0**20), max_length=2000)
     limit = 1040**2 * 2**20 + 1040  # for one text of 1,040 tokens, more than are held at once
     with Embedder(pack, memory_limit=limit, token_budget=4096) as embedder:
@@ -568,7 +568,7 @@ def test_int8_on_a_cpu_whose_kernels_are_inexact_is_refused(
 def test_cuda_gets_fp16_its_own_budget_and_no_limit_of_main_memory(
     make_pack: MakePack, sessions: list[FakeSession], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("embedge.devices.cuda_problem", lambda: None)
+    monkeypatch.setattr("embedge.engine.devices.cuda_problem", lambda: None)
     with Embedder(make_pack(precisions=("fp32", "fp16", "int8"))) as embedder:
         assert (embedder.device, embedder.precision) == ("cuda", "fp16")
         assert embedder.choices["token_budget"].value == 32768
@@ -595,7 +595,7 @@ def test_packs_that_cannot_embed_text_are_refused(make_pack: MakePack) -> None:
 def test_the_memory_limit_leaves_room_for_the_weights(
     make_pack: MakePack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("embedge.machine.read_available_memory", lambda: 10 * 2**30)
+    monkeypatch.setattr("embedge.machine.resources.read_available_memory", lambda: 10 * 2**30)
     free = MemoryCost(per_token=0, per_token_squared=0)
     with Embedder(make_pack(memory=(0, 0.0))) as embedder:
         assert embedder.manifest.memory == free

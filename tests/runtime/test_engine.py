@@ -12,8 +12,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from embedge import engine
-from embedge.engine import OnnxSession
+from embedge.engine import session as engine
+from embedge.engine.session import OnnxSession
 from embedge.errors import (
     CancelledError,
     DeviceError,

@@ -12,7 +12,7 @@ from PIL import Image
 
 from embedge.images.pixels import crop, prepare, resized, to_pixels
 from embedge.images.sources import RefusedImageError
-from embedge.manifest import ImageInput
+from embedge.pack.manifest import ImageInput
 
 CLIP = ImageInput(
     size=512,

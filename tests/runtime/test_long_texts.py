@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
-from embedge import tokens
 from embedge.errors import CancelledError, OptionError, TextTooLongError
-from embedge.long_texts import fold_spaces, pieces_of
-from embedge.tokens import PIECE, TextTokenizer
+from embedge.texts import tokens
+from embedge.texts.long import fold_spaces, pieces_of
+from embedge.texts.tokens import PIECE, TextTokenizer
 from tiny import byte_tokenizer
 
 WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+|\s*[\r\n]+|\s+(?!\S)|\s+"

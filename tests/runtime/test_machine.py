@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from embedge.errors import OptionError
-from embedge.machine import (
+from embedge.machine.resources import (
     LEAST_MEMORY,
     Choice,
     choose_memory_limit,
@@ -53,11 +53,11 @@ def test_the_argument_wins_over_the_environment_and_that_over_the_machine() -> N
 def test_threads_here_reads_the_environment_and_the_machine(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("embedge.machine.host_cores", lambda: 64)
-    monkeypatch.setattr("embedge.machine.read_affinity", lambda: 32)
-    monkeypatch.setattr("embedge.machine.read_cpu_quota", lambda: 3.0)
+    monkeypatch.setattr("embedge.machine.resources.host_cores", lambda: 64)
+    monkeypatch.setattr("embedge.machine.resources.read_affinity", lambda: 32)
+    monkeypatch.setattr("embedge.machine.resources.read_cpu_quota", lambda: 3.0)
     assert threads_here() == Choice(3, "the cgroup grants 3 of 64 cores")
-    monkeypatch.setattr("embedge.machine.read_cpu_quota", lambda: None)
+    monkeypatch.setattr("embedge.machine.resources.read_cpu_quota", lambda: None)
     assert threads_here().value == 8
     monkeypatch.setenv("EMBEDGE_THREADS", "5")
     assert threads_here() == Choice(5, "EMBEDGE_THREADS is set")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedge.errors import ManifestError
-from embedge.manifest import (
+from embedge.pack.manifest import (
     FileEntry,
     Manifest,
     dump_manifest,

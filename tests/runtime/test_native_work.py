@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from embedge import native_work as module
-from embedge.native_work import native_work
+from embedge.engine import native_work as module
+from embedge.engine.native_work import native_work
 from slow_graph import slow_graph
 from tiny import IMAGE, write_pack
 

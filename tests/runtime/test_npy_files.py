@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedge.npy_files import NpyError, read_npy
+from embedge.files.npy import NpyError, read_npy
 
 
 def npy(header: str, data: bytes = b"", version: int = 1) -> bytes:

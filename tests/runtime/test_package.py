@@ -1,8 +1,6 @@
 """The package as a whole: what it exports, what importing it costs, which way its imports run."""
 
-import ast
 import builtins
-import graphlib
 import json
 import os
 import re
@@ -96,38 +94,6 @@ after = dict(os.environ), list(warnings.filters), logging.root.level, list(loggi
 print(before == after)
 """
     assert python(code).strip() == "True"
-
-
-def test_imports_run_one_way() -> None:
-    """The runtime knows neither the exporter nor what only it needs; engine alone knows ORT."""
-    for path in RUNTIME.rglob("*.py"):
-        imported = set()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                imported |= {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                imported.add(node.module.split(".")[0])
-        assert not imported & {"torch", "transformers", "onnx", "safetensors"}, path
-        if path.relative_to(RUNTIME).parts[0] != "cli":
-            assert "embedge_export" not in imported, path
-        if "onnxruntime" in imported:
-            assert path.name == "engine.py"
-
-
-def test_no_module_imports_one_that_imports_it() -> None:
-    names = {path.stem for path in RUNTIME.glob("*.py")} - {"__init__", "__main__"}
-    graph: dict[str, set[str]] = {}
-    for name in names:
-        graph[name] = set()
-        for node in ast.walk(ast.parse((RUNTIME / f"{name}.py").read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.module == "embedge":
-                graph[name] |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                graph[name] |= {node.module.removeprefix("embedge.")} & names
-    order = list(graphlib.TopologicalSorter(graph).static_order())  # CycleError if there is one
-    assert order[-1] == "embedder"
-    assert graph["embedder"] >= {"runner", "tasks", "tokens", "vectors"}
-    assert not graph["embedder"] & {"engine", "batches"}
 
 
 def test_warnings_can_be_silenced_by_their_own_class() -> None:

@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 
-from embedge import checked_files
-from embedge.checked_files import REMEMBERED
 from embedge.errors import ManifestError, OptionError, PackError, PackFileError
-from embedge.manifest import read_manifest
-from embedge.packs import (
+from embedge.files import checked as checked_files
+from embedge.files.checked import REMEMBERED
+from embedge.pack.files import (
     Pack,
     check_files,
     check_references,
@@ -24,6 +23,7 @@ from embedge.packs import (
     open_pack,
     verify_files,
 )
+from embedge.pack.manifest import read_manifest
 from tiny import write_pack
 
 MakePack = Callable[..., Path]

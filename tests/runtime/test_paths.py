@@ -11,8 +11,8 @@ import pytest
 from embedge import Embedder, EmbedgeError
 from embedge.cli import main
 from embedge.errors import InputError, OptionError, PackError
-from embedge.packs import open_pack
-from embedge.paths import absolute_path
+from embedge.files.paths import absolute_path
+from embedge.pack.files import open_pack
 from embedge.search import SearchIndex, find_root
 
 NOBODY = "~no-such-user-of-embedge"

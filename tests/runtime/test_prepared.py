@@ -11,9 +11,12 @@ import time
 import numpy as np
 import pytest
 
-from embedge import Embedder, checked_files, engine, prepared, prepared_folder
+from embedge import Embedder
+from embedge.engine import prepared, prepared_folder
+from embedge.engine import session as engine
+from embedge.engine.prepared import prepared_graph
 from embedge.errors import OptionError
-from embedge.prepared import prepared_graph
+from embedge.files import checked as checked_files
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells its CPU's kind")
 fcntl = pytest.importorskip("fcntl", reason="prepared graphs are for Linux")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from embedge.references import MESSAGES, Reference, references, referred_files
+from embedge.pack.external_data import MESSAGES, Reference, references, referred_files
 from tiny import write_graph
 
 

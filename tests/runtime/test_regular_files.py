@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from embedge.regular_files import check_regular, open_regular, read_regular
+from embedge.files.regular import check_regular, open_regular, read_regular
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pipes and devices as POSIX's")
 

@@ -3,10 +3,10 @@
 import pytest
 
 from embedge.batches import Limits, plan
-from embedge.cpu_caches import Cache, CpuCaches
 from embedge.errors import OptionError
-from embedge.machine import Choice
-from embedge.manifest import MemoryCost
+from embedge.machine.cpu_caches import Cache, CpuCaches
+from embedge.machine.resources import Choice
+from embedge.pack.manifest import MemoryCost
 from embedge.run_size import GPU, LEAST, MOST, choose_token_budget
 
 MIB = 2**20

@@ -454,7 +454,7 @@ def test_with_a_real_pack(make_pack: Callable[..., Path], tmp_path: Path) -> Non
 
 
 def test_the_kernel_of_int8_counts(tmp_path, monkeypatch) -> None:
-    from embedge.machine import Choice
+    from embedge.machine.resources import Choice
 
     kernel = "uint8 x int8"
     monkeypatch.setattr("embedge.search.index.kernel_path", lambda: Choice(kernel, ""))

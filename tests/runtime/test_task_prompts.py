@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from embedge.manifest import read_manifest
-from embedge.tasks import alias_prompt, alias_task, resolve
+from embedge.calls import alias_prompt, alias_task, resolve
+from embedge.pack.manifest import read_manifest
 from tiny import write_pack
 
 

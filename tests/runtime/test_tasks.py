@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from embedge.calls import ALIASES, alias_prompt, alias_task, resolve
 from embedge.errors import OptionError
-from embedge.manifest import Manifest, read_manifest
-from embedge.tasks import ALIASES, alias_prompt, alias_task, resolve
+from embedge.pack.manifest import Manifest, read_manifest
 
 MakeManifest = Callable[..., Manifest]
 

@@ -12,8 +12,9 @@ from types import ModuleType
 import pytest
 
 import embedge
-from embedge import engine, telemetry
-from embedge.cli import doctor
+from embedge.cli.commands import doctor
+from embedge.engine import session as engine
+from embedge.engine import telemetry
 from embedge.errors import MissingExtraError
 
 VARIABLE = telemetry.VARIABLE
@@ -195,7 +196,7 @@ def test_onnxruntime_is_imported_through_one_door():
                 assert any(f'environ["{VARIABLE}"] = "1"' in line for line in before) or any(
                     line.strip().startswith("load_runtime()") for line in before
                 ), f"{name}:{node.lineno}"
-    assert doors == ["runtime/embedge/engine.py"]
+    assert doors == ["runtime/embedge/engine/session.py"]
     assert f'environ["{VARIABLE}"] = "1"' in (ROOT / "tests" / "conftest.py").read_text("utf-8")
 
 

@@ -8,7 +8,7 @@ import pytest
 from tokenizers import Regex, Tokenizer, models, normalizers
 
 from embedge import Embedder, PackFileError
-from embedge.text_growth import MOST_MAPPED, find_growth
+from embedge.texts.growth import MOST_MAPPED, find_growth
 from tiny import byte_tokenizer, relist
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from embedge.errors import OptionError, PackFileError, TextError
-from embedge.tokenizer_library import TokenizerError, guarded
-from embedge.tokens import TextTokenizer
+from embedge.texts.tokenizer_library import TokenizerError, guarded
+from embedge.texts.tokens import TextTokenizer
 from tiny import EOS, byte_tokenizer
 
 SOUND: dict[str, Any] = {

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from embedge import tokens
 from embedge.errors import CancelledError, OptionError, PackFileError, TextError, TextTooLongError
-from embedge.texts import check_texts
-from embedge.tokens import CHUNK, TextTokenizer, check_on_overflow
+from embedge.texts import tokens
+from embedge.texts.checks import check_texts
+from embedge.texts.tokens import CHUNK, TextTokenizer, check_on_overflow
 from tiny import EOS, byte_tokenizer
 
 CORPUS = [

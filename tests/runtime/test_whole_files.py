@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from embedge.whole_files import WholeFile, find_obstacle
+from embedge.files.whole import WholeFile, find_obstacle
 
 
 def write(path: Path, data: bytes = b"new") -> None:
@@ -146,7 +146,7 @@ def test_the_systems_names_for_a_stream_reach_the_stream(tmp_path):
     """`--out /dev/stdout >> log` adds to the log: a rename would leave the shell an old file."""
     log = tmp_path / "log"
     log.write_bytes(b"before\n")
-    code = "from embedge.whole_files import WholeFile\n"
+    code = "from embedge.files.whole import WholeFile\n"
     code += "with WholeFile('/dev/stdout') as file: file.stream.write(b'new\\n')"
     with log.open("ab") as stream:
         subprocess.run([sys.executable, "-c", code], stdout=stream, check=True)

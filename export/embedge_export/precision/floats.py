@@ -13,10 +13,10 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 
-from embedge_export.graph import FLOAT, FLOAT16, GraphBuilder
-from embedge_export.inputs import Inputs
-from embedge_export.layers import Linear, Rows, Table
-from embedge_export.precision.base import Operand, Precision
+from embedge_export.graph.builder import FLOAT, FLOAT16, GraphBuilder
+from embedge_export.graph.layers import Linear, Rows, Table
+from embedge_export.numbers.calibration import Inputs
+from embedge_export.precision.precision import Operand, Precision
 
 _LARGEST = float(np.finfo(np.float16).max)  # 65,504
 _HEADROOM = 16  # how far a text may go beyond the largest value of the sample rows

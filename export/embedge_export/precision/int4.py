@@ -20,11 +20,11 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from embedge_export.graph import CONTRIB, FLOAT, GraphBuilder
-from embedge_export.layers import Linear, Rows, Table
-from embedge_export.precision.base import Operand, Precision
-from embedge_export.precision.pieces import int8_rows, spread_out
-from embedge_export.precision.rounding import SMALLEST, compensated
+from embedge_export.graph.builder import CONTRIB, FLOAT, GraphBuilder
+from embedge_export.graph.layers import Linear, Rows, Table
+from embedge_export.numbers.rounding import SMALLEST, compensated
+from embedge_export.precision.integers import int8_rows, spread_out
+from embedge_export.precision.precision import Operand, Precision
 
 _Number = TypeVar("_Number", np.int8, np.float32)
 BLOCK = 32  # columns with one scale, as MatMulNBits has them at the least that all kernels take

@@ -1,10 +1,10 @@
 """int8 for CPUs: weights per output channel, activations with one scale per token row.
 
 A row of the input never sees another row, so a text's vector is the same to the last bit alone
-and in any batch. The residual stream comes rotated (rotate.py); inputs that it does not reach
+and in any batch. The residual stream comes rotated (rotation.py); inputs that it does not reach
 (the MLP's product) are spread by Hadamard blocks at run time, whose inverse is folded into the
 weight. Activations are uint8 around 128, because uint8 x int8 is what CPUs have kernels for; the
-runtime sees to CPUs whose kernel saturates (embedge/engine.py).
+runtime sees to CPUs whose kernel saturates (embedge/engine/session.py).
 
 Linears that lose too much can be kept finer: weights and activations in two digits each, the second
 counting 254ths of a step of the first, and three products in place of one. Still integers only; the
@@ -20,20 +20,13 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from embedge_export.exact import product as exact_product
-from embedge_export.graph import CONTRIB, FLOAT, GraphBuilder
-from embedge_export.layers import Linear, Rows, Table
-from embedge_export.precision.base import Operand, Precision
-from embedge_export.precision.pieces import int8_rows, spread_out
-from embedge_export.precision.rounding import (
-    DIGIT,
-    LEVELS,
-    SMALLEST,
-    compensated,
-    nearest,
-    scales,
-)
-from embedge_export.sensitivity import TABLE
+from embedge_export.graph.builder import CONTRIB, FLOAT, GraphBuilder
+from embedge_export.graph.layers import Linear, Rows, Table
+from embedge_export.numbers.exact import product as exact_product
+from embedge_export.numbers.rounding import DIGIT, LEVELS, SMALLEST, compensated, nearest, scales
+from embedge_export.numbers.sensitivity import TABLE
+from embedge_export.precision.integers import int8_rows, spread_out
+from embedge_export.precision.precision import Operand, Precision
 
 _UINT8 = ir.DataType.UINT8
 _USUAL, _TOWERING = 100, 30  # sample rows that a loss is told of: evenly taken, and the largest

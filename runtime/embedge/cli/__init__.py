@@ -26,7 +26,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from embedge import __version__
-from embedge.cli import bench, classify, doctor, embed, export, info, search, verify
+from embedge.cli.commands import bench, classify, doctor, embed, export, info, search, verify
 from embedge.cli.common import INTERRUPTED, naming_stdout, say, sentence
 from embedge.cli.stops import Asked, Stopped, stops
 from embedge.cli.streams import standard_streams

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from embedge.cli.streams import write_if_possible
 from embedge.errors import OptionError
-from embedge.manifest import PRECISIONS
 from embedge.options import MOST, shown
+from embedge.pack.manifest import PRECISIONS
 from embedge.printable import printable
 
 if TYPE_CHECKING:

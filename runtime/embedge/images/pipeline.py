@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from embedge.errors import CancelledError
 from embedge.images.pixels import to_pixels
 from embedge.images.sources import RefusedImageError, check_source, decode, open_source
-from embedge.manifest import ImageInput
+from embedge.pack.manifest import ImageInput
 
 # Threads that decode. A CPU's network takes seconds an image and has the cores; a GPU's takes
 # milliseconds, and a large photo a tenth of a second to decode.

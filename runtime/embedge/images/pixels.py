@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedge.images.sources import RefusedImageError, load_pillow
-from embedge.manifest import ImageInput
+from embedge.pack.manifest import ImageInput
 
 if TYPE_CHECKING:
     from PIL import Image

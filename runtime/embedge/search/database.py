@@ -24,7 +24,7 @@ from embedge.errors import (
     IndexReadOnlyError,
     SearchIndexError,
 )
-from embedge.regular_files import check_regular
+from embedge.files.regular import check_regular
 
 FORMAT_VERSION = 3  # 1 had no kinds of files, 2 no checksums
 APPLICATION_ID = 0x656D6267  # "embg", in SQLite's header at byte 68, big-endian

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from embedge.encodings import NotTextError, decode_text
 from embedge.errors import InputError
+from embedge.files.encodings import NotTextError, decode_text
 
 MAX_FILE_BYTES = 8 * 2**20
 MAX_IMAGE_BYTES = 64 * 2**20

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, get_args
 
-from embedge.caches import cache_folder, check_private, make_private_folder
-from embedge.calls import Calls, counted
+from embedge.calls import alias_options, alias_task, resolve
+from embedge.closing import Calls, counted
 from embedge.embedder import Embedder
-from embedge.engine import kernel_path, runtime_version
+from embedge.engine.session import kernel_path, runtime_version
 from embedge.errors import (
     IndexFileError,
     IndexReadOnlyError,
@@ -24,8 +24,9 @@ from embedge.errors import (
     InputError,
     OptionError,
 )
+from embedge.files.caches import cache_folder, check_private, make_private_folder
+from embedge.files.paths import absolute_path
 from embedge.options import check_callback, check_cancel, flag, is_one_of, shown, whole_number
-from embedge.paths import absolute_path
 from embedge.reopening import Reduced, reduce_index
 from embedge.search.database import Database, damaged
 from embedge.search.passages import SPLITTING
@@ -33,7 +34,6 @@ from embedge.search.pictures import Pictures
 from embedge.search.soundness import Damage, DamagedRowsError
 from embedge.search.store import Kind, Store
 from embedge.search.update import Update, UpdateProgress, UpdateReport
-from embedge.tasks import alias_options, alias_task, resolve
 from embedge.vectors import Vectors
 
 _ELSEWHERE = "name a place for the index (--index FILE), or search without one (--no-index)"

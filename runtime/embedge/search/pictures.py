@@ -12,7 +12,7 @@ from embedge.embedder import Embedder
 from embedge.errors import MissingExtraError
 from embedge.images.pixels import crop, prepare
 from embedge.images.sources import RefusedImageError, decode, load_pillow, open_source
-from embedge.manifest import ImageInput
+from embedge.pack.manifest import ImageInput
 from embedge.search.files import RefusedError
 from embedge.vectors import Vectors
 

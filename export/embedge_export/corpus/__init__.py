@@ -1,0 +1,1 @@
+"""The built-in texts and images that integers are fitted to and graphs are gated on."""

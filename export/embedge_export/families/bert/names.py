@@ -1,0 +1,271 @@
+"""How checkpoints name the tensors of one BERT-like network, and the adapters stored among them.
+
+Takes the tensors of a folder as they are called there; gives them under the names of
+transformers' `jina_embeddings_v3` (`layers.0.self_attn.q_proj.weight`), whoever wrote them:
+
+- jina-embeddings-v3 and jina-clip-v2's text tower: `[text_model.transformer.][roberta.]encoder.
+  layers.0.mixer.Wqkv`, q, k and v in one, every linear and table parametrised: the weight is
+  `….parametrizations.weight.original`, and beside it stand `0.lora_A` and `0.lora_B` of all tasks.
+- BERT and XLM-RoBERTa: `[bert.|roberta.]encoder.layer.0.attention.self.query`.
+- transformers' own: as it is.
+
+Tensors are read one at a time, when they are asked for. Nothing here knows a size or a config.
+"""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedge.errors import AdapterError, SourceError
+from embedge_export.numbers.exact import fine_product
+from embedge_export.tensors.lora import Delta
+from embedge_export.tensors.weights import Weights
+
+CLIP_TEXT = "text_model.transformer."
+_MODELS = ("roberta.", "bert.", "model.")
+# Heads and buffers: what a pooled text vector does not pass through, or what is computed anew.
+_UNUSED = re.compile(
+    r"(pooler\.dense|classifier(\.(dense|out_proj))?|qa_outputs"
+    r"|lm_head(\.(dense|layer_norm|decoder))?"
+    r"|cls\.(seq_relationship|predictions(\.(decoder|transform\.(dense|LayerNorm)))?)"
+    r")\.(weight|bias|gamma|beta)"
+    r"|embeddings\.(position|token_type)_ids"
+)
+_PARAMETRISED = re.compile(r"(.+)\.parametrizations\.weight\.(original|0\.lora_A|0\.lora_B)")
+_BLOCK = re.compile(r"(?:encoder\.)?layers?\.(\d{1,9})\.(.+)\.(weight|bias|gamma|beta)")
+_QKV = tuple(f"self_attn.{side}_proj" for side in "qkv")
+_MODULES = {
+    "mixer.out_proj": "self_attn.o_proj",
+    "norm1": "post_attention_layernorm",
+    "norm2": "post_mlp_layernorm",
+    "attention.self.query": "self_attn.q_proj",
+    "attention.self.key": "self_attn.k_proj",
+    "attention.self.value": "self_attn.v_proj",
+    "attention.output.dense": "self_attn.o_proj",
+    "attention.output.LayerNorm": "post_attention_layernorm",
+    "intermediate.dense": "mlp.fc1",
+    "output.dense": "mlp.fc2",
+    "output.LayerNorm": "post_mlp_layernorm",
+}
+_SIDES = {"gamma": "weight", "beta": "bias"}  # as the first BERT checkpoints call them
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a tensor stands: its name in the files, and which of how many equal runs of rows."""
+
+    name: str
+    part: int = 0
+    parts: int = 1
+
+    def cut(self, array: NDArray[np.float32], axis: int = 0) -> NDArray[np.float32]:
+        """The own rows of what stands there."""
+        if self.parts == 1:
+            return array
+        return np.ascontiguousarray(np.split(array, self.parts, axis)[self.part])
+
+
+@dataclass(slots=True)
+class _Stored:
+    """Everything that the files hold of one weight."""
+
+    original: _Place | None = None
+    sides: dict[str, _Place] = field(default_factory=dict)  # "lora_A", "lora_B"
+
+
+class NamedWeights(Weights):
+    """A checkpoint's tensors under other names, q, k and v apart. Implements `Weights`."""
+
+    def __init__(self, stored: Weights, places: Mapping[str, _Place]) -> None:
+        self._stored = stored
+        self._places = dict(places)
+
+    def keys(self) -> Collection[str]:
+        """See Weights."""
+        return self._places.keys()
+
+    def __contains__(self, key: object) -> bool:
+        """See Weights."""
+        return key in self._places
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        """See Weights."""
+        place = self._place(key)
+        shape = self._stored.shape(place.name)
+        if place.parts == 1:
+            return shape
+        if not shape or shape[0] % place.parts:
+            raise SourceError(
+                f"tensor {place.name!r} has shape {shape}; it holds q, k and v, so the "
+                "number of its rows must be a multiple of 3"
+            )
+        return (shape[0] // place.parts, *shape[1:])
+
+    def read(self, key: str) -> NDArray[np.float32]:
+        """See Weights."""
+        place = self._place(key)
+        return place.cut(self._stored.read(place.name))
+
+    def _place(self, key: str) -> _Place:
+        try:
+            return self._places[key]
+        except KeyError:
+            raise SourceError(
+                f"the weights lack the tensor {key!r}; is the checkpoint complete?"
+            ) from None
+
+
+class StoredAdapter(Delta):
+    """One task of the adapters that stand among a checkpoint's own weights.
+
+    A linear's sides are A (tasks, rank, in) and B (tasks, out, rank), and B @ A is added; a
+    table's are A (tasks, rows, rank) and B (tasks, rank, width), and A @ B is.
+    """
+
+    def __init__(
+        self, stored: Weights, sides: Mapping[str, Mapping[str, _Place]], task: int, scaling: float
+    ) -> None:
+        self.touched = frozenset(sides)
+        self._stored = stored
+        self._sides = sides
+        self._task = task
+        self._scaling = np.float32(scaling)
+
+    def delta(self, key: str) -> NDArray[np.float32]:
+        """What is added to the weight `key`, of its shape."""
+        a, b = (self._sides[key][name] for name in ("lora_A", "lora_B"))
+        left, right = (self._stored.read(place.name)[self._task] for place in (a, b))
+        if not _is_table(key):
+            left, right = b.cut(right), left
+        return np.asarray(fine_product(left, right.T) * self._scaling, np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class TextLayout:
+    """A BERT-like checkpoint, understood.
+
+    Attributes:
+        weights: without any adapter.
+        parametrised: whether adapters stand among the weights.
+    """
+
+    weights: NamedWeights
+    _stored: Weights
+    _sides: Mapping[str, Mapping[str, _Place]]
+
+    @property
+    def parametrised(self) -> bool:
+        """Whether adapters stand among the weights."""
+        return bool(self._sides)
+
+    def adapters(self, tasks: Sequence[str], rank: int, alpha: float) -> dict[str, StoredAdapter]:
+        """The adapter of every task, in the order of the checkpoint's `lora_adaptations`.
+
+        Raises:
+            AdapterError: a linear or a table has no adapter, or one of another shape.
+        """
+        for key in sorted(self.weights.keys()):
+            shape = self.weights.shape(key)
+            if len(shape) != 2:
+                continue
+            places = self._sides.get(key, {})
+            (rows, width), count = shape, len(tasks)
+            expected = {"lora_A": (count, rank, width), "lora_B": (count, rows, rank)}
+            if _is_table(key):
+                expected = {"lora_A": (count, rows, rank), "lora_B": (count, rank, width)}
+            for side, want in expected.items():
+                if side not in places:
+                    raise AdapterError(
+                        f"{side} of {key!r} is missing; half an adapter cannot be merged. "
+                        "Download the model again"
+                    )
+                place = places[side]
+                got = self._stored.shape(place.name)
+                if side == "lora_B" and place.parts > 1:
+                    want = (count, rows * place.parts, rank)
+                if got != want:
+                    raise AdapterError(
+                        f"tensor {place.name!r} has shape {got}; {count} adapters of rank {rank}, "
+                        f"as config.json says, ask for {want}"
+                    )
+                try:
+                    self._stored.read(place.name)  # looks for NaN
+                except SourceError as error:
+                    raise AdapterError(str(error)) from error
+        return {
+            task: StoredAdapter(self._stored, self._sides, index, alpha / rank)
+            for index, task in enumerate(tasks)
+        }
+
+
+def text_layout(stored: Weights, *, clip: bool = False) -> TextLayout:
+    """Understands the names of a BERT-like network's tensors.
+
+    Names that no layout has stay as they are, for the check against the config to refuse.
+
+    Args:
+        stored: the checkpoint.
+        clip: whether it is one of two towers; the names of the other are then left out.
+
+    Raises:
+        SourceError: two tensors mean the same weight.
+    """
+    names = list(stored.keys())
+    prefix = CLIP_TEXT if clip else ""
+    names = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+    inner = next((m for m in _MODELS if any(name.startswith(m) for name in names)), "")
+    found: dict[str, _Stored] = {}
+    for name in names:
+        full, short = prefix + name, name.removeprefix(inner)
+        if _UNUSED.fullmatch(short):
+            continue
+        match = _PARAMETRISED.fullmatch(short)
+        logical, kind = (f"{match[1]}.weight", match[2]) if match else (short, "original")
+        for key, part, parts in _own_names(logical):
+            place, entry = _Place(full, part, parts), found.setdefault(key, _Stored())
+            if kind != "original":
+                entry.sides[kind.removeprefix("0.")] = place
+            elif entry.original is None:
+                entry.original = place
+            else:
+                raise SourceError(
+                    f"tensors {entry.original.name!r} and {full!r} are both {key!r}; "
+                    "save the model again"
+                )
+    places = {key: entry.original for key, entry in found.items() if entry.original is not None}
+    sides = {key: entry.sides for key, entry in found.items() if entry.sides}
+    for key in sides.keys() - places.keys():
+        raise SourceError(f"the weights hold an adapter of {key!r} without the weight itself")
+    return TextLayout(NamedWeights(stored, places), stored, sides)
+
+
+def vision_layout(stored: Weights) -> NamedWeights:
+    """The tensors of jina-clip-v2's vision tower, without their prefix and stored rotary tables."""
+    places = {
+        name.removeprefix("vision_model."): _Place(name)
+        for name in sorted(stored.keys())
+        if name.startswith("vision_model.") and not re.search(r"rope\.freqs_(cos|sin)$", name)
+    }
+    return NamedWeights(stored, places)
+
+
+def _own_names(name: str) -> list[tuple[str, int, int]]:
+    """What a tensor is called here: name, part, parts; three names for q, k and v in one."""
+    name = name.replace("emb_ln.", "embeddings.LayerNorm.", 1)
+    match = _BLOCK.fullmatch(name)
+    if match is None:
+        stem, _, side = name.rpartition(".")
+        return [(f"{stem}.{_SIDES.get(side, side)}", 0, 1)]
+    index, module, side = match[1], match[2], _SIDES.get(match[3], match[3])
+    modules = _QKV if module == "mixer.Wqkv" else (_MODULES.get(module, module),)
+    return [
+        (f"layers.{index}.{module}.{side}", part, len(modules))
+        for part, module in enumerate(modules)
+    ]
+
+
+def _is_table(key: str) -> bool:
+    return key.startswith("embeddings.")

@@ -1,0 +1,1 @@
+"""Qwen3, Qwen2 and Llama decoders, and EuroBERT."""

@@ -1,0 +1,1 @@
+"""EVA02 vision towers, as in jina-clip-v2."""

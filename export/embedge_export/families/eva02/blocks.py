@@ -1,0 +1,327 @@
+"""EVA02 vision towers: weights -> blocks -> (rotated) -> a graph from pixels to vectors.
+
+Pre-norm blocks with a LayerNorm more inside each half (sub-LayerNorm), SwiGLU, and rotary positions
+in two directions on the patches, whose pairs are neighbours. The patch convolution is written as
+cutting and a product. Of the last block only the class token's row is computed after its keys and
+values. Sources: EVA-02 arXiv 2303.11331, sub-LayerNorm arXiv 2210.06423.
+
+A LayerNorm is an RMSNorm of what has no mean. So where a precision wants a rotated stream, the mean
+is taken off everything that writes to it, gains and biases move into what reads it, and any
+rotation can be folded in (rotation.py).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from embedge.engine.session import IMAGE_INPUTS
+from embedge_export.families.eva02.config import EvaConfig
+from embedge_export.graph import layer_norm as pieces
+from embedge_export.graph import layers
+from embedge_export.graph.builder import CONTRIB, FLOAT, GraphBuilder
+from embedge_export.graph.layer_norm import Norm, products, read_norm
+from embedge_export.graph.layers import Linear, Rows
+from embedge_export.numbers.calibration import Inputs, SampleRows, taken
+from embedge_export.numbers.exact import cosine_sine, power
+from embedge_export.numbers.rotation import Rotation
+from embedge_export.precision import Precision
+from embedge_export.precision.floats import Float32
+from embedge_export.tensors.weights import Weights
+
+Array = NDArray[np.float32]
+# One linear of each row of inputs there is: key and value read what query does, up what gate does.
+SAMPLED = ("attn.q_proj", "attn.proj", "mlp.w1", "mlp.w3")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaBlock:
+    """One block's weights, float32. A norm of None is folded into the linears after it."""
+
+    attention_norm: Norm | None
+    query: Linear
+    key: Linear
+    value: Linear
+    inner_attention_norm: Norm
+    attention_output: Linear
+    mlp_norm: Norm | None
+    gate: Linear
+    up: Linear
+    inner_mlp_norm: Norm
+    down: Linear
+
+    def rotated(self, rotation: Rotation) -> "EvaBlock":
+        """The same function on a rotated residual stream without a mean."""
+        before_attention, before_mlp = self.attention_norm, self.mlp_norm
+        assert before_attention is not None
+        assert before_mlp is not None
+
+        def reading(linear: Linear, norm: Norm) -> Linear:
+            return linear.folding(norm.gain, norm.bias).reading(rotation)
+
+        def writing(linear: Linear, norm: Norm) -> Linear:
+            return pieces.centred(linear.folding(norm.gain, norm.bias)).writing(rotation)
+
+        return EvaBlock(
+            attention_norm=None,
+            query=reading(self.query, before_attention),
+            key=reading(self.key, before_attention),
+            value=reading(self.value, before_attention),
+            inner_attention_norm=pieces.plain_norm(self.attention_output.weight.shape[1]),
+            attention_output=writing(self.attention_output, self.inner_attention_norm),
+            mlp_norm=None,
+            gate=reading(self.gate, before_mlp),
+            up=reading(self.up, before_mlp),
+            inner_mlp_norm=pieces.plain_norm(self.down.weight.shape[1]),
+            down=writing(self.down, self.inner_mlp_norm),
+        )
+
+
+def read_block(weights: Weights, index: int, samples: SampleRows) -> EvaBlock:
+    """Reads one block, and takes its rows out of the samples."""
+    prefix = f"blocks.{index}"
+    rows, attended, mlp, product = taken(samples, prefix, SAMPLED)
+
+    def linear(name: str, module: str, bias: str | None, inputs: Inputs | None) -> Linear:
+        return Linear(
+            f"{prefix}.{name}",
+            weights.read(f"{prefix}.{module}.weight"),
+            None if bias is None else weights.read(f"{prefix}.{bias}"),
+            inputs=inputs,
+        )
+
+    def norm(name: str) -> Norm:
+        return read_norm(weights, f"{prefix}.{name}")
+
+    return EvaBlock(
+        attention_norm=norm("norm1"),
+        query=linear("query", "attn.q_proj", "attn.q_bias", rows),
+        key=linear("key", "attn.k_proj", None, rows),
+        value=linear("value", "attn.v_proj", "attn.v_bias", rows),
+        inner_attention_norm=norm("attn.inner_attn_ln"),
+        attention_output=linear("attention_output", "attn.proj", "attn.proj.bias", attended),
+        mlp_norm=norm("norm2"),
+        gate=linear("gate", "mlp.w1", "mlp.w1.bias", mlp),
+        up=linear("up", "mlp.w2", "mlp.w2.bias", mlp),
+        inner_mlp_norm=norm("mlp.ffn_ln"),
+        down=linear("down", "mlp.w3", "mlp.w3.bias", product),
+    )
+
+
+def rotary_angles(config: EvaConfig) -> Array:
+    """Angle of every pair of a head, (tokens, head_width / 2): row pairs, then column pairs.
+
+    Places are stretched to the grid that the frequencies were trained on; the class token, which
+    comes first, does not turn.
+    """
+    axis = config.head_width // 2
+    exponents = np.arange(0, axis, 2, dtype=np.float32) / np.float32(axis)
+    frequencies = 1 / power(config.rope_theta, exponents)
+    places = np.arange(config.grid, dtype=np.float32) / config.grid * config.pretrained_grid
+    angles = np.outer(places, frequencies).astype(np.float32)  # (grid, axis / 2)
+    rows, columns = np.repeat(angles, config.grid, axis=0), np.tile(angles, (config.grid, 1))
+    patches = np.concatenate([rows, columns], axis=1)
+    return np.concatenate([np.zeros((1, axis), np.float32), patches])
+
+
+class EvaNetwork:
+    """Writes a tower's graph, block by block, at one precision. Rows are tokens of all images."""
+
+    def __init__(
+        self,
+        config: EvaConfig,
+        precision: Precision,
+        graph: GraphBuilder,
+        *,
+        rotation: Rotation | None,
+    ) -> None:
+        self._config = config
+        self._precision = precision
+        self._graph = graph
+        self._rotation = rotation
+        size = config.image_size
+        self._pixels = graph.input(IMAGE_INPUTS[0], FLOAT, ("batch", 3, size, size))
+        self._images = graph.op("Shape", self._pixels, dtype=ir.DataType.INT64, start=0, end=1)
+        one = graph.numbers(1)
+        patches = graph.op("Mul", self._images, graph.numbers(config.grid**2))
+        tokens = graph.op("Mul", self._images, graph.numbers(config.tokens))
+        # Of all patches, of all tokens, and of the class tokens alone.
+        self._patches, self._tokens, self._classes = (
+            Rows(1, graph.op("Concat", count, one, axis=0))
+            for count in (patches, tokens, self._images)
+        )
+        # The residual stream (rows, width) up to the last sum, and the update still to be added.
+        self._stream: ir.Value | None = None
+        self._update: ir.Value | None = None
+
+    @property
+    def rotates(self) -> bool:
+        """Whether this graph's stream, and so every block given to it, is rotated."""
+        return self._rotation is not None
+
+    def write_patches(self, weights: Weights) -> None:
+        """Starts the stream: the class token and every patch, with their positions."""
+        graph, config = self._graph, self._config
+        width, grid, patch = config.width, config.grid, config.patch_size
+        kernel = Linear(
+            "patches",
+            weights.read("patch_embed.proj.weight").reshape(width, -1),
+            weights.read("patch_embed.proj.bias"),
+        )
+        positions = weights.read("pos_embed")[0]  # (tokens, width)
+        positions[0] += weights.read("cls_token")[0, 0]
+        if self._rotation is not None:
+            kernel = pieces.centred(kernel).writing(self._rotation)
+            positions = self._rotation.apply(positions - positions.mean(axis=1, keepdims=True))
+        seen = graph.numbers(grid * patch, grid * patch)
+        pixels = graph.op("Slice", self._pixels, graph.numbers(0, 0), seen, graph.numbers(2, 3))
+        apart = graph.op("Reshape", pixels, graph.numbers(-1, 3, grid, patch, grid, patch))
+        cut = graph.op("Transpose", apart, perm=[0, 2, 4, 1, 3, 5])
+        rows = graph.op("Reshape", cut, graph.numbers(-1, 3 * patch * patch))
+        # In float32 whatever the precision: it is a five-hundredth of the work, and pixels have
+        # eight bits of their own to lose.
+        [rows] = products(graph, Float32(), rows, [kernel], rows=self._patches)
+        patches = graph.op(
+            "Add",
+            graph.op("Reshape", rows, graph.numbers(-1, grid * grid, width)),
+            graph.weight("positions", lambda: positions[1:], shared=False),
+        )
+        shape = graph.op("Concat", self._images, graph.numbers(1, width), axis=0)
+        first = graph.op("Expand", graph.constant("class_token", positions[0]), shape)
+        self._stream = self._rows(graph.op("Concat", first, patches, axis=1))
+
+    def write_block(self, index: int, block: EvaBlock) -> None:
+        """Attention and MLP of one block; of the last one the class token's alone."""
+        graph, config, precision = self._graph, self._config, self._precision
+        last, shape = index == config.layers - 1, self._tokens
+        rows = self._add_and_norm(block.attention_norm)
+        [key, value] = products(graph, precision, rows, [block.key, block.value], rows=self._tokens)
+        if last:
+            assert self._stream is not None
+            shape = self._classes
+            rows, self._stream = self._first(rows), self._first(self._stream)
+        [query] = products(graph, precision, rows, [block.query], rows=shape)
+        attended = self._attend(query, key, value, class_token=last)
+        attended = pieces.normed(graph, attended, block.inner_attention_norm, config.layer_norm_eps)
+        [self._update] = products(
+            graph, precision, attended, [block.attention_output], rows=shape, spread=True
+        )
+        rows = self._add_and_norm(block.mlp_norm)
+        gate, up = products(graph, precision, rows, [block.gate, block.up], rows=shape)
+        product = pieces.normed(
+            graph,
+            graph.op("Mul", layers.silu(graph, gate), up),
+            block.inner_mlp_norm,
+            config.layer_norm_eps,
+        )
+        [self._update] = products(graph, precision, product, [block.down], rows=shape, spread=True)
+
+    def write_head(self, norm: Norm) -> ir.Value:
+        """The class token, normed and turned back: float32 (B, width)."""
+        rotation = self._rotation
+        if rotation is None:
+            return self._add_and_norm(norm)
+        rows = self._add_and_norm(None)
+        graph = self._graph
+        back = graph.weight("rotate_back", lambda: rotation.matrix().T * norm.gain, shared=False)
+        turned = graph.op("MatMul", rows, back)
+        return graph.op("Add", turned, graph.constant("final_bias", norm.bias))
+
+    def _attend(
+        self, query: ir.Value, key: ir.Value, value: ir.Value, *, class_token: bool
+    ) -> ir.Value:
+        """Attention within an image; `class_token`: the queries are of that alone."""
+        graph, config = self._graph, self._config
+        dtype = key.dtype or FLOAT
+        cosine, sine = (x.astype(dtype.numpy()) for x in cosine_sine(rotary_angles(config)))
+        tables = (
+            graph.weight("rotary.cosine", lambda: cosine, shared=False),
+            graph.weight("rotary.sine", lambda: sine, shared=False),
+        )
+
+        def turned(x: ir.Value) -> ir.Value:
+            return graph.op(
+                "RotaryEmbedding",
+                *(x, graph.numbers(0), *tables),
+                domain=CONTRIB,
+                interleaved=1,
+            )
+
+        tokens = (-1, config.tokens, config.width)
+        key, value = (graph.op("Reshape", x, graph.numbers(*tokens)) for x in (key, value))
+        if class_token:  # which does not turn
+            query = graph.op("Reshape", query, graph.numbers(-1, 1, config.width))
+        else:
+            query = turned(graph.op("Reshape", query, graph.numbers(*tokens)))
+        attended = graph.op(
+            "MultiHeadAttention",
+            *(query, turned(key), value),
+            domain=CONTRIB,
+            num_heads=config.heads,
+        )
+        return self._rows(attended)
+
+    def _add_and_norm(self, norm: Norm | None) -> ir.Value:
+        graph, width, epsilon = self._graph, self._config.width, self._config.layer_norm_eps
+        assert self._stream is not None
+        if norm is not None:
+            if self._update is None:
+                return pieces.normed(graph, self._stream, norm, epsilon)
+            result, self._stream = pieces.add_and_norm(
+                graph, self._stream, self._update, norm, epsilon
+            )
+            return result
+        ones = layers.gain_of(graph, "", None, width)
+        if self._update is None:
+            return layers.rms_norm(graph, self._stream, ones, epsilon)
+        result, self._stream = layers.add_and_norm(graph, self._stream, self._update, ones, epsilon)
+        return result
+
+    def _rows(self, x: ir.Value) -> ir.Value:
+        return self._graph.op("Reshape", x, self._graph.numbers(-1, self._config.width))
+
+    def _first(self, rows: ir.Value) -> ir.Value:
+        """The class tokens' rows: (images * tokens, width) -> (images, width)."""
+        graph, config = self._graph, self._config
+        apart = graph.op("Reshape", rows, graph.numbers(-1, config.tokens, config.width))
+        return graph.op("Gather", apart, graph.constant("int64_0", np.int64(0)), axis=1)
+
+
+def write_evas(
+    config: EvaConfig,
+    weights: Weights,
+    targets: Sequence[tuple[Precision, GraphBuilder]],
+    *,
+    samples: SampleRows | None = None,
+    advance: Callable[[str], None],
+) -> list[ir.Value]:
+    """The whole walk: patches, blocks, head, at every precision in step.
+
+    Args:
+        config: the tower.
+        weights: without the prefix "vision_model.".
+        targets: each precision and the graph that it is written into.
+        samples: rows that the linears of `SAMPLED` read, by the key of the weight.
+        advance: called with a label before each step.
+
+    Returns:
+        The vectors of each target, float32 (B, width).
+    """
+    rotation = Rotation(config.width)
+    found = dict(samples or {})
+    networks = [
+        EvaNetwork(config, precision, graph, rotation=rotation if precision.rotates else None)
+        for precision, graph in targets
+    ]
+    advance("image: patches")
+    for network in networks:
+        network.write_patches(weights)
+    for index in range(config.layers):
+        advance(f"image: block {index + 1} of {config.layers}")
+        block = read_block(weights, index, found)
+        rotated = block.rotated(rotation) if any(n.rotates for n in networks) else block
+        for network in networks:
+            network.write_block(index, rotated if network.rotates else block)
+    return [network.write_head(read_norm(weights, "norm")) for network in networks]

@@ -1,0 +1,147 @@
+"""The truth for EVA02 vision towers: a plain NumPy forward pass in float32.
+
+As the decoder's: one head at a time, no fusion, no rotation, no code of the graph writer. Source:
+EVA-02 arXiv 2303.11331, with sub-LayerNorm (arXiv 2210.06423) and rotary positions in two
+directions, stretched to the grid they were trained on.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedge_export.families.decoder.truth import Observer, Product, float_product
+from embedge_export.families.eva02.config import EvaConfig
+from embedge_export.numbers.exact import cosine_sine, exp, power
+from embedge_export.tensors.weights import Weights
+
+Array = NDArray[np.float32]
+
+
+def eva_vectors(
+    config: EvaConfig,
+    weights: Weights,
+    pixels: Array,
+    *,
+    advance: Callable[[str], None] = lambda label: None,
+    observe: Observer = lambda key, rows: None,
+    product: Product = float_product,
+) -> Array:
+    """Vectors of images: float32 (images, width), not normalised.
+
+    Args:
+        config: the tower.
+        weights: without the prefix "vision_model.".
+        pixels: float32 (images, 3, image_size, image_size), normalised as the model wants it.
+        advance: called with a label before each step.
+        observe: called with each linear's weight key and the rows that it reads, float32
+            (images, tokens, in).
+        product: gives a b^T; calibration takes one with the same bits on every CPU (exact.py).
+    """
+
+    def norm(x: Array, name: str) -> Array:
+        gain, bias = weights.read(f"{name}.weight"), weights.read(f"{name}.bias")
+        centred = x - x.mean(axis=-1, keepdims=True)
+        variance = np.mean(np.square(centred), axis=-1, keepdims=True)
+        scaled = centred / np.sqrt(variance + np.float32(config.layer_norm_eps))
+        return np.asarray(scaled * gain + bias, np.float32)
+
+    def linear(x: Array, name: str, bias: str | None) -> Array:
+        observe(f"{name}.weight", x)
+        y = product(x, weights.read(f"{name}.weight"))
+        return y if bias is None else y + weights.read(bias)
+
+    advance("reference: patches")
+    hidden = _patches(config, weights, pixels, product)  # (images, tokens, width)
+    angles = _angles(config)
+    for index in range(config.layers):
+        advance(f"reference: block {index + 1} of {config.layers}")
+        block = f"blocks.{index}"
+        attention, mlp = f"{block}.attn", f"{block}.mlp"
+        rows = norm(hidden, f"{block}.norm1")
+        query = linear(rows, f"{attention}.q_proj", f"{attention}.q_bias")
+        key = linear(rows, f"{attention}.k_proj", None)
+        value = linear(rows, f"{attention}.v_proj", f"{attention}.v_bias")
+        attended = np.stack(
+            [
+                _attention(config, *sides, angles, product)
+                for sides in zip(query, key, value, strict=True)  # an image at a time
+            ]
+        )
+        attended = norm(attended, f"{attention}.inner_attn_ln")
+        hidden = hidden + linear(attended, f"{attention}.proj", f"{attention}.proj.bias")
+        rows = norm(hidden, f"{block}.norm2")
+        gate = linear(rows, f"{mlp}.w1", f"{mlp}.w1.bias")
+        up = linear(rows, f"{mlp}.w2", f"{mlp}.w2.bias")
+        gated = norm(_silu(gate) * up, f"{mlp}.ffn_ln")
+        hidden = hidden + linear(gated, f"{mlp}.w3", f"{mlp}.w3.bias")
+    return norm(hidden, "norm")[:, 0]
+
+
+def _patches(config: EvaConfig, weights: Weights, pixels: Array, product: Product) -> Array:
+    """The convolution, one row of patches after another, the class token first, and positions."""
+    kernel, bias = weights.read("patch_embed.proj.weight"), weights.read("patch_embed.proj.bias")
+    size, grid = config.patch_size, config.grid
+    first = weights.read("cls_token")[0, 0]
+    rows = [np.broadcast_to(first, (len(pixels), 1, config.width))]
+    for y in range(grid):
+        strip = pixels[:, :, y * size : (y + 1) * size, : grid * size]
+        patches = strip.reshape(len(pixels), 3, size, grid, size)
+        flat = patches.transpose(0, 3, 1, 2, 4).reshape(len(pixels), grid, -1)
+        rows.append(product(flat, kernel.reshape(config.width, -1)) + bias)
+    return np.asarray(np.concatenate(rows, axis=1) + weights.read("pos_embed"), np.float32)
+
+
+def _angles(config: EvaConfig) -> Array:
+    """(patches, head_width / 2): half of the pairs turn with the row, half with the column."""
+    axis = config.head_width // 2
+    frequencies = 1 / power(config.rope_theta, np.arange(0, axis, 2, dtype=np.float32) / axis)
+    places = np.arange(config.grid) / config.grid * config.pretrained_grid
+    one = places[:, None] * frequencies  # (grid, axis / 2)
+    grid = config.grid
+    rows = np.broadcast_to(one[:, None], (grid, grid, axis // 2))
+    columns = np.broadcast_to(one[None], (grid, grid, axis // 2))
+    return np.asarray(np.concatenate([rows, columns], axis=-1).reshape(grid**2, axis), np.float32)
+
+
+def _turned(x: Array, angles: Array) -> Array:
+    """Entries 2i and 2i + 1 of every head turn together; the class token does not."""
+    cosine, sine = cosine_sine(angles)
+    even, odd = x[:, 1:, 0::2], x[:, 1:, 1::2]
+    result = x.copy()
+    result[:, 1:, 0::2] = even * cosine - odd * sine
+    result[:, 1:, 1::2] = odd * cosine + even * sine
+    return result
+
+
+def _attention(
+    config: EvaConfig,
+    query: Array,
+    key: Array,
+    value: Array,
+    angles: Array,
+    product: Product,
+) -> Array:
+    """One image: three times (tokens, width) -> the same."""
+
+    def heads(x: Array) -> Array:
+        return np.asarray(x.reshape(len(x), config.heads, config.head_width).transpose(1, 0, 2))
+
+    query, key = (_turned(heads(x), angles) for x in (query, key))
+    query /= np.float32(math.sqrt(config.head_width))
+    attended = np.empty((config.tokens, config.width), np.float32)
+    value = heads(value)
+    for head in range(config.heads):
+        scores = product(query[head], key[head])
+        scores -= scores.max(axis=-1, keepdims=True)
+        scores = exp(scores)
+        scores /= scores.sum(axis=-1, keepdims=True)
+        columns = slice(head * config.head_width, (head + 1) * config.head_width)
+        attended[:, columns] = product(scores, value[head].T)
+    return attended
+
+
+def _silu(x: Array) -> Array:
+    # The exponent is cut where float32 would overflow; the quotient is 0 there already.
+    return np.asarray(x / (1 + exp(np.minimum(-x, np.float32(80)))), np.float32)

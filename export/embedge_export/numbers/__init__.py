@@ -1,0 +1,1 @@
+"""Arithmetic on weights: the same bits on every CPU."""

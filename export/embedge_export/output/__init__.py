@@ -1,0 +1,1 @@
+"""Where an export writes: the destination, a stage, the pack."""

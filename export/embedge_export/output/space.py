@@ -1,0 +1,42 @@
+"""How much room what will be written needs: a floor, known before any weight is read.
+
+Takes shapes; gives bytes. It counts the matrices alone, at what a precision makes of one number,
+so that it is never more than the real thing and nobody is refused who has the room.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from embedge_export.tensors.weights import Weights
+
+if TYPE_CHECKING:
+    from embedge_export.model import Model
+
+# Bytes of one number of a matrix, scales not included.
+_BYTES = {"fp32": 4.0, "fp16": 2.0, "int8": 1.0, "int4": 0.5}
+
+
+def pack_bytes(model: "Model", precisions: Iterable[str]) -> int:
+    """The least that the graphs of these precisions take, all tasks together."""
+    tasks = len(model.source.tasks)
+    numbers = sum(
+        size * (tasks if model.touched(key) else 1) for key, size in _matrices(model.base)
+    )
+    if model.image is not None:
+        numbers += sum(size for _, size in _matrices(model.image.weights))
+    return int(sum(numbers * _BYTES[precision] for precision in precisions))
+
+
+def merged_bytes(base: Weights, tasks: int, itemsize: int) -> int:
+    """The least that plain folders of so many tasks take."""
+    return tasks * itemsize * sum(size for _, size in _matrices(base))
+
+
+def _matrices(weights: Weights) -> Sequence[tuple[str, int]]:
+    """Key and size of every matrix; an output head is not written."""
+    return [
+        (key, math.prod(weights.shape(key)))
+        for key in sorted(weights.keys())
+        if len(weights.shape(key)) == 2 and not key.startswith("lm_head.")
+    ]

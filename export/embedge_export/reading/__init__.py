@@ -1,0 +1,1 @@
+"""Reads settings files that may hold anything."""

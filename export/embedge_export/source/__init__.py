@@ -1,0 +1,1 @@
+"""A model folder or hub id, opened and checked before any weight is read."""

@@ -1,0 +1,150 @@
+"""The files of a model's folder that an export reads: the one list of them.
+
+What is fetched from a hub, what is hashed into a pack's provenance and what is copied into a plain
+folder are all taken from here, so that a file which is read is fetched and hashed too; a test
+watches which files are opened. Takes a folder; gives names in it. Knows what refers to what, and
+nothing of what the files mean.
+"""
+
+import glob
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from embedge.pack.manifest import safe_name
+from embedge_export.reading.files import read_json_file
+from embedge_export.tensors import lora
+from embedge_export.tensors.weights import INDEX, SINGLE, weight_files
+
+CONFIG = "config.json"
+PROMPTS = "config_sentence_transformers.json"
+# What Sentence Transformers keeps of the network, called by the first one it was written for.
+LIMITS = tuple(
+    f"sentence_{name}_config.json"
+    for name in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
+MODULES = "modules.json"
+TOKENIZER = "tokenizer.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
+SPECIAL_TOKENS = "special_tokens_map.json"
+ADDED_TOKENS = "added_tokens.json"
+PREPROCESSOR = "preprocessor_config.json"
+CARD = "README.md"
+POOLING = "1_Pooling/config.json"  # where there is no MODULES that could name another
+ADAPTERS = "adapters"
+_WEIGHTS = (".safetensors", ".bin", ".pt")
+
+# Files beside weights and adapters that decide what is exported, or what is said of it.
+SETTINGS = (
+    CONFIG,
+    PROMPTS,
+    *LIMITS,
+    MODULES,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    SPECIAL_TOKENS,
+    ADDED_TOKENS,
+    PREPROCESSOR,
+    CARD,
+)
+# What a plain model folder takes over as it is; read by other programs only.
+COPIED = (
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    SPECIAL_TOKENS,
+    ADDED_TOKENS,
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    CARD,
+    "LICENSE",
+    "LICENSE.md",
+    "LICENSE.txt",
+)
+# Patterns of what is fetched before anything is read; `*` is any text.
+FIRST = (
+    *dict.fromkeys((*SETTINGS, *COPIED)),
+    POOLING,
+    lora.CONFIG,  # of a repository that is an adapter, which is refused
+    SINGLE,
+    INDEX,
+    f"{ADAPTERS}/*/{lora.CONFIG}",
+    f"{ADAPTERS}/*/{lora.TENSORS}",
+)
+
+
+def then(folder: Path) -> tuple[str, ...]:
+    """Patterns of what has to be fetched too, as the files say that are there already.
+
+    Raises:
+        SourceError: the index of the weights is damaged.
+    """
+    names = [*_modules(folder)]
+    if not (folder / SINGLE).exists() and (folder / INDEX).exists():
+        names += weight_files(folder)
+    return tuple(glob.escape(name) for name in names)
+
+
+def read_files(folder: Path, adapters: Mapping[str, Path]) -> tuple[str, ...]:
+    """Names of all files that an export of these adapters depends on.
+
+    Raises:
+        SourceError: the weights or an adapter are not whole.
+    """
+    places = (POOLING,) if not (folder / MODULES).exists() else _modules(folder)
+    names = [name for name in (*SETTINGS, *places) if (folder / name).exists()]
+    names += weight_files(folder)
+    for path in adapters.values():
+        names += [file.relative_to(folder).as_posix() for file in lora.adapter_files(path)]
+    return tuple(names)
+
+
+def candidates(folder: Path) -> Iterator[str]:
+    """Names of all files in the folder that an export of it could read."""
+    patterns = (*FIRST, "*.safetensors", f"*/{CONFIG}")
+    for name in dict.fromkeys(patterns):
+        for path in folder.glob(name):
+            yield path.relative_to(folder).as_posix()
+
+
+def find_adapters(folder: Path) -> dict[str, Path]:
+    """Name -> folder of every adapter beside the weights, in the order of their names.
+
+    A folder is one if it holds an adapter's configuration. One that holds weights alone counts too,
+    so that opening it can say what it lacks. What notebooks, editors and version control leave
+    there does not, whatever it holds.
+    """
+    places = sorted(place for place in (folder / ADAPTERS).glob("*/") if not _is_hidden(place))
+    return {place.name: place for place in places if _looks_like_adapter(place)}
+
+
+def _is_hidden(path: Path) -> bool:
+    """Of a tool, not of a person: .ipynb_checkpoints, .git, __pycache__, an editor's backup."""
+    return path.name.startswith((".", "__")) or path.name.endswith("~")
+
+
+def _looks_like_adapter(place: Path) -> bool:
+    if (place / lora.CONFIG).exists():
+        return True
+    weights = (path for ending in _WEIGHTS for path in place.glob(f"*{ending}"))
+    nested = place.glob(f"*/{lora.CONFIG}")  # a training run's checkpoints
+    return any(not _is_hidden(path) for path in weights) or any(
+        not _is_hidden(path.parent) for path in nested
+    )
+
+
+def _modules(folder: Path) -> Sequence[str]:
+    """Configurations of the modules that MODULES names; what makes no sense is refused later."""
+    try:
+        modules = read_json_file(folder / MODULES)
+    except (OSError, ValueError, RecursionError):
+        return ()
+    places = [
+        module.get("path")
+        for module in (modules if isinstance(modules, list) else ())
+        if isinstance(module, dict)
+    ]
+    return [
+        f"{place}/{CONFIG}"
+        for place in dict.fromkeys(p for p in places if isinstance(p, str))
+        if safe_name(place)
+    ]

@@ -1,0 +1,278 @@
+"""A model folder or hub id, opened: everything an export needs to know before it reads a weight.
+
+Takes a folder in the Hugging Face layout (config.json, *.safetensors, tokenizer.json, and task
+adapters in adapters/<task>/), or a hub id that `hub.py` turns into such a folder. Gives a frozen
+`Source`. A local folder never touches the network, and no code of a model is ever run. It reads no
+weight and knows nothing of networks; `weights.py` and `lora.py` read what it points to.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from embedge.errors import SourceError
+from embedge.printable import printable
+from embedge_export.families.jina import read_width, stored_adapters
+from embedge_export.families.model_types import JINA_V5, check_model_type
+from embedge_export.reading.fields import shown
+from embedge_export.reading.files import read_text_file
+from embedge_export.reading.json_files import read_json
+from embedge_export.source import hub
+from embedge_export.source.files import ADAPTERS, TOKENIZER, find_adapters, read_files
+from embedge_export.source.places import (
+    is_local,
+    is_text,
+    local_folder,
+    not_a_model,
+    not_a_model_folder,
+)
+from embedge_export.source.sentence_transformers import (
+    lowercases,
+    read_max_length,
+    read_pooling,
+    read_prompts,
+    tokenizer_arguments,
+)
+from embedge_export.source.tokenizer.classes import check_class
+from embedge_export.source.tokenizer.settings import (
+    check_lower_case,
+    check_prompts,
+    check_types,
+    open_tokenizer_files,
+    pad_token_id,
+)
+from embedge_export.source.tokenizer.versions import notes_on_padding
+from embedge_export.source.unchanged import Stamp, check_unchanged, hash_files, take_stamps
+from embedge_export.tensors import lora
+from embedge_export.tensors.weights import open_weights
+
+# What the model cards list; the config has no such key.
+_V5_MATRYOSHKA = (32, 64, 128, 256, 512, 768, 1024)
+_DEFAULT_TASK = "text-matching"  # what the hosted API takes where a request names no task
+_LONGEST_NAME = 200  # characters of a model's name, or of its license's
+_BASE = "base"  # the one task of a model without adapters
+_TASK = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # becomes part of file names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A model that can be exported."""
+
+    folder: Path
+    model_id: str
+    revision: str | None  # full commit, where the folder came from a hub
+    license: str | None  # as the model card's front matter says
+    config: Mapping[str, Any]  # config.json
+    adapters: Mapping[str, Path]  # task -> adapter folder; none: "base", or among the weights
+    tasks: tuple[str, ...]
+    default_task: str
+    prompts: Mapping[str, str]
+    default_prompt: str | None
+    pooling: str  # "last_token", "mean" or "cls"
+    matryoshka_dimensions: tuple[int, ...]
+    max_length: int  # tokens
+    pad_token_id: int
+    tokenizer: Path  # tokenizer.json
+    files: Mapping[str, str]  # name in the folder -> sha256 of all that the export depends on
+    stamps: Mapping[str, Stamp]  # of these and of others, from before the first was read
+    notes: tuple[str, ...] = ()  # what the user should know of how its settings were taken
+
+    def check_unchanged(self) -> None:
+        """Makes sure that the files are still those that were hashed.
+
+        Raises:
+            SourceError: one is gone or was written to.
+        """
+        check_unchanged(self.folder, self.stamps, self.files)
+
+
+def open_source(
+    spec: str | Path,
+    *,
+    revision: str | None = None,
+    offline: bool = False,
+    tasks: Sequence[str] | None = None,
+) -> Source:
+    """Opens a local model folder, or fetches a hub id (`owner/name`) and opens that.
+
+    Args:
+        spec: A folder, or a hub id. A folder that exists is always taken as the folder.
+        revision: Branch, tag or commit; for a hub id only.
+        offline: Take the hub's local cache as it is. HF_HUB_OFFLINE is obeyed too.
+        tasks: Only these tasks; all of them unless given.
+
+    Raises:
+        SourceError: it cannot be exported; the message says why and what to do.
+    """
+    local = local_folder(spec)
+    if local is not None:
+        if revision is not None:
+            raise SourceError(
+                f"{local} is a local folder and has no revision {revision!r}; leave it out, or "
+                "name a model on the hub"
+            )
+        name, commit = _cached_identity(local)
+        return _open_folder(local, name, commit, tasks)
+    name = str(spec)
+    if isinstance(spec, Path) or hub.REPOSITORY.fullmatch(name) is None or is_local(name):
+        raise SourceError(not_a_model(name))
+    folder, commit = hub.download(name, revision=revision, offline=offline)
+    return _open_folder(folder, name, commit, tasks)
+
+
+def _open_folder(
+    folder: Path, name: str | None, commit: str | None, chosen: Sequence[str] | None
+) -> Source:
+    if not is_text(folder):
+        raise SourceError(
+            f"{str(folder)!r} is in a folder whose name is not UTF-8; rename it, for the libraries "
+            "that read a model cannot open such names"
+        )
+    stamps = take_stamps(folder)
+    if (folder / "adapter_config.json").exists():
+        raise SourceError(
+            f"{folder} has adapter_config.json, so it is (also) a LoRA adapter. Merge it with peft "
+            "(merge_and_unload) and export the saved model, or move it to adapters/<task>/ of its "
+            "base model"
+        )
+    if not (folder / "config.json").exists():
+        raise SourceError(not_a_model_folder(folder))
+    config = read_json(folder / "config.json")
+    check_model_type(config)
+    card = _read_card(folder / "README.md")
+    stored = stored_adapters(folder, config)
+    found = {} if stored else _find_adapters(folder, config)
+    order = _choose(folder, (stored.tasks if stored else tuple(found)) or (_BASE,), chosen)
+    adapters = {task: path for task, path in found.items() if task in order}
+    for path in adapters.values():
+        lora.adapter_files(path)  # going on without one would export the bare base under its name
+    prompts, default_prompt = read_prompts(folder, config)
+    if not (folder / TOKENIZER).exists():
+        raise SourceError(
+            f"{folder} has no {TOKENIZER}. With transformers, "
+            "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) writes it"
+        )
+    tokenizer = open_tokenizer_files(folder)
+    check_lower_case(tokenizer, lowercases(folder))
+    check_types(tokenizer, config)
+    notes = check_class(config, tokenizer)
+    notes += notes_on_padding(tokenizer, config, tokenizer_arguments(folder).get("padding_side"))
+    max_length = read_max_length(folder, config)
+    check_prompts(tokenizer, prompts, max_length)
+    open_weights(folder)  # a damaged file is named before a gigabyte is hashed
+    return Source(
+        folder=folder,
+        model_id=name or _own_name(config, card) or _plain(folder.resolve().name) or "model",
+        revision=commit,
+        license=_license(card),
+        config=config,
+        adapters=adapters,
+        tasks=order,
+        default_task=_DEFAULT_TASK if _DEFAULT_TASK in order else order[0],
+        prompts=prompts,
+        default_prompt=default_prompt,
+        pooling=read_pooling(folder, config),
+        matryoshka_dimensions=_matryoshka(folder, config),
+        max_length=max_length,
+        pad_token_id=pad_token_id(tokenizer, config),
+        tokenizer=folder / TOKENIZER,
+        files=hash_files(folder, read_files(folder, adapters), stamps),
+        stamps=stamps,
+        notes=tuple(notes),
+    )
+
+
+def _cached_identity(folder: Path) -> tuple[str | None, str | None]:
+    """Hub id and commit of a folder in the hub's cache: models--owner--name/snapshots/<commit>."""
+    *_, repository, snapshots, commit = ("", "", *folder.absolute().parts)
+    if snapshots != "snapshots" or re.fullmatch(r"[0-9a-f]{40}", commit) is None:
+        return None, None
+    kind, _, name = repository.partition("--")
+    return (name.replace("--", "/"), commit) if kind == "models" else (None, None)
+
+
+def _find_adapters(folder: Path, config: Mapping[str, Any]) -> dict[str, Path]:
+    """Task -> adapter folder, in the order of the config's task_names, else of names."""
+    names = config.get("task_names")
+    if names is None:
+        return find_adapters(folder)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise SourceError(f'{folder / "config.json"}: "task_names" is not a list of names')
+    if len(set(names)) != len(names):
+        raise SourceError(f'{folder / "config.json"}: "task_names" has a name twice')
+    return {name: folder / ADAPTERS / name for name in names}
+
+
+def _choose(folder: Path, known: tuple[str, ...], chosen: Sequence[str] | None) -> tuple[str, ...]:
+    """The chosen tasks in the source's order; each must be there."""
+    if isinstance(chosen, str):
+        chosen = [chosen]
+    for task in known if chosen is None else (task for task in known if task in chosen):
+        if _TASK.fullmatch(task) is None:
+            raise SourceError(
+                f"{folder}: the task {task!r} cannot be part of a file name; letters, digits, "
+                '"-", "_" and "." can'
+            )
+    for task in chosen or ():
+        if task not in known:
+            raise SourceError(f"{folder} has no task {task!r}; it has {', '.join(known)}")
+    if chosen is not None and not chosen:
+        raise SourceError(f"no task was chosen; {folder} has {', '.join(known)}")
+    return tuple(task for task in known if chosen is None or task in chosen)
+
+
+def _matryoshka(folder: Path, config: Mapping[str, Any]) -> tuple[int, ...]:
+    width = read_width(folder, config)
+    dimensions = config.get("matryoshka_dimensions")
+    if dimensions is None:
+        v5 = config.get("model_type") == JINA_V5
+        return tuple(d for d in _V5_MATRYOSHKA if d <= width) if v5 else ()
+    if not isinstance(dimensions, list) or not all(
+        isinstance(d, int) and not isinstance(d, bool) and 0 < d <= width for d in dimensions
+    ):
+        raise SourceError(
+            f'{folder / "config.json"}: "matryoshka_dimensions" {shown(dimensions)} is not a '
+            f"list of widths up to {width}"
+        )
+    return tuple(dimensions)
+
+
+def _read_card(path: Path) -> dict[str, str]:
+    """The `key: value` lines of a model card's YAML front matter; nested ones are left out."""
+    try:
+        lines = read_text_file(path).splitlines()
+    except OSError:
+        return {}
+    if not lines or lines[0].strip() != "---":
+        return {}
+    card: dict[str, str] = {}
+    for line in lines[1:]:
+        if line.strip() == "---":
+            return card
+        key, colon, value = line.partition(":")
+        if colon and not key.startswith((" ", "-", "#", "\t")):
+            card[key.strip()] = value.split(" #")[0].strip().strip("\"'")
+    return {}  # never closed: a text that begins with a rule, not front matter
+
+
+def _license(card: Mapping[str, str]) -> str | None:
+    name = _plain(card.get("license", ""))
+    if name == "other":
+        name = _plain(card.get("license_name", "")) or name
+    # Nothing, YAML's words for it, and the signs of a text or list on the lines below.
+    return None if name in ("", "null", "~", "|", ">", "[]") else name.strip("[]")
+
+
+def _plain(text: str) -> str:
+    """A name for a manifest: on one line, of characters that a file can hold, and not a book."""
+    return printable(text.encode("utf-8", "replace").decode()).strip()[:_LONGEST_NAME]
+
+
+def _own_name(config: Mapping[str, Any], card: Mapping[str, str]) -> str | None:
+    """A hub id that a local folder gives itself; paths of the machine that saved it are none."""
+    for name in (config.get("_name_or_path"), card.get("model_name")):
+        if isinstance(name, str) and hub.REPOSITORY.fullmatch(name):
+            return name
+    return None

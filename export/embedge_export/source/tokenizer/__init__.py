@@ -1,0 +1,1 @@
+"""A source's tokenizer: its files, held against what the runtime computes."""

@@ -1,0 +1,1 @@
+"""A checkpoint's tensors: read one at a time, adapters merged."""

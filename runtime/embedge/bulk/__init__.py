@@ -1,0 +1,1 @@
+"""Many texts or images, as a stream: records in, vectors out, in bounded memory."""

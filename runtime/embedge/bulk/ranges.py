@@ -1,0 +1,123 @@
+"""int8 and uint8 output whose buckets come from all the texts, not from the chunk at hand.
+
+A stream is embedded in chunks; buckets by chunk would give one text different numbers in
+different places. Here float32 rows (n, width) wait in a temporary file until the smallest and
+largest values of all are known, then they are quantised and passed on.
+"""
+
+import contextlib
+import io
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from embedge.bulk.sinks import Item, Sink
+from embedge.cli.common import say
+from embedge.errors import OptionError
+from embedge.files.npy import NpyError, read_npy
+from embedge.files.whole import WholeFile, find_obstacle
+from embedge.vectors import ENOUGH_FOR_RANGES, check_ranges, quantise
+
+BLOCK = 4096  # rows quantised at a time
+
+
+def read_ranges(path: str | None, embedding_type: str) -> np.ndarray[Any, Any] | None:
+    """The ranges (2, width) in a file; None if there is none yet, or none was named.
+
+    Raises:
+        OptionError: the type takes no ranges, or the file holds none.
+    """
+    if path is None:
+        return None
+    if embedding_type not in ("int8", "uint8"):
+        raise OptionError(f"--ranges serves int8 and uint8, not {embedding_type}; leave it out")
+    if not Path(path).exists():
+        if obstacle := find_obstacle(path):
+            raise OptionError(f"--ranges {path} {obstacle}")
+        return None
+    try:
+        ranges = read_npy(Path(path), (2, None), follow_links=True)
+    except NpyError as error:
+        raise OptionError(
+            f"--ranges {path} {error}; name a file that an earlier run made, or a new one"
+        ) from None
+    try:
+        return check_ranges(ranges, ranges.shape[1])
+    except OptionError as error:
+        raise OptionError(f"--ranges {path}: {error}") from None
+
+
+def check_different(out: Path | None, path: str | None) -> None:
+    """Refuses one place for the vectors and for their ranges.
+
+    Raises:
+        OptionError: they are the same.
+    """
+    if out is not None and path is not None and out.resolve() == Path(path).resolve():
+        raise OptionError(f"--out and --ranges are both {path}; give two names")
+
+
+class RangesSink(Sink):
+    """Holds float32 rows back, learns their ranges, quantises them into another sink."""
+
+    def __init__(self, sink: Sink, embedding_type: str, width: int, path: str | None) -> None:
+        self._sink = sink
+        self.filler = sink.filler
+        self._type: Literal["int8", "uint8"] = "int8" if embedding_type == "int8" else "uint8"
+        self._width = width
+        self._path = path
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by finish and abandon
+        self._items: list[Item] = []
+        self._low = np.full(width, np.inf, np.float32)
+        self._high = np.full(width, -np.inf, np.float32)
+
+    def write(self, items: Sequence[Item], rows: np.ndarray[Any, Any]) -> None:
+        """Holds the rows back."""
+        try:
+            self._file.write(np.ascontiguousarray(rows, np.float32).tobytes())
+        except OSError as error:
+            error.filename = tempfile.gettempdir()  # the file itself has no name
+            raise
+        self._items += items
+        self._low = np.minimum(self._low, rows.min(axis=0))
+        self._high = np.maximum(self._high, rows.max(axis=0))
+
+    def finish(self, count: int) -> None:
+        """Quantises all rows, passes them on, keeps the ranges if a file was named."""
+        if self._items:
+            ranges = np.stack([self._low, self._high])  # (2, width)
+            self._file.seek(0)
+            for start in range(0, len(self._items), BLOCK):
+                items = self._items[start : start + BLOCK]
+                data = self._file.read(4 * self._width * len(items))
+                rows = np.frombuffer(data, np.float32).reshape(len(items), self._width)
+                self._sink.write(items, quantise(rows, self._type, ranges=ranges))
+            self._keep(ranges)
+        self._file.close()
+        self._sink.finish(count)
+
+    def abandon(self) -> None:
+        """Drops everything."""
+        with contextlib.suppress(OSError):  # a full disk: what is held back cannot be flushed
+            self._file.close()
+        self._sink.abandon()
+
+    def _keep(self, ranges: np.ndarray[Any, Any]) -> None:
+        if len(self._items) < ENOUGH_FOR_RANGES:
+            say(
+                f"embedge: the {self._type} ranges come from {len(self._items)} vectors only; "
+                f"take {ENOUGH_FOR_RANGES} or more of them"
+            )
+        if self._path is None:
+            say(
+                f"embedge: {self._type} vectors of another run do not compare with these; "
+                "--ranges FILE keeps the ranges for it"
+            )
+            return
+        data = io.BytesIO()
+        np.save(data, ranges)
+        with WholeFile(self._path) as file:
+            file.stream.write(data.getvalue())

@@ -1,0 +1,155 @@
+"""Texts from files and stdin, as a stream of records; what cannot be read is a record too.
+
+Takes paths (`-` is stdin) and an input format, gives `Record` or `Bad` in input order, in
+bounded memory: no line is held that is longer than MAX_TEXT_BYTES. Knows files, formats and JSON;
+nothing of models.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from embedge.bulk.lines import read_head, read_lines
+from embedge.bulk.suffixes import JSON_LINES, refuse_as_texts
+from embedge.cli.streams import input_bytes
+from embedge.errors import InputError
+from embedge.files.encodings import NotTextError, decode_text, find_encoding
+
+FORMATS = ("auto", "lines", "jsonl", "file")
+STDIN = "-"
+# The longest text that any of the models takes is some 150 kB; 16 MiB on one line is no text.
+MAX_TEXT_BYTES = 16 * 2**20
+_TOO_LONG = "is longer than {} MiB; split it into texts"
+_REMEDY = "convert the file to UTF-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One text."""
+
+    index: int  # place in the whole input, from 0; bad ones count
+    where: str  # "file:line", or "file"
+    text: str
+    id: str | int | None
+    size: int  # bytes it took in the input
+
+
+@dataclass(frozen=True, slots=True)
+class Bad:
+    """One place in the input that gives no text."""
+
+    index: int
+    where: str
+    reason: str
+    size: int
+
+
+def check_paths(paths: Sequence[str], *, input_format: str = "auto") -> int | None:
+    """Refuses what is no file before any work is done; the bytes of all, None with a stream.
+
+    Raises:
+        InputError: a path does not exist, is a folder, or is called as other things than texts
+            are, with the format "auto".
+    """
+    total: int | None = 0
+    for path in paths:
+        if path == STDIN:
+            total = None
+            continue
+        file = Path(path)
+        if file.is_dir():
+            raise InputError(f"{path} is a folder; give its files, e.g. {file / '*.txt'}")
+        if not file.exists():
+            raise InputError(f"{path} does not exist; give a file, or - for stdin")
+        if input_format == "auto":
+            refuse_as_texts(path)
+        total = None if total is None or not file.is_file() else total + file.stat().st_size
+    return total
+
+
+def read_records(paths: Sequence[str], *, input_format: str = "auto") -> Iterator[Record | Bad]:
+    """The records of every path, in order."""
+    index = 0
+    for path in paths:
+        name = "stdin" if path == STDIN else path
+        kind = input_format
+        if kind == "auto":
+            kind = "jsonl" if Path(path).suffix.lower() in JSON_LINES else "lines"
+        try:
+            if path == STDIN:
+                for record in _read(input_bytes(), name, kind, index):
+                    yield record
+                    index = record.index + 1
+            else:
+                with Path(path).open("rb") as stream:
+                    for record in _read(stream, name, kind, index):
+                        yield record
+                        index = record.index + 1
+        except OSError as error:
+            yield Bad(index, name, f"cannot be read: {error.strerror or error}", 0)
+            index += 1
+
+
+def _read(stream: BinaryIO, name: str, kind: str, index: int) -> Iterator[Record | Bad]:
+    head = read_head(stream)
+    try:
+        encoding = find_encoding(head)
+    except NotTextError as error:
+        reason = f"is {error} (or UTF-16 without a byte order mark); {_REMEDY}"
+        yield Bad(index, name, reason, len(head))
+        return
+    if kind == "file":
+        data = head + stream.read(max(0, MAX_TEXT_BYTES + 1 - len(head)))
+        yield _whole(data, name, index)
+        return
+    try:
+        for number, (line, size) in enumerate(
+            read_lines(stream, head, encoding, most=MAX_TEXT_BYTES), 1
+        ):
+            if kind == "jsonl" and not line.strip():
+                continue  # JSONL allows blank lines; in `lines` each one is a text of its own
+            yield _record(line, size, f"{name}:{number}", kind, index)
+            index += 1
+    except UnicodeDecodeError as error:
+        reason = f"is damaged {encoding.upper()} from here on ({error.reason}); {_REMEDY}"
+        yield Bad(index, name, reason, 0)
+
+
+def _whole(data: bytes, name: str, index: int) -> Record | Bad:
+    if len(data) > MAX_TEXT_BYTES:
+        return Bad(index, name, _TOO_LONG.format(MAX_TEXT_BYTES // 2**20), len(data))
+    try:
+        return Record(index, name, decode_text(data), None, len(data))
+    except NotTextError as error:
+        return Bad(index, name, f"is {error}; {_REMEDY}", len(data))
+
+
+def _record(data: bytes, size: int, where: str, kind: str, index: int) -> Record | Bad:
+    if len(data) > MAX_TEXT_BYTES:
+        return Bad(index, where, _TOO_LONG.format(MAX_TEXT_BYTES // 2**20), size)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        reason = f"is not UTF-8 (byte 0x{data[error.start]:02x} at position {error.start + 1})"
+        return Bad(index, where, f"{reason}; {_REMEDY}", size)
+    if "\0" in text:
+        return Bad(index, where, f"holds NUL characters, so it is no text; {_REMEDY}", size)
+    if kind == "lines":
+        return Record(index, where, text.rstrip("\r\n"), None, size)
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        message = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+        return Bad(index, where, f"is not JSON ({message})", size)
+    if isinstance(value, str):
+        return Record(index, where, value, None, size)
+    if not isinstance(value, dict) or "text" not in value:
+        return Bad(index, where, 'is neither a JSON string nor an object with "text"', size)
+    if not isinstance(value["text"], str):
+        return Bad(index, where, '"text" is no string', size)
+    identity = value.get("id")
+    if isinstance(identity, bool) or not isinstance(identity, (str, int, type(None))):
+        return Bad(index, where, '"id" is neither a string nor a whole number', size)
+    return Record(index, where, value["text"], identity, size)

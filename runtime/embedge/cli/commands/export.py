@@ -1,0 +1,181 @@
+"""`embedge export`: hands a model folder or hub id over to `embedge_export`, shows progress.
+
+The only module of the runtime that reaches for `embedge_export`, and only when it is needed:
+the runtime works without it.
+"""
+
+import argparse
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from embedge.cli import common
+from embedge.cli.commands.info import size_of
+from embedge.cli.losses import finer_lines
+from embedge.cli.progress import Progress, add_progress_option
+from embedge.errors import EmbedgeError, MissingExtraError, OptionError
+from embedge.pack.manifest import PRECISIONS, Manifest
+
+SUMMARY = "make a model pack from a model"
+DESCRIPTION = """\
+Makes a model pack from SOURCE, a folder in the Hugging Face layout or a hub id: merges each
+task's adapter, writes one graph for each task and precision, checks every one of them against a
+plain NumPy reference, and keeps what passes. A local folder never touches the network."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    parser.add_argument(
+        "source", metavar="SOURCE", help="a model folder, or a hub id like org/name"
+    )
+    parser.add_argument(
+        "--out",
+        type=folder,
+        required=True,
+        metavar="DIR",
+        help="the pack to make: a new or an empty folder, or that of a pack of this model",
+    )
+    parser.add_argument("--tasks", metavar="A,B", help="default: every task of the model")
+    parser.add_argument(
+        "--precisions",
+        default="fp16,int8",
+        metavar="A,B",
+        help=f"of {', '.join(PRECISIONS)} (default: fp16,int8)",
+    )
+    parser.add_argument(
+        "--revision", metavar="SHA", help="commit of a hub id (default: its newest)"
+    )
+    parser.add_argument("--offline", action="store_true", help="hub id: what is cached alone")
+    parser.add_argument(
+        "--merged",
+        type=folder,
+        metavar="DIR",
+        help="write plain model folders too, one a task, in bfloat16",
+    )
+    parser.add_argument(
+        "--replace",
+        action="store_true",
+        help="let it take the place of another model's pack in --out",
+    )
+    parser.add_argument(
+        "--accept-failures",
+        action="store_true",
+        help="keep graphs that miss their bar, marked as failed",
+    )
+    add_progress_option(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Exports, and prints the gate; 1 if a precision did not pass it."""
+    tasks = names(options.tasks, "--tasks") if options.tasks is not None else None
+    precisions = names(options.precisions, "--precisions")
+    for precision in precisions:
+        if precision not in PRECISIONS:
+            raise OptionError(
+                f"--precisions: {precision!r} is unknown; choose from {', '.join(PRECISIONS)}"
+            )
+    exporter = load_exporter("export")
+    with Progress(options.progress) as progress:
+
+        def report(step: Any) -> None:
+            part = step.done / step.total if step.total else None
+            words = (step.task, step.precision, step.label)
+            progress.update(part, " ".join(word for word in words if word))
+
+        source = options.source
+        if options.merged is not None:
+            source = _open_for_merging(options, tasks)
+        manifest: Manifest = exporter.export_pack(
+            source,
+            out=options.out,
+            tasks=tasks,
+            precisions=precisions,
+            revision=options.revision,
+            offline=options.offline,
+            accept_failures=options.accept_failures,
+            replace=options.replace,
+            progress=report,
+            notice=lambda line: progress.say(f"embedge: {line}"),
+        )
+        if options.merged is not None:
+            _write_merged(source, options.merged, progress)
+    common.show_lines(common.table(gate_rows(manifest.verification)))
+    for line in finer_lines(manifest.verification):
+        common.show(line)
+    common.show()
+    for precision in manifest.precisions():
+        common.show(f"{precision}: {common.size_text(size_of(manifest, precision))}")
+    common.show(f"{options.out}: {manifest.model_id}, licence {manifest.license or 'unknown'}")
+    missed = [p for p in precisions if not manifest.passed_gate(p)]
+    if missed:
+        common.say(f"embedge: {', '.join(missed)} did not pass the gate")
+    return 1 if missed else 0
+
+
+def folder(text: str) -> Path:
+    """An argparse type: a folder's name; the empty one of an unset variable is none."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(
+            "it is empty (a variable that is not set?); name the folder to write to"
+        )
+    return Path(text)
+
+
+def _open_for_merging(options: argparse.Namespace, tasks: tuple[str, ...] | None) -> Any:
+    """The source, once it is sure that the plain folders can be written after the pack."""
+    load_exporter("destination").check_place(options.merged, "--merged")
+    source = load_exporter("sources").open_source(
+        options.source, revision=options.revision, offline=options.offline, tasks=tasks
+    )
+    load_exporter("merged").check_merged(source, options.merged, pack=options.out)
+    return source
+
+
+def _write_merged(source: Any, out: Path, progress: Progress) -> None:
+    """Writes each task's weights with its adapter merged in, for other programs."""
+
+    def report(task: str, done: int, total: int) -> None:
+        progress.update(done / max(total, 1), f"{task} merged, tensors")
+
+    load_exporter("merged").write_merged(source, out, progress=report)
+
+
+def names(text: str, option: str) -> tuple[str, ...]:
+    """The names in "a, b"; `OptionError` if there is none, or one stands twice."""
+    found = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not found or len(set(found)) != len(found):
+        raise OptionError(f"{option} {text!r}: give names with commas between, each once")
+    return found
+
+
+def load_exporter(module: str) -> Any:
+    """A module of `embedge_export`.
+
+    Raises:
+        MissingExtraError: it, or what it needs, is not installed.
+    """
+    try:
+        return importlib.import_module(f"embedge_export.{module}")
+    except EmbedgeError:  # its own sentence
+        raise
+    except ImportError as error:
+        raise MissingExtraError(
+            f"making and checking packs needs the export extra ({error}); "
+            'install it with: pip install "embedge[export]"'
+        ) from error
+
+
+def gate_rows(verification: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """The report as a table: a row for each precision and task, a column for each number."""
+    columns = ("cosine_min", "cosine_mean", "rank_correlation", "batch_difference")
+    rows: list[tuple[str, ...]] = [
+        ("precision", "task", "gate", *(column.replace("_", " ") for column in columns))
+    ]
+    for precision, report in verification.items():
+        failures = report.get("failures", {})
+        for task, numbers in report.get("tasks", {}).items():
+            missed = "; ".join(failures.get(task, ()))
+            cells = [f"{numbers[c]:.6g}" if c in numbers else "" for c in columns]
+            rows.append((precision, task, f"MISSED: {missed}" if missed else "passed", *cells))
+    return rows

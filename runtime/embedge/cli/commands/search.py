@@ -1,0 +1,243 @@
+"""`embedge search`: the passages and images of a file or folder that answer a query best.
+
+Opens the index of the folder, among the user's caches unless told otherwise, brings it up to date,
+and asks it. Knows `SearchIndex` and how to talk to people; the work is in `embedge.search`.
+"""
+
+import argparse
+import functools
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embedge.bulk.image_files import quiet_libtiff
+from embedge.cli import common
+from embedge.cli.progress import Progress, add_progress_option
+from embedge.errors import (
+    CancelledError,
+    IndexOutdatedError,
+    IndexReadOnlyError,
+    IndexRowsError,
+    InputError,
+    OptionError,
+)
+from embedge.files.whole import WholeFile, find_obstacle
+from embedge.printable import printable
+
+if TYPE_CHECKING:
+    from embedge.embedder import Embedder
+    from embedge.search import Hit, SearchIndex, UpdateProgress, UpdateReport
+
+SUMMARY = "find the passages and images of a folder that answer a query"
+DESCRIPTION = """\
+Splits the texts under PATH (a file or a folder; binary files are passed over) into passages,
+embeds them and the query, and prints the best with score, file and line. The vectors and the
+passages are kept in an index among your caches; the next search embeds only what has changed.
+With a pack that has an image tower, images are found too, and --sheet draws them."""
+
+SNIPPET = 240  # characters of a passage that are shown
+TOLD = 5  # files passed over that are named one by one
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    parser.add_argument("query", metavar="QUERY", help="what to look for, in words")
+    parser.add_argument("path", metavar="PATH", type=Path, help="a file or folder of texts")
+    common.add_pack_option(parser)
+    parser.add_argument(
+        "-k", "--top-k", type=common.positive, default=5, metavar="N", help="results (default: 5)"
+    )
+    parser.add_argument("--task", help="default: retrieval where the pack has it, else its own")
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument(
+        "--index", type=Path, metavar="FILE", help="the index (default: one for each PATH)"
+    )
+    place.add_argument("--no-index", action="store_true", help="embed everything, keep nothing")
+    parser.add_argument(
+        "--rebuild", action="store_true", help="embed everything anew, also if the index is damaged"
+    )
+    common.add_engine_options(parser)
+    parser.add_argument("--json", action="store_true", help="a JSON line for each result")
+    parser.add_argument(
+        "--only",
+        choices=("text", "image"),
+        help="with an image tower: leave the others out (scores of texts are commonly higher)",
+    )
+    parser.add_argument(
+        "--sheet", type=Path, metavar="FILE.png", help="draw the images found, with their scores"
+    )
+    add_progress_option(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints the best passages; 1 if there was nothing to search."""
+    if not options.query.strip():
+        raise InputError("the query is empty; say in words what to look for")
+    if options.sheet is not None:
+        _check_sheet(options.sheet)
+    from embedge.search import find_root
+
+    root = find_root(options.path)  # before the model: a wrong path shows at once
+    if options.sheet is not None:
+        _check_not_searched(options.sheet, root)
+    with (
+        Progress(options.progress) as progress,
+        common.open_embedder(options) as embedder,
+        _open_index(options, root, embedder) as index,
+    ):
+        pictures = embedder.manifest.image is not None
+        if pictures:
+            quiet_libtiff()
+        if options.sheet is not None and not pictures:
+            raise OptionError(
+                f"--sheet draws images, and {embedder.manifest.model_id} embeds texts only; name "
+                "a pack with an image tower"
+            )
+        report = _update(index, root, progress, keeps=not options.no_index)
+        files, passages = index.count(root)
+        if passages:
+            ask = functools.partial(
+                index.search, options.query, top_k=options.top_k, path=root, kind=options.only
+            )
+            try:
+                hits = ask()
+            except IndexRowsError as error:
+                progress.say(f"embedge: {common.sentence(error)}")
+                report = _update(index, root, progress, keeps=not options.no_index)
+                hits = ask()
+    if not passages:
+        things = "text and no image" if pictures else "text"
+        common.say(f"embedge: {options.path} holds no {things} to search")
+        return 1
+    for hit in hits:
+        _print(hit, options.path / hit.path.relative_to(root), as_json=options.json)
+    if options.sheet is not None:
+        _draw([hit for hit in hits if hit.kind == "image"], root, options.sheet)
+    told = f" ({', '.join(changes)})" if (changes := _changes(report)) else ""
+    counted = f"{passages:,} passages and images" if pictures else _number(passages, "passage")
+    common.say(f"embedge: searched {counted} in {_number(files, 'file')}{told}")
+    return 0
+
+
+def _open_index(options: argparse.Namespace, root: Path, embedder: "Embedder") -> "SearchIndex":
+    """The index that the command line describes; made anew, with a word, if it does not fit."""
+    from embedge.search import SearchIndex, default_place
+
+    if options.no_index:
+        return SearchIndex(None, embedder, task=options.task)
+    place = options.index
+    if place is None:
+        place = default_place(root)
+    if not place.exists():
+        common.say(f"embedge: the index, which holds the passages too, is {place}")
+    try:
+        return SearchIndex(place, embedder, task=options.task, rebuild=options.rebuild)
+    except IndexOutdatedError as error:
+        common.say(f"embedge: {error.change}; embedding everything anew")
+        return SearchIndex(place, embedder, task=options.task, rebuild=True)
+
+
+def _update(
+    index: "SearchIndex", root: Path, progress: Progress, *, keeps: bool
+) -> "UpdateReport | None":
+    """Brings the index up to date; None where it can only be read."""
+
+    def tell(state: "UpdateProgress") -> None:
+        images = f", {_number(state.images, 'image')}" if state.images else ""
+        progress.update(
+            state.fraction,
+            f"{state.passages:,} passages{images}, "
+            f"{state.files:,} of {_number(state.files_total, 'file')}",
+        )
+
+    before = index.runtimes
+    try:
+        report = common.cancellable(lambda cancel: index.update(root, progress=tell, cancel=cancel))
+    except (KeyboardInterrupt, CancelledError):
+        if keeps:
+            progress.say("embedge: what is embedded so far is kept; the next search goes on there")
+        raise
+    except IndexReadOnlyError as error:
+        progress.say(f"embedge: {common.sentence(error)}; searching it as it stands")
+        return None
+    if before and before != (now := index.runtimes):
+        progress.say(
+            f"embedge: this index now holds vectors of onnxruntime {' and '.join(now)}, which "
+            "differ slightly; --rebuild embeds everything again with one version"
+        )
+    for path, reason in report.refused[:TOLD]:
+        progress.say(f"embedge: {path}: passed over ({reason})")
+    if len(report.refused) > TOLD:
+        progress.say(f"embedge: {len(report.refused) - TOLD} more were passed over")
+    return report
+
+
+def _check_sheet(path: Path) -> None:
+    """Refuses a place where no sheet can be written, before any work."""
+    if path.suffix.lower() != ".png":
+        raise OptionError(f"--sheet {path}: give a name that ends in .png")
+    if obstacle := find_obstacle(path):
+        raise OptionError(f"--sheet {path} {obstacle}")
+
+
+def _check_not_searched(path: Path, root: Path) -> None:
+    """Refuses to draw over one of the files that are searched, unless it is an older sheet."""
+    from embedge.images.sheet import is_sheet
+
+    searched = path.resolve().is_relative_to(root.resolve())
+    if searched and path.is_file() and not is_sheet(path):
+        raise OptionError(f"--sheet {path} is one of the images that are searched; name a new file")
+
+
+def _draw(hits: "list[Hit]", root: Path, path: Path) -> None:
+    """Writes the contact sheet, whole or not at all."""
+    if not hits:
+        common.say(f"embedge: no images were found, so {path} is not drawn")
+        return
+    from embedge.images.sheet import MOST, draw_sheet, encode_sheet
+
+    sheet = draw_sheet(
+        [(hit.path, (f"{hit.score:.4f}", str(hit.path.relative_to(root.parent)))) for hit in hits]
+    )
+    with WholeFile(path) as file:
+        file.stream.write(encode_sheet(sheet))
+    common.say(f"embedge: {_number(min(len(hits), MOST), 'image')} drawn in {path}")
+
+
+def _changes(report: "UpdateReport | None") -> list[str]:
+    """What is worth knowing of an update, in words."""
+    if report is None:
+        return ["not brought up to date"]
+    new = report.added + report.updated
+    counts = [
+        (new, f"{_number(new, 'file')} new or changed"),
+        (report.removed, f"{report.removed:,} gone"),
+        (len(report.refused), f"{len(report.refused):,} passed over"),
+    ]
+    return [text for count, text in counts if count]
+
+
+def _print(hit: "Hit", path: Path, *, as_json: bool) -> None:
+    if as_json:
+        result = {
+            "score": round(hit.score, 6),
+            "file": str(path),
+            "line": hit.line,
+            "text": hit.text,
+        }
+        if hit.kind == "image":
+            result = {"score": result["score"], "image": str(path)}
+        common.show_json(result)
+        return
+    if hit.kind == "image":
+        common.show(f"{hit.score:.4f}  {path}")
+        return
+    text = " ".join(printable(hit.text).split())
+    if len(text) > SNIPPET:
+        text = text[: SNIPPET - 1] + "…"
+    common.show(f"{hit.score:.4f}  {path}:{hit.line}")
+    common.show_lines(textwrap.indent(textwrap.fill(text, width=88), "        "))
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

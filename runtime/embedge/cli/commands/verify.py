@@ -1,0 +1,283 @@
+"""`embedge verify`: whether a pack is whole and computes what it should, on this machine.
+
+Hashes every file, runs every graph that can run here against the sample vectors of the NumPy
+reference, and on request goes back to the source or to published figures. Each check gives one
+line; a failure says what to do.
+"""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embedge.cli import common
+from embedge.cli.apart import CrashedError, can_run_apart, run_apart
+from embedge.cli.commands.export import load_exporter
+from embedge.cli.golden import DOCUMENTS, QUERY, TOKEN_TEXTS, TOLERANCE, find_golden
+from embedge.cli.losses import loss_rows
+from embedge.cli.progress import Progress, add_progress_option
+from embedge.errors import (
+    DeviceError,
+    EmbedgeError,
+    MissingExtraError,
+    OptionError,
+    PackError,
+)
+from embedge.machine import resources as machine
+from embedge.pack.manifest import PRECISIONS, Manifest
+
+if TYPE_CHECKING:
+    from embedge.embedder import Embedder
+    from embedge.pack.files import Pack
+
+SUMMARY = "check that a model pack is whole and right"
+DESCRIPTION = """\
+Checks a pack: hashes every file anew, loads every graph that can run here, compares its vectors
+with the reference samples in the pack, and looks whether a text's vector stays the same in a
+batch. Prints a line for each check, and which linears lost the most in the export; exit code 1 if
+a check failed."""
+
+IN_PROCESS = "--in-process"
+AGAIN = "export the pack again, or fetch it again from where it came"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the result."""
+
+    name: str
+    verdict: str  # "OK", "FAIL", or "skip" where it cannot be checked here
+    detail: str  # of a failure: what to do
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    common.add_pack_argument(parser)
+    common.add_engine_options(parser)
+    parser.add_argument(
+        "--source",
+        metavar="SRC",
+        help="compare with the NumPy reference of this model too (needs the extra export; slow)",
+    )
+    parser.add_argument(
+        "--golden",
+        action="store_true",
+        help="compare with the figures that the model's card publishes",
+    )
+    parser.add_argument(
+        IN_PROCESS,
+        action="store_true",
+        help="check in this process, not in one of its own, where a pack can crash nothing else",
+    )
+    add_progress_option(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints a line for each check; 1 if one failed."""
+    if options.command_line is not None and not options.in_process:
+        if can_run_apart():
+            return _run_apart(options.command_line)
+        common.say("embedge: checking in this program itself, which a bad pack may crash")
+    from embedge.pack.files import open_pack
+
+    pack = open_pack(common.pack_path(options))
+    golden = find_golden(pack.manifest.model_id) if options.golden else None
+    if options.golden and golden is None:
+        raise OptionError(
+            f"--golden: no published figures of {pack.manifest.model_id!r} are known; leave it out"
+        )
+    failed = count = 0
+    for check in checks(pack, options):
+        count += 1
+        failed += check.verdict == "FAIL"
+        common.show(f"{check.verdict:4}  {check.name:28}  {check.detail}".rstrip())
+    common.show()
+    shown = pack.manifest.precisions() if options.precision == "auto" else (options.precision,)
+    rows = loss_rows({p: pack.manifest.verification.get(p) for p in shown})
+    if rows:
+        common.show("linears that rounding changes most, as the export measured on sample rows:")
+        common.show_lines(common.table(rows))
+        common.show()
+    if failed:
+        common.show(f"{failed} of {count} checks FAILED: do not use this pack as it is")
+        return 1
+    common.show(f"{count} checks, none failed")
+    return 0
+
+
+def _run_apart(arguments: list[str]) -> int:
+    place = arguments.index("verify") + 1  # only --debug may come before it
+    try:
+        return run_apart([*arguments[:place], IN_PROCESS, *arguments[place:]])
+    except CrashedError as error:
+        detail = (
+            f"{error} in the process that loaded the pack: do not use this pack. If a pack that "
+            "you trust does the same, install onnxruntime and tokenizers again"
+        )
+        common.show(f"FAIL  {'process':28}  {detail}")
+        return 1
+
+
+def checks(pack: "Pack", options: argparse.Namespace) -> Iterator[Check]:
+    """Every check, as it is done; a broken file ends them, for nothing more can be trusted."""
+    from embedge.pack.files import verify_files
+
+    manifest = pack.manifest
+    problems = verify_files(pack)
+    for problem in problems:
+        yield Check("files", "FAIL", problem)
+    if problems:
+        return
+    total = sum(entry.size for entry in manifest.files.values())
+    yield Check("files", "OK", f"{len(manifest.files)} files, {common.size_text(total)}, hashed")
+    if options.golden:
+        yield _token_check(pack)
+    held = [p for p in PRECISIONS if any(graph.precision == p for graph in manifest.graphs)]
+    for precision in held if options.precision == "auto" else [options.precision]:
+        yield _gate_check(manifest, precision)
+        try:
+            with common.open_embedder(options, precision=precision) as embedder:
+                yield from _precision_checks(pack, embedder, precision, golden=options.golden)
+        except DeviceError as error:
+            yield Check(precision, "skip", f"cannot run here: {common.sentence(error)}")
+        except (PackError, OptionError) as error:
+            yield Check(precision, "FAIL", f"{common.sentence(error)}")
+        except EmbedgeError as error:
+            yield Check(precision, "FAIL", f"{common.sentence(error)}; {AGAIN}")
+    if options.source is not None:
+        yield from _source_checks(pack, options.source, options)
+
+
+def _gate_check(manifest: Manifest, precision: str) -> Check:
+    if manifest.passed_gate(precision):
+        return Check(f"{precision} gate", "OK", "passed when it was exported")
+    detail = "did not pass when it was exported; export it again, or take another precision"
+    return Check(f"{precision} gate", "FAIL", detail)
+
+
+def _precision_checks(
+    pack: "Pack", embedder: "Embedder", precision: str, *, golden: bool
+) -> Iterator[Check]:
+    """Loads every graph of a precision and looks at its vectors."""
+    from embedge.selftest import bars, batch_shift, load_samples, sample_cosines
+
+    manifest = pack.manifest
+    limits = bars(manifest, precision)
+    samples = load_samples(pack.folder, manifest)
+    for task in manifest.tasks:
+        embedder.load(task)
+    name = f"{precision} on {embedder.device}"
+    yield Check(name, "OK", f"{len(manifest.tasks)} graphs load, {embedder.threads} threads")
+    if samples is None or manifest.samples is None:
+        yield Check(f"{precision} samples", "skip", "the pack holds no sample vectors")
+        texts = [QUERY, *DOCUMENTS]
+    else:
+        texts = list(manifest.samples.texts)
+        for task, cosine in sample_cosines(embedder, manifest, samples).items():
+            good = cosine >= limits.cosine  # False for NaN
+            detail = f"least cosine to the reference {cosine:.6f}"
+            if not good:
+                detail += (
+                    f", under {limits.cosine:.6f}: `embedge doctor` says what this machine runs; "
+                    "try another precision, or export again"
+                )
+            yield Check(f"{precision} {task}", "OK" if good else "FAIL", detail)
+    if manifest.image is not None:
+        yield _image_check(pack, embedder, precision, limits.cosine)
+    shift = batch_shift(embedder, texts, manifest.default_task)
+    good = shift <= limits.shift
+    detail = f"a text in a batch differs by {shift:.1e} from it alone"
+    if not good:
+        detail += f", more than {limits.shift:.0e}: try another precision or onnxruntime version"
+    yield Check(f"{precision} batches", "OK" if good else "FAIL", detail)
+    if golden:
+        yield _golden_check(manifest, embedder, precision)
+
+
+def _image_check(pack: "Pack", embedder: "Embedder", precision: str, least: float) -> Check:
+    """The image tower, from pixels to vectors, on images that every machine can make."""
+    from embedge.selftest import image_cosine
+
+    name = f"{precision} images"
+    try:
+        cosine = image_cosine(embedder, pack.manifest, pack.folder)
+    except MissingExtraError as error:
+        return Check(name, "skip", common.sentence(error))
+    if cosine is None:
+        return Check(name, "skip", "the pack holds no sample images' vectors")
+    detail = f"least cosine to the reference {cosine:.6f}"
+    if cosine >= least:  # False for NaN
+        return Check(name, "OK", detail)
+    return Check(name, "FAIL", f"{detail}, under {least:.6f}: try another precision; {AGAIN}")
+
+
+def _token_check(pack: "Pack") -> Check:
+    """The token ids of two sentences, as published."""
+    from embedge.texts.tokens import TextTokenizer
+
+    golden = find_golden(pack.manifest.model_id)
+    assert golden is not None  # run() refuses --golden without figures
+    if pack.manifest.text is None:
+        return Check("golden tokens", "skip", "the pack has no text tower")
+    text_input = pack.manifest.text
+    tokenizer = TextTokenizer(pack.file(text_input.tokenizer))
+    encoded = tokenizer.encode(TOKEN_TEXTS, prompt="", max_length=text_input.max_length)
+    for text, ids, expected in zip(TOKEN_TEXTS, encoded.ids, golden.token_ids, strict=True):
+        got = " ".join(str(token) for token in ids)
+        if got != expected:
+            detail = f"{text!r} gives {got}, published is {expected}: not this model's tokenizer"
+            return Check("golden tokens", "FAIL", f"{detail}; export from the real model")
+    return Check("golden tokens", "OK", "token ids as published")
+
+
+def _golden_check(manifest: Manifest, embedder: "Embedder", precision: str) -> Check:
+    """The similarities of the model card."""
+    name = f"{precision} golden"
+    golden = find_golden(manifest.model_id)
+    assert golden is not None  # run() refuses --golden without figures
+    if "retrieval" not in manifest.tasks:
+        return Check(name, "skip", "the published figures are of the task retrieval")
+    query = embedder.encode_query(QUERY, task="retrieval")  # (D,)
+    documents = embedder.encode_document(list(DOCUMENTS), task="retrieval")  # (4, D)
+    got = [float(value) for value in documents @ query]  # (4, D) @ (D,) -> (4,)
+    told = " ".join(f"{value:.4f}" for value in got)
+    worst = max(abs(a - b) for a, b in zip(got, golden.similarities, strict=True))
+    if worst <= TOLERANCE[precision]:
+        return Check(name, "OK", f"{told}, at most {worst:.4f} from the card")
+    published = " ".join(f"{value:.4f}" for value in golden.similarities)
+    return Check(name, "FAIL", f"{told}, the card says {published}: export from the real weights")
+
+
+def _source_checks(pack: "Pack", spec: str, options: argparse.Namespace) -> Iterator[Check]:
+    """The whole pack against the NumPy reference of its source."""
+    manifest = pack.manifest
+    source = load_exporter("sources").open_source(
+        spec,
+        # A folder is what it is; of a hub id the very commit that the pack was made from.
+        revision=None if Path(spec).is_dir() else manifest.revision,
+        tasks=manifest.tasks,
+    )
+    if dict(source.files) != manifest.source.get("files"):
+        detail = f"{spec} is not what the pack was made from; name its source, or {AGAIN}"
+        yield Check("source", "FAIL", detail)
+        return
+    yield Check("source", "OK", "what the pack was made from")
+    with Progress(options.progress) as progress:
+        report: dict[str, Any] = load_exporter("verify").verify_pack(
+            pack.folder,
+            source,
+            threads=machine.threads_here(options.threads).value,
+            advance=lambda label: progress.update(None, label),
+        )
+    for precision, entry in report.items():
+        failures = entry.get("failures", {})
+        judged = dict(entry.get("tasks", {}))
+        if "image" in entry:
+            judged["image tower"] = entry["image"]  # as the report's failures call it
+        for task, numbers in judged.items():
+            missed = "; ".join(failures.get(task, ()))
+            detail = f"cosine to the reference {numbers['cosine_min']:.6f} at least"
+            if missed:
+                detail = f"{missed}: {AGAIN}"
+            yield Check(f"{precision} {task} by source", "FAIL" if missed else "OK", detail)

@@ -1,0 +1,92 @@
+"""Calls under way of something that can be closed: they end well, later ones are refused.
+
+Closing frees at once where nothing is under way, else at the end of the last call. Nobody waits:
+`close` may come from a callback of the very call that is under way. Knows nothing of what a call
+does.
+"""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
+
+from embedge.errors import ClosedError
+from embedge.fork_locks import ForkLock
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Calls:
+    """The calls of one object.
+
+    Args:
+        refusal: what a call after `close` is told.
+        free: gives back what the calls use; called once, with no call under way.
+    """
+
+    def __init__(self, refusal: str, free: Callable[[], None]) -> None:
+        self._refusal = refusal
+        self._free = free
+        self._lock = ForkLock()
+        self._under_way = 0
+        self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def check_open(self) -> None:
+        """Refuses work after `close`.
+
+        Raises:
+            ClosedError: `close` was called.
+        """
+        if self._closed:
+            raise ClosedError(self._refusal)
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[None]:
+        """Around one call.
+
+        Raises:
+            ClosedError: `close` was called before.
+        """
+        with self._lock:
+            self.check_open()
+            self._under_way += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._under_way -= 1
+                last = self._closed and self._under_way == 0
+            if last:
+                self._free()
+
+    def close(self) -> None:
+        """Lets no further call begin; again, it does nothing."""
+        with self._lock:
+            idle = not self._closed and self._under_way == 0
+            self._closed = True
+        if idle:
+            self._free()
+
+
+class _HasCalls(Protocol):
+    _calls: Calls
+
+
+S = TypeVar("S", bound=_HasCalls)
+
+
+def counted(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
+    """A method that is one call of its object's `_calls`."""
+
+    @functools.wraps(method)
+    def call(self: S, /, *args: P.args, **options: P.kwargs) -> R:
+        with self._calls.one():
+            return method(self, *args, **options)
+
+    return call

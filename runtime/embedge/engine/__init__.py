@@ -1,0 +1,1 @@
+"""ONNX Runtime, and nothing else of it anywhere: loading, sessions, devices, prepared weights."""

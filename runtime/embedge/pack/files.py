@@ -1,0 +1,262 @@
+"""Packs on disk: open a folder, check its files, remember what was checked.
+
+Takes a local path, or none for the pack that the installation bundles, and gives a `Pack`; before
+a file is used, `check_files` makes sure that it is the file that the manifest describes: a regular
+file inside the folder, of that size and sha256.
+Hashing gigabytes takes seconds, so a file that was hashed on this machine and has not changed
+since (see `checked_files`) is trusted; `verify_files` always hashes. Files are checked, then opened
+by their path: whoever may write to the folder is trusted.
+It runs nothing, and never touches the network.
+"""
+
+import errno
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from embedge.errors import OptionError, PackError, PackFileError
+from embedge.failures import COPY_AGAIN, file_remedy
+from embedge.files.checked import CheckedFiles, Identity, identify
+from embedge.files.paths import absolute_path, is_text
+from embedge.files.regular import open_regular, read_regular
+from embedge.machine.resources import Choice
+from embedge.options import is_one_of, shown
+from embedge.pack.external_data import references
+from embedge.pack.manifest import MANIFEST, FileEntry, Graph, Manifest, read_manifest
+
+DEFAULT = "default"  # folder of the bundled pack, inside the package; `make default` makes it
+MAX_GRAPH_BYTES = 2**31 - 1  # protobuf's limit for one message
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """A folder whose manifest was read and makes sense. Its files are not checked yet."""
+
+    folder: Path  # absolute
+    manifest: Manifest
+
+    def file(self, name: str) -> Path:
+        """Where a file of the manifest stands."""
+        return self.folder / name
+
+
+def open_pack(path: str | os.PathLike[str] | None) -> Pack:
+    """Reads the manifest of a local pack, or of the bundled one where no path is given.
+
+    Raises:
+        OptionError: the path is empty, or its home folder is unknown.
+        PackError: there is no such folder, or no pack is bundled.
+        ManifestError: the folder holds no pack that this version can read.
+    """
+    if path is None:
+        folder = default_folder()
+        return Pack(folder, read_manifest(folder))
+    folder = absolute_path(path, "path")
+    if _HUB_ID.fullmatch(str(path)) and not os.path.lexists(folder):
+        raise PackError(
+            f"there is no folder {str(path)!r}. Packs are local folders; if this is a model of "
+            f"the Hugging Face hub, `embedge export {path} --out FOLDER` makes one"
+        )
+    manifest = read_manifest(folder)
+    if not is_text(folder):
+        raise PackError(
+            f"the name of {folder} is not UTF-8, and ONNX Runtime opens no file there; rename the "
+            "folder, or move the pack to another one"
+        )
+    return Pack(folder, manifest)
+
+
+def default_folder(package: Traversable | None = None) -> Path:
+    """Where the pack stands that this installation bundles.
+
+    Args:
+        package: the installed package; `embedge` itself by default.
+
+    Raises:
+        PackError: nothing is bundled, or not as plain files, which ONNX Runtime needs.
+    """
+    folder = (package or resources.files("embedge")) / DEFAULT
+    if not (folder / MANIFEST).is_file():
+        raise PackError(
+            f"no pack was given, and this installation bundles none: {folder} holds no "
+            f"{MANIFEST}. In a source checkout `make default` makes it; elsewhere install a wheel "
+            'of embedge (pip install "embedge[cpu]"), or name a pack that '
+            "`embedge export SOURCE --out FOLDER` made"
+        )
+    if not isinstance(folder, Path):
+        raise PackError(
+            f"the bundled pack stands inside an archive ({folder}), and ONNX Runtime loads plain "
+            "files only; install embedge unpacked, as pip does, or name a pack in a folder"
+        )
+    return folder.absolute()
+
+
+def check_files(pack: Pack, names: Iterable[str], *, cache: Path | None = None) -> None:
+    """Makes sure that files are what the manifest says; hashes only what is not remembered.
+
+    Args:
+        pack: the pack.
+        names: files of its manifest.
+        cache: folder of the memory; this user's cache by default.
+
+    Raises:
+        PackFileError: the first file that is not as it should be.
+    """
+    memory = CheckedFiles(cache)
+    try:
+        for name in names:
+            entry = pack.manifest.files[name]
+            path = pack.file(name)
+            identity = _inspect(path, entry)
+            if not memory.knows(path, identity, entry.sha256):
+                _check_hash(path, entry, identity)
+                memory.learn(path, identity, entry.sha256)
+    finally:
+        memory.keep()
+
+
+def check_references(pack: Pack, graph: Graph) -> None:
+    """Makes sure that a graph takes its weights from the files that the manifest lists for it.
+
+    Raises:
+        PackFileError: it refers to another file, inside the pack or outside, or past a file's end;
+            or its bytes could be read in more than one way.
+    """
+    path = pack.file(graph.file)
+    try:
+        referred = references(read_regular(path, most=MAX_GRAPH_BYTES))
+    except OSError as error:
+        raise PackFileError(
+            f"{path} cannot be read: {error.strerror or error}; {file_remedy(error)}"
+        ) from error
+    except ValueError as error:
+        raise PackFileError(
+            f"{path} is not an ONNX graph that can be checked: {error}; {COPY_AGAIN}"
+        ) from error
+    for file, offset, length in referred:
+        if file not in graph.data:
+            raise PackFileError(
+                f"{path} takes weights from {file!r}, which the manifest does not list for it; "
+                "do not use this pack, export it again"
+            )
+        size = pack.manifest.files[file].size
+        if offset + length > size:
+            raise PackFileError(
+                f"{path} takes weights from bytes {offset:,} to {offset + length:,} of {file}, "
+                f"which has {size:,}; {COPY_AGAIN}"
+            )
+
+
+def verify_files(pack: Pack) -> list[str]:
+    """Checks and hashes every file of the pack, trusting nothing remembered.
+
+    Returns:
+        One sentence for every problem; empty if the pack is whole.
+    """
+    problems = []
+    for name, entry in pack.manifest.files.items():
+        try:
+            _check_hash(pack.file(name), entry, _inspect(pack.file(name), entry))
+        except PackFileError as error:
+            problems.append(str(error))
+    for graph in pack.manifest.graphs if not problems else ():
+        try:
+            check_references(pack, graph)
+        except PackFileError as error:
+            problems.append(str(error))
+    known = {MANIFEST, *pack.manifest.files}
+    problems += [
+        f"{path} is a link; a pack holds real files only"
+        for path in sorted(pack.folder.iterdir())
+        if path.name not in known and path.is_symlink()
+    ]
+    return problems
+
+
+def _inspect(path: Path, entry: FileEntry) -> Identity:
+    """Checks all but the hash; gives what identifies the file's present state."""
+    try:
+        status = path.lstat()
+    except OSError as error:
+        missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
+        what = "is missing" if missing else "cannot be read"
+        raise PackFileError(
+            f"{path} {what} ({error.strerror or error}); {file_remedy(error)}"
+        ) from None
+    if stat.S_ISLNK(status.st_mode):
+        raise PackFileError(f"{path} is a link; copy the pack with its real files")
+    if not stat.S_ISREG(status.st_mode):
+        raise PackFileError(f"{path} is not a regular file; {COPY_AGAIN}")
+    if status.st_size != entry.size:
+        raise PackFileError(
+            f"{path} has {status.st_size} bytes, the manifest says {entry.size}; {COPY_AGAIN}"
+        )
+    return identify(status)
+
+
+def _check_hash(path: Path, entry: FileEntry, identity: Identity) -> None:
+    """Hashes the very file that was inspected."""
+    try:
+        with open_regular(path) as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+            status = os.fstat(stream.fileno())
+    except OSError as error:
+        raise PackFileError(
+            f"{path} cannot be read: {error.strerror or error}; {file_remedy(error)}"
+        ) from error
+    # The time of change may differ: a backup's hard link sets it. It is then hashed again.
+    if identify(status)[:-1] != identity[:-1]:
+        raise PackFileError(f"{path} changed while it was checked; wait until it is written")
+    if found != entry.sha256:
+        raise PackFileError(
+            f"{path} is not the file that the manifest describes: its sha256 is {found}, "
+            f"not {entry.sha256}; {COPY_AGAIN}"
+        )
+
+
+def choose_precision(manifest: Manifest, wanted: str, *, device: str) -> Choice[str]:
+    """Which graphs of the pack to run on a device.
+
+    Args:
+        manifest: the pack's.
+        wanted: "auto" or a precision of the pack.
+        device: "cpu" or "cuda".
+
+    Raises:
+        OptionError: the pack has no such precision, or nothing that should run there unasked.
+    """
+    held = manifest.precisions()
+    if not isinstance(wanted, str) or wanted != "auto":
+        if not is_one_of(wanted, held):
+            raise OptionError(
+                f"precision {shown(wanted)} is not in this pack; it has {', '.join(held)}"
+            )
+        return Choice(wanted, "precision= was given")
+    if device == "cuda":
+        if "fp16" in held:
+            return Choice("fp16", "the device is CUDA, and the pack has fp16 graphs")
+        if "fp32" in held:
+            return Choice("fp32", "the device is CUDA, and the pack has no fp16 graphs")
+        raise OptionError(
+            f"this pack has {' and '.join(held)} graphs only, which are made for the CPU; export "
+            'fp16, or pass device="cpu"'
+        )
+    if "int8" in held and manifest.passed_gate("int8"):
+        return Choice("int8", "the device is the CPU, and the pack's int8 passed its gate")
+    if "fp32" in held:
+        told = "did not pass its gate" if "int8" in held else "is not in the pack"
+        return Choice("fp32", f"the device is the CPU, and int8 {told}")
+    if "int4" in held and manifest.passed_gate("int4"):
+        return Choice("int4", "the device is the CPU, and of what runs there only int4 passed")
+    raise OptionError(
+        f"this pack has only {', '.join(held)} and no precision that may be chosen for a CPU: "
+        "int8 or int4 that passed its gate, or fp32. Export one of them, or name one with "
+        "precision="
+    )

@@ -1,0 +1,220 @@
+"""Which room may import which: one table for both packages, and the walls between equals.
+
+A room is a module or a folder directly below a package. A room may import those that stand above it
+in its package's list, so that every arrow runs one way. Two rooms of the list never import each
+other because of it; within a room, and between all modules, no import may run in a circle.
+"""
+
+import ast
+import graphlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = {"embedge": ROOT / "runtime/embedge", "embedge_export": ROOT / "export/embedge_export"}
+
+# From the ground up. A new room goes above all that it imports, and below those that import it.
+ROOMS = {
+    "embedge": """
+        errors reasons printable cautions fork_locks options reopening closing failures
+        files machine run_size engine pack choices calls texts vectors
+        images batches runner embedder selftest search bulk
+        cli __main__
+    """,
+    "embedge_export": """
+        reading numbers tensors graph precision corpus families source model output
+        merged gate export
+    """,
+}
+# Modules of one folder that stand side by side: none imports another. What they share is named.
+EQUALS = {
+    "embedge.cli.commands": set[str](),
+    "embedge_export.precision": {"precision", "integers"},
+    "embedge_export.families": {"common_fields", "heads", "rotary_base", "model_types"},
+}
+# What may be imported from outside, and where alone.
+FOREIGN = {
+    "onnxruntime": {"embedge.engine"},
+    "embedge_export": {"embedge.cli", "embedge_export"},
+    "onnx": {"embedge_export"},
+    "onnx_ir": {"embedge_export"},
+    "safetensors": {"embedge_export"},
+    "huggingface_hub": {"embedge_export.source"},
+    "torch": set[str](),
+    "transformers": set[str](),
+}
+# Modules that only a few others may import, so that two ways to one result stay independent.
+WALLS = {
+    # What graphs are gated against shares no code with what writes them.
+    "truth": ("embedge_export.graph", "embedge_export.precision", "embedge_export.gate"),
+}
+
+
+Arrows = dict[str, set[str]]  # module -> modules that it imports
+
+
+def not_yet(rule: str) -> object:
+    """A rule that the code does not keep yet; strict, so that the mark goes when it does."""
+    return pytest.param(rule, marks=pytest.mark.xfail(strict=True, reason="rooms being moved"))
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for package, folder in PACKAGES.items():
+        for path in sorted(folder.rglob("*.py")):
+            parts = path.relative_to(folder).with_suffix("").parts
+            if "_pyinstaller" not in parts:
+                name = ".".join((package, *parts))
+                yield name.removesuffix(".__init__"), path
+
+
+MODULES = dict(modules())
+
+
+def imports(path: Path) -> set[str]:
+    """The modules that a file imports, at any depth of its code."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are written in full"
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in MODULES else str(node.module) for name in names}
+    return found
+
+
+ARROWS: Arrows = {name: imports(path) for name, path in MODULES.items()}
+
+
+def room(module: str) -> str:
+    return module.split(".")[1]
+
+
+def within(module: str, place: str) -> bool:
+    return module == place or module.startswith(place + ".")
+
+
+def reached(module: str, arrows: Arrows) -> set[str]:
+    """All modules of ours that importing this one brings in, the packages above them included."""
+    seen: set[str] = set()
+    todo = [module]
+    while todo:
+        name = todo.pop()
+        parents = [name.rsplit(".", level)[0] for level in range(1, name.count("."))]
+        for other in (*arrows.get(name, ()), *parents):
+            if other in arrows and other not in seen:
+                seen.add(other)
+                todo.append(other)
+    return seen - {module}
+
+
+# ------------------------------------------------------------------ the rules, and who breaks them
+
+
+def upward(package: str, arrows: Arrows) -> list[str]:
+    floors = {name: floor for floor, name in enumerate(ROOMS[package].split())}
+    inside = [name for name in arrows if within(name, package) and name != package]
+    missing = {room(name) for name in inside} - set(floors)
+    assert not missing, f"ROOMS does not list {missing}"
+    return [
+        f"{name} imports {other}"
+        for name in inside
+        for other in arrows[name]
+        if within(other, package) and other != package
+        if floors[room(other)] > floors[room(name)]
+    ]
+
+
+def between_equals(folder: str, arrows: Arrows) -> list[str]:
+    depth = folder.count(".") + 1
+
+    def equal(module: str) -> str | None:
+        parts = module.split(".")
+        if not within(module, folder) or len(parts) == depth or parts[depth] in EQUALS[folder]:
+            return None
+        return parts[depth]
+
+    return [
+        f"{name} imports {other}"
+        for name in arrows
+        for other in arrows[name]
+        if equal(name) and equal(other) and equal(name) != equal(other)
+    ]
+
+
+def astray(library: str, arrows: Arrows) -> list[str]:
+    return [
+        f"{name} imports {other}"
+        for name in arrows
+        for other in arrows[name]
+        if within(other, library) and not within(name, library)
+        if not any(within(name, place) for place in FOREIGN[library])
+    ]
+
+
+def through_the_wall(kind: str, arrows: Arrows) -> list[str]:
+    return [
+        f"{name} brings in {other}"
+        for name in arrows
+        if name.endswith("." + kind)
+        for other in reached(name, arrows)
+        if any(within(other, place) for place in WALLS[kind])
+    ]
+
+
+@pytest.mark.parametrize("package", [not_yet("embedge"), not_yet("embedge_export")])
+def test_arrows_run_down_the_list_only(package: str) -> None:
+    assert not upward(package, ARROWS)
+    rooms = {room(name) for name in ARROWS if within(name, package) and name != package}
+    assert rooms == set(ROOMS[package].split()), "ROOMS lists a room that is gone"
+
+
+def test_no_module_imports_one_that_imports_it() -> None:
+    graph = {name: {other for other in ARROWS[name] if other in ARROWS} for name in ARROWS}
+    list(graphlib.TopologicalSorter(graph).static_order())  # CycleError if there is a circle
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        not_yet("embedge.cli.commands"),
+        "embedge_export.precision",
+        not_yet("embedge_export.families"),
+    ],
+)
+def test_equals_do_not_import_each_other(folder: str) -> None:
+    assert not between_equals(folder, ARROWS)
+
+
+@pytest.mark.parametrize("library", FOREIGN)
+def test_libraries_are_imported_in_their_room_alone(library: str) -> None:
+    assert not astray(library, ARROWS)
+
+
+@pytest.mark.parametrize("kind", [not_yet(name) for name in WALLS])
+def test_truths_are_independent_of_writers(kind: str) -> None:
+    assert any(name.endswith("." + kind) for name in ARROWS)
+    assert not through_the_wall(kind, ARROWS)
+
+
+def test_each_rule_finds_who_breaks_it() -> None:
+    assert upward(
+        "embedge", {"embedge.pack.files": {"embedge.cli.screen"}, "embedge.cli.screen": set()}
+    )
+    assert between_equals(
+        "embedge.cli.commands", {"embedge.cli.commands.doctor": {"embedge.cli.commands.bench"}}
+    )
+    assert astray("onnxruntime", {"embedge.runner": {"onnxruntime.capi"}})
+    assert through_the_wall(
+        "truth",
+        {
+            "embedge_export.families.bert.truth": {"embedge_export.families.bert.config"},
+            "embedge_export.families": {"embedge_export.graph.builder"},
+            "embedge_export.families.bert": set(),
+            "embedge_export.families.bert.config": set(),
+            "embedge_export.graph": set(),
+            "embedge_export.graph.builder": set(),
+        },
+    )
