@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from embedge.choice import Choice
 from embedge.errors import ClosedError, NonFiniteError, OptionError, TextTooLongError
-from embedge.machine.resources import Choice
 from embedge.pack.manifest import FileEntry, Graph, Manifest, MemoryCost, TextInput, dump_manifest
 from embedge.vectors import normalise, quantise
 

@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from embedge.engine.session import IMAGE_INPUTS, INPUTS, OUTPUT
 from embedge.errors import GateError, OptionError
 from embedge.machine.resources import threads_here
+from embedge.pack.contract import IMAGE_INPUTS, INPUTS, OUTPUT
 from embedge.pack.manifest import FileEntry, Graph, Manifest
 from embedge.vectors import normalise
 from embedge_export.families.eva02.blocks import write_evas

@@ -1,7 +1,7 @@
 """How a pack is run on this machine: five choices, made once, each with its reason.
 
 Takes what the caller asked for ("auto" or None where nothing), the pack's manifest and what
-`machine`, `cpu_caches` and `devices` find here; gives a frozen `Choices`. Opens no graph.
+`machine` and `engine.devices` find here; gives a frozen `Choices`. Opens no graph.
 """
 
 from collections.abc import Mapping
@@ -9,12 +9,14 @@ from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any
 
+from embedge.choice import Choice
 from embedge.engine.devices import choose_device
-from embedge.errors import PackError
-from embedge.machine import resources as machine
+from embedge.errors import OptionError, PackError
+from embedge.machine import resources
 from embedge.machine.cpu_caches import read_caches
-from embedge.machine.resources import Choice
-from embedge.pack.files import Pack, choose_precision
+from embedge.options import is_one_of, shown
+from embedge.pack.files import Pack
+from embedge.pack.manifest import Manifest
 from embedge.run_size import choose_token_budget
 
 
@@ -46,8 +48,8 @@ def choose(
 
     Raises:
         PackError: the pack has no precision that covers every task.
-        OptionError: an argument is not one of this pack's, or no sane number.
-        DeviceError: the device that was asked for cannot be had.
+        OptionError: an argument is not one of this pack's, or out of range.
+        DeviceError: the device that was asked for is unavailable.
     """
     manifest = pack.manifest
     held = manifest.precisions()
@@ -59,15 +61,15 @@ def choose(
     chosen = choose_precision(manifest, precision, device=on.value)
     graph = manifest.graph(task=manifest.default_task, precision=chosen.value)
     weights = sum(manifest.files[name].size for name in (graph.file, *graph.data))
-    chosen_threads = machine.threads_here(threads)
+    chosen_threads = resources.threads_here(threads)
     return Choices(
         precision=chosen,
         device=on,
         threads=chosen_threads,
-        memory_limit=machine.choose_memory_limit(
+        memory_limit=resources.choose_memory_limit(
             memory_limit,
             # The machine's memory says nothing of a GPU's.
-            available=machine.read_available_memory() if on.value == "cpu" else None,
+            available=resources.read_available_memory() if on.value == "cpu" else None,
             reserved=weights,
         ),
         token_budget=choose_token_budget(
@@ -77,4 +79,45 @@ def choose(
             threads=chosen_threads.value,
             per_token=manifest.memory.per_token,
         ),
+    )
+
+
+def choose_precision(manifest: Manifest, wanted: str, *, device: str) -> Choice[str]:
+    """Which graphs of the pack to run on a device.
+
+    Args:
+        manifest: the pack's.
+        wanted: "auto" or a precision of the pack.
+        device: "cpu" or "cuda".
+
+    Raises:
+        OptionError: the pack has no such precision, or nothing that should run there unasked.
+    """
+    held = manifest.precisions()
+    if not isinstance(wanted, str) or wanted != "auto":
+        if not is_one_of(wanted, held):
+            raise OptionError(
+                f"precision {shown(wanted)} is not in this pack; it has {', '.join(held)}"
+            )
+        return Choice(wanted, "precision= was given")
+    if device == "cuda":
+        if "fp16" in held:
+            return Choice("fp16", "the device is CUDA, and the pack has fp16 graphs")
+        if "fp32" in held:
+            return Choice("fp32", "the device is CUDA, and the pack has no fp16 graphs")
+        raise OptionError(
+            f"this pack has {' and '.join(held)} graphs only, which are made for the CPU; export "
+            'fp16, or pass device="cpu"'
+        )
+    if "int8" in held and manifest.passed_gate("int8"):
+        return Choice("int8", "the device is the CPU, and the pack's int8 passed its gate")
+    if "fp32" in held:
+        problem = "did not pass its gate" if "int8" in held else "is not in the pack"
+        return Choice("fp32", f"the device is the CPU, and int8 {problem}")
+    if "int4" in held and manifest.passed_gate("int4"):
+        return Choice("int4", "the device is the CPU, and of what runs there only int4 passed")
+    raise OptionError(
+        f"this pack has only {', '.join(held)} and no precision that may be chosen for a CPU: "
+        "int8 or int4 that passed its gate, or fp32. Export one of them, or name one with "
+        "precision="
     )

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from embedge.calls import alias_options, alias_task, resolve
 from embedge.cautions import warn
+from embedge.choice import Choice
 from embedge.choices import choose
 from embedge.closing import Calls, counted
 from embedge.errors import ImageError, OptionError, PackError, TextError
@@ -27,7 +28,6 @@ from embedge.files.paths import absolute_path
 from embedge.fork_locks import ForkLock
 from embedge.images.pipeline import DECODERS, check_images, decode_images
 from embedge.images.sources import Images, list_images
-from embedge.machine.resources import Choice
 from embedge.options import check_callback, check_cancel, flag, is_one_of, shown, whole_number
 from embedge.pack.files import check_files, open_pack
 from embedge.pack.manifest import ImageInput, Manifest
@@ -78,7 +78,7 @@ class Embedder:
     Args:
         path: folder of the pack; the one that embedge bundles if left out.
         precision: "auto", or "fp32", "fp16", "int8" as the pack has them.
-        device: "auto", "cpu" or "cuda". "cuda" that cannot be had is an error.
+        device: "auto", "cpu" or "cuda". Asking for CUDA where it is unavailable is an error.
         threads: of one run; by default from affinity, cgroup and EMBEDGE_THREADS.
         token_budget: padded tokens of one run; by default what this CPU's caches hold, or 32,768
             on a GPU.

@@ -12,7 +12,7 @@ Each message says what is wrong, where (which item, file or field), and what to 
     ├── PackError                      a model pack that must not be used
     │   ├── ManifestError              manifest.json is missing, malformed or of another version
     │   └── PackFileError              a file is missing, altered, truncated or outside the pack
-    ├── DeviceError                    the device or provider asked for cannot be had
+    ├── DeviceError                    the device or provider asked for is unavailable
     ├── MemoryLimitError (MemoryError) the work would not fit; refused before it is tried
     ├── NonFiniteError                 the network gave NaN or infinity
     ├── CancelledError                 the caller cancelled
@@ -126,7 +126,7 @@ class PackFileError(PackError):
 
 
 class DeviceError(EmbedgeError):
-    """The device that was asked for cannot be had."""
+    """The device that was asked for is unavailable."""
 
 
 class MemoryLimitError(EmbedgeError, MemoryError):

@@ -12,8 +12,8 @@ share a core with other programs wait for one another in every operator of every
 runs are up to 13 % quicker, and token_budget= says so where it is known.
 """
 
+from embedge.choice import Choice
 from embedge.machine.cpu_caches import CpuCaches, share
-from embedge.machine.resources import Choice
 from embedge.options import whole_number
 
 GPU = Choice(32768, "a GPU needs many tokens at once to be busy")

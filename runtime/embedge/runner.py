@@ -16,15 +16,10 @@ from numpy.typing import NDArray
 
 from embedge.batches import Limits, pad, plan
 from embedge.choices import Choices
+from embedge.engine.kernels import INEXACT, integer_kernel
+from embedge.engine.loading import attends_in_blocks
 from embedge.engine.prepared import prepared_graph
-from embedge.engine.session import (
-    INEXACT,
-    ImageSession,
-    OnnxSession,
-    Session,
-    attends_in_blocks,
-    kernel_path,
-)
+from embedge.engine.session import ImageSession, OnnxSession, Session
 from embedge.errors import (
     CancelledError,
     DeviceError,
@@ -236,8 +231,8 @@ class Runner:
         """The file of a graph, once all that it needs was checked."""
         check_files(self._pack, (graph.file, *graph.data))
         check_references(self._pack, graph)
-        if graph.precision == "int8" and kernel_path().value == INEXACT:
-            raise DeviceError(f"int8 would be wrong here: {kernel_path().reason}")
+        if graph.precision == "int8" and integer_kernel().value == INEXACT:
+            raise DeviceError(f"int8 would be wrong here: {integer_kernel().reason}")
         path = self._pack.file(graph.file)
         if self._prepared is None:
             return path

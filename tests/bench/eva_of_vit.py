@@ -19,7 +19,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from embedge.engine.session import load_runtime
+from embedge.engine.loading import load_runtime
 from embedge.images.gate_images import sample_images
 from embedge.pack.manifest import ImageInput
 from embedge_export.corpus.images import calibration_images

@@ -27,7 +27,7 @@ import numpy as np
 from corpus import corpus
 from embedge import Embedder, TruncationWarning
 from embedge.cli.commands.bench import cpu_name
-from embedge.engine.session import kernel_path
+from embedge.engine.kernels import integer_kernel
 from embedge_export.corpus.texts import LONG_TEXTS, SHORT_TEXTS
 from embedge_export.export import export_pack
 from measures import BARS, Vectors, compare, cosines, least_by_kind, missed
@@ -209,7 +209,7 @@ def main() -> int:
                 print(f"  {name}: {took:.0f} s", file=sys.stderr, flush=True)
     record = {
         "cpu": cpu_name(),
-        "kernel": kernel_path().value,
+        "kernel": integer_kernel().value,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in ("onnxruntime", "numpy", "tokenizers")},

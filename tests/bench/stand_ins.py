@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedge import runner
-from embedge.engine.session import INPUTS, OUTPUT, load_runtime
+from embedge.engine.loading import load_runtime
+from embedge.pack.contract import INPUTS, OUTPUT
 
 SEAM = "embedge.runner.open_session"
 

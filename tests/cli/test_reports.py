@@ -11,13 +11,12 @@ import pytest
 
 from cli_fakes import MANIFEST, WIDTH, FakeEmbedder, write_pack
 from embedge import selftest as checks
+from embedge.choice import Choice
 from embedge.cli import common, main
 from embedge.cli.commands import doctor
 from embedge.cli.progress import Progress
-from embedge.engine import devices
-from embedge.engine import session as engine
+from embedge.engine import devices, kernels, loading
 from embedge.errors import PackFileError
-from embedge.machine.resources import Choice
 from embedge.pack.manifest import Samples
 from tiny import file_entry
 
@@ -32,11 +31,11 @@ def fake(monkeypatch):
 @pytest.fixture
 def sound_runtime(package, monkeypatch):
     """An installation without fault and without a pack, whatever the machine is."""
-    monkeypatch.setattr(engine, "kernel_path", lambda: Choice(engine.EXACT, "tried"))
-    monkeypatch.setattr(engine, "installed_distributions", lambda: ["onnxruntime"])
+    monkeypatch.setattr(kernels, "integer_kernel", lambda: Choice(kernels.EXACT, "tried"))
+    monkeypatch.setattr(loading, "installed_distributions", lambda: ["onnxruntime"])
     module = type("Runtime", (), {"__version__": "1.23.2", "__file__": "/site/onnxruntime"})
     module.get_available_providers = staticmethod(lambda: ["CPUExecutionProvider"])
-    monkeypatch.setattr(engine, "load_runtime", lambda: module)
+    monkeypatch.setattr(loading, "load_runtime", lambda: module)
     monkeypatch.setattr(devices, "cuda_problem", lambda: "no CUDA provider")
     versions = {"onnxruntime": "1.23.2", "onnxruntime-gpu": "1.23.2"}
     real = doctor.version_of
@@ -105,7 +104,7 @@ def test_doctor_tells_a_broken_bundled_pack(sound_runtime, package, capsys):
 
 def test_doctor_finds_both_distributions(sound_runtime, monkeypatch, capsys):
     both = ["onnxruntime", "onnxruntime-gpu"]
-    monkeypatch.setattr(engine, "installed_distributions", lambda: both)
+    monkeypatch.setattr(loading, "installed_distributions", lambda: both)
     assert main(["doctor", "--json"]) == 1
     report = json.loads(capsys.readouterr().out)
     (problem,) = [f["problem"] for f in report["findings"] if f["problem"]]
@@ -131,8 +130,8 @@ def test_doctor_finds_that_nothing_is_installed(sound_runtime, monkeypatch, caps
     def missing():
         raise MissingExtraError('pip install "embedge[cpu]"')
 
-    monkeypatch.setattr(engine, "load_runtime", missing)
-    monkeypatch.setattr(engine, "installed_distributions", list)
+    monkeypatch.setattr(loading, "load_runtime", missing)
+    monkeypatch.setattr(loading, "installed_distributions", list)
     assert main(["doctor"]) == 1
     out = capsys.readouterr().out
     assert "not installed" in out
@@ -140,7 +139,7 @@ def test_doctor_finds_that_nothing_is_installed(sound_runtime, monkeypatch, caps
 
 
 def test_doctor_warns_of_wrong_integer_sums(sound_runtime, monkeypatch, capsys):
-    monkeypatch.setattr(engine, "kernel_path", lambda: Choice(engine.INEXACT, "it saturates"))
+    monkeypatch.setattr(kernels, "integer_kernel", lambda: Choice(kernels.INEXACT, "it saturates"))
     assert main(["doctor"]) == 1
     assert "--precision fp32" in capsys.readouterr().out
 

@@ -18,8 +18,8 @@ PACKAGES = {"embedge": ROOT / "runtime/embedge", "embedge_export": ROOT / "expor
 # From the ground up. A new room goes above all that it imports, and below those that import it.
 ROOMS = {
     "embedge": """
-        errors reasons printable cautions fork_locks options reopening closing failures
-        files machine run_size engine pack choices calls texts vectors
+        errors reasons printable cautions fork_locks choice options reopening closing failures
+        files machine run_size pack engine choices calls texts vectors
         images batches runner embedder selftest search bulk
         cli __main__
     """,

@@ -14,7 +14,7 @@ import pytest
 from machines import ARM_CPUS, Machine, arm64, lacking, x86
 
 from embedge import Embedder
-from embedge.engine.session import EXACT, EXACT_BY_OPTION
+from embedge.engine.kernels import EXACT, EXACT_BY_OPTION
 from embedge_export.export import export_pack
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,8 +15,8 @@ from unittest import mock
 import numpy as np
 
 from embedge import Embedder, cli
-from embedge.engine import session as engine
-from embedge.machine.resources import Choice
+from embedge.choice import Choice
+from embedge.engine import kernels
 
 
 def main(pack: str, task: str, texts_file: str, out: str, doctor: str = "") -> None:
@@ -25,11 +25,11 @@ def main(pack: str, task: str, texts_file: str, out: str, doctor: str = "") -> N
     with Embedder(pack, precision="int8", threads=1) as embedder:
         chosen = embedder.encode(texts, task=task)
         alone = np.stack([embedder.encode(text, task=task) for text in texts])
-    kernel, plain = engine.kernel_path().value, chosen
-    if kernel != engine.EXACT:
-        unasked = Choice(engine.EXACT, "taken unasked, to see what happens")
+    kernel, plain = kernels.integer_kernel().value, chosen
+    if kernel != kernels.EXACT:
+        unasked = Choice(kernels.EXACT, "taken unasked, to see what happens")
         with (
-            mock.patch.object(engine, "kernel_path", return_value=unasked),
+            mock.patch("embedge.engine.session.integer_kernel", return_value=unasked),
             Embedder(pack, precision="int8", threads=1) as embedder,
         ):
             plain = embedder.encode(texts, task=task)

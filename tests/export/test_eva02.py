@@ -13,7 +13,7 @@ import massive
 import seeded
 from embedge import Embedder
 from embedge.cli import main
-from embedge.engine.session import load_runtime
+from embedge.engine.loading import load_runtime
 from embedge.errors import GateError, SourceError
 from embedge.images.gate_images import sample_images
 from embedge.pack.manifest import dump_manifest, read_manifest

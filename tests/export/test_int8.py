@@ -5,7 +5,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from embedge.engine.session import kernel_path
+from embedge.engine.kernels import integer_kernel
 from embedge_export.graph.builder import FLOAT, INT64, GraphBuilder, WeightFile
 from embedge_export.graph.layers import Linear, Rows, Table
 from embedge_export.numbers.calibration import Inputs
@@ -18,7 +18,7 @@ INT8 = PRECISIONS["int8"]
 
 def session(path):
     options = onnxruntime.SessionOptions()
-    if kernel_path().value != "uint8 x int8":
+    if integer_kernel().value != "uint8 x int8":
         options.add_session_config_entry("session.x64quantprecision", "1")
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 

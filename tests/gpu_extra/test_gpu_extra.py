@@ -13,7 +13,7 @@ import pytest
 import seeded
 from embedge import Embedder
 from embedge.engine.devices import cuda_problem
-from embedge.engine.session import CUDA, installed_distributions
+from embedge.engine.loading import CUDA, installed_distributions
 from embedge.errors import DeviceError
 from embedge_export.export import export_pack
 

@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from embedge.engine import devices
-from embedge.engine import session as engine
+from embedge.engine import devices, loading
 from embedge.engine.devices import choose_device
 from embedge.errors import DeviceError, OptionError
 
@@ -33,8 +32,8 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeRuntime]:
             InferenceSession=open_session,
             preload_dlls=lambda: print("cudnn not found"),
         )
-        monkeypatch.setattr(engine, "load_runtime", lambda: runtime)
-        monkeypatch.setattr(engine, "installed_distributions", lambda: list(installed))
+        monkeypatch.setattr(loading, "load_runtime", lambda: runtime)
+        monkeypatch.setattr(loading, "installed_distributions", lambda: list(installed))
         return runtime
 
     devices.cuda_problem.cache_clear()
@@ -42,7 +41,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeRuntime]:
     devices.cuda_problem.cache_clear()
 
 
-BOTH = [engine.CUDA, engine.CPU]
+BOTH = [loading.CUDA, loading.CPU]
 
 
 def test_cuda_that_loads_is_taken(pretend: MakeRuntime, capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,7 +51,7 @@ def test_cuda_that_loads_is_taken(pretend: MakeRuntime, capsys: pytest.CaptureFi
     assert capsys.readouterr() == ("", "")  # what preload_dlls prints goes to neither stream
 
 
-@pytest.mark.parametrize("loaded", [[engine.CPU], RuntimeError("libcudnn.so.9: cannot open")])
+@pytest.mark.parametrize("loaded", [[loading.CPU], RuntimeError("libcudnn.so.9: cannot open")])
 def test_cuda_that_does_not_load_is_an_error_or_a_reason(pretend: MakeRuntime, loaded: Any) -> None:
     pretend(available=BOTH, loaded=loaded)
     with pytest.raises(DeviceError, match="does not load"):
@@ -65,13 +64,13 @@ def test_cuda_that_does_not_load_is_an_error_or_a_reason(pretend: MakeRuntime, l
 
 
 def test_a_build_without_cuda_names_the_distribution(pretend: MakeRuntime) -> None:
-    pretend(available=[engine.CPU], installed=("onnxruntime",))
+    pretend(available=[loading.CPU], installed=("onnxruntime",))
     with pytest.raises(DeviceError, match=r"onnxruntime 1\.99 has no CUDA.*embedge\[gpu\]"):
         choose_device("cuda", precision="auto", held=["fp16"])
 
 
 def test_two_distributions_in_one_module_are_told_apart(pretend: MakeRuntime) -> None:
-    pretend(available=[engine.CPU], installed=("onnxruntime", "onnxruntime-gpu"))
+    pretend(available=[loading.CPU], installed=("onnxruntime", "onnxruntime-gpu"))
     with pytest.raises(DeviceError, match="pip uninstall onnxruntime onnxruntime-gpu"):
         choose_device("cuda", precision="auto", held=["fp16"])
 

@@ -26,9 +26,9 @@ from embedge import (
     TruncationWarning,
     runner,
 )
+from embedge.choice import Choice
 from embedge.embedder import EncodeOptions
 from embedge.machine.cpu_caches import Cache, CpuCaches
-from embedge.machine.resources import Choice
 from embedge.pack.manifest import MemoryCost, read_manifest
 from embedge.run_size import LEAST, MOST, UNKNOWN
 from tiny import DIMENSION, EOS, PAD, edit_manifest
@@ -321,7 +321,7 @@ def test_the_square_of_scores_counts_only_where_onnxruntime_holds_it(
     shapes: list[tuple[int, int]],
 ) -> None:
     fake = SimpleNamespace(__version__=version)
-    monkeypatch.setattr("embedge.engine.session.load_runtime", lambda: fake)
+    monkeypatch.setattr("embedge.engine.loading.load_runtime", lambda: fake)
     pack = make_pack(memory=(1, 2.0**20), max_length=2000)
     limit = 1040**2 * 2**20 + 1040  # for one text of 1,040 tokens, more than are held at once
     with Embedder(pack, memory_limit=limit, token_budget=4096) as embedder:
@@ -558,7 +558,7 @@ def test_int8_on_a_cpu_whose_kernels_are_inexact_is_refused(
     make_pack: MakePack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inexact = Choice(runner.INEXACT, "for the test")
-    monkeypatch.setattr(runner, "kernel_path", lambda: inexact)
+    monkeypatch.setattr(runner, "integer_kernel", lambda: inexact)
     with Embedder(make_pack(precisions=("fp32", "int8"))) as embedder:
         assert embedder.precision == "int8"
         with pytest.raises(DeviceError, match="for the test"):

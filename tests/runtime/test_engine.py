@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from embedge.engine import session as engine
+from embedge.engine import kernels, loading
 from embedge.engine.session import OnnxSession
 from embedge.errors import (
     CancelledError,
@@ -24,7 +24,7 @@ from embedge.errors import (
 from slow_graph import slow_graph
 from tiny import write_graph
 
-CACHED = (engine.load_runtime, engine.kernel_path)
+CACHED = (loading.load_runtime, kernels.integer_kernel)
 
 
 @pytest.fixture
@@ -55,14 +55,14 @@ def test_threads_and_patterns_are_set_explicitly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_graph(tmp_path, "g.onnx", constant=[0.0] * 8)
-    runtime = engine.load_runtime()
+    runtime = loading.load_runtime()
     seen = []
 
     def spy(graph: str, options: Any, **rest: Any) -> Any:
         seen.append((options, rest))
         return original(graph, options, **rest)
 
-    engine.kernel_path()
+    kernels.integer_kernel()
     original = runtime.InferenceSession
     monkeypatch.setattr(runtime, "InferenceSession", spy)
     OnnxSession(tmp_path / "g.onnx", device="cpu", threads=3)
@@ -79,7 +79,7 @@ def test_a_run_gives_its_memory_back_unless_the_pool_is_kept(tmp_path: Path) -> 
 import re, sys
 from pathlib import Path
 import numpy as np
-from embedge.engine import OnnxSession
+from embedge.engine.session import OnnxSession
 def resident():
     return int(re.search(r"VmRSS:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
 session = OnnxSession(Path({str(tmp_path / "g.onnx")!r}), device="cpu", threads=1,
@@ -165,8 +165,8 @@ def test_the_embedded_probe_is_what_its_comment_says() -> None:
         ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    assert onnx.load_from_string(engine.PROBE) == model
-    assert int(255 * weights[:, 0].astype(int).sum()) == engine.PROBE_ANSWER
+    assert onnx.load_from_string(kernels.PROBE) == model
+    assert int(255 * weights[:, 0].astype(int).sum()) == kernels.PROBE_ANSWER
     assert 2 * 255 * 127 > 2**15 - 1  # a pair of products overflows 16 bits
 
 
@@ -174,18 +174,18 @@ def test_the_embedded_probe_is_what_its_comment_says() -> None:
 @pytest.mark.parametrize(
     ("plain", "with_option", "value"),
     [
-        (True, True, engine.EXACT),
-        (False, True, engine.EXACT_BY_OPTION),
-        (False, False, engine.INEXACT),
+        (True, True, kernels.EXACT),
+        (False, True, kernels.EXACT_BY_OPTION),
+        (False, False, kernels.INEXACT),
     ],
 )
 def test_the_kernel_is_chosen_by_what_the_cpu_gives(
     monkeypatch: pytest.MonkeyPatch, plain: bool, with_option: bool, value: str
 ) -> None:
     monkeypatch.setattr(
-        engine, "_probe", lambda *, exact_option: with_option if exact_option else plain
+        kernels, "_probe", lambda *, exact_option: with_option if exact_option else plain
     )
-    assert engine.kernel_path().value == value
+    assert kernels.integer_kernel().value == value
 
 
 @pytest.mark.usefixtures("_fresh")
@@ -205,10 +205,10 @@ def test_a_failure_to_open_is_named_for_what_it_is(
     def fail(*_: Any, **__: Any) -> Any:
         raise RuntimeError(message)
 
-    engine.kernel_path()  # which options a session takes
-    monkeypatch.setattr(engine.load_runtime(), "InferenceSession", fail)
+    kernels.integer_kernel()  # which options a session takes
+    monkeypatch.setattr(loading.load_runtime(), "InferenceSession", fail)
     with pytest.raises(kind, match=message):
-        engine._probe(exact_option=False)
+        kernels._probe(exact_option=False)
     with pytest.raises(MemoryLimitError if kind is MemoryLimitError else PackFileError):
         OnnxSession(tmp_path / "g.onnx", device="cpu", threads=1)
 
@@ -261,7 +261,7 @@ def test_a_graph_that_cannot_be_loaded_is_named_with_the_remedy(tmp_path: Path) 
 
 
 def test_a_graph_of_another_kind_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "g.onnx").write_bytes(engine.PROBE)
+    (tmp_path / "g.onnx").write_bytes(kernels.PROBE)
     with pytest.raises(PackFileError, match=r"takes \['a'\] and gives \['y'\]"):
         OnnxSession(tmp_path / "g.onnx", device="cpu", threads=1)
 
@@ -278,8 +278,8 @@ def test_attention_in_blocks_is_a_matter_of_the_version(
     monkeypatch: pytest.MonkeyPatch, version: str, blocks: bool
 ) -> None:
     fake = SimpleNamespace(__version__=version)
-    monkeypatch.setattr(engine, "load_runtime", lambda: fake)
-    assert engine.attends_in_blocks() is blocks
+    monkeypatch.setattr(loading, "load_runtime", lambda: fake)
+    assert loading.attends_in_blocks() is blocks
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's VmHWM")
@@ -334,7 +334,7 @@ print(peak() - before)
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     square = 4 * heads * length**2  # bytes
-    if engine.attends_in_blocks():
+    if loading.attends_in_blocks():
         assert int(result.stdout) < square / 2
     else:
         assert int(result.stdout) > square
@@ -367,7 +367,7 @@ def test_a_session_that_fell_back_to_the_cpu_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_graph(tmp_path, "g.onnx", constant=[0.0] * 8)
-    monkeypatch.setitem(engine.PROVIDERS, "cuda", [engine.CPU])
+    monkeypatch.setitem(loading.PROVIDERS, "cuda", [loading.CPU])
     with pytest.raises(DeviceError, match=r"g\.onnx was loaded without CUDA.*embedge doctor"):
         OnnxSession(tmp_path / "g.onnx", device="cuda", threads=1)
 
@@ -378,7 +378,7 @@ def test_without_onnxruntime_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(sys, "meta_path", [_Without(), *sys.meta_path])
     monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
     with pytest.raises(MissingExtraError, match=r"embedge\[cpu\].*embedge\[gpu\]") as caught:
-        engine.load_runtime()
+        loading.load_runtime()
     assert isinstance(caught.value, ImportError)
 
 
@@ -392,7 +392,7 @@ class _Without:
 def test_an_empty_shell_of_onnxruntime_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace())  # type: ignore[arg-type]
     with pytest.raises(MissingExtraError, match="shell"):
-        engine.load_runtime()
+        loading.load_runtime()
 
 
 @pytest.mark.usefixtures("_fresh")
@@ -402,5 +402,5 @@ def test_telemetry_is_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
         InferenceSession=object, disable_telemetry_events=lambda: called.append(True)
     )
     monkeypatch.setitem(sys.modules, "onnxruntime", fake)  # type: ignore[arg-type]
-    assert engine.load_runtime() is fake
+    assert loading.load_runtime() is fake
     assert called == [True]

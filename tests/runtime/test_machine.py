@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from embedge.choice import Choice
 from embedge.errors import OptionError
 from embedge.machine.resources import (
     LEAST_MEMORY,
-    Choice,
     choose_memory_limit,
     choose_threads,
     host_cores,

@@ -18,7 +18,7 @@ START = """
 import os, sys, threading, time, warnings
 import numpy as np
 from embedge import Embedder
-from embedge.engine import OnnxSession
+from embedge.engine.session import OnnxSession
 IDS = np.full((1, 2), 2, np.int64), np.ones((1, 2), np.int64)
 def slow(cancel=None):
     session.run(*IDS, cancel=cancel)

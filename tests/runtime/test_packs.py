@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from embedge.choices import choose_precision
 from embedge.errors import ManifestError, OptionError, PackError, PackFileError
 from embedge.files import checked as checked_files
 from embedge.files.checked import REMEMBERED
@@ -18,7 +19,6 @@ from embedge.pack.files import (
     Pack,
     check_files,
     check_references,
-    choose_precision,
     default_folder,
     open_pack,
     verify_files,

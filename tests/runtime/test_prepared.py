@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from embedge import Embedder
-from embedge.engine import prepared, prepared_folder
-from embedge.engine import session as engine
+from embedge.engine import loading, prepared, prepared_folder
 from embedge.engine.prepared import prepared_graph
 from embedge.errors import OptionError
 from embedge.files import checked as checked_files
@@ -103,7 +102,7 @@ def test_a_system_that_does_not_tell_its_cpu_is_refused(pack, tmp_path, monkeypa
 
 def test_the_machine_is_its_runtime_and_cpu():
     facts = prepared._machine()
-    assert engine.load_runtime().__version__ in facts
+    assert loading.load_runtime().__version__ in facts
     assert any(fact.startswith(("flags", "Features")) for fact in facts)
     assert os.uname().machine in facts
 
@@ -285,7 +284,7 @@ def test_a_writer_that_was_killed(heavy, tmp_path):
     """Its folder stays, is known as not in use, and goes once it is old."""
     code = (
         "import os, sys, pathlib\n"
-        "from embedge import prepared_folder\n"
+        "from embedge.engine import prepared_folder\n"
         "prepared_folder.make(pathlib.Path(sys.argv[1]), 'key', 'x', lambda part: os._exit(9))"
     )
     folder = tmp_path / "p"

@@ -3,9 +3,9 @@
 import pytest
 
 from embedge.batches import Limits, plan
+from embedge.choice import Choice
 from embedge.errors import OptionError
 from embedge.machine.cpu_caches import Cache, CpuCaches
-from embedge.machine.resources import Choice
 from embedge.pack.manifest import MemoryCost
 from embedge.run_size import GPU, LEAST, MOST, choose_token_budget
 

@@ -454,10 +454,10 @@ def test_with_a_real_pack(make_pack: Callable[..., Path], tmp_path: Path) -> Non
 
 
 def test_the_kernel_of_int8_counts(tmp_path, monkeypatch) -> None:
-    from embedge.machine.resources import Choice
+    from embedge.choice import Choice
 
     kernel = "uint8 x int8"
-    monkeypatch.setattr("embedge.search.index.kernel_path", lambda: Choice(kernel, ""))
+    monkeypatch.setattr("embedge.search.index.integer_kernel", lambda: Choice(kernel, ""))
     SearchIndex(tmp_path / "index", other(precision="int8")).close()
     kernel = "uint8 x uint8"
     told = "device changed: cpu, uint8 x int8 -> cpu, uint8 x uint8"

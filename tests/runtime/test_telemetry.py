@@ -13,8 +13,7 @@ import pytest
 
 import embedge
 from embedge.cli.commands import doctor
-from embedge.engine import session as engine
-from embedge.engine import telemetry
+from embedge.engine import loading, telemetry
 from embedge.errors import MissingExtraError
 
 VARIABLE = telemetry.VARIABLE
@@ -72,7 +71,7 @@ def test_a_child_forked_during_the_import_has_the_environment_of_before():
     code = f"""
 import os, sys, threading, warnings
 warnings.simplefilter("ignore")  # newer Pythons warn of a fork beside threads
-from embedge import telemetry
+from embedge.engine import telemetry
 os.environ.pop({VARIABLE!r}, None)
 inside, leave = threading.Event(), threading.Event()
 def work():
@@ -100,12 +99,12 @@ sys.exit(os.waitstatus_to_exitcode(status) or int({VARIABLE!r} in os.environ))
 def test_a_failed_import_leaves_the_environment_alone(monkeypatch):
     monkeypatch.delenv(VARIABLE, raising=False)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)  # Python's way to forbid an import
-    engine.load_runtime.cache_clear()
+    loading.load_runtime.cache_clear()
     try:
         with pytest.raises(MissingExtraError):
-            engine.load_runtime()
+            loading.load_runtime()
     finally:
-        engine.load_runtime.cache_clear()
+        loading.load_runtime.cache_clear()
     assert VARIABLE not in os.environ
 
 
@@ -116,9 +115,9 @@ runtime = types.ModuleType("onnxruntime")
 runtime.InferenceSession, calls = object, []
 runtime.disable_telemetry_events = lambda: calls.append("off")
 sys.modules["onnxruntime"] = runtime
-from embedge import engine, telemetry
-engine.load_runtime()
-engine.load_runtime()
+from embedge.engine import loading, telemetry
+loading.load_runtime()
+loading.load_runtime()
 print(telemetry.was_imported_by_host(), calls)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -127,11 +126,11 @@ print(telemetry.was_imported_by_host(), calls)
 
 def test_our_own_import_is_not_the_hosts():
     code = """
-from embedge import engine, telemetry
+from embedge.engine import loading, telemetry
 print(telemetry.was_imported_by_host())
-engine.load_runtime()
-engine.load_runtime.cache_clear()
-engine.load_runtime()
+loading.load_runtime()
+loading.load_runtime.cache_clear()
+loading.load_runtime()
 print(telemetry.was_imported_by_host())
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -196,7 +195,7 @@ def test_onnxruntime_is_imported_through_one_door():
                 assert any(f'environ["{VARIABLE}"] = "1"' in line for line in before) or any(
                     line.strip().startswith("load_runtime()") for line in before
                 ), f"{name}:{node.lineno}"
-    assert doors == ["runtime/embedge/engine/session.py"]
+    assert doors == ["runtime/embedge/engine/loading.py"]
     assert f'environ["{VARIABLE}"] = "1"' in (ROOT / "tests" / "conftest.py").read_text("utf-8")
 
 

@@ -8,8 +8,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from embedge.engine.session import INPUTS, OUTPUT
 from embedge.errors import ManifestError, SourceError
+from embedge.pack.contract import INPUTS, OUTPUT
 from embedge.pack.manifest import (
     FileEntry,
     Graph,

@@ -4,7 +4,7 @@ A row of the input never sees another row, so a text's vector is the same to the
 and in any batch. The residual stream comes rotated (rotation.py); inputs that it does not reach
 (the MLP's product) are spread by Hadamard blocks at run time, whose inverse is folded into the
 weight. Activations are uint8 around 128, because uint8 x int8 is what CPUs have kernels for; the
-runtime sees to CPUs whose kernel saturates (embedge/engine/session.py).
+runtime sees to CPUs whose kernel saturates (embedge/engine/kernels.py).
 
 Linears that lose too much can be kept finer: weights and activations in two digits each, the second
 counting 254ths of a step of the first, and three products in place of one. Still integers only; the

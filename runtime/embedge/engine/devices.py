@@ -1,7 +1,7 @@
-"""Where to run: the CPU, or CUDA if it can really be had.
+"""Where to run: the CPU, or CUDA if it really works.
 
 Takes what the caller wants and what the pack holds, gives a `Choice`; a CUDA provider counts only
-after a session was opened on it. Knows no graph but the probe of `engine`.
+after a session was opened on it. Knows no graph but the probe of `kernels`.
 """
 
 import contextlib
@@ -9,10 +9,10 @@ import functools
 import io
 from collections.abc import Sequence
 
-from embedge.engine import session as engine
+from embedge.choice import Choice
+from embedge.engine import kernels, loading
 from embedge.engine.native_work import native_work
 from embedge.errors import DeviceError, OptionError
-from embedge.machine.resources import Choice
 from embedge.options import is_one_of, shown
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -27,7 +27,7 @@ def choose_device(wanted: str, *, precision: str, held: Sequence[str]) -> Choice
         held: the precisions of the pack.
 
     Raises:
-        DeviceError: "cuda" was asked for and cannot be had.
+        DeviceError: "cuda" was asked for and is unavailable.
     """
     if not is_one_of(wanted, DEVICES):
         raise OptionError(f"device {shown(wanted)} is unknown; choose one of {', '.join(DEVICES)}")
@@ -35,7 +35,7 @@ def choose_device(wanted: str, *, precision: str, held: Sequence[str]) -> Choice
         return Choice("cpu", "device= was given")
     if wanted == "cuda":
         if problem := cuda_problem():
-            raise DeviceError(f'device="cuda" cannot be had: {problem}; or pass device="cpu"')
+            raise DeviceError(f'device="cuda" is unavailable: {problem}; or pass device="cpu"')
         return Choice("cuda", "device= was given, and the CUDA provider loads")
     if precision not in ("auto", "fp16"):
         return Choice("cpu", f"precision {precision} was asked for; a GPU is chosen for fp16")
@@ -48,10 +48,10 @@ def choose_device(wanted: str, *, precision: str, held: Sequence[str]) -> Choice
 
 @functools.cache
 def cuda_problem() -> str | None:
-    """Why CUDA cannot be had here, and what to do; None if it can."""
-    runtime = engine.load_runtime()
-    installed = engine.installed_distributions()
-    if engine.CUDA not in runtime.get_available_providers():
+    """Why CUDA is unavailable here, and what to do; None if it works."""
+    runtime = loading.load_runtime()
+    installed = loading.installed_distributions()
+    if loading.CUDA not in runtime.get_available_providers():
         if len(installed) > 1:
             return (
                 f"{' and '.join(installed)} are both installed and overwrite each other; "
@@ -70,8 +70,8 @@ def cuda_problem() -> str | None:
             runtime.preload_dlls()
     try:
         with native_work():
-            session = runtime.InferenceSession(engine.PROBE, providers=engine.PROVIDERS["cuda"])
-        loaded = engine.CUDA in session.get_providers()
+            session = runtime.InferenceSession(kernels.PROBE, providers=loading.PROVIDERS["cuda"])
+        loaded = loading.CUDA in session.get_providers()
     except Exception as error:  # some versions raise where others fall back
         return f"the CUDA provider of ONNX Runtime {runtime.__version__} does not load: {error}"
     if not loaded:

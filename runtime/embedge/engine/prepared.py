@@ -15,9 +15,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from embedge.engine import prepared_folder
-from embedge.engine import session as engine
+from embedge.engine import loading, prepared_folder
 from embedge.engine.native_work import native_work
+from embedge.engine.session import session_options
 from embedge.errors import OptionError, PackFileError
 from embedge.files.caches import NotPrivateError, check_private
 from embedge.files.paths import is_text
@@ -72,8 +72,8 @@ def _unusable(folder: Path, error: OSError) -> OptionError:
 
 
 def _prepare(graph: Path, folder: Path, *, threads: int) -> None:
-    runtime = engine.load_runtime()
-    options = engine.session_options(threads)
+    runtime = loading.load_runtime()
+    options = session_options(threads)
     options.optimized_model_filepath = str(folder / GRAPH)
     for name, value in (
         ("optimized_model_external_initializers_file_name", DATA),
@@ -83,7 +83,7 @@ def _prepare(graph: Path, folder: Path, *, threads: int) -> None:
         options.add_session_config_entry(f"session.{name}", value)
     try:
         with native_work():
-            runtime.InferenceSession(str(graph), options, providers=engine.PROVIDERS["cpu"])
+            runtime.InferenceSession(str(graph), options, providers=loading.PROVIDERS["cpu"])
     except Exception as error:  # ONNX Runtime's errors have no common base
         if shutil.disk_usage(folder).free < graph.stat().st_size:
             raise OSError(f"the disk is full: {error}") from error
@@ -95,7 +95,7 @@ def _prepare(graph: Path, folder: Path, *, threads: int) -> None:
 
 def _machine() -> list[str]:
     """What decides the form of the weights: ONNX Runtime and the CPU."""
-    facts = [engine.load_runtime().__version__, sys.platform, platform.machine()]
+    facts = [loading.load_runtime().__version__, sys.platform, platform.machine()]
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:

@@ -1,69 +1,23 @@
-"""The ONNX Runtime edge: sessions, cancelling, and whether this CPU counts right.
+"""Sessions: a graph, opened and ready to run.
 
 Takes a graph file and gives a `Session`: padded ids (B, S) in, pooled vectors (B, D) out; or an
-`ImageSession`: pixels (B, 3, H, W) in, vectors (B, D) out. The only
-module that imports onnxruntime, and only when it is needed. Knows nothing of texts, packs or
+`ImageSession`: pixels (B, 3, H, W) in, vectors (B, D) out. Knows nothing of texts, packs or
 batching; tests put any object with the same `run` in its place.
 """
 
-import base64
-import contextlib
-import functools
-import importlib.metadata
-import re
 import threading
-import zlib
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedge.engine import telemetry
+from embedge.engine.kernels import EXACT, integer_kernel
+from embedge.engine.loading import CUDA, LOG_FATAL, PROVIDERS, load_runtime
 from embedge.engine.native_work import native_work
-from embedge.errors import (
-    CancelledError,
-    DeviceError,
-    MemoryLimitError,
-    MissingExtraError,
-    PackFileError,
-)
-from embedge.failures import lacks_memory, loading_failure, running_failure
-from embedge.machine.resources import Choice
-
-INPUTS = ("input_ids", "attention_mask")
-IMAGE_INPUTS = ("pixel_values",)
-OUTPUT = "sentence_embedding"
-CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-PROVIDERS: dict[str, list[Any]] = {
-    "cpu": [CPU],
-    # The arena grows by what is asked for, not by powers of two, so that its peak is the peak.
-    "cuda": [(CUDA, {"arena_extend_strategy": "kSameAsRequested"}), CPU],
-}
-# All of them fill the one module `onnxruntime`; whichever was installed last wins.
-DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
-LOG_FATAL = 4
-# From this version on, the CPU's GroupQueryAttention works in blocks where the node names its
-# present outputs, as the exporter's do. Before, it holds the full square of scores for every head:
-# 4,096 tokens, 16 heads, one layer took 1,168 MB on 1.23 to 1.27, and 144 MB on 1.28 to 1.31.
-BLOCKWISE_ATTENTION = (1, 28)
-
-EXACT = "uint8 x int8"
-EXACT_BY_OPTION = "uint8 x uint8"
-INEXACT = "inexact"
-# A graph y = MatMulInteger(a, w, 0, 0): a uint8 (m, 64) given, w int8 (64, 16), every weight 127.
-# With every a = 255 each pair of products is 64,770, which a kernel that adds pairs in 16 bits cuts
-# off at 32,767. tests/test_engine.py rebuilds it. Both zero points are there because ONNX Runtime
-# 1.23 aborts the process when it converts such a node without them (session.x64quantprecision).
-PROBE = zlib.decompress(
-    base64.b64decode(
-        "eNrj4LDq4uTS4GJM5GIs52JLjK9KLcrnYisH00KMlUq8voklvqU5nnklqempRUKsBUX5SalaPRwcDhwCAsxOjOVe"
-        "DRz1o2AUjIIRC7R4BZicoGWHFyMDkMvsBC1CgNwoEWDpIsTPxcvBJMTJxSzEmMvFxOGQBBStBIuyIUQFnFi4GAR4"
-        "AR8HGXc="
-    )
-)
-PROBE_WIDTH = 64
-PROBE_ANSWER = PROBE_WIDTH * 255 * 127
+from embedge.errors import CancelledError, DeviceError, PackFileError
+from embedge.failures import loading_failure, running_failure
+from embedge.pack.contract import IMAGE_INPUTS, INPUTS, OUTPUT
 
 
 class Session(Protocol):
@@ -208,113 +162,6 @@ def session_options(threads: int) -> Any:
     options.add_session_config_entry("session.load_model_format", "ONNX")
     # Plans memory for each shape that it meets and keeps the plan: shapes vary here.
     options.enable_mem_pattern = False
-    if kernel_path().value != EXACT:
+    if integer_kernel().value != EXACT:
         options.add_session_config_entry("session.x64quantprecision", "1")
     return options
-
-
-@functools.cache
-def load_runtime() -> Any:
-    """The onnxruntime module, imported so that it sends no usage reports (see `telemetry`).
-
-    Raises:
-        MissingExtraError: it is not installed, or its installation is broken.
-    """
-    try:
-        with telemetry.kept_off():
-            import onnxruntime
-    except ModuleNotFoundError as error:
-        if error.name != "onnxruntime":
-            raise
-        raise MissingExtraError(
-            'ONNX Runtime is not installed; `pip install "embedge[cpu]"`, or "embedge[gpu]" for '
-            "NVIDIA GPUs (one of the two, never both)"
-        ) from None
-    except (ImportError, OSError) as error:
-        if lacks_memory(error) or "Too many open files" in str(error):
-            raise MemoryLimitError(
-                f"ONNX Runtime cannot be loaded for want of memory or open files ({error}); close "
-                "other programs, or raise this process's limits (ulimit)"
-            ) from error
-        raise MissingExtraError(
-            f"ONNX Runtime is installed and does not load: {error}. On Windows it needs the "
-            "Microsoft Visual C++ Redistributable; otherwise install it again"
-        ) from error
-    if not hasattr(onnxruntime, "InferenceSession"):  # files left behind by an uninstall
-        raise MissingExtraError(
-            "the onnxruntime package is a shell without content; uninstall "
-            f"{' and '.join(installed_distributions()) or 'it'}, then "
-            '`pip install "embedge[cpu]"` or "embedge[gpu]"'
-        )
-    telemetry.switch_off(onnxruntime)
-    return onnxruntime
-
-
-def runtime_version() -> str:
-    """The version of ONNX Runtime in use."""
-    return str(load_runtime().__version__)
-
-
-def attends_in_blocks() -> bool:
-    """Whether attention's memory grows with a text's length here, not with its square."""
-    version = re.match(r"(\d+)\.(\d+)", load_runtime().__version__)
-    return version is not None and (int(version[1]), int(version[2])) >= BLOCKWISE_ATTENTION
-
-
-def installed_distributions() -> list[str]:
-    """Which distributions of ONNX Runtime are installed; more than one is a fault."""
-    found = []
-    for name in DISTRIBUTIONS:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            importlib.metadata.version(name)
-            found.append(name)
-    return found
-
-
-@functools.cache
-def kernel_path() -> Choice[str]:
-    """Which integer kernel gives exact sums on this CPU, found by trying it once a process.
-
-    x86 CPUs without VNNI add pairs of uint8 x int8 products in 16 bits, and ONNX Runtime lets them
-    saturate. Its option `session.x64quantprecision` takes uint8 x uint8 there, which is exact and
-    somewhat slower. Sessions are opened accordingly.
-
-    Raises:
-        MemoryLimitError: there is no memory to try it.
-        DeviceError: ONNX Runtime fails at it.
-    """
-    if _probe(exact_option=False):
-        return Choice(EXACT, "this CPU's uint8 x int8 kernel gives exact sums")
-    if _probe(exact_option=True):
-        return Choice(
-            EXACT_BY_OPTION,
-            "this CPU's uint8 x int8 kernel saturates (x86 without VNNI); the exact one is used",
-        )
-    return Choice(INEXACT, "no integer kernel of this ONNX Runtime gives exact sums here; use fp32")
-
-
-def _probe(*, exact_option: bool) -> bool:
-    runtime = load_runtime()
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    if exact_option:
-        options.add_session_config_entry("session.x64quantprecision", "1")
-    options.log_severity_level = LOG_FATAL  # what fails is raised; stderr is the host's
-    # One row and several rows may take different kernels.
-    batches = [np.full((rows, PROBE_WIDTH), 255, np.uint8) for rows in (1, 7)]
-    try:
-        with native_work():
-            session = runtime.InferenceSession(PROBE, options, providers=PROVIDERS["cpu"])
-            answers = [session.run(None, {"a": batch})[0] for batch in batches]
-    except Exception as error:
-        if lacks_memory(error):
-            raise MemoryLimitError(
-                f"there is not enough memory even to try ONNX Runtime ({error}); close other "
-                "programs, or raise this process's limit"
-            ) from error
-        raise DeviceError(
-            f"ONNX Runtime {runtime.__version__} cannot run a small integer graph here: {error}; "
-            'install onnxruntime again, or take precision "fp32"'
-        ) from error
-    return all(bool((answer == PROBE_ANSWER).all()) for answer in answers)

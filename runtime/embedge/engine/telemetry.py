@@ -6,7 +6,7 @@ sends them. Nothing that is called after the import prevents this. The environme
 ORT_DISABLE_TELEMETRY=1 does; it is read once, during the import, and decides for the rest of the
 process. So it is set for as long as the import takes, and whatever stood there before is restored:
 the environment belongs to the host program, and to the child processes that it starts. Knows
-nothing else of ONNX Runtime; `engine` imports it within `kept_off`.
+nothing else of ONNX Runtime; `loading` imports it within `kept_off`.
 """
 
 import contextlib

@@ -1,20 +1,17 @@
 """What this machine lends us: cores and memory, and how much of them a guest should take.
 
-Takes readings of the operating system (affinity, cgroup v1 and v2, /proc/meminfo) and gives a
-frozen `Choice`: the value and the reason for it. The choosing functions are pure, the readers
-are thin and answer None where a system does not say. Knows nothing of models.
+Takes readings of the operating system (affinity, cgroup v1 and v2, /proc/meminfo) and gives
+`Choice`s. The choosing functions are pure; the readers are thin and answer None where a system
+does not say. Knows nothing of models.
 """
 
 import math
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
 
+from embedge.choice import Choice
 from embedge.options import whole_number
-
-T = TypeVar("T")
 
 THREADS_VARIABLE = "EMBEDGE_THREADS"
 # Up to here all cores are taken: a small machine that embeds does little else meanwhile.
@@ -31,14 +28,6 @@ LEAST_MEMORY = 128 * 2**20  # bytes; below this nothing could be run at all
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 CGROUP_OF_PROCESS = Path("/proc/self/cgroup")
 MEMINFO = Path("/proc/meminfo")
-
-
-@dataclass(frozen=True, slots=True)
-class Choice(Generic[T]):
-    """Something that was decided once, and why."""
-
-    value: T
-    reason: str
 
 
 def choose_threads(

@@ -20,13 +20,11 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from embedge.errors import OptionError, PackError, PackFileError
+from embedge.errors import PackError, PackFileError
 from embedge.failures import COPY_AGAIN, file_remedy
 from embedge.files.checked import CheckedFiles, Identity, identify
 from embedge.files.paths import absolute_path, is_text
 from embedge.files.regular import open_regular, read_regular
-from embedge.machine.resources import Choice
-from embedge.options import is_one_of, shown
 from embedge.pack.external_data import references
 from embedge.pack.manifest import MANIFEST, FileEntry, Graph, Manifest, read_manifest
 
@@ -219,44 +217,3 @@ def _check_hash(path: Path, entry: FileEntry, identity: Identity) -> None:
             f"{path} is not the file that the manifest describes: its sha256 is {found}, "
             f"not {entry.sha256}; {COPY_AGAIN}"
         )
-
-
-def choose_precision(manifest: Manifest, wanted: str, *, device: str) -> Choice[str]:
-    """Which graphs of the pack to run on a device.
-
-    Args:
-        manifest: the pack's.
-        wanted: "auto" or a precision of the pack.
-        device: "cpu" or "cuda".
-
-    Raises:
-        OptionError: the pack has no such precision, or nothing that should run there unasked.
-    """
-    held = manifest.precisions()
-    if not isinstance(wanted, str) or wanted != "auto":
-        if not is_one_of(wanted, held):
-            raise OptionError(
-                f"precision {shown(wanted)} is not in this pack; it has {', '.join(held)}"
-            )
-        return Choice(wanted, "precision= was given")
-    if device == "cuda":
-        if "fp16" in held:
-            return Choice("fp16", "the device is CUDA, and the pack has fp16 graphs")
-        if "fp32" in held:
-            return Choice("fp32", "the device is CUDA, and the pack has no fp16 graphs")
-        raise OptionError(
-            f"this pack has {' and '.join(held)} graphs only, which are made for the CPU; export "
-            'fp16, or pass device="cpu"'
-        )
-    if "int8" in held and manifest.passed_gate("int8"):
-        return Choice("int8", "the device is the CPU, and the pack's int8 passed its gate")
-    if "fp32" in held:
-        told = "did not pass its gate" if "int8" in held else "is not in the pack"
-        return Choice("fp32", f"the device is the CPU, and int8 {told}")
-    if "int4" in held and manifest.passed_gate("int4"):
-        return Choice("int4", "the device is the CPU, and of what runs there only int4 passed")
-    raise OptionError(
-        f"this pack has only {', '.join(held)} and no precision that may be chosen for a CPU: "
-        "int8 or int4 that passed its gate, or fp32. Export one of them, or name one with "
-        "precision="
-    )

@@ -16,7 +16,8 @@ from typing import Self, get_args
 from embedge.calls import alias_options, alias_task, resolve
 from embedge.closing import Calls, counted
 from embedge.embedder import Embedder
-from embedge.engine.session import kernel_path, runtime_version
+from embedge.engine.kernels import integer_kernel
+from embedge.engine.loading import runtime_version
 from embedge.errors import (
     IndexFileError,
     IndexReadOnlyError,
@@ -99,7 +100,7 @@ class SearchIndex:
         self._task, prompt = resolve(manifest, task, *alias_options(manifest, DOCUMENTS))
         device = embedder.device
         if device == "cpu" and embedder.precision == "int8":
-            device += f", {kernel_path().value}"
+            device += f", {integer_kernel().value}"
         meaning = {
             "model": f"{manifest.model_id} {manifest.fingerprint(embedder.precision)}",
             "precision": embedder.precision,

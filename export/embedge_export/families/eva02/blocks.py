@@ -17,7 +17,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from embedge.engine.session import IMAGE_INPUTS
+from embedge.pack.contract import IMAGE_INPUTS
 from embedge_export.families.eva02.config import EvaConfig
 from embedge_export.graph import layer_norm as pieces
 from embedge_export.graph import layers

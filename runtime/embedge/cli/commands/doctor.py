@@ -114,7 +114,7 @@ def version_of(distribution: str) -> str | None:
 
 def _runtime() -> Iterator[Finding]:
     """ONNX Runtime: which distributions fill the module, and which file is really imported."""
-    from embedge.engine.session import installed_distributions, load_runtime
+    from embedge.engine.loading import installed_distributions, load_runtime
 
     installed = installed_distributions()
     told = ", ".join(f"{name} {version_of(name)}" for name in installed) or "not installed"
@@ -165,9 +165,9 @@ def _usage_reports(version: tuple[int, ...]) -> Finding:
 
 
 def _kernel() -> Finding:
-    from embedge.engine.session import INEXACT, kernel_path
+    from embedge.engine.kernels import INEXACT, integer_kernel
 
-    kernel = kernel_path()
+    kernel = integer_kernel()
     problem = None
     if kernel.value == INEXACT:
         problem = f"{kernel.reason}: give --precision fp32, or update onnxruntime"
