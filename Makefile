@@ -160,6 +160,10 @@ fidelity-photos: .venv/stamp ## int8 image towers against fp32 on photographs: P
 		exit 2; }
 	PYTHONPATH=tests:models $(BIN)/python tests/bench/photos.py "$(PHOTOS)" $(OPTIONS)
 
+.PHONY: docs
+docs: .venv/stamp ## the parts of docs/ that come from the code: commands, errors, formats, bars
+	$(BIN)/python docs/generate.py
+
 # ---------------------------------------------------------------------------- packs
 
 .PHONY: default

@@ -1,8 +1,10 @@
 """embedge: multi-task embedding models on any computer, without torch.
 
->>> from embedge import Embedder  # doctest: +SKIP
->>> with Embedder() as embedder:  # the bundled model; Embedder("folder"): another  # doctest: +SKIP
-...     vectors = embedder.encode(["a text", "another"], task="retrieval")  # (2, d) float32
+>>> from embedge import Embedder
+>>> with Embedder() as embedder:  # the bundled model; Embedder("folder") opens another
+...     vectors = embedder.encode(["a text", "another"], task="retrieval")
+>>> vectors.shape, vectors.dtype  # rows of length 1
+((2, 256), dtype('float32'))
 """
 
 from typing import TYPE_CHECKING, Any

@@ -376,20 +376,3 @@ def test_without_pillow_the_extra_is_named(
     finally:
         sources.load_pillow.cache_clear()
     assert embedder.encode("texts need no Pillow").shape == (DIMENSION,)
-
-
-def test_the_readmes_example_runs(
-    make_pack: MakePack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import re
-
-    readme = Path(__file__).resolve().parents[2] / "README.md"
-    _, code = re.findall(r"```python\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
-    assert '"clip-v2"' in code
-    make_pack("clip-v2", image=IMAGE)
-    for name in ("a.jpg", "b.png"):
-        plain(1, 2, 3).save(tmp_path / name)
-    monkeypatch.chdir(tmp_path)
-    values: dict[str, Any] = {"Embedder": Embedder}
-    exec(code, values)
-    assert values["photos"].shape == (2, DIMENSION)

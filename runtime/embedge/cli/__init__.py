@@ -113,19 +113,26 @@ def _ending(error: Exception, *, debug: bool) -> int:
             say(line)
     if isinstance(error, CancelledError):
         say("embedge: interrupted")
-        return INTERRUPTED
-    if isinstance(error, EmbedgeError):
+    elif isinstance(error, EmbedgeError):
         say(f"embedge: error: {sentence(error)}")
-        return FOUND if isinstance(error, GateError) else USAGE
-    if isinstance(error, OSError):
+    elif isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         say(f"embedge: error: {where}{error.strerror or sentence(error)}")
-        return USAGE
-    kind = type(error).__name__
-    detail = f": {sentence(error)}" if str(error) else ""
-    hint = "" if debug else " (run again with --debug to see where, and report it)"
-    say(f"embedge: unexpected error: {kind}{detail}{hint}")
-    return FAULT
+    else:
+        kind = type(error).__name__
+        detail = f": {sentence(error)}" if str(error) else ""
+        hint = "" if debug else " (run again with --debug to see where, and report it)"
+        say(f"embedge: unexpected error: {kind}{detail}{hint}")
+    return exit_code(type(error))
+
+
+def exit_code(kind: type[Exception]) -> int:
+    """The exit code of a command that ends with an error of this kind."""
+    if issubclass(kind, CancelledError):
+        return INTERRUPTED
+    if issubclass(kind, GateError):
+        return FOUND
+    return USAGE if issubclass(kind, (EmbedgeError, OSError)) else FAULT
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -1,11 +1,11 @@
 """Search in folders of texts and images, with an index on disk that is updated rather than rebuilt.
 
->>> from embedge import Embedder
->>> from embedge.search import SearchIndex
->>> with Embedder("path/to/pack") as embedder:                         # doctest: +SKIP
-...     with SearchIndex("notes.sqlite", embedder) as index:
-...         index.update("notes/")
-...         hits = index.search("how are packs verified?", top_k=3)
+>>> from embedge import Embedder, SearchIndex
+>>> with Embedder() as embedder, SearchIndex("notes.sqlite", embedder) as index:
+...     report = index.update("notes/")
+...     hits = index.search("when does the passport office open?", top_k=3)
+>>> report.added, hits[0].path.name, hits[0].line
+(1, 'travel.txt', 1)
 """
 
 from embedge.search.index import Hit, SearchIndex, default_place, find_root

@@ -1,0 +1,46 @@
+"""The examples in the docstrings of the runtime and the exporter run, on the bundled pack."""
+
+import doctest
+import importlib
+from pathlib import Path
+
+import pytest
+
+import embedge
+import embedge_export
+from embedge.errors import PackError
+from embedge.packs import default_folder
+
+
+def modules() -> list[str]:
+    """Those that hold an example."""
+    found = []
+    for package in (embedge, embedge_export):
+        for folder in package.__path__:
+            for path in Path(folder).rglob("*.py"):
+                if ">>> " in path.read_text(encoding="utf-8"):
+                    parts = path.relative_to(Path(folder).parent).with_suffix("").parts
+                    found.append(".".join(parts).removesuffix(".__init__"))
+    return sorted(found)
+
+
+@pytest.mark.parametrize("name", modules())
+def test_examples_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        default_folder()
+    except PackError:
+        pytest.skip("there is no default pack; `make default` makes it")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "travel.txt").write_text("The passport office opens at nine.\n")
+    module = importlib.import_module(name)
+    result = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
+    assert result.attempted > 0
+    assert result.failed == 0, "see what was printed above"
+
+
+def test_none_is_skipped() -> None:
+    for name in modules():
+        path = importlib.import_module(name).__file__
+        assert path is not None
+        assert "doctest: +SKIP" not in Path(path).read_text(encoding="utf-8"), name

@@ -1,0 +1,106 @@
+"""The programs in examples/ run on the bundled pack, and do what they say."""
+
+import importlib.util
+import queue
+import time
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from doc_pages import ROOT
+from embedge import Embedder
+from embedge.errors import PackError
+from embedge.packs import default_folder
+
+EXAMPLES = ROOT / "examples"
+PATIENCE = 60  # seconds
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _bundled() -> None:
+    try:
+        default_folder()
+    except PackError:
+        pytest.skip("there is no default pack; `make default` makes it")
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_example_is_tested() -> None:
+    here = Path(__file__).read_text(encoding="utf-8")
+    for path in EXAMPLES.glob("*.py"):
+        assert f'load("{path.stem}")' in here
+
+
+def test_desktop(capsys: pytest.CaptureFixture[str]) -> None:
+    desktop = load("desktop")
+    desktop.main()
+    shown = capsys.readouterr().out
+    assert "Progress(done=200, total=200)" in shown
+    assert "vectors (200, 256)" in shown
+
+
+def test_desktop_can_be_cancelled_and_goes_on() -> None:
+    desktop = load("desktop")
+    worker = desktop.BackgroundEmbedder()
+    worker.submit([f"{number} " * 60 for number in range(2000)])
+    assert isinstance(worker.events.get(timeout=PATIENCE), desktop.Progress)  # it has begun
+    worker.cancel()
+    assert last(worker.events) == desktop.Failed("cancelled")
+    worker.submit(["one more"])
+    assert last(worker.events).vectors.shape == (1, 256)
+    worker.close()
+
+
+def test_desktop_says_that_a_pack_is_missing(tmp_path: Path) -> None:
+    worker = load("desktop").BackgroundEmbedder(str(tmp_path / "nothing"))
+    assert "nothing" in worker.events.get(timeout=PATIENCE).message
+
+
+def last(events: "queue.SimpleQueue[object]") -> object:
+    """The event that ends a job."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        event = events.get(timeout=PATIENCE)
+        if type(event).__name__ != "Progress":
+            return event
+    raise AssertionError("no end")
+
+
+def test_batch_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch_job = load("batch_job")
+    monkeypatch.setattr(batch_job, "CHUNK", 2)
+    texts, out = tmp_path / "texts.txt", tmp_path / "vectors.npy"
+    texts.write_bytes(b"one\ntwo\nthree\n\xff\xfe\nfive\n")
+    assert batch_job.embed_file(texts, out) == 1
+    vectors = np.load(out)
+    assert np.isnan(vectors).all(axis=1).tolist() == [False, False, False, True, False]
+    with Embedder() as embedder:
+        assert (vectors[[0, 4]] == embedder.encode_document(["one", "five"])).all()
+    assert out.with_suffix(".bad.tsv").read_text(encoding="utf-8").startswith("4\t")
+
+
+def test_own_index(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_index = load("own_index")
+    own_index.main()
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.endswith("The spare key is under the third flower pot.")
+    assert second.endswith("Backups run at two in the morning and take an hour.")
+    path = str(tmp_path / "notes.sqlite")
+    with Embedder() as embedder:
+        own_index.Notes(path, embedder).add(["a note"])
+        assert own_index.Notes(path, embedder).search("a note")[0][1] == "a note"
+        monkeypatch.setattr(type(embedder.manifest), "fingerprint", lambda *_: "another")
+        with pytest.raises(ValueError, match="another model"):
+            own_index.Notes(path, embedder)
