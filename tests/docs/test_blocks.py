@@ -19,7 +19,7 @@ from PIL import Image
 import seeded
 from doc_pages import LANGUAGES, NAMES, NOT_RUN, ROOT, Block, blocks
 from embedge.errors import PackError
-from embedge.packs import default_folder
+from embedge.pack.files import default_folder
 from tiny import IMAGE, write_pack
 
 BASH = None if sys.platform == "win32" else shutil.which("bash")  # Windows' own is WSL's

@@ -9,7 +9,7 @@ import pytest
 import embedge
 import embedge_export
 from embedge.errors import PackError
-from embedge.packs import default_folder
+from embedge.pack.files import default_folder
 
 
 def modules() -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 from doc_pages import ROOT
 from embedge import Embedder
 from embedge.errors import PackError
-from embedge.packs import default_folder
+from embedge.pack.files import default_folder
 
 EXAMPLES = ROOT / "examples"
 PATIENCE = 60  # seconds
