@@ -22,7 +22,7 @@ from demo.adapters import WORK, cross_table, show_table, topic_sentences
 from demo.questions import show_answers
 from demo.screen import Screen, open_screen
 from embedge import Embedder, EmbedgeError
-from embedge.cli import common
+from embedge.cli.screen import say, sentence, size_text
 
 ROOT = Path(__file__).resolve().parents[2]
 MAP = ROOT / "models" / "packs" / "demo-map.png"
@@ -37,7 +37,7 @@ def main() -> int:
     options = parser.parse_args()
     for module in ("matplotlib", "sklearn"):
         if importlib.util.find_spec(module) is None:
-            common.say(f"demo: {module} is not installed; `make demo` installs what it needs")
+            say(f"demo: {module} is not installed; `make demo` installs what it needs")
             return 2
     screen = open_screen()
     start = time.perf_counter()
@@ -52,7 +52,7 @@ def main() -> int:
             screen.heading("3. A map of 64 sentences on 8 topics")
             show_map(screen, embedder, options.map)
     except (EmbedgeError, OSError) as error:
-        common.say(f"demo: {common.sentence(error)}")
+        say(f"demo: {sentence(error)}")
         return 2
     show_ending(screen, time.perf_counter() - start, options.pack)
     return 0
@@ -80,7 +80,7 @@ def traceless_matplotlib() -> Iterator[None]:
 def show_model(screen: Screen, embedder: Embedder) -> None:
     """Says what runs, and warns where the weights mean nothing."""
     manifest = embedder.manifest
-    size = common.size_text(sum(entry.size for entry in manifest.files.values()))
+    size = size_text(sum(entry.size for entry in manifest.files.values()))
     screen.show(screen.bold(manifest.model_id))
     screen.paragraph(
         f"{embedder.dimension} dimensions, tasks {', '.join(embedder.tasks)}; {size}, licence "

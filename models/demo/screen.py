@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TextIO
 
-from embedge.cli import common
+from embedge.cli.screen import show
 
 NARROWEST, WIDEST = 40, 100  # columns
 
@@ -27,7 +27,7 @@ class Screen:
 
     def show(self, line: str = "") -> None:
         """Prints a line, with `?` for what the encoding lacks."""
-        common.show(line)
+        show(line)
 
     def heading(self, text: str) -> None:
         """Prints the title of a part."""

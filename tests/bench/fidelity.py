@@ -26,8 +26,8 @@ import numpy as np
 
 from corpus import corpus
 from embedge import Embedder, TruncationWarning
-from embedge.cli.commands.bench import cpu_name
 from embedge.engine.kernels import integer_kernel
+from embedge.machine.resources import cpu_name
 from embedge_export.corpus.texts import LONG_TEXTS, SHORT_TEXTS
 from embedge_export.export import export_pack
 from measures import BARS, Vectors, compare, cosines, least_by_kind, missed

@@ -21,10 +21,9 @@ import numpy as np
 
 import massive
 from clip import seeded_source
-from embedge.cli.commands.bench import cpu_name
 from embedge.engine.session import OnnxSession
 from embedge.images.pipeline import decode_images
-from embedge.machine.resources import threads_here
+from embedge.machine.resources import cpu_name, threads_here
 from embedge_export import export
 from embedge_export.families.eva02.tower import ImageTower
 from embedge_export.gate import compare as verify

@@ -10,13 +10,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from cli_fakes import FakeEmbedder, vector
-from embedge.bulk.records import Record
-from embedge.cli import common, main
-from embedge.cli.commands.embed import chunks
+from embedge.cli import main
 from embedge.errors import MemoryLimitError
 from embedge.vectors import normalise, quantise
 from tiny import edit_manifest
@@ -25,7 +21,7 @@ from tiny import edit_manifest
 @pytest.fixture
 def fake(monkeypatch):
     embedder = FakeEmbedder()
-    monkeypatch.setattr(common, "open_embedder", lambda options: embedder)
+    monkeypatch.setattr("embedge.cli.arguments.open_embedder", lambda options: embedder)
     return embedder
 
 
@@ -325,8 +321,8 @@ def test_a_full_disk_leaves_nothing_and_names_the_file(fake, tmp_path, name, kin
 import resource, sys
 sys.path.insert(0, sys.argv[1])
 from cli_fakes import FakeEmbedder
-from embedge.cli import common, main
-common.open_embedder = lambda options: FakeEmbedder()
+from embedge.cli import arguments, main
+arguments.open_embedder = lambda options: FakeEmbedder()
 resource.setrlimit(resource.RLIMIT_FSIZE, (2**13, resource.RLIM_INFINITY))
 sys.exit(main(sys.argv[2:]))
 """
@@ -408,18 +404,6 @@ def test_an_unreadable_file_is_told_and_the_others_come_out(fake, capsys, tmp_pa
     captured = capsys.readouterr()
     assert [json.loads(line)["index"] for line in captured.out.splitlines()] == [1]
     assert f"{bad}: cannot be read: Permission denied" in captured.err
-
-
-@given(st.lists(st.integers(0, 3 * 2**20), max_size=300), st.integers(1, 40), st.integers(1, 80))
-def test_chunks_keep_everything_in_order_and_stay_small(sizes, first, most):
-    records = [Record(i, "", "", None, size) for i, size in enumerate(sizes)]
-    made = list(chunks(iter(records), first=first, most=max(first, most)))
-    assert [record for chunk in made for record in chunk] == records
-    for chunk in made:
-        assert 0 < len(chunk) <= max(first, most)
-        assert sum(record.size for record in chunk[:-1]) < 8 * 2**20
-    if made:
-        assert len(made[0]) <= first
 
 
 def test_a_file_of_bad_lines_does_not_flood_the_terminal(fake, stdin, capsys):

@@ -13,7 +13,7 @@ import pytest
 
 import embedge
 from cli_fakes import FakeEmbedder, write_pack
-from embedge.cli import COMMANDS, common, main
+from embedge.cli import COMMANDS, interrupt, main, screen
 from embedge.errors import GateError, MissingExtraError, OptionError
 
 
@@ -92,7 +92,7 @@ def test_endings(monkeypatch, capsys, tmp_path, error, code, told):
     def fail(options):
         raise error
 
-    monkeypatch.setattr(common, "open_embedder", fail)
+    monkeypatch.setattr("embedge.cli.arguments.open_embedder", fail)
     assert main(["bench", str(tmp_path)]) == code
     captured = capsys.readouterr().err
     assert told in captured
@@ -105,7 +105,7 @@ def test_debug_shows_the_traceback(monkeypatch, capsys, arguments):
     def fail(options):
         raise ZeroDivisionError("here")
 
-    monkeypatch.setattr(common, "open_embedder", fail)
+    monkeypatch.setattr("embedge.cli.arguments.open_embedder", fail)
     assert main(arguments) == 70
     assert "Traceback" in capsys.readouterr().err
 
@@ -115,7 +115,7 @@ def test_warnings_are_sentences(monkeypatch, capsys, tmp_path):
         def load(self, task=None):
             warnings.warn("mind\nthis", UserWarning, stacklevel=2)
 
-    monkeypatch.setattr(common, "open_embedder", lambda options: Warns())
+    monkeypatch.setattr("embedge.cli.arguments.open_embedder", lambda options: Warns())
     assert main(["bench", "x", "--shapes", "1x4", "--seconds", "0.001"]) == 0
     assert "embedge: warning: mind this\n" in capsys.readouterr().err
 
@@ -127,7 +127,7 @@ def test_pillows_warnings_which_name_no_file_are_not_shown(monkeypatch, capsys):
             module = "PIL.TiffImagePlugin"
             warnings.warn_explicit("Corrupt EXIF data", UserWarning, module=module, **place)
 
-    monkeypatch.setattr(common, "open_embedder", lambda options: Warns())
+    monkeypatch.setattr("embedge.cli.arguments.open_embedder", lambda options: Warns())
     assert main(["bench", "x", "--shapes", "1x4", "--seconds", "0.001"]) == 0
     assert capsys.readouterr().err == ""
 
@@ -152,8 +152,8 @@ def test_broken_pipe_is_quiet(tmp_path):
 import sys
 sys.path.insert(0, sys.argv[1])
 from cli_fakes import FakeEmbedder
-from embedge.cli import common, main
-common.open_embedder = lambda options: FakeEmbedder()
+from embedge.cli import arguments, main
+arguments.open_embedder = lambda options: FakeEmbedder()
 sys.exit(main(["embed"]))
 """
     process = subprocess.Popen(
@@ -185,8 +185,8 @@ def test_a_full_disk_is_one_sentence_that_names_the_file(tmp_path, arguments, na
 import sys
 sys.path.insert(0, sys.argv[1])
 from cli_fakes import FakeEmbedder
-from embedge.cli import common, main
-common.open_embedder = lambda options: FakeEmbedder()
+from embedge.cli import arguments, main
+arguments.open_embedder = lambda options: FakeEmbedder()
 sys.exit(main(sys.argv[2:]))
 """
     if arguments[0] == "info":
@@ -204,9 +204,9 @@ sys.exit(main(sys.argv[2:]))
 
 
 def test_cancellable_passes_results_and_errors():
-    assert common.cancellable(lambda cancel: 7) == 7
+    assert interrupt.cancellable(lambda cancel: 7) == 7
     with pytest.raises(OptionError, match="no"):
-        common.cancellable(lambda cancel: (_ for _ in ()).throw(OptionError("no")))
+        interrupt.cancellable(lambda cancel: (_ for _ in ()).throw(OptionError("no")))
 
 
 def test_ctrl_c_cancels_the_work():
@@ -221,7 +221,7 @@ def test_ctrl_c_cancels_the_work():
 
     try:
         with pytest.raises(KeyboardInterrupt):
-            common.cancellable(work)
+            interrupt.cancellable(work)
     finally:
         signal.signal(signal.SIGINT, before)
     assert ended == [True]
@@ -231,7 +231,7 @@ def test_ctrl_c_cancels_the_work():
     ("seconds", "told"), [(0.2, "0 s"), (59.7, "1:00"), (75, "1:15"), (3723, "1:02:03")]
 )
 def test_time_text(seconds, told):
-    assert common.time_text(seconds) == told
+    assert screen.time_text(seconds) == told
 
 
 @pytest.mark.parametrize(
@@ -245,12 +245,12 @@ def test_time_text(seconds, told):
     ],
 )
 def test_size_text(size, told):
-    assert common.size_text(size) == told
+    assert screen.size_text(size) == told
 
 
 def test_text_that_the_console_lacks():
-    assert common.encodable("日 a", "ascii") == "? a"
-    assert common.encodable("\ud800", None) == "?"
+    assert screen.encodable("日 a", "ascii") == "? a"
+    assert screen.encodable("\ud800", None) == "?"
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])

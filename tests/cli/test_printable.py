@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from cli_fakes import MANIFEST, FakeEmbedder, write_pack
-from embedge.cli import common, main
+from embedge.cli import main
 from embedge.cli.commands import export
 from embedge.cli.progress import Progress
 from embedge.images.sources import RefusedImageError
@@ -107,7 +107,7 @@ def test_errors_warnings_and_the_progress_line(monkeypatch, capsys):
     def fail(options):
         raise OSError(5, EVIL, EVIL)
 
-    monkeypatch.setattr(common, "open_embedder", fail)
+    monkeypatch.setattr("embedge.cli.arguments.open_embedder", fail)
     assert main(["bench", "x"]) == 2
     check(capsys.readouterr().err)
     assert main(["bench", "x", "--debug"]) == 2  # the traceback, on lines of its own
@@ -119,7 +119,7 @@ def test_errors_warnings_and_the_progress_line(monkeypatch, capsys):
 
 
 def test_ids_of_json_lines_are_exact(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(common, "open_embedder", lambda options: FakeEmbedder())
+    monkeypatch.setattr("embedge.cli.arguments.open_embedder", lambda options: FakeEmbedder())
     path = tmp_path / "t.jsonl"
     path.write_text(json.dumps({"text": "a", "id": EVIL}))
     assert main(["embed", str(path)]) == 0

@@ -12,7 +12,7 @@ import pytest
 from cli_fakes import MANIFEST, WIDTH, FakeEmbedder, write_pack
 from embedge import selftest as checks
 from embedge.choice import Choice
-from embedge.cli import common, main
+from embedge.cli import main, screen
 from embedge.cli.commands import doctor
 from embedge.cli.progress import Progress
 from embedge.engine import devices, kernels, loading
@@ -24,7 +24,7 @@ from tiny import file_entry
 @pytest.fixture
 def fake(monkeypatch):
     embedder = FakeEmbedder()
-    monkeypatch.setattr(common, "open_embedder", lambda options, **_: embedder)
+    monkeypatch.setattr("embedge.cli.arguments.open_embedder", lambda options, **_: embedder)
     return embedder
 
 
@@ -269,4 +269,4 @@ def test_progress_never_exceeds_the_line():
 
 
 def test_table_aligns():
-    assert common.table([("a", "1"), ("bbb", "22")], right=(1,)) == "a     1\nbbb  22"
+    assert screen.table([("a", "1"), ("bbb", "22")], right=(1,)) == "a     1\nbbb  22"

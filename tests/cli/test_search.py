@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from embedge.cli import common, main
+from embedge.cli import main
 from embedge.search import default_place, update
 from search_cases import Words
 
@@ -15,7 +15,7 @@ from search_cases import Words
 @pytest.fixture
 def fake(monkeypatch):
     embedder = Words()
-    monkeypatch.setattr(common, "open_embedder", lambda options: embedder)
+    monkeypatch.setattr("embedge.cli.arguments.open_embedder", lambda options: embedder)
     monkeypatch.setattr("embedge.search.database.SYNCHRONOUS", "OFF")
     return embedder
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from cli_fakes import MANIFEST, FakeEmbedder, write_pack
-from embedge.cli import common, golden, main
+from embedge.cli import golden, main
 from embedge.cli.commands import verify
-from embedge.cli.commands.export import gate_rows, load_exporter
+from embedge.cli.exporter import load_exporter
+from embedge.cli.reports import gate_rows
 from embedge.errors import DeviceError, MissingExtraError, PackFileError
 from embedge.pack.manifest import FileEntry, Samples
 
@@ -54,7 +55,9 @@ def pack(tmp_path):
 def fakes(monkeypatch):
     """Opens fake embedders; `fakes[precision]` may be replaced by one that is wrong."""
     made: dict[str, FakeEmbedder] = {p: FakeEmbedder() for p in ("fp32", "int8")}
-    monkeypatch.setattr(common, "open_embedder", lambda options, *, precision: made[precision])
+    monkeypatch.setattr(
+        "embedge.cli.arguments.open_embedder", lambda options, *, precision: made[precision]
+    )
     return made
 
 
@@ -125,7 +128,7 @@ def test_what_cannot_run_here_is_no_failure_and_what_does_not_load_is(pack, caps
     def fail(options, *, precision):
         raise errors[precision]
 
-    monkeypatch.setattr(common, "open_embedder", fail)
+    monkeypatch.setattr("embedge.cli.arguments.open_embedder", fail)
     assert main(["verify", str(pack)]) == 1
     captured = capsys.readouterr().out
     assert "skip  fp32" in captured

@@ -1,27 +1,27 @@
-"""What the commands share about images: files and folders to paths, a few at a time.
+"""Image files and folders as paths or records, in order.
 
-Takes what the command line names, gives paths in order; a folder stands for the images below it,
-by their suffix. Knows no model, and opens no image.
+A folder stands for the images below it, by their suffix. Knows no model, and opens no image.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from embedge.bulk.records import NO_PLACE, Bad, Record
 from embedge.errors import InputError
 from embedge.images.names import is_image_name
 
 Item = TypeVar("Item")
 
-# Images embedded, and told of, at a time: what was done comes out while the rest is worked on.
+# Images embedded at a time: what was done comes out while the rest is worked on.
 CHUNK = 32
 
 
 def image_paths(named: Sequence[str], *, refuse: Callable[[Path, str], None]) -> list[Path]:
-    """The files named, whatever they are called, and the images below the folders named.
+    """The files named, whatever their suffix, and the images below the folders named.
 
     Args:
-        named: from the command line.
+        named: files and folders.
         refuse: called with a path and a reason for what a folder holds and cannot be read.
 
     Raises:
@@ -29,7 +29,6 @@ def image_paths(named: Sequence[str], *, refuse: Callable[[Path, str], None]) ->
     """
     from embedge.search.files import walk  # with NumPy: not while help is shown
 
-    quiet_libtiff()
     paths: list[Path] = []
     for name in named:
         path = Path(name)
@@ -45,25 +44,21 @@ def image_paths(named: Sequence[str], *, refuse: Callable[[Path, str], None]) ->
     return paths
 
 
-def quiet_libtiff() -> None:
-    """Keeps libtiff from writing to stderr: hundreds of lines for one damaged file.
+def image_records(named: Sequence[str]) -> list[Record | Bad]:
+    """A record for every image, with its path as `text` and `id`, then what cannot be read.
 
-    It is the one library below Pillow that does so, and Pillow's error, which is a sentence, stays.
-    For the command line alone: in a host program this is the host's to decide. Where Pillow was
-    built in another way, the lines stay.
+    Raises:
+        InputError: a path does not exist, or a folder cannot be read.
     """
-    import ctypes  # with Pillow: not while help is shown
-
-    try:
-        from PIL import _imaging  # it links libtiff, so that its symbols are found through it
-
-        handler: Any = ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler
-        warner: Any = ctypes.CDLL(_imaging.__file__).TIFFSetWarningHandler
-    except (ImportError, OSError, AttributeError):
-        return
-    for setter in (handler, warner):
-        setter.argtypes, setter.restype = [ctypes.c_void_p], ctypes.c_void_p
-        setter(None)
+    bad: list[Record | Bad] = []
+    paths = image_paths(
+        named, refuse=lambda path, reason: bad.append(Bad(NO_PLACE, str(path), reason, 0))
+    )
+    records = [
+        Record(index, f"image {index + 1}", str(path), str(path), path.stat().st_size)
+        for index, path in enumerate(paths)
+    ]
+    return [*records, *bad]
 
 
 def chunked(items: Sequence[Item], size: int = CHUNK) -> Iterator[tuple[int, Sequence[Item]]]:

@@ -15,53 +15,45 @@ from typing import Any, Literal
 import numpy as np
 
 from embedge.bulk.sinks import Item, Sink
-from embedge.cli.common import say
 from embedge.errors import OptionError
 from embedge.files.npy import NpyError, read_npy
 from embedge.files.whole import WholeFile, find_obstacle
-from embedge.vectors import ENOUGH_FOR_RANGES, check_ranges, quantise
+from embedge.vectors import check_ranges, quantise
 
 BLOCK = 4096  # rows quantised at a time
 
 
-def read_ranges(path: str | None, embedding_type: str) -> np.ndarray[Any, Any] | None:
-    """The ranges (2, width) in a file; None if there is none yet, or none was named.
+def read_ranges(path: str) -> np.ndarray[Any, Any] | None:
+    """The ranges (2, width) in a file; None if there is no file yet.
 
     Raises:
-        OptionError: the type takes no ranges, or the file holds none.
+        OptionError: the file holds no ranges, or none can be written there.
     """
-    if path is None:
-        return None
-    if embedding_type not in ("int8", "uint8"):
-        raise OptionError(f"--ranges serves int8 and uint8, not {embedding_type}; leave it out")
     if not Path(path).exists():
         if obstacle := find_obstacle(path):
-            raise OptionError(f"--ranges {path} {obstacle}")
+            raise OptionError(f"{path} {obstacle}")
         return None
     try:
         ranges = read_npy(Path(path), (2, None), follow_links=True)
     except NpyError as error:
         raise OptionError(
-            f"--ranges {path} {error}; name a file that an earlier run made, or a new one"
+            f"{path} {error}; name a file that an earlier run made, or a new one"
         ) from None
     try:
         return check_ranges(ranges, ranges.shape[1])
     except OptionError as error:
-        raise OptionError(f"--ranges {path}: {error}") from None
-
-
-def check_different(out: Path | None, path: str | None) -> None:
-    """Refuses one place for the vectors and for their ranges.
-
-    Raises:
-        OptionError: they are the same.
-    """
-    if out is not None and path is not None and out.resolve() == Path(path).resolve():
-        raise OptionError(f"--out and --ranges are both {path}; give two names")
+        raise OptionError(f"{path}: {error}") from None
 
 
 class RangesSink(Sink):
-    """Holds float32 rows back, learns their ranges, quantises them into another sink."""
+    """Holds float32 rows back, learns their ranges, quantises them into another sink.
+
+    Args:
+        sink: for the quantised rows.
+        embedding_type: "int8" or "uint8".
+        width: numbers of a row.
+        path: where the ranges are kept, as .npy (2, width); None: nowhere.
+    """
 
     def __init__(self, sink: Sink, embedding_type: str, width: int, path: str | None) -> None:
         self._sink = sink
@@ -85,6 +77,11 @@ class RangesSink(Sink):
         self._low = np.minimum(self._low, rows.min(axis=0))
         self._high = np.maximum(self._high, rows.max(axis=0))
 
+    @property
+    def count(self) -> int:
+        """How many vectors the ranges come from so far."""
+        return len(self._items)
+
     def finish(self, count: int) -> None:
         """Quantises all rows, passes them on, keeps the ranges if a file was named."""
         if self._items:
@@ -106,16 +103,7 @@ class RangesSink(Sink):
         self._sink.abandon()
 
     def _keep(self, ranges: np.ndarray[Any, Any]) -> None:
-        if len(self._items) < ENOUGH_FOR_RANGES:
-            say(
-                f"embedge: the {self._type} ranges come from {len(self._items)} vectors only; "
-                f"take {ENOUGH_FOR_RANGES} or more of them"
-            )
         if self._path is None:
-            say(
-                f"embedge: {self._type} vectors of another run do not compare with these; "
-                "--ranges FILE keeps the ranges for it"
-            )
             return
         data = io.BytesIO()
         np.save(data, ranges)

@@ -1,25 +1,25 @@
-"""Texts from files and stdin, as a stream of records; what cannot be read is a record too.
+"""Texts from files and streams, as a stream of records; what cannot be read is a record too.
 
-Takes paths (`-` is stdin) and an input format, gives `Record` or `Bad` in input order, in
-bounded memory: no line is held that is longer than MAX_TEXT_BYTES. Knows files, formats and JSON;
-nothing of models.
+Takes paths (`-` is a stream that is handed in) and an input format, gives `Record` or `Bad` in
+input order, in bounded memory: no line is held that is longer than MAX_TEXT_BYTES. Knows files,
+formats and JSON; nothing of models.
 """
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from embedge.bulk.lines import read_head, read_lines
-from embedge.bulk.suffixes import JSON_LINES, refuse_as_texts
-from embedge.cli.streams import input_bytes
-from embedge.errors import InputError
+from embedge.bulk.suffixes import JSON_LINES
 from embedge.files.encodings import NotTextError, decode_text, find_encoding
 
 FORMATS = ("auto", "lines", "jsonl", "file")
 STDIN = "-"
-# The longest text that any of the models takes is some 150 kB; 16 MiB on one line is no text.
+NO_PLACE = -1  # index of what has no place in the output, such as a file that is not an image
+# The longest text that any of the models takes is about 150 kB; 16 MiB on one line is not a text.
 MAX_TEXT_BYTES = 16 * 2**20
 _TOO_LONG = "is longer than {} MiB; split it into texts"
 _REMEDY = "convert the file to UTF-8"
@@ -46,31 +46,17 @@ class Bad:
     size: int
 
 
-def check_paths(paths: Sequence[str], *, input_format: str = "auto") -> int | None:
-    """Refuses what is no file before any work is done; the bytes of all, None with a stream.
+def read_records(
+    paths: Sequence[str], *, input_format: str = "auto", stdin: BinaryIO | None = None
+) -> Iterator[Record | Bad]:
+    """The records of every path, in order.
 
-    Raises:
-        InputError: a path does not exist, is a folder, or is called as other things than texts
-            are, with the format "auto".
+    Args:
+        paths: files; "-" is `stdin`.
+        input_format: one of FORMATS: "lines" takes a text a line, "jsonl" a JSON object or string a
+            line, "file" a text a file; "auto" goes by the file's name.
+        stdin: what "-" reads, as bytes.
     """
-    total: int | None = 0
-    for path in paths:
-        if path == STDIN:
-            total = None
-            continue
-        file = Path(path)
-        if file.is_dir():
-            raise InputError(f"{path} is a folder; give its files, e.g. {file / '*.txt'}")
-        if not file.exists():
-            raise InputError(f"{path} does not exist; give a file, or - for stdin")
-        if input_format == "auto":
-            refuse_as_texts(path)
-        total = None if total is None or not file.is_file() else total + file.stat().st_size
-    return total
-
-
-def read_records(paths: Sequence[str], *, input_format: str = "auto") -> Iterator[Record | Bad]:
-    """The records of every path, in order."""
     index = 0
     for path in paths:
         name = "stdin" if path == STDIN else path
@@ -78,18 +64,20 @@ def read_records(paths: Sequence[str], *, input_format: str = "auto") -> Iterato
         if kind == "auto":
             kind = "jsonl" if Path(path).suffix.lower() in JSON_LINES else "lines"
         try:
-            if path == STDIN:
-                for record in _read(input_bytes(), name, kind, index):
+            with _open(path, stdin) as stream:
+                for record in _read(stream, name, kind, index):
                     yield record
                     index = record.index + 1
-            else:
-                with Path(path).open("rb") as stream:
-                    for record in _read(stream, name, kind, index):
-                        yield record
-                        index = record.index + 1
         except OSError as error:
             yield Bad(index, name, f"cannot be read: {error.strerror or error}", 0)
             index += 1
+
+
+def _open(path: str, stdin: BinaryIO | None) -> AbstractContextManager[BinaryIO]:
+    if path != STDIN:
+        return Path(path).open("rb")
+    assert stdin is not None, "a stream for the path -"
+    return nullcontext(stdin)  # not ours to close
 
 
 def _read(stream: BinaryIO, name: str, kind: str, index: int) -> Iterator[Record | Bad]:
@@ -135,7 +123,7 @@ def _record(data: bytes, size: int, where: str, kind: str, index: int) -> Record
         reason = f"is not UTF-8 (byte 0x{data[error.start]:02x} at position {error.start + 1})"
         return Bad(index, where, f"{reason}; {_REMEDY}", size)
     if "\0" in text:
-        return Bad(index, where, f"holds NUL characters, so it is no text; {_REMEDY}", size)
+        return Bad(index, where, f"holds NUL characters, so it is not text; {_REMEDY}", size)
     if kind == "lines":
         return Record(index, where, text.rstrip("\r\n"), None, size)
     try:
@@ -148,7 +136,7 @@ def _record(data: bytes, size: int, where: str, kind: str, index: int) -> Record
     if not isinstance(value, dict) or "text" not in value:
         return Bad(index, where, 'is neither a JSON string nor an object with "text"', size)
     if not isinstance(value["text"], str):
-        return Bad(index, where, '"text" is no string', size)
+        return Bad(index, where, '"text" is not a string', size)
     identity = value.get("id")
     if isinstance(identity, bool) or not isinstance(identity, (str, int, type(None))):
         return Bad(index, where, '"id" is neither a string nor a whole number', size)

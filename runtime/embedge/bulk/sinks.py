@@ -1,13 +1,11 @@
 """Vectors to a stream or a file: JSONL lines, or one .npy array; files appear whole or not at all.
 
-Takes items with their rows (n, width), writes them as they come.
+Takes items with their rows (n, width), writes them as they come. A sink of your own, such as one
+that writes to a database, derives from `Sink`.
 """
 
 import io
 import json
-import os
-import stat
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,10 +14,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from embedge.bulk.suffixes import output_format
-from embedge.cli.common import naming_stdout
-from embedge.errors import OptionError
-from embedge.files.whole import WholeFile, find_obstacle
+from embedge.files.whole import WholeFile
 
 _TYPES = {"float32": "<f4", "int8": "|i1", "uint8": "|u1", "binary": "|i1", "ubinary": "|u1"}
 BLOCK = 4096  # rows filled at a time
@@ -57,88 +52,30 @@ class Sink(ABC):
         """Drops a file that is not complete."""
 
 
-def check_output(
-    out: str | None, kind: str | None, *, inputs: Sequence[str | os.PathLike[str]] = ()
-) -> tuple[Path | None, str]:
-    """The file (None: stdout) and "jsonl" or "npy", from `--out` and `--format`.
+def open_sink(path: Path, kind: str, *, embedding_type: str, width: int) -> Sink:
+    """A file that appears when the sink is finished.
 
     Args:
-        out: the option's value; None and "-" are stdout.
-        kind: the option's value; None goes by the name.
-        inputs: what is read, "-" for stdin: none of it may be what is written.
-
-    Raises:
-        OptionError: .npy was asked for on stdout, no file can be written at `out`, its name says
-            another format, or it is read as well.
+        path: where the file will be.
+        kind: "jsonl" or "npy".
+        embedding_type: of the rows, as `Embedder.encode` names it.
+        width: numbers of a row; of bytes, where eight dimensions share one.
     """
-    check_not_read("--out", None if out == "-" else out, inputs)
-    if out is None or out == "-":
-        if kind == "npy":
-            raise OptionError(
-                "--format npy needs a file, for its size stands first; add --out FILE"
-            )
-        return None, "jsonl"
-    if obstacle := find_obstacle(out):
-        raise OptionError(f"--out {out} {obstacle}")
-    return Path(out), output_format(out, kind)
-
-
-def check_not_read(
-    option: str,
-    out: str | os.PathLike[str] | None,
-    inputs: Sequence[str | os.PathLike[str]],
-) -> None:
-    """Refuses to write to a file that is read, by whatever name or link; None is stdout.
-
-    Raises:
-        OptionError: the output is one of the inputs.
-    """
-    written = _identity("-" if out is None else out, sys.stdout)
-    if written is None:
-        return
-    for source in inputs:
-        if _identity(source, sys.stdin) == written:
-            name = "stdin" if source == "-" else source
-            where = "stdout" if out is None else f"{option} {out}"
-            raise OptionError(
-                f"{where} is the file that is read ({name}), which would be lost; give another name"
-            )
-
-
-def open_sink(path: Path | None, kind: str, *, embedding_type: str, width: int) -> Sink:
-    """The sink for what `check_output` gave, for rows of a type and width."""
-    if path is None:
-        return _Lines(sys.stdout, None)
     if kind == "npy":
         return _Array(WholeFile(path, seeks=True), np.dtype(_TYPES[embedding_type]), width)
-    file = WholeFile(path)
-    text = io.TextIOWrapper(file.stream, encoding="utf-8", newline="\n", write_through=True)
-    return _Lines(text, file)
+    return _LinesFile(path)
 
 
-def _identity(path: str | os.PathLike[str], stream: TextIO | None) -> tuple[int, int] | None:
-    """What a regular file is known by, whatever its name; of the stream where the path is "-"."""
-    try:
-        if path != "-":
-            status = Path(path).stat()
-        elif stream is None:
-            return None
-        else:
-            status = os.fstat(stream.fileno())
-    except (OSError, ValueError, AttributeError):  # not there yet, or no stream of the system
-        return None
-    return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
+class LinesSink(Sink):
+    """JSONL to a stream that stays open: {"index" or "id": …, "embedding": […]}."""
 
-
-class _Lines(Sink):
-    """JSONL: {"index" or "id": …, "embedding": […]}."""
-
-    def __init__(self, stream: TextIO, file: WholeFile | None) -> None:
+    def __init__(self, stream: TextIO, name: str) -> None:
         self._stream = stream
-        self._file = file  # None: stdout, which is not ours to close
+        self._name = name  # for errors of the stream, e.g. "stdout": a full disk is one of several
 
     def write(self, items: Sequence[Item], rows: np.ndarray[Any, Any]) -> None:
-        with naming_stdout():  # a file names itself
+        """Writes a line for each item."""
+        try:
             for item, row in zip(items, rows.tolist(), strict=True):
                 name, value = ("index", item.index) if item.id is None else ("id", item.id)
                 quoted = json.dumps(value).replace("\x7f", "\\u007f")  # DEL, for the terminal
@@ -146,16 +83,33 @@ class _Lines(Sink):
                 vector = ", ".join([f"{number:.9g}" for number in row])
                 self._stream.write(f'{{"{name}": {quoted}, "embedding": [{vector}]}}\n')
             self._stream.flush()
+        except OSError as error:
+            error.filename = error.filename or self._name
+            raise
 
     def finish(self, count: int) -> None:
-        with naming_stdout():
-            self._stream.flush()
-        if self._file is not None:
-            self._file.finish()
+        """All lines are written already."""
 
     def abandon(self) -> None:
-        if self._file is not None:
-            self._file.abandon()
+        """What is written stays: the stream is not ours."""
+
+
+class _LinesFile(LinesSink):
+    """The same to a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = WholeFile(path)
+        text = io.TextIOWrapper(
+            self._file.stream, encoding="utf-8", newline="\n", write_through=True
+        )
+        super().__init__(text, str(path))
+
+    def finish(self, count: int) -> None:
+        self._stream.flush()
+        self._file.finish()
+
+    def abandon(self) -> None:
+        self._file.abandon()
 
 
 class _Array(Sink):

@@ -27,8 +27,8 @@ from typing import NoReturn
 
 from embedge import __version__
 from embedge.cli.commands import bench, classify, doctor, embed, export, info, search, verify
-from embedge.cli.common import INTERRUPTED, naming_stdout, say, sentence
-from embedge.cli.stops import Asked, Stopped, stops
+from embedge.cli.interrupt import INTERRUPTED, Asked, Stopped, stops
+from embedge.cli.screen import naming_stdout, say, sentence
 from embedge.cli.streams import standard_streams
 from embedge.errors import CancelledError, EmbedgeError, GateError
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TextIO
 
-from embedge.cli.common import encodable, time_text
+from embedge.cli.screen import encodable, time_text
 from embedge.cli.streams import is_terminal, write_if_possible
 from embedge.printable import printable
 

@@ -7,6 +7,7 @@ does not say. Knows nothing of models.
 
 import math
 import os
+import platform
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -106,6 +107,18 @@ def choose_memory_limit(
     if limit < LEAST_MEMORY:
         return Choice(LEAST_MEMORY, f"{told}; the least that allows any work")
     return Choice(limit, f"{told}; {MEMORY_SHARE:.0%} of the rest")
+
+
+def cpu_name() -> str:
+    """The processor's name as the system gives it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as stream:  # noqa: PTH123
+            for line in stream:
+                if line.startswith(("model name", "Model")):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
 
 
 def host_cores() -> int:

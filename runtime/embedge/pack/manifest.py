@@ -154,6 +154,12 @@ class Manifest:
                 return graph
         raise KeyError((task, precision, tower))
 
+    def size_of(self, precision: str) -> int:
+        """Bytes of the graphs of a precision and of their data, shared files counted once."""
+        graphs = [graph for graph in self.graphs if graph.precision == precision]
+        names = {name for graph in graphs for name in (graph.file, *graph.data)}
+        return sum(self.files[name].size for name in names)
+
     def passed_gate(self, precision: str) -> bool:
         """Whether the export's report says that this precision met its bar."""
         report = self.verification.get(precision)

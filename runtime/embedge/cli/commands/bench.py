@@ -12,9 +12,11 @@ import time
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from embedge.cli import common
+from embedge.cli import arguments, screen
+from embedge.cli.interrupt import cancellable
 from embedge.cli.progress import Progress, add_progress_option
 from embedge.errors import OptionError
+from embedge.machine.resources import cpu_name
 from embedge.options import shown
 
 if TYPE_CHECKING:
@@ -35,9 +37,9 @@ WORDS = ("time", "people", "year", "way", "day", "man", "thing", "world", "life"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
-    common.add_pack_argument(parser)
+    arguments.add_pack_argument(parser)
     parser.add_argument("--task", help="default: the pack's own")
-    common.add_engine_options(parser)
+    arguments.add_engine_options(parser)
     parser.add_argument("--shapes", default=SHAPES, metavar="NxT,...", help=f"default: {SHAPES}")
     parser.add_argument(
         "--seconds", type=float, default=2.0, help="time spent on each shape (default: 2)"
@@ -52,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     if not 0 < options.seconds < 3600:
         raise OptionError(f"--seconds {options.seconds} must lie between 0 and 3600")
     start = time.perf_counter()
-    with common.open_embedder(options) as embedder, Progress(options.progress) as progress:
+    with arguments.open_embedder(options) as embedder, Progress(options.progress) as progress:
         task = options.task or embedder.manifest.default_task
         embedder.load(task)
         loaded = time.perf_counter()
@@ -76,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
             "shapes": lines,
         }
     if options.json:
-        common.show_json(report, indent=2)
+        screen.show_json(report, indent=2)
     else:
         _print(report)
     return 0
@@ -133,7 +135,7 @@ def _measure(
     end = time.perf_counter() + seconds
     while len(times) < LEAST_REPEATS or time.perf_counter() < end:
         start = time.perf_counter()
-        common.cancellable(lambda cancel: embedder.encode(texts, task=task, cancel=cancel))
+        cancellable(lambda cancel: embedder.encode(texts, task=task, cancel=cancel))
         times.append(time.perf_counter() - start)
     return {
         "shape": f"{count}x{tokens}",
@@ -149,18 +151,6 @@ def _measure(
 def machine() -> str:
     """The processor and the system, in words."""
     return f"{cpu_name()}, {platform.system()} {platform.machine()}"
-
-
-def cpu_name() -> str:
-    """The processor's name as the system tells it."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as stream:  # noqa: PTH123
-            for line in stream:
-                if line.startswith(("model name", "Model")):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def versions() -> dict[str, str]:
@@ -185,14 +175,14 @@ def peak_memory() -> int | None:
 
 
 def _print(report: dict[str, Any]) -> None:
-    common.show(f"{report['model']}, {report['task']}, {report['precision']}, {report['device']}")
+    screen.show(f"{report['model']}, {report['task']}, {report['precision']}, {report['device']}")
     told = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
-    common.show(f"{report['machine']}; {told}")
+    screen.show(f"{report['machine']}; {told}")
     peak = report["peak_memory_bytes"]
-    common.show(
+    screen.show(
         f"load {report['load_seconds']:.2f} s, first vector "
         f"{report['first_vector_seconds'] * 1000:.0f} ms, "
-        f"peak memory {common.size_text(peak) if peak else 'unknown'}"
+        f"peak memory {screen.size_text(peak) if peak else 'unknown'}"
     )
     rows: list[tuple[str, ...]] = [
         ("shape", "threads", "tokens/s best", "median", "ms best", "repeats")
@@ -208,4 +198,4 @@ def _print(report: dict[str, Any]) -> None:
         )
         for line in report["shapes"]
     ]
-    common.show_lines(common.table(rows, right=(1, 2, 3, 4, 5)))
+    screen.show_lines(screen.table(rows, right=(1, 2, 3, 4, 5)))

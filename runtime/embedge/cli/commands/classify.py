@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedge.bulk.image_files import chunked, image_paths
-from embedge.cli import common
+from embedge.cli import arguments, screen
+from embedge.cli.interrupt import cancellable
+from embedge.cli.libtiff import quiet_libtiff
 from embedge.cli.progress import Progress, add_progress_option
 from embedge.errors import OptionError
 
@@ -41,12 +43,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="TEXT",
         help=f"what is said of a label, which takes the place of {{}} (default: {TEMPLATE!r})",
     )
-    common.add_pack_option(parser)
+    arguments.add_pack_option(parser)
     parser.add_argument("--task", help="default: the pack's own")
     parser.add_argument(
-        "-k", "--top-k", type=common.positive, default=3, metavar="N", help="labels (default: 3)"
+        "-k", "--top-k", type=arguments.positive, default=3, metavar="N", help="labels (default: 3)"
     )
-    common.add_engine_options(parser)
+    arguments.add_engine_options(parser)
     parser.add_argument("--json", action="store_true", help="a JSON line for each image")
     add_progress_option(parser)
 
@@ -64,10 +66,11 @@ def run(options: argparse.Namespace) -> int:
             bad.append(reason)
             progress.say(f"embedge: {path}: {reason}")
 
+        quiet_libtiff()
         paths = image_paths(options.images, refuse=refuse)
-        with common.open_embedder(options) as embedder:
+        with arguments.open_embedder(options) as embedder:
             embedder.encode_image([], task=options.task)  # a wrong pack or option shows here
-            texts = common.cancellable(
+            texts = cancellable(
                 lambda cancel: embedder.encode(
                     sentences, task=options.task, prompt="", cancel=cancel
                 )
@@ -85,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
                     scores = score(vectors[index], texts, scale)
                     _print(path, labels, scores, scale is not None, options)
     if bad:
-        common.say(f"embedge: {len(bad)} of {len(paths)} images were left out")
+        screen.say(f"embedge: {len(bad)} of {len(paths)} images were left out")
     return 1 if bad else 0
 
 
@@ -103,7 +106,7 @@ def _embed(
     def tell(done: int, _: int) -> None:
         progress.update((start + done) / total, f"{start + done:,} of {total:,} images")
 
-    vectors = common.cancellable(
+    vectors = cancellable(
         lambda cancel: embedder.encode_image(
             chunk, task=task, on_error=reasons.__setitem__, progress=tell, cancel=cancel
         )
@@ -145,7 +148,7 @@ def _print(
     if options.json:
         found = {labels[index]: round(float(scores[index]), 6) for index in order}
         kind = "probability" if probable else "cosine"
-        common.show_json({"file": str(path), "label": labels[order[0]], kind: found})
+        screen.show_json({"file": str(path), "label": labels[order[0]], kind: found})
         return
     found_text = ", ".join(
         f"{labels[index]} {scores[index]:.1%}"
@@ -153,4 +156,4 @@ def _print(
         else f"{labels[index]} {scores[index]:.3f}"
         for index in order
     )
-    common.show(f"{path}: {found_text}")
+    screen.show(f"{path}: {found_text}")

@@ -15,8 +15,7 @@ from importlib import metadata
 from typing import Any
 
 import embedge
-from embedge.cli import common
-from embedge.cli.commands.bench import cpu_name
+from embedge.cli import arguments, screen
 from embedge.engine import telemetry
 from embedge.errors import EmbedgeError
 from embedge.machine import resources as machine
@@ -44,8 +43,8 @@ class Finding:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
-    common.add_pack_argument(parser)
-    common.add_engine_options(parser)
+    arguments.add_pack_argument(parser)
+    arguments.add_engine_options(parser)
     parser.add_argument("--json", action="store_true", help="as one JSON object")
 
 
@@ -55,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     runtime = list(_runtime())
     findings += runtime
     if not any(finding.problem for finding in runtime):
-        missing = _missing_default() if common.pack_path(options) is None else None
+        missing = _missing_default() if arguments.pack_path(options) is None else None
         findings += _without_pack(options, missing) if missing else _with_pack(options)
     problems = [finding for finding in findings if finding.problem]
     if options.json:
@@ -63,17 +62,17 @@ def run(options: argparse.Namespace) -> int:
             "findings": [asdict(finding) for finding in findings],
             "problems": len(problems),
         }
-        common.show_json(report, indent=2)
+        screen.show_json(report, indent=2)
         return 1 if problems else 0
     width = max(len(finding.name) for finding in findings)
     for finding in findings:
         reason = f"  ({finding.reason})" if finding.reason else ""
-        common.show(f"{finding.name:{width}}  {finding.value}{reason}".rstrip())
-    common.show()
+        screen.show(f"{finding.name:{width}}  {finding.value}{reason}".rstrip())
+    screen.show()
     for finding in problems:
-        common.show(f"PROBLEM  {finding.name}: {finding.problem}")
+        screen.show(f"PROBLEM  {finding.name}: {finding.problem}")
     if not problems:
-        common.show("no problem found")
+        screen.show("no problem found")
     return 1 if problems else 0
 
 
@@ -81,7 +80,7 @@ def _system() -> Iterator[Finding]:
     yield Finding("embedge", embedge.__version__)
     yield Finding("python", f"{platform.python_implementation()} {platform.python_version()}")
     yield Finding("platform", platform.platform())
-    yield Finding("cpu", f"{cpu_name()}, {machine.host_cores()} cores")
+    yield Finding("cpu", f"{machine.cpu_name()}, {machine.host_cores()} cores")
 
 
 def _packages() -> Iterator[Finding]:
@@ -128,7 +127,7 @@ def _runtime() -> Iterator[Finding]:
     try:
         module = load_runtime()
     except EmbedgeError as error:
-        yield Finding("onnxruntime", told, problem=problem or common.sentence(error))
+        yield Finding("onnxruntime", told, problem=problem or screen.sentence(error))
         return
     version = str(module.__version__)
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
@@ -181,7 +180,7 @@ def _missing_default() -> str | None:
     try:
         default_folder()
     except EmbedgeError as error:
-        return common.sentence(error)
+        return screen.sentence(error)
     return None
 
 
@@ -193,13 +192,13 @@ def _without_pack(options: argparse.Namespace, missing: str) -> Iterator[Finding
     try:
         device = choose_device(options.device, precision=options.precision, held=PRECISIONS)
     except EmbedgeError as error:
-        yield Finding("device", options.device, problem=common.sentence(error))
+        yield Finding("device", options.device, problem=screen.sentence(error))
     else:
         yield Finding("device", device.value, device.reason)
     try:
         threads = machine.threads_here(options.threads)
     except EmbedgeError as error:
-        yield Finding("threads", "?", problem=common.sentence(error))
+        yield Finding("threads", "?", problem=screen.sentence(error))
     else:
         yield Finding("threads", str(threads.value), threads.reason)
     memory = machine.choose_memory_limit(None, available=machine.read_available_memory())
@@ -210,9 +209,9 @@ def _without_pack(options: argparse.Namespace, missing: str) -> Iterator[Finding
 
 def _with_pack(options: argparse.Namespace) -> Iterator[Finding]:
     """What was chosen for this pack, and whether its vectors are right here."""
-    path = common.pack_path(options)
+    path = arguments.pack_path(options)
     try:
-        with common.open_embedder(options) as embedder:
+        with arguments.open_embedder(options) as embedder:
             model = embedder.manifest.model_id
             told = f"{model}, bundled with embedge" if path is None else model
             yield Finding("pack", str(embedder.folder), told)
@@ -222,7 +221,7 @@ def _with_pack(options: argparse.Namespace) -> Iterator[Finding]:
                 yield _kernel()
             yield from _samples(embedder)
     except EmbedgeError as error:
-        yield Finding("pack", path or "the bundled one", problem=common.sentence(error))
+        yield Finding("pack", path or "the bundled one", problem=screen.sentence(error))
 
 
 def _samples(embedder: "embedge.Embedder") -> Iterator[Finding]:
@@ -248,4 +247,4 @@ def _value(name: str, value: Any) -> str:
     """A chosen value for people; memory is in bytes."""
     if value is None:
         return "none"
-    return common.size_text(value) if name == "memory_limit" else str(value)
+    return screen.size_text(value) if name == "memory_limit" else str(value)

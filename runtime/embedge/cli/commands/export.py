@@ -1,20 +1,14 @@
-"""`embedge export`: hands a model folder or hub id over to `embedge_export`, shows progress.
-
-The only module of the runtime that reaches for `embedge_export`, and only when it is needed:
-the runtime works without it.
-"""
+"""`embedge export`: hands a model folder or hub id to `embedge_export`, shows progress and gate."""
 
 import argparse
-import importlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from embedge.cli import common
-from embedge.cli.commands.info import size_of
-from embedge.cli.losses import finer_lines
+from embedge.cli import screen
+from embedge.cli.exporter import load_exporter
 from embedge.cli.progress import Progress, add_progress_option
-from embedge.errors import EmbedgeError, MissingExtraError, OptionError
+from embedge.cli.reports import finer_lines, gate_rows
+from embedge.errors import OptionError
 from embedge.pack.manifest import PRECISIONS, Manifest
 
 SUMMARY = "make a model pack from a model"
@@ -100,16 +94,16 @@ def run(options: argparse.Namespace) -> int:
         )
         if options.merged is not None:
             _write_merged(source, options.merged, progress)
-    common.show_lines(common.table(gate_rows(manifest.verification)))
+    screen.show_lines(screen.table(gate_rows(manifest.verification)))
     for line in finer_lines(manifest.verification):
-        common.show(line)
-    common.show()
+        screen.show(line)
+    screen.show()
     for precision in manifest.precisions():
-        common.show(f"{precision}: {common.size_text(size_of(manifest, precision))}")
-    common.show(f"{options.out}: {manifest.model_id}, licence {manifest.license or 'unknown'}")
+        screen.show(f"{precision}: {screen.size_text(manifest.size_of(precision))}")
+    screen.show(f"{options.out}: {manifest.model_id}, licence {manifest.license or 'unknown'}")
     missed = [p for p in precisions if not manifest.passed_gate(p)]
     if missed:
-        common.say(f"embedge: {', '.join(missed)} did not pass the gate")
+        screen.say(f"embedge: {', '.join(missed)} did not pass the gate")
     return 1 if missed else 0
 
 
@@ -147,35 +141,3 @@ def names(text: str, option: str) -> tuple[str, ...]:
     if not found or len(set(found)) != len(found):
         raise OptionError(f"{option} {text!r}: give names with commas between, each once")
     return found
-
-
-def load_exporter(module: str) -> Any:
-    """A module of `embedge_export`.
-
-    Raises:
-        MissingExtraError: it, or what it needs, is not installed.
-    """
-    try:
-        return importlib.import_module(f"embedge_export.{module}")
-    except EmbedgeError:  # its own sentence
-        raise
-    except ImportError as error:
-        raise MissingExtraError(
-            f"making and checking packs needs the export extra ({error}); "
-            'install it with: pip install "embedge[export]"'
-        ) from error
-
-
-def gate_rows(verification: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """The report as a table: a row for each precision and task, a column for each number."""
-    columns = ("cosine_min", "cosine_mean", "rank_correlation", "batch_difference")
-    rows: list[tuple[str, ...]] = [
-        ("precision", "task", "gate", *(column.replace("_", " ") for column in columns))
-    ]
-    for precision, report in verification.items():
-        failures = report.get("failures", {})
-        for task, numbers in report.get("tasks", {}).items():
-            missed = "; ".join(failures.get(task, ()))
-            cells = [f"{numbers[c]:.6g}" if c in numbers else "" for c in columns]
-            rows.append((precision, task, f"MISSED: {missed}" if missed else "passed", *cells))
-    return rows

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from embedge.cli import common
+from embedge.cli import arguments, screen
 from embedge.pack.files import Pack, open_pack
 from embedge.pack.manifest import Manifest
 
@@ -18,20 +18,20 @@ manifest.json alone; `embedge verify` checks the files."""
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
-    common.add_pack_argument(parser)
+    arguments.add_pack_argument(parser)
     parser.add_argument("--json", action="store_true", help="as one JSON object")
 
 
 def run(options: argparse.Namespace) -> int:
     """Prints the facts."""
-    path = common.pack_path(options)
+    path = arguments.pack_path(options)
     pack, bundled = open_pack(path), path is None
     if options.json:
-        common.show_json(facts(pack, bundled=bundled), indent=2)
+        screen.show_json(facts(pack, bundled=bundled), indent=2)
         return 0
-    common.show_lines(common.table(_rows(pack, bundled=bundled)))
-    common.show()
-    common.show_lines(common.table(_precision_rows(pack.manifest), right=(1,)))
+    screen.show_lines(screen.table(_rows(pack, bundled=bundled)))
+    screen.show()
+    screen.show_lines(screen.table(_precision_rows(pack.manifest), right=(1,)))
     return 0
 
 
@@ -56,7 +56,7 @@ def facts(pack: Pack, *, bundled: bool) -> dict[str, Any]:
         "pooling": manifest.pooling,
         "precisions": {
             precision: {
-                "size": size_of(manifest, precision),
+                "size": manifest.size_of(precision),
                 "passed": manifest.passed_gate(precision),
                 "verification": manifest.verification.get(precision),
                 "fingerprint": manifest.fingerprint(precision),
@@ -66,13 +66,6 @@ def facts(pack: Pack, *, bundled: bool) -> dict[str, Any]:
         "size": sum(entry.size for entry in manifest.files.values()),
         "written_by": dict(manifest.written_by),
     }
-
-
-def size_of(manifest: Manifest, precision: str) -> int:
-    """Bytes of the files that a precision needs, shared ones counted once."""
-    graphs = [graph for graph in manifest.graphs if graph.precision == precision]
-    names = {name for graph in graphs for name in (graph.file, *graph.data)}
-    return sum(manifest.files[name].size for name in names)
 
 
 def gate_text(manifest: Manifest, precision: str) -> str:
@@ -111,7 +104,7 @@ def _rows(pack: Pack, *, bundled: bool) -> list[tuple[str, str]]:
         ("dimension", f"{manifest.dimension}" + (f" (also {widths})" if widths else "")),
         ("max length", f"{manifest.text.max_length} tokens" if manifest.text else "no text tower"),
         *([("images", f"{size} x {size} pixels")] if size else []),
-        ("pack", f"{where}, {len(manifest.files)} files, {common.size_text(total)}"),
+        ("pack", f"{where}, {len(manifest.files)} files, {screen.size_text(total)}"),
         ("written by", ", ".join(f"{k} {v}" for k, v in manifest.written_by.items()) or "unknown"),
     ]
 
@@ -119,7 +112,7 @@ def _rows(pack: Pack, *, bundled: bool) -> list[tuple[str, str]]:
 def _precision_rows(manifest: Manifest) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [("precision", "size", "gate", "fingerprint")]
     for precision in manifest.precisions():
-        size = common.size_text(size_of(manifest, precision))
+        size = screen.size_text(manifest.size_of(precision))
         gate = gate_text(manifest, precision)
         rows.append((precision, size, gate, manifest.fingerprint(precision)))
     return rows

@@ -10,8 +10,9 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embedge.bulk.image_files import quiet_libtiff
-from embedge.cli import common
+from embedge.cli import arguments, screen
+from embedge.cli.interrupt import cancellable
+from embedge.cli.libtiff import quiet_libtiff
 from embedge.cli.progress import Progress, add_progress_option
 from embedge.errors import (
     CancelledError,
@@ -43,9 +44,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.add_argument("query", metavar="QUERY", help="what to look for, in words")
     parser.add_argument("path", metavar="PATH", type=Path, help="a file or folder of texts")
-    common.add_pack_option(parser)
+    arguments.add_pack_option(parser)
     parser.add_argument(
-        "-k", "--top-k", type=common.positive, default=5, metavar="N", help="results (default: 5)"
+        "-k",
+        "--top-k",
+        type=arguments.positive,
+        default=5,
+        metavar="N",
+        help="results (default: 5)",
     )
     parser.add_argument("--task", help="default: retrieval where the pack has it, else its own")
     place = parser.add_mutually_exclusive_group()
@@ -56,7 +62,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rebuild", action="store_true", help="embed everything anew, also if the index is damaged"
     )
-    common.add_engine_options(parser)
+    arguments.add_engine_options(parser)
     parser.add_argument("--json", action="store_true", help="a JSON line for each result")
     parser.add_argument(
         "--only",
@@ -82,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
         _check_not_searched(options.sheet, root)
     with (
         Progress(options.progress) as progress,
-        common.open_embedder(options) as embedder,
+        arguments.open_embedder(options) as embedder,
         _open_index(options, root, embedder) as index,
     ):
         pictures = embedder.manifest.image is not None
@@ -102,12 +108,12 @@ def run(options: argparse.Namespace) -> int:
             try:
                 hits = ask()
             except IndexRowsError as error:
-                progress.say(f"embedge: {common.sentence(error)}")
+                progress.say(f"embedge: {screen.sentence(error)}")
                 report = _update(index, root, progress, keeps=not options.no_index)
                 hits = ask()
     if not passages:
         things = "text and no image" if pictures else "text"
-        common.say(f"embedge: {options.path} holds no {things} to search")
+        screen.say(f"embedge: {options.path} holds no {things} to search")
         return 1
     for hit in hits:
         _print(hit, options.path / hit.path.relative_to(root), as_json=options.json)
@@ -115,7 +121,7 @@ def run(options: argparse.Namespace) -> int:
         _draw([hit for hit in hits if hit.kind == "image"], root, options.sheet)
     told = f" ({', '.join(changes)})" if (changes := _changes(report)) else ""
     counted = f"{passages:,} passages and images" if pictures else _number(passages, "passage")
-    common.say(f"embedge: searched {counted} in {_number(files, 'file')}{told}")
+    screen.say(f"embedge: searched {counted} in {_number(files, 'file')}{told}")
     return 0
 
 
@@ -129,11 +135,11 @@ def _open_index(options: argparse.Namespace, root: Path, embedder: "Embedder") -
     if place is None:
         place = default_place(root)
     if not place.exists():
-        common.say(f"embedge: the index, which holds the passages too, is {place}")
+        screen.say(f"embedge: the index, which holds the passages too, is {place}")
     try:
         return SearchIndex(place, embedder, task=options.task, rebuild=options.rebuild)
     except IndexOutdatedError as error:
-        common.say(f"embedge: {error.change}; embedding everything anew")
+        screen.say(f"embedge: {error.change}; embedding everything anew")
         return SearchIndex(place, embedder, task=options.task, rebuild=True)
 
 
@@ -152,13 +158,13 @@ def _update(
 
     before = index.runtimes
     try:
-        report = common.cancellable(lambda cancel: index.update(root, progress=tell, cancel=cancel))
+        report = cancellable(lambda cancel: index.update(root, progress=tell, cancel=cancel))
     except (KeyboardInterrupt, CancelledError):
         if keeps:
             progress.say("embedge: what is embedded so far is kept; the next search goes on there")
         raise
     except IndexReadOnlyError as error:
-        progress.say(f"embedge: {common.sentence(error)}; searching it as it stands")
+        progress.say(f"embedge: {screen.sentence(error)}; searching it as it stands")
         return None
     if before and before != (now := index.runtimes):
         progress.say(
@@ -192,7 +198,7 @@ def _check_not_searched(path: Path, root: Path) -> None:
 def _draw(hits: "list[Hit]", root: Path, path: Path) -> None:
     """Writes the contact sheet, whole or not at all."""
     if not hits:
-        common.say(f"embedge: no images were found, so {path} is not drawn")
+        screen.say(f"embedge: no images were found, so {path} is not drawn")
         return
     from embedge.images.sheet import MOST, draw_sheet, encode_sheet
 
@@ -201,7 +207,7 @@ def _draw(hits: "list[Hit]", root: Path, path: Path) -> None:
     )
     with WholeFile(path) as file:
         file.stream.write(encode_sheet(sheet))
-    common.say(f"embedge: {_number(min(len(hits), MOST), 'image')} drawn in {path}")
+    screen.say(f"embedge: {_number(min(len(hits), MOST), 'image')} drawn in {path}")
 
 
 def _changes(report: "UpdateReport | None") -> list[str]:
@@ -227,16 +233,16 @@ def _print(hit: "Hit", path: Path, *, as_json: bool) -> None:
         }
         if hit.kind == "image":
             result = {"score": result["score"], "image": str(path)}
-        common.show_json(result)
+        screen.show_json(result)
         return
     if hit.kind == "image":
-        common.show(f"{hit.score:.4f}  {path}")
+        screen.show(f"{hit.score:.4f}  {path}")
         return
     text = " ".join(printable(hit.text).split())
     if len(text) > SNIPPET:
         text = text[: SNIPPET - 1] + "…"
-    common.show(f"{hit.score:.4f}  {path}:{hit.line}")
-    common.show_lines(textwrap.indent(textwrap.fill(text, width=88), "        "))
+    screen.show(f"{hit.score:.4f}  {path}:{hit.line}")
+    screen.show_lines(textwrap.indent(textwrap.fill(text, width=88), "        "))
 
 
 def _number(count: int, what: str) -> str:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedge.cli import common
+from embedge.cli import arguments, screen
 from embedge.cli.apart import CrashedError, can_run_apart, run_apart
-from embedge.cli.commands.export import load_exporter
+from embedge.cli.exporter import load_exporter
 from embedge.cli.golden import DOCUMENTS, QUERY, TOKEN_TEXTS, TOLERANCE, find_golden
-from embedge.cli.losses import loss_rows
 from embedge.cli.progress import Progress, add_progress_option
+from embedge.cli.reports import loss_rows
 from embedge.errors import (
     DeviceError,
     EmbedgeError,
@@ -53,8 +53,8 @@ class Check:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
-    common.add_pack_argument(parser)
-    common.add_engine_options(parser)
+    arguments.add_pack_argument(parser)
+    arguments.add_engine_options(parser)
     parser.add_argument(
         "--source",
         metavar="SRC",
@@ -78,10 +78,10 @@ def run(options: argparse.Namespace) -> int:
     if options.command_line is not None and not options.in_process:
         if can_run_apart():
             return _run_apart(options.command_line)
-        common.say("embedge: checking in this program itself, which a bad pack may crash")
+        screen.say("embedge: checking in this program itself, which a bad pack may crash")
     from embedge.pack.files import open_pack
 
-    pack = open_pack(common.pack_path(options))
+    pack = open_pack(arguments.pack_path(options))
     golden = find_golden(pack.manifest.model_id) if options.golden else None
     if options.golden and golden is None:
         raise OptionError(
@@ -91,18 +91,18 @@ def run(options: argparse.Namespace) -> int:
     for check in checks(pack, options):
         count += 1
         failed += check.verdict == "FAIL"
-        common.show(f"{check.verdict:4}  {check.name:28}  {check.detail}".rstrip())
-    common.show()
+        screen.show(f"{check.verdict:4}  {check.name:28}  {check.detail}".rstrip())
+    screen.show()
     shown = pack.manifest.precisions() if options.precision == "auto" else (options.precision,)
     rows = loss_rows({p: pack.manifest.verification.get(p) for p in shown})
     if rows:
-        common.show("linears that rounding changes most, as the export measured on sample rows:")
-        common.show_lines(common.table(rows))
-        common.show()
+        screen.show("linears that rounding changes most, as the export measured on sample rows:")
+        screen.show_lines(screen.table(rows))
+        screen.show()
     if failed:
-        common.show(f"{failed} of {count} checks FAILED: do not use this pack as it is")
+        screen.show(f"{failed} of {count} checks FAILED: do not use this pack as it is")
         return 1
-    common.show(f"{count} checks, none failed")
+    screen.show(f"{count} checks, none failed")
     return 0
 
 
@@ -115,7 +115,7 @@ def _run_apart(arguments: list[str]) -> int:
             f"{error} in the process that loaded the pack: do not use this pack. If a pack that "
             "you trust does the same, install onnxruntime and tokenizers again"
         )
-        common.show(f"FAIL  {'process':28}  {detail}")
+        screen.show(f"FAIL  {'process':28}  {detail}")
         return 1
 
 
@@ -130,21 +130,21 @@ def checks(pack: "Pack", options: argparse.Namespace) -> Iterator[Check]:
     if problems:
         return
     total = sum(entry.size for entry in manifest.files.values())
-    yield Check("files", "OK", f"{len(manifest.files)} files, {common.size_text(total)}, hashed")
+    yield Check("files", "OK", f"{len(manifest.files)} files, {screen.size_text(total)}, hashed")
     if options.golden:
         yield _token_check(pack)
     held = [p for p in PRECISIONS if any(graph.precision == p for graph in manifest.graphs)]
     for precision in held if options.precision == "auto" else [options.precision]:
         yield _gate_check(manifest, precision)
         try:
-            with common.open_embedder(options, precision=precision) as embedder:
+            with arguments.open_embedder(options, precision=precision) as embedder:
                 yield from _precision_checks(pack, embedder, precision, golden=options.golden)
         except DeviceError as error:
-            yield Check(precision, "skip", f"cannot run here: {common.sentence(error)}")
+            yield Check(precision, "skip", f"cannot run here: {screen.sentence(error)}")
         except (PackError, OptionError) as error:
-            yield Check(precision, "FAIL", f"{common.sentence(error)}")
+            yield Check(precision, "FAIL", f"{screen.sentence(error)}")
         except EmbedgeError as error:
-            yield Check(precision, "FAIL", f"{common.sentence(error)}; {AGAIN}")
+            yield Check(precision, "FAIL", f"{screen.sentence(error)}; {AGAIN}")
     if options.source is not None:
         yield from _source_checks(pack, options.source, options)
 
@@ -203,7 +203,7 @@ def _image_check(pack: "Pack", embedder: "Embedder", precision: str, least: floa
     try:
         cosine = image_cosine(embedder, pack.manifest, pack.folder)
     except MissingExtraError as error:
-        return Check(name, "skip", common.sentence(error))
+        return Check(name, "skip", screen.sentence(error))
     if cosine is None:
         return Check(name, "skip", "the pack holds no sample images' vectors")
     detail = f"least cosine to the reference {cosine:.6f}"

@@ -1,4 +1,4 @@
-"""Signals that ask a process to end, turned into a clean stop.
+"""Ctrl-C and the signals that ask a process to end, turned into a clean stop.
 
 By default SIGTERM (`kill`, systemd, `docker stop`) and SIGHUP (the terminal went away) end Python
 on the spot, and a half-written file stays. Here they arrive as Ctrl-C does, so that all that
@@ -7,12 +7,19 @@ opinion on are left alone.
 """
 
 import contextlib
+import os
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import TypeVar
 
+INTERRUPTED = 130  # exit code of Ctrl-C
+PATIENCE = 5.0  # seconds that cancelled work may take to end; it takes about 20 ms
 _NAMES = ("SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+
+Result = TypeVar("Result")
 
 
 class Stopped(KeyboardInterrupt):
@@ -75,3 +82,44 @@ def stops(asked: Asked | None = None) -> Iterator[None]:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         for number in ours:
             signal.signal(number, signal.SIG_DFL)
+
+
+def cancellable(work: Callable[[threading.Event], Result]) -> Result:
+    """Runs `work(cancel)` in a thread, so that Ctrl-C is seen while the network runs.
+
+    Python delivers Ctrl-C to the main thread only, between two steps of Python code; one run of
+    the network is a single step. Here the main thread waits, sets `cancel`, and waits for the
+    work to end. To leave while the network runs would abort the process, so a further Ctrl-C
+    counts only after PATIENCE seconds.
+    """
+    cancel = threading.Event()
+    results: list[Result] = []
+    errors: list[BaseException] = []
+
+    def target() -> None:
+        try:
+            results.append(work(cancel))
+        except BaseException as error:  # carried over to the main thread below
+            errors.append(error)
+        finally:
+            done.set()
+
+    # Not Thread.join: interrupted by Ctrl-C, Python 3.11 then takes the thread for ended.
+    done = threading.Event()
+    threading.Thread(target=target, name="embedge-work", daemon=True).start()
+    try:
+        while not done.wait(0.2):  # seconds; Windows sees Ctrl-C only between two waits
+            pass
+    except KeyboardInterrupt:
+        cancel.set()
+        end = time.monotonic() + PATIENCE
+        while not done.is_set():
+            try:
+                done.wait(0.2)
+            except KeyboardInterrupt:
+                if time.monotonic() > end:
+                    os._exit(INTERRUPTED)
+        raise
+    if errors:
+        raise errors[0]
+    return results[0]

@@ -1,4 +1,4 @@
-"""Where a precision loses: the export's figures of single linears, for people.
+"""The export's report for people: the gate as a table, and the linears that lose the most.
 
 Takes the manifest's `verification`, which is a file's content and may hold anything: what is not as
 an export writes it is left out. Gives rows of a table, and lines.
@@ -8,9 +8,24 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from embedge.cli import common
+from embedge.cli import screen
 
 WORST = 5  # linears shown of each precision
+
+
+def gate_rows(verification: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """The report as a table: a row for each precision and task, a column for each number."""
+    columns = ("cosine_min", "cosine_mean", "rank_correlation", "batch_difference")
+    rows: list[tuple[str, ...]] = [
+        ("precision", "task", "gate", *(column.replace("_", " ") for column in columns))
+    ]
+    for precision, report in verification.items():
+        failures = report.get("failures", {})
+        for task, numbers in report.get("tasks", {}).items():
+            missed = "; ".join(failures.get(task, ()))
+            cells = [f"{numbers[c]:.6g}" if c in numbers else "" for c in columns]
+            rows.append((precision, task, f"MISSED: {missed}" if missed else "passed", *cells))
+    return rows
 
 
 def loss_rows(verification: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -48,7 +63,7 @@ def finer_lines(verification: Mapping[str, Any]) -> Iterator[str]:
             floats = _names(figures.get("float32"))
             yield (
                 f"{precision}, {task}: {len(names)} of {linears} linears kept finer, because the "
-                f"least cosine was {cosine:.6f} without; this adds {common.size_text(size)} and "
+                f"least cosine was {cosine:.6f} without; this adds {screen.size_text(size)} and "
                 f"{2 * len(names)} products: {', '.join(_by_layer(names))}"
                 + (f"; in float32: {', '.join(_by_layer(floats))}" if floats else "")
             )

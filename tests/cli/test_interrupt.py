@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from embedge.cli.stops import Stopped, stops
+from embedge.cli.interrupt import Stopped, stops
 
 # Embeds until it is stopped; says so once there is something to clean up.
 CODE = """
@@ -17,7 +17,7 @@ sys.path.insert(0, sys.argv[1])
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background jobs
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored under nohup
 from cli_fakes import FakeEmbedder
-from embedge.cli import common, main
+from embedge.cli import arguments, main
 
 class Slow(FakeEmbedder):
     def encode(self, texts, *, cancel=None, **options):
@@ -26,7 +26,7 @@ class Slow(FakeEmbedder):
             cancel.wait(30)
         return super().encode(texts, **options)
 
-common.open_embedder = lambda options: Slow()
+arguments.open_embedder = lambda options: Slow()
 sys.exit(main(sys.argv[2:]))
 """
 

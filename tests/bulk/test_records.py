@@ -1,4 +1,4 @@
-"""Reading texts: any bytes give records or told problems, never an exception."""
+"""Reading texts: any bytes give records or reasons, never an exception."""
 
 import codecs
 import io
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedge.bulk.records import Bad, Record, _read
+from embedge.bulk.records import Bad, Record, _read, read_records
 
 LINE = st.text(st.characters(exclude_characters="\n\r\0", exclude_categories=["Cs"]), max_size=20)
 
@@ -19,7 +19,7 @@ LINE = st.text(st.characters(exclude_characters="\n\r\0", exclude_categories=["C
 def test_lines_round_trip(texts, newline, last):
     data = newline.join(texts) + (newline if last or not texts[-1] else "")
     records = list(_read(io.BytesIO(data.encode()), "f", "lines", 0))
-    if texts[0].startswith("\ufeff"):  # a byte order mark is no text
+    if texts[0].startswith("\ufeff"):  # a byte order mark is not text
         texts = [texts[0][1:], *texts[1:]]
     assert [record.text for record in records] == texts
     assert [record.where for record in records] == [f"f:{i + 1}" for i in range(len(texts))]
@@ -160,3 +160,14 @@ def test_lines_of_a_pipe_come_as_they_are_written():
     os.close(writing)
     thread.join(10)
     assert records == ["a"]
+
+
+def test_files_and_a_stream_count_on(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"id": 7, "text": "one"}\n3\n')
+    stream = io.BytesIO(b"two\n")
+    paths = [str(tmp_path / "a.jsonl"), "-", str(tmp_path / "missing"), "-"]
+    records = list(read_records(paths, stdin=stream))
+    assert [record.index for record in records] == [0, 1, 2, 3]
+    assert [record.where for record in records[2:]] == ["stdin:1", paths[2]]
+    assert [type(record) for record in records] == [Record, Bad, Record, Bad]
+    assert not stream.closed

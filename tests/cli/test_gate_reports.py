@@ -2,7 +2,7 @@
 
 import pytest
 
-from embedge.cli.losses import WORST, finer_lines, loss_rows
+from embedge.cli.reports import WORST, finer_lines, loss_rows
 
 REPORT = {
     "tasks": {

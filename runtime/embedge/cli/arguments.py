@@ -1,0 +1,92 @@
+"""What the commands' arguments share: which pack, how the network runs, and types of numbers.
+
+Knows argparse and the `Embedder`'s arguments; imports the runtime only when an embedder is opened.
+"""
+
+import argparse
+import os
+from typing import TYPE_CHECKING
+
+from embedge.errors import OptionError
+from embedge.options import MOST, shown
+from embedge.pack.manifest import PRECISIONS
+
+if TYPE_CHECKING:
+    from embedge.embedder import Embedder
+
+PACK_VARIABLE = "EMBEDGE_PACK"
+PACK_HELP = (
+    f"the model pack, a folder (default: the environment variable {PACK_VARIABLE}, else the pack "
+    "that embedge bundles)"
+)
+
+
+def add_pack_option(parser: argparse.ArgumentParser) -> None:
+    """`-p/--pack PACK`, for the commands whose positions belong to texts."""
+    parser.add_argument("-p", "--pack", metavar="PACK", help=PACK_HELP)
+
+
+def add_pack_argument(parser: argparse.ArgumentParser) -> None:
+    """`PACK`, for the commands that are about a pack; `-p/--pack` does the same."""
+    parser.add_argument("pack_position", nargs="?", metavar="PACK", help=PACK_HELP)
+    parser.add_argument("-p", "--pack", metavar="PACK", help="the same")
+
+
+def add_engine_options(parser: argparse.ArgumentParser) -> None:
+    """How the network runs: precision, device, threads."""
+    parser.add_argument(
+        "--precision",
+        choices=("auto", *PRECISIONS),
+        default="auto",
+        help="which graphs to run (default: auto, by the device)",
+    )
+    parser.add_argument(
+        "--device",
+        default="auto",
+        help="auto, cpu or cuda; one that cannot be had is an error (default: auto)",
+    )
+    parser.add_argument(
+        "--threads", type=positive, metavar="N", help="threads (default: by this process's share)"
+    )
+    parser.add_argument(
+        "--prepared",
+        metavar="FOLDER",
+        help="keep weights there in this machine's own form, mapped and shared (CPU, Linux)",
+    )
+
+
+def positive(text: str) -> int:
+    """An argparse type: a whole number of at least 1, as large as any that can be meant."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    if value > MOST:
+        raise argparse.ArgumentTypeError(f"{shown(text)} is more than 64 bits hold")
+    return value
+
+
+positive.__name__ = "whole number"  # argparse: "invalid whole number value: 'x'"
+
+
+def pack_path(options: argparse.Namespace) -> str | None:
+    """The pack that the command line or the environment names; None for the bundled one."""
+    position = getattr(options, "pack_position", None)
+    if position and options.pack and position != options.pack:
+        raise OptionError(f"two packs are given, {position} and {options.pack}; name one")
+    return position or options.pack or os.environ.get(PACK_VARIABLE) or None
+
+
+def open_embedder(
+    options: argparse.Namespace, *, precision: str | None = None, device: str | None = None
+) -> "Embedder":
+    """The embedder that the command line describes; the keywords override it."""
+    path = pack_path(options)
+    from embedge.embedder import Embedder
+
+    return Embedder(
+        path,
+        precision=precision or options.precision,
+        device=device or options.device,
+        threads=options.threads,
+        prepared=options.prepared,
+    )

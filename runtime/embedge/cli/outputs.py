@@ -1,0 +1,104 @@
+"""Where `embed` writes: a place that cannot be written, or is read as well, is refused."""
+
+import os
+import stat
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+from embedge.bulk.suffixes import ARRAY, JSON_LINES, holds_something_else, suffix_of
+from embedge.errors import OptionError
+from embedge.files.whole import find_obstacle
+
+_WRITTEN = "embed writes JSON lines (.jsonl) and NumPy arrays (.npy)"
+
+
+def check_output(
+    out: str | None, kind: str | None, *, inputs: Sequence[str | os.PathLike[str]] = ()
+) -> tuple[Path | None, str]:
+    """The file (None: stdout) and "jsonl" or "npy", from `--out` and `--format`.
+
+    Args:
+        out: the option's value; None and "-" are stdout.
+        kind: the option's value; None goes by the name.
+        inputs: what is read, "-" for stdin: none of it may be what is written.
+
+    Raises:
+        OptionError: .npy was asked for on stdout, no file can be written at `out`, its name says
+            another format, or it is read as well.
+    """
+    check_not_read("--out", None if out == "-" else out, inputs)
+    if out is None or out == "-":
+        if kind == "npy":
+            raise OptionError(
+                "--format npy needs a file, for its size stands first; add --out FILE"
+            )
+        return None, "jsonl"
+    if obstacle := find_obstacle(out):
+        raise OptionError(f"--out {out} {obstacle}")
+    return Path(out), _output_format(out, kind)
+
+
+def check_not_read(
+    option: str,
+    out: str | os.PathLike[str] | None,
+    inputs: Sequence[str | os.PathLike[str]],
+) -> None:
+    """Refuses to write to a file that is read, by whatever name or link; None is stdout.
+
+    Raises:
+        OptionError: the output is one of the inputs.
+    """
+    written = _identity("-" if out is None else out, sys.stdout)
+    if written is None:
+        return
+    for source in inputs:
+        if _identity(source, sys.stdin) == written:
+            name = "stdin" if source == "-" else source
+            where = "stdout" if out is None else f"{option} {out}"
+            raise OptionError(
+                f"{where} is the file that is read ({name}), which would be lost; give another name"
+            )
+
+
+def check_different(out: Path | None, path: str | None) -> None:
+    """Refuses one place for the vectors and for their ranges.
+
+    Raises:
+        OptionError: they are the same.
+    """
+    if out is not None and path is not None and out.resolve() == Path(path).resolve():
+        raise OptionError(f"--out and --ranges are both {path}; give two names")
+
+
+def _output_format(path: str, named: str | None) -> str:
+    """The format, "jsonl" or "npy", by `--format`, else by the name of the output.
+
+    Raises:
+        OptionError: the name says another format.
+    """
+    suffix = suffix_of(path)
+    said = "npy" if suffix == ARRAY else "jsonl" if suffix in JSON_LINES else None
+    if named is not None and said not in (None, named):
+        raise OptionError(f"--out {path} and --format {named} are two formats; leave one out")
+    if named is None and holds_something_else(path):
+        raise OptionError(
+            f"--out {path} is a {suffix} file by its name, and {_WRITTEN}; give such a name, or "
+            "--format to write one under this name"
+        )
+    return named or said or "jsonl"
+
+
+def _identity(path: str | os.PathLike[str], stream: TextIO | None) -> tuple[int, int] | None:
+    """What a regular file is known by, whatever its name; of the stream where the path is "-"."""
+    try:
+        if path != "-":
+            status = Path(path).stat()
+        elif stream is None:
+            return None
+        else:
+            status = os.fstat(stream.fileno())
+    except (OSError, ValueError, AttributeError):  # not there yet, or no stream of the system
+        return None
+    return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
