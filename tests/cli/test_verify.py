@@ -193,8 +193,8 @@ def test_source_goes_to_the_exporter(pack, fakes, capsys, monkeypatch, tmp_path,
         return report
 
     modules = {
-        "sources": SimpleNamespace(open_source=open_source),
-        "verify": SimpleNamespace(verify_pack=verify_pack),
+        "source.folder": SimpleNamespace(open_source=open_source),
+        "gate.compare": SimpleNamespace(verify_pack=verify_pack),
     }
     monkeypatch.setattr(verify, "load_exporter", modules.__getitem__)
     assert main(["verify", str(pack), "--source", str(tmp_path)]) == 1

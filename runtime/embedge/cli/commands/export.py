@@ -118,8 +118,8 @@ def folder(text: str) -> Path:
 
 def _open_for_merging(options: argparse.Namespace, tasks: tuple[str, ...] | None) -> Any:
     """The source, once it is sure that the plain folders can be written after the pack."""
-    load_exporter("destination").check_place(options.merged, "--merged")
-    source = load_exporter("sources").open_source(
+    load_exporter("output.destination").check_place(options.merged, "--merged")
+    source = load_exporter("source.folder").open_source(
         options.source, revision=options.revision, offline=options.offline, tasks=tasks
     )
     load_exporter("merged").check_merged(source, options.merged, pack=options.out)
