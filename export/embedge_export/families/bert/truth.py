@@ -1,27 +1,21 @@
 """The truth for BERT-like encoders: a plain NumPy forward pass in float32.
 
-As the decoder's: one text at a time where tokens meet, no padding, no fusion, and no code of the
-graph writer. Tensors under the names of names.py. Sources: BERT arXiv 1810.04805, rotary
-positions arXiv 2104.09864.
+One text at a time where tokens meet. Tensors under the names of names.py. Source: BERT arXiv
+1810.04805.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embedge_export import truth
 from embedge_export.families.bert.config import BertConfig
-from embedge_export.families.decoder.truth import Observer, Product, float_product
-from embedge_export.numbers.exact import cosine_sine, exp, power
+from embedge_export.numbers.exact import cosine_sine
 from embedge_export.numbers.sensitivity import TABLE, Disturbance
 from embedge_export.tensors.weights import Weights
-
-Array = NDArray[np.float32]
-# The error function by linear interpolation: steps of 2e-4 leave 4e-9, less than float32 holds.
-_ERF_GRID = np.linspace(-6, 6, 2**16 + 1)
-_ERF_VALUES = np.array([math.erf(x) for x in _ERF_GRID])
+from embedge_export.truth import Array, Observer, Product, float_product
 
 
 def bert_vectors(
@@ -51,7 +45,7 @@ def bert_vectors(
     bounds = np.cumsum([0, *(len(ids) for ids in texts)])
 
     def norm(x: Array, name: str) -> Array:
-        return _layer_norm(
+        return truth.layer_norm(
             x, weights.read(f"{name}.weight"), weights.read(f"{name}.bias"), config.layer_norm_eps
         )
 
@@ -84,13 +78,9 @@ def bert_vectors(
         hidden = norm(
             hidden + linear(attended, "self_attn.o_proj"), f"{layer}.post_attention_layernorm"
         )
-        inner = _gelu(linear(hidden, "mlp.fc1"))
+        inner = truth.gelu(linear(hidden, "mlp.fc1"))
         hidden = norm(hidden + linear(inner, "mlp.fc2"), f"{layer}.post_mlp_layernorm")
-    if pooling == "mean":
-        means = [hidden[start:end].mean(axis=0) for start, end in pairwise(bounds)]
-        return np.asarray(np.stack(means), np.float32)
-    rows = bounds[:-1] if pooling == "cls" else bounds[1:] - 1
-    return np.asarray(hidden[rows], np.float32)
+    return truth.pool(hidden, bounds, pooling)
 
 
 def _positions(ids: NDArray[np.int32], padding_id: int | None) -> NDArray[np.int64]:
@@ -105,40 +95,9 @@ def _attention(
     query: Array, key: Array, value: Array, config: BertConfig, product: Product
 ) -> Array:
     """One text: three times (T, hidden) -> (T, hidden)."""
-    length = len(query)
-
-    def heads(x: Array) -> Array:
-        apart = x.reshape(length, config.num_attention_heads, config.head_dim)
-        return np.asarray(apart.transpose(1, 0, 2))
-
-    query, key, value = heads(query), heads(key), heads(value)
+    query, key, value = (truth.split_heads(x, config.head_dim) for x in (query, key, value))
     if config.rope_theta is not None:
-        query, key = _rotated(query, config.rope_theta), _rotated(key, config.rope_theta)
-    scores = product(query, key) / np.float32(math.sqrt(config.head_dim))
-    scores = exp(scores - scores.max(axis=-1, keepdims=True))
-    scores /= scores.sum(axis=-1, keepdims=True)
-    attended = product(scores, value.transpose(0, 2, 1)).transpose(1, 0, 2)
-    return attended.reshape(length, -1)
-
-
-def _rotated(x: Array, theta: float) -> Array:
-    """Rotary positions: entry i of a head's first half turns with entry i of its second."""
-    _, length, width = x.shape
-    steps = np.arange(0, width, 2, dtype=np.float32) / np.float32(width)
-    angles = np.arange(length, dtype=np.float32)[:, None] / power(theta, steps)
-    cosine, sine = cosine_sine(angles)  # (T, width / 2)
-    first, second = np.split(x, 2, axis=-1)
-    turned = [first * cosine - second * sine, second * cosine + first * sine]
-    return np.asarray(np.concatenate(turned, axis=-1), np.float32)
-
-
-def _layer_norm(x: Array, gain: Array, bias: Array, epsilon: float) -> Array:
-    centred = x - x.mean(axis=-1, keepdims=True)
-    variance = np.mean(np.square(centred), axis=-1, keepdims=True)
-    return np.asarray(centred / np.sqrt(variance + np.float32(epsilon)) * gain + bias, np.float32)
-
-
-def _gelu(x: Array) -> Array:
-    """The exact one, x times the normal distribution's share below x."""
-    below = 1 + np.interp(x / math.sqrt(2), _ERF_GRID, _ERF_VALUES)
-    return np.asarray(x * 0.5 * below, np.float32)
+        places = np.arange(query.shape[1], dtype=np.float32)[:, None]
+        tables = cosine_sine(places / truth.wavelengths(config.head_dim, config.rope_theta))
+        query, key = truth.turn_halves(query, *tables), truth.turn_halves(key, *tables)
+    return truth.attention(query, key, value, product, causal=config.causal)

@@ -1,22 +1,19 @@
 """The truth for EVA02 vision towers: a plain NumPy forward pass in float32.
 
-As the decoder's: one head at a time, no fusion, no rotation, no code of the graph writer. Source:
-EVA-02 arXiv 2303.11331, with sub-LayerNorm (arXiv 2210.06423) and rotary positions in two
-directions, stretched to the grid they were trained on.
+One head at a time. Source: EVA-02 arXiv 2303.11331, with sub-LayerNorm (arXiv 2210.06423) and
+rotary positions in two directions, stretched to the grid they were trained on.
 """
 
 import math
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
-from embedge_export.families.decoder.truth import Observer, Product, float_product
+from embedge_export import truth
 from embedge_export.families.eva02.config import EvaConfig
-from embedge_export.numbers.exact import cosine_sine, exp, power
+from embedge_export.numbers.exact import cosine_sine
 from embedge_export.tensors.weights import Weights
-
-Array = NDArray[np.float32]
+from embedge_export.truth import Array, Observer, Product, float_product
 
 
 def eva_vectors(
@@ -42,10 +39,7 @@ def eva_vectors(
 
     def norm(x: Array, name: str) -> Array:
         gain, bias = weights.read(f"{name}.weight"), weights.read(f"{name}.bias")
-        centred = x - x.mean(axis=-1, keepdims=True)
-        variance = np.mean(np.square(centred), axis=-1, keepdims=True)
-        scaled = centred / np.sqrt(variance + np.float32(config.layer_norm_eps))
-        return np.asarray(scaled * gain + bias, np.float32)
+        return truth.layer_norm(x, gain, bias, config.layer_norm_eps)
 
     def linear(x: Array, name: str, bias: str | None) -> Array:
         observe(f"{name}.weight", x)
@@ -74,7 +68,7 @@ def eva_vectors(
         rows = norm(hidden, f"{block}.norm2")
         gate = linear(rows, f"{mlp}.w1", f"{mlp}.w1.bias")
         up = linear(rows, f"{mlp}.w2", f"{mlp}.w2.bias")
-        gated = norm(_silu(gate) * up, f"{mlp}.ffn_ln")
+        gated = norm(truth.silu(gate) * up, f"{mlp}.ffn_ln")
         hidden = hidden + linear(gated, f"{mlp}.w3", f"{mlp}.w3.bias")
     return norm(hidden, "norm")[:, 0]
 
@@ -96,7 +90,7 @@ def _patches(config: EvaConfig, weights: Weights, pixels: Array, product: Produc
 def _angles(config: EvaConfig) -> Array:
     """(patches, head_width / 2): half of the pairs turn with the row, half with the column."""
     axis = config.head_width // 2
-    frequencies = 1 / power(config.rope_theta, np.arange(0, axis, 2, dtype=np.float32) / axis)
+    frequencies = 1 / truth.wavelengths(axis, config.rope_theta)
     places = np.arange(config.grid) / config.grid * config.pretrained_grid
     one = places[:, None] * frequencies  # (grid, axis / 2)
     grid = config.grid
@@ -124,24 +118,12 @@ def _attention(
     product: Product,
 ) -> Array:
     """One image: three times (tokens, width) -> the same."""
-
-    def heads(x: Array) -> Array:
-        return np.asarray(x.reshape(len(x), config.heads, config.head_width).transpose(1, 0, 2))
-
-    query, key = (_turned(heads(x), angles) for x in (query, key))
+    query, key, value = (truth.split_heads(x, config.head_width) for x in (query, key, value))
+    query, key = _turned(query, angles), _turned(key, angles)
     query /= np.float32(math.sqrt(config.head_width))
     attended = np.empty((config.tokens, config.width), np.float32)
-    value = heads(value)
     for head in range(config.heads):
-        scores = product(query[head], key[head])
-        scores -= scores.max(axis=-1, keepdims=True)
-        scores = exp(scores)
-        scores /= scores.sum(axis=-1, keepdims=True)
+        weights = truth.softmax(product(query[head], key[head]))
         columns = slice(head * config.head_width, (head + 1) * config.head_width)
-        attended[:, columns] = product(scores, value[head].T)
+        attended[:, columns] = product(weights, value[head].T)
     return attended
-
-
-def _silu(x: Array) -> Array:
-    # The exponent is cut where float32 would overflow; the quotient is 0 there already.
-    return np.asarray(x / (1 + exp(np.minimum(-x, np.float32(80)))), np.float32)
