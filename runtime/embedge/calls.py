@@ -1,20 +1,111 @@
-"""What a call means: which task's network runs, and which prompt stands before every text.
+"""What a call means: a frozen `Call`, made from its options and the pack's manifest, checked once.
 
-Takes the options of a call and the pack's manifest, gives the task's name and the prompt's text;
-pure, and runs nothing.
+It says which network runs, which prompt stands before every text, and what becomes of the vectors.
+It holds plain values only, so that equal calls are equal, and can be run together. Pure, and runs
+nothing.
 """
 
+import logging
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, Self, TypedDict, get_args
 
-from embedge.errors import OptionError
+from numpy.typing import ArrayLike
+
+from embedge.errors import OptionError, PackError
+from embedge.options import check_one_of, flag, whole_number
 from embedge.pack.manifest import Manifest
+from embedge.texts.tokens import OnOverflow
+from embedge.vectors import EmbeddingType, Ranges, check_embedding_type, check_ranges
 
+logger = logging.getLogger(__name__)
+
+Tower = Literal["text", "image"]
 # Names of the hosted API: a task and a prompt in one word. A pack may call the prompt by any of the
 # names, in the order that Sentence Transformers documents for encode_document.
 ALIASES = {
     "retrieval.query": ("retrieval", ("query",)),
     "retrieval.passage": ("retrieval", ("document", "passage", "corpus")),
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What to do with the texts or images of one call. Can be compared and hashed.
+
+    The fields after `ranges` belong to one tower each, and have their defaults for the other.
+    """
+
+    task: str  # one of the pack's
+    tower: Tower
+    width: int  # dimensions to keep, from the first
+    normalize: bool
+    embedding_type: EmbeddingType
+    ranges: Ranges | None  # for int8 and uint8; None: the batch's own
+    prompt: str  # put before every text; "" for none
+    max_length: int  # tokens, prompt and special tokens included
+    on_overflow: OnOverflow
+    upright: bool  # turn photos as their EXIF orientation says
+    allow_urls: bool  # fetch http(s) URLs
+
+    @classmethod
+    def of(
+        cls,
+        manifest: Manifest,
+        *,
+        tower: Tower = "text",
+        task: str | None = None,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        truncate_dim: int | None = None,
+        max_length: int | None = None,
+        normalize: bool = True,
+        embedding_type: EmbeddingType = "float32",
+        ranges: ArrayLike | None = None,
+        on_overflow: OnOverflow = "truncate",
+        upright: bool = True,
+        allow_urls: bool = False,
+    ) -> Self:
+        """Checks the options of a call; they are those of `Embedder.encode` and `encode_image`.
+
+        Raises:
+            PackError: the pack has no text input.
+            OptionError: an option is not one of this pack's.
+        """
+        if manifest.text is None:
+            raise PackError(f"{manifest.model_id} has no text input")
+        check_one_of(tower, "tower", get_args(Tower))
+        task, prompt = resolve(manifest, task, prompt_name, prompt if tower == "text" else "")
+        width, longest = manifest.dimension, manifest.text.max_length
+        if truncate_dim is not None:
+            width = whole_number(truncate_dim, "truncate_dim", most=width)
+            if width not in (manifest.dimension, *manifest.matryoshka_dimensions):
+                logger.debug("the model was not trained for vectors cut to %d dimensions", width)
+        if max_length is not None:
+            longest = whole_number(max_length, "max_length", most=longest)
+        check_embedding_type(embedding_type, ranges)
+        check_one_of(on_overflow, "on_overflow", get_args(OnOverflow))
+        return cls(
+            task=task,
+            tower=tower,
+            width=width,
+            normalize=flag(normalize, "normalize"),
+            embedding_type=embedding_type,
+            ranges=None if ranges is None else _plain(ranges, width),
+            prompt=prompt,
+            max_length=longest,
+            on_overflow=on_overflow,
+            upright=flag(upright, "upright"),
+            allow_urls=flag(allow_urls, "allow_urls"),
+        )
+
+
+class Alias(TypedDict):
+    """The options of a call that an alias stands for."""
+
+    task: str | None
+    prompt_name: str | None
+    prompt: str | None
 
 
 def resolve(
@@ -42,7 +133,7 @@ def resolve(
                 f"pass task={task!r} to choose the prompt yourself"
             )
         if prompt is None:
-            prompt_name, prompt = alias_options(manifest, alias)
+            prompt_name, prompt = meant, None if meant is not None else ""
     if task not in manifest.tasks:
         raise OptionError(f"task {task!r} is not in this pack; it has {_names(manifest.tasks)}")
     if prompt is not None:
@@ -63,6 +154,22 @@ def resolve(
     return task, manifest.prompts[prompt_name]
 
 
+def alias_options(
+    manifest: Manifest, alias: str, *, task: str | None = None, prompt: str | None = None
+) -> Alias:
+    """The options of a call that means an alias; a task or prompt that was given stays.
+
+    Where the pack has no such prompt, nothing stands before a text, as in Sentence Transformers:
+    the default prompt is that of plain `encode`, and may be the other side's.
+    """
+    name = alias_prompt(manifest, alias) if prompt is None else None
+    return Alias(
+        task=alias_task(manifest, alias) if task is None else task,
+        prompt_name=name,
+        prompt="" if prompt is None and name is None else prompt,
+    )
+
+
 def alias_task(manifest: Manifest, alias: str) -> str | None:
     """The task that an alias means; None where the pack does not have it."""
     task, _ = ALIASES[alias]
@@ -75,14 +182,9 @@ def alias_prompt(manifest: Manifest, alias: str) -> str | None:
     return next((name for name in (alias, *names) if name in manifest.prompts), None)
 
 
-def alias_options(manifest: Manifest, alias: str) -> tuple[str | None, str | None]:
-    """The options `prompt_name` and `prompt` of a call that means an alias.
-
-    Where the pack has no such prompt, nothing stands before a text, as in Sentence Transformers:
-    the default prompt is that of plain `encode`, and may be the other side's.
-    """
-    name = alias_prompt(manifest, alias)
-    return (name, None) if name is not None else (None, "")
+def _plain(ranges: ArrayLike, width: int) -> Ranges:
+    smallest, largest = check_ranges(ranges, width).tolist()
+    return tuple(smallest), tuple(largest)
 
 
 def _names(names: Iterable[str]) -> str:

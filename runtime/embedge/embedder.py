@@ -6,43 +6,38 @@ network runs. Knows no file format, no batching and no ONNX Runtime.
 """
 
 import contextlib
-import itertools
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, Self, TypedDict, Unpack
+from typing import Any, Self, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from embedge.calls import alias_options, alias_task, resolve
+from embedge.batches import Batch
+from embedge.calls import Call, Tower, alias_options
 from embedge.cautions import warn
 from embedge.choice import Choice
 from embedge.choices import choose
 from embedge.closing import Calls, counted
-from embedge.errors import ImageError, OptionError, PackError, TextError
+from embedge.errors import OptionError, PackError
 from embedge.files.paths import absolute_path
 from embedge.fork_locks import ForkLock
 from embedge.images.pipeline import DECODERS, check_images, decode_images
+from embedge.images.pixels import from_square
 from embedge.images.sources import Images, list_images
-from embedge.options import check_callback, check_cancel, flag, is_one_of, shown, whole_number
+from embedge.items import Items, OnError, Progress
+from embedge.options import flag
 from embedge.pack.files import check_files, open_pack
 from embedge.pack.manifest import ImageInput, Manifest
 from embedge.reopening import Reduced, reduce_embedder
-from embedge.runner import Progress, Runner
-from embedge.texts.checks import OnError, check_texts, take_texts
-from embedge.texts.tokens import OnOverflow, TextTokenizer, TruncationWarning, check_on_overflow
-from embedge.vectors import (
-    EmbeddingType,
-    check_embedding_type,
-    check_ranges,
-    normalise,
-    quantise_some,
-    similarity,
-)
+from embedge.runner import Runner
+from embedge.texts.checks import check_texts, take_texts
+from embedge.texts.tokens import OnOverflow, TextTokenizer, TruncationWarning
+from embedge.vectors import EmbeddingType, normalise, quantise_some, similarity
 
 logger = logging.getLogger(__name__)
 
@@ -156,7 +151,8 @@ class Embedder:
         if warm_up:
             self.load()
             shortest = [np.array([self._text.pad_token_id], np.int32)]
-            self._runner.run(self.manifest.default_task, shortest, width=self.dimension)
+            batches = self._runner.text_batches(shortest)
+            self._runner.run(Call.of(self.manifest), batches, Items("texts", total=1))
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -256,48 +252,34 @@ class Embedder:
             CancelledError: `cancel` was set.
             ClosedError: the embedder is closed.
         """
-        normalize = flag(normalize, "normalize")
-        check_callback(on_error, "on_error(index, reason)")
-        check_callback(progress, "progress(done, total)")
-        check_cancel(cancel)
-        bad: list[tuple[int, str]] = []
-
-        def note(index: int, reason: str) -> None:
-            bad.append((index, reason))
-            if on_error is not None:
-                on_error(index, reason)
-
-        items, single = take_texts(texts, note)
-        if bad and on_error is None:
-            raise TextError(bad)
-        task, prompt = resolve(self.manifest, task, prompt_name, prompt)
-        width = self._width(truncate_dim)
-        check_embedding_type(embedding_type, ranges)
-        if ranges is not None:
-            ranges = check_ranges(ranges, width)
-        check_on_overflow(on_overflow)
-        encoded = self._load_tokenizer().encode(
-            items,
+        call = Call.of(
+            self.manifest,
+            task=task,
+            prompt_name=prompt_name,
             prompt=prompt,
-            max_length=self._length(max_length),
+            truncate_dim=truncate_dim,
+            max_length=max_length,
+            normalize=normalize,
+            embedding_type=embedding_type,
+            ranges=ranges,
             on_overflow=on_overflow,
-            on_error=note,
-            on_too_long=None if on_error is None else note,
-            progress=None if progress is None else lambda: progress(0, len(items)),
+        )
+        items = Items("texts", on_error=on_error, progress=progress, cancel=cancel)
+        checked, single = take_texts(texts, items.refuse)
+        items.check()
+        items.total = len(checked)
+        encoded = self._load_tokenizer().encode(
+            checked,
+            prompt=call.prompt,
+            max_length=call.max_length,
+            on_overflow=call.on_overflow,
+            on_error=items.refuse,
+            on_too_long=items.refuse if items.tolerant else None,
+            progress=items.report,
             cancel=cancel,
         )
-        self._count_truncations(encoded.truncated, max_length)
-        vectors = self._runner.run(
-            task, encoded.ids, width=width, progress=progress, cancel=cancel
-        )  # (n, width)
-        if normalize:
-            vectors = normalise(vectors)
-        result = quantise_some(vectors, embedding_type, ranges=ranges)
-        if single:
-            result = result[0]
-        if bad and on_error is None:
-            raise TextError(bad, result)
-        return result
+        self._count_truncations(encoded.truncated, call.max_length)
+        return self._vectors(call, self._runner.text_batches(encoded.ids), items, single=single)
 
     def encode_query(self, texts: Texts, **options: Unpack[EncodeOptions]) -> NDArray[Any]:
         """Embeds search queries: `encode` with the prompt "query", or none if the pack lacks it.
@@ -329,7 +311,7 @@ class Embedder:
         ranges: ArrayLike | None = None,
         upright: bool = True,
         allow_urls: bool = False,
-        on_error: Callable[[int, str], None] | None = None,
+        on_error: OnError | None = None,
         progress: Progress | None = None,
         cancel: threading.Event | None = None,
     ) -> NDArray[Any]:
@@ -369,55 +351,62 @@ class Embedder:
             OptionError, MemoryLimitError, NonFiniteError, CancelledError, ClosedError: as `encode`.
         """
         spec = self._image_input()
+        call = Call.of(
+            self.manifest,
+            tower="image",
+            task=task,
+            truncate_dim=truncate_dim,
+            normalize=normalize,
+            embedding_type=embedding_type,
+            ranges=ranges,
+            upright=upright,
+            allow_urls=allow_urls,
+        )
+        items = Items("images", on_error=on_error, progress=progress, cancel=cancel)
         sources, single = list_images(images)
-        task, _ = resolve(self.manifest, task, None, "")
-        width = self._width(truncate_dim)
-        check_embedding_type(embedding_type, ranges)
-        if ranges is not None:
-            ranges = check_ranges(ranges, width)
-        normalize, upright = flag(normalize, "normalize"), flag(upright, "upright")
-        allow_urls = flag(allow_urls, "allow_urls")
-        check_callback(on_error, "on_error(index, reason)")
-        check_callback(progress, "progress(done, total)")
-        check_cancel(cancel)
-        bad: list[tuple[int, str]] = []
-
-        def note(index: int, reason: str) -> None:
-            bad.append((index, reason))
-            if on_error is not None:
-                on_error(index, reason)
-
-        good = check_images(sources, allow_urls=allow_urls, bad=note, cancel=cancel)
-        if bad and on_error is None:
-            raise ImageError(bad)
+        items.total = len(sources)
+        good = check_images(sources, items, allow_urls=call.allow_urls)
+        items.check()
         decoded = decode_images(
             sources,
             good,
             spec,
-            upright=upright,
-            allow_urls=allow_urls,
-            bad=note,
+            items,
+            upright=call.upright,
+            allow_urls=call.allow_urls,
             threads=DECODERS[self.device],
             ahead=2 * self._runner.images_per_run(),
-            cancel=cancel,
         )
         with contextlib.closing(decoded):  # its threads end with it, also after an error
-            vectors = self._runner.run_images(
-                task,
-                itertools.chain([(index, None) for index, _ in bad], decoded),
-                len(sources),
-                width=width,
-                progress=progress,
-                cancel=cancel,
-            )  # (n, width)
-        if normalize:
-            vectors = normalise(vectors)
-        result = quantise_some(vectors, embedding_type, ranges=ranges)
-        if single:
-            result = result[0]
-        if bad and on_error is None:
-            raise ImageError(bad, result)
-        return result
+            return self._vectors(call, self._runner.image_batches(decoded), items, single=single)
+
+    @counted
+    def encode_squares(
+        self,
+        squares: Sequence[NDArray[np.uint8]],
+        *,
+        task: str | None = None,
+        truncate_dim: int | None = None,
+        progress: Progress | None = None,
+        cancel: threading.Event | None = None,
+    ) -> NDArray[np.float32]:
+        """Embeds images that were resized and cropped already: what `encode_image` gives for them.
+
+        Args:
+            squares: uint8 (size, size, 3) each, as `embedge.images.pixels.to_square` gives them.
+            task: as for `encode_image`, and so are the others.
+            truncate_dim: as for `encode`.
+            progress: as for `encode_image`.
+            cancel: as for `encode_image`.
+
+        Returns:
+            float32 (n, d), of length 1.
+        """
+        spec = self._image_input()
+        call = Call.of(self.manifest, tower="image", task=task, truncate_dim=truncate_dim)
+        items = Items("images", total=len(squares), progress=progress, cancel=cancel)
+        pixels = ((index, from_square(square, spec)) for index, square in enumerate(squares))
+        return self._vectors(call, self._runner.image_batches(pixels), items, single=False)
 
     def similarity(self, a: ArrayLike, b: ArrayLike) -> NDArray[np.float32]:
         """Cosine of every vector of `a` with every vector of `b`: float32 (n, m)."""
@@ -433,25 +422,23 @@ class Embedder:
         prompt: str | None = None,
     ) -> NDArray[np.int64]:
         """Tokens of every text, (n,), uncut, with the prompt and special tokens `encode` adds."""
-        items, _ = check_texts(texts)
-        _, prompt = resolve(self.manifest, task, prompt_name, prompt)
-        return self._load_tokenizer().count(items, prompt=prompt)
+        call = Call.of(self.manifest, task=task, prompt_name=prompt_name, prompt=prompt)
+        checked, _ = check_texts(texts)
+        return self._load_tokenizer().count(checked, prompt=call.prompt)
 
     @counted
-    def load(self, task: str | None = None, *, tower: Literal["text", "image"] = "text") -> None:
+    def load(self, task: str | None = None, *, tower: Tower = "text") -> None:
         """Loads a task (the default one if left out) now, with the tokenizer; or its image tower.
 
         Otherwise the first call that needs them does. Weights are mapped into memory and fault
         in during the first run, so that one still takes longer: see `warm_up`.
         """
-        resolved, _ = resolve(self.manifest, task, None, "")
-        if not is_one_of(tower, ("text", "image")):
-            raise OptionError(f'tower {shown(tower)} is unknown; it is "text" or "image"')
-        if tower == "image":
+        call = Call.of(self.manifest, task=task, tower=tower)
+        if call.tower == "image":
             self._image_input()
         else:
             self._load_tokenizer()
-        self._runner.load(resolved, tower)
+        self._runner.load(call)
 
     def close(self) -> None:
         """Frees the networks once the calls under way have ended; later ones raise ClosedError.
@@ -478,7 +465,7 @@ class Embedder:
         return f"<Embedder {self.manifest.model_id} ({state}) at {self.folder}>"
 
     def _free(self) -> None:
-        self._runner.free()
+        self._runner.close()
         with self._lock:
             self._tokenizer = None
 
@@ -488,12 +475,22 @@ class Embedder:
                 "encode_query and encode_document choose the prompt themselves: pass prompt=, or "
                 "call encode with prompt_name="
             )
-        if options.get("task") is None:
-            options["task"] = alias_task(self.manifest, alias)
-        named = None
-        if options.get("prompt") is None:
-            named, options["prompt"] = alias_options(self.manifest, alias)
-        return self.encode(texts, prompt_name=named, **options)
+        task, prompt = options.pop("task", None), options.pop("prompt", None)
+        meant = alias_options(self.manifest, alias, task=task, prompt=prompt)
+        options["task"], options["prompt"] = meant["task"], meant["prompt"]
+        return self.encode(texts, prompt_name=meant["prompt_name"], **options)
+
+    def _vectors(
+        self, call: Call, batches: Iterable[Batch], items: Items, *, single: bool
+    ) -> NDArray[Any]:
+        """Runs a call, and gives its vectors the form that was asked for."""
+        vectors = self._runner.run(call, batches, items)  # (n, width)
+        if call.normalize:
+            vectors = normalise(vectors)
+        result = quantise_some(vectors, call.embedding_type, ranges=call.ranges)
+        result = result[0] if single else result
+        items.check(result)
+        return result
 
     def _image_input(self) -> ImageInput:
         if self.manifest.image is None:
@@ -512,7 +509,7 @@ class Embedder:
                 )
             return self._tokenizer
 
-    def _count_truncations(self, truncated: list[int], max_length: int | None) -> None:
+    def _count_truncations(self, truncated: list[int], max_length: int) -> None:
         if not truncated:
             return
         with self._lock:
@@ -520,22 +517,9 @@ class Embedder:
             self._truncations += len(truncated)
         if first:
             warn(
-                f"item {truncated[0]} has more than {self._length(max_length)} tokens and was "
+                f"item {truncated[0]} has more than {max_length} tokens and was "
                 f"cut ({len(truncated)} in this call; later ones are only counted, in "
                 '`truncations`); raise max_length=, split it, or pass on_overflow="error"',
                 TruncationWarning,
                 stacklevel=4,  # past `counted`
             )
-
-    def _width(self, truncate_dim: int | None) -> int:
-        if truncate_dim is None:
-            return self.dimension
-        width = whole_number(truncate_dim, "truncate_dim", most=self.dimension)
-        if width not in (self.dimension, *self.manifest.matryoshka_dimensions):
-            logger.debug("the model was not trained for vectors cut to %d dimensions", width)
-        return width
-
-    def _length(self, max_length: int | None) -> int:
-        if max_length is None:
-            return self.max_length
-        return whole_number(max_length, "max_length", most=self.max_length)

@@ -55,6 +55,12 @@ def is_one_of(value: object, names: Collection[str]) -> bool:
     return isinstance(value, str) and value in names
 
 
+def check_one_of(value: object, name: str, names: Collection[str]) -> None:
+    """Refuses what is not one of the names that an option may have."""
+    if not is_one_of(value, names):
+        raise OptionError(f"{name} {shown(value)} is unknown; choose one of {', '.join(names)}")
+
+
 def check_callback(value: Callable[..., Any] | None, call: str) -> None:
     """Refuses what cannot be called, rather than fail after the work.
 

@@ -1,4 +1,4 @@
-"""What happens to vectors after the network: shorten, normalise, quantise, compare.
+"""What happens to vectors after the network: normalize, quantize, compare.
 
 Pure NumPy functions on float32 arrays (n, d) or (d,). They know no model and no file.
 
@@ -16,11 +16,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from embedge.cautions import warn
 from embedge.errors import OptionError
-from embedge.options import is_one_of, shown
+from embedge.options import check_one_of
 
 EmbeddingType = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 EMBEDDING_TYPES: tuple[EmbeddingType, ...] = get_args(EmbeddingType)
 
+Ranges = tuple[tuple[float, ...], tuple[float, ...]]  # the smallest values, and the largest
 Vectors = NDArray[np.float32]  # (n, d), or (d,) for one text
 
 # The same as in the models' own code: a zero vector stays zero instead of dividing by zero.
@@ -98,11 +99,38 @@ def quantise(
             f"row {int(np.argmin(finite))} of vectors holds NaN or infinity, which "
             f"{embedding_type} cannot say; leave such rows out"
         )
+    return _quantise(
+        values, embedding_type, None if ranges is None else check_ranges(ranges, values.shape[-1])
+    )
+
+
+def quantise_some(
+    vectors: Vectors, embedding_type: EmbeddingType, *, ranges: Ranges | None
+) -> NDArray[Any]:
+    """`quantise` for rows (n, d) of which some are missing, written as NaN: those become zeros.
+
+    Missing rows take no part in the ranges of int8 and uint8. As float32 they stay NaN. The options
+    are those of a `Call`, which checked them.
+    """
+    if embedding_type == "float32":
+        return vectors
+    held = ~np.isnan(vectors).any(axis=1)  # (n,)
+    bounds = None if ranges is None else np.array(ranges, np.float32)
+    small = _quantise(vectors[held], embedding_type, bounds)
+    rows = np.zeros((len(vectors), small.shape[1]), small.dtype)
+    rows[held] = small
+    return rows
+
+
+def _quantise(
+    values: Vectors, embedding_type: EmbeddingType, bounds: NDArray[np.float32] | None
+) -> NDArray[Any]:
+    """Finite values (n, d) or (d,) in a smaller type; of int8 and uint8 with bounds (2, d)."""
     if embedding_type in ("binary", "ubinary"):
         packed = np.packbits(values > 0, axis=-1)
         # Flipping the top bit of a byte and reading it as signed is subtracting 128.
         return packed if embedding_type == "ubinary" else (packed ^ 0x80).view(np.int8)
-    low, high = _bounds(values, ranges)  # (d,), (d,)
+    low, high = _batch_bounds(values) if bounds is None else bounds  # (d,), (d,)
     steps = (high - low) / 255
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         buckets = (values - low) / steps
@@ -115,29 +143,9 @@ def quantise(
     return (buckets - 128).astype(np.int8)
 
 
-def quantise_some(
-    vectors: Vectors, embedding_type: EmbeddingType, *, ranges: ArrayLike | None = None
-) -> NDArray[Any]:
-    """`quantise` for rows (n, d) of which some are missing, written as NaN: those become zeros.
-
-    Missing rows take no part in the ranges of int8 and uint8. As float32 they stay NaN.
-    """
-    held = ~np.isnan(vectors).any(axis=1)  # (n,)
-    if embedding_type == "float32" or held.all():
-        return quantise(vectors, embedding_type, ranges=ranges)
-    small = quantise(vectors[held], embedding_type, ranges=ranges)
-    rows = np.zeros((len(vectors), small.shape[1]), small.dtype)
-    rows[held] = small
-    return rows
-
-
 def check_embedding_type(embedding_type: str, ranges: ArrayLike | None) -> None:
     """Refuses an unknown type, and ranges for a type that has none, before any work."""
-    if not is_one_of(embedding_type, EMBEDDING_TYPES):
-        raise OptionError(
-            f"embedding_type {shown(embedding_type)} is unknown; choose one of "
-            f"{', '.join(EMBEDDING_TYPES)}"
-        )
+    check_one_of(embedding_type, "embedding_type", EMBEDDING_TYPES)
     if ranges is not None and embedding_type not in ("int8", "uint8"):
         raise OptionError(
             f"ranges= serves int8 and uint8, not {embedding_type}; leave one of the two out"
@@ -149,7 +157,7 @@ def check_ranges(ranges: ArrayLike, width: int) -> NDArray[np.float32]:
     try:
         bounds = np.asarray(ranges, dtype=np.float32)
     except (TypeError, ValueError) as error:
-        raise OptionError(f"ranges is no array of numbers: {error}") from None
+        raise OptionError(f"ranges is not an array of numbers: {error}") from None
     if bounds.shape != (2, width):
         raise OptionError(
             f"ranges has shape {bounds.shape}, the vectors need (2, {width}): "
@@ -160,18 +168,15 @@ def check_ranges(ranges: ArrayLike, width: int) -> NDArray[np.float32]:
     return bounds
 
 
-def _bounds(values: Vectors, ranges: ArrayLike | None) -> tuple[Vectors, Vectors]:
-    """The smallest and the largest value of each dimension: given, or the batch's own."""
-    if ranges is not None:
-        low, high = check_ranges(ranges, values.shape[-1])
-        return low, high
+def _batch_bounds(values: Vectors) -> tuple[Vectors, Vectors]:
+    """The smallest and the largest value of each dimension in a batch."""
     rows = np.atleast_2d(values)  # (n, d)
     if len(rows) < ENOUGH_FOR_RANGES:
         warn(
             f"int8 and uint8 vectors depend on the batch, and this one has {len(rows)} vectors "
             f"(fewer than {ENOUGH_FOR_RANGES}); pass ranges= of a large sample",
             RangesWarning,
-            stacklevel=3,
+            stacklevel=4,  # past `quantise`
         )
     if len(rows) == 0:
         nothing = np.zeros(values.shape[-1], np.float32)

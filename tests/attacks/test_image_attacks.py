@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from embedge import Embedder, ImageError, runner
+from embedge import Embedder, ImageError, batches
 from embedge.images.sources import MAX_PIXELS, RefusedImageError, check_source
 from tiny import IMAGE
 
@@ -121,7 +121,7 @@ def test_a_file_that_changes_after_it_was_looked_at(
             paths[-1].unlink()
             paths[-2].write_bytes(png(1, 100_000))
 
-    monkeypatch.setitem(runner.IMAGES_PER_RUN, "cpu", 1)
+    monkeypatch.setitem(batches.IMAGES_PER_RUN, "cpu", 1)
     with pytest.raises(ImageError) as caught:
         embedder.encode_image(paths, progress=spoil)
     reasons = dict(caught.value.items)

@@ -42,7 +42,7 @@ def open_embedge(path: str, threads: int, *, tower: str, precision: str) -> Run:
     session = OnnxSession(graph, device="cpu", threads=threads, tower=tower)
     if tower == "text":
         return worker.batched(session.run)
-    return of_images(session.run_images, session._session.get_inputs()[0].shape[-1])
+    return of_images(session.run, session._session.get_inputs()[0].shape[-1])
 
 
 def open_torch(path: str, threads: int, *, tower: str, dtype: str) -> Run:

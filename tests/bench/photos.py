@@ -23,6 +23,7 @@ import massive
 from clip import seeded_source
 from embedge.engine.session import OnnxSession
 from embedge.images.pipeline import decode_images
+from embedge.items import Items
 from embedge.machine.resources import cpu_name, threads_here
 from embedge_export import export
 from embedge_export.families.eva02.tower import ImageTower
@@ -102,17 +103,15 @@ def measure(
         photos,
         range(len(photos)),
         tower.input,
+        Items("images", on_error=_refuse),
         upright=True,
         allow_urls=False,
-        bad=_refuse,
         threads=1,
         ahead=2,
-        cancel=None,
     )
     for _, pixels in decoded:
-        assert pixels is not None
         for name, session in sessions.items():
-            rows[name].append(session.run_images(pixels[None]))
+            rows[name].append(session.run(pixels[None]))
     vectors = {name: np.concatenate(found) for name, found in rows.items()}
     return {name: compare(vectors[name], vectors["fp32"]) for name in ("int8", NEAREST)}
 

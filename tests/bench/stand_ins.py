@@ -1,6 +1,6 @@
 """Networks put in the place of a pack's own, so that the whole Embedder measures them.
 
-`embedge.runner.open_session` is the one seam for that. `padded` runs the pack's graph with more
+`embedge.sessions.open_session` is the one seam for that. `padded` runs the pack's graph with more
 padding than any plan gives it; `plain_int8` runs what others' int8 is: ONNX Runtime's dynamic
 quantisation of the pack's fp32 graph, with its default settings.
 """
@@ -15,11 +15,11 @@ from unittest import mock
 import numpy as np
 from numpy.typing import NDArray
 
-from embedge import runner
+from embedge import sessions
 from embedge.engine.loading import load_runtime
 from embedge.pack.contract import INPUTS, OUTPUT
 
-SEAM = "embedge.runner.open_session"
+SEAM = "embedge.sessions.open_session"
 
 
 class _Wider:
@@ -56,7 +56,7 @@ class _Plain:
 @contextlib.contextmanager
 def padded(columns: int) -> Iterator[None]:
     """Within it, embedders that open a network pad every run by so many more columns."""
-    real: Callable[..., Any] = runner.open_session
+    real: Callable[..., Any] = sessions.open_session
     with mock.patch(SEAM, lambda *given, **named: _Wider(real(*given, **named), columns)):
         yield
 

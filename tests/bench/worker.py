@@ -76,17 +76,19 @@ def open_embedge(
 ) -> Run:
     """A pack, as `Embedder.encode` runs it once it has token ids: its plan, its limits."""
     from embedge import Embedder
+    from embedge.calls import Call
+    from embedge.items import Items
 
     budget = ONE_RUN if device == "cuda" else budget
     embedder = Embedder(
         path, precision=precision, device=device, threads=threads, token_budget=budget
     )
-    runner, task = embedder._runner, embedder.manifest.default_task
-    runner.load(task, "text")  # the session alone: the peers load no tokenizer either
-    width = embedder.dimension
+    runner, call = embedder._runner, Call.of(embedder.manifest)
+    runner.load(call)  # the session alone: the peers load no tokenizer either
 
     def run(texts: list[Ids], most: int) -> Vectors:
-        return runner.run(task, [text.astype(np.int32) for text in texts], width=width)
+        batches = runner.text_batches([text.astype(np.int32) for text in texts])
+        return runner.run(call, batches, Items("texts", total=len(texts)))
 
     return run
 

@@ -19,8 +19,8 @@ PACKAGES = {"embedge": ROOT / "runtime/embedge", "embedge_export": ROOT / "expor
 ROOMS = {
     "embedge": """
         errors reasons printable cautions fork_locks choice options reopening closing failures
-        files machine run_size pack engine choices calls texts vectors
-        images batches runner embedder selftest search bulk
+        files machine run_size pack engine choices items vectors texts calls
+        images batches sessions runner embedder selftest search bulk
         cli __main__
     """,
     "embedge_export": """

@@ -8,7 +8,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from embedge import runner
+from embedge import sessions
 
 BENCH = Path(__file__).resolve().parents[1] / "bench"
 
@@ -78,7 +78,7 @@ def test_a_network_whose_texts_see_each_other_is_found_out(tiny_pack, tmp_path, 
 
     texts = [("word", "one"), ("word", "two, and three"), ("data", "{}"), ("english", "a b " * 9)]
     command = ["fidelity", str(tiny_pack), "--tasks", "clustering", "--out", str(tmp_path)]
-    real = runner.open_session
+    real = sessions.open_session
     with mock.patch.object(fidelity, "corpus", return_value=texts):
         with mock.patch.object(sys, "argv", [*command, "--threads", "1"]):
             fidelity.main()
@@ -90,7 +90,7 @@ def test_a_network_whose_texts_see_each_other_is_found_out(tiny_pack, tmp_path, 
         assert "| v5-tiny, clustering, int8 |" in capsys.readouterr().out
 
         with (
-            mock.patch("embedge.runner.open_session", lambda *a, **k: Sociable(real(*a, **k))),
+            mock.patch("embedge.sessions.open_session", lambda *a, **k: Sociable(real(*a, **k))),
             mock.patch.object(sys, "argv", command),
         ):
             assert fidelity.main() == 1

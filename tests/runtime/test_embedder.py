@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import embedge.sessions
 from embedge import (
     CancelledError,
     ClosedError,
@@ -24,10 +25,10 @@ from embedge import (
     TextError,
     TextTooLongError,
     TruncationWarning,
-    runner,
 )
 from embedge.choice import Choice
 from embedge.embedder import EncodeOptions
+from embedge.engine.kernels import INEXACT
 from embedge.machine.cpu_caches import Cache, CpuCaches
 from embedge.pack.manifest import MemoryCost, read_manifest
 from embedge.run_size import LEAST, MOST, UNKNOWN
@@ -77,7 +78,7 @@ def sessions(monkeypatch: pytest.MonkeyPatch) -> list[FakeSession]:
         opened.append(FakeSession(graph, **options))
         return opened[-1]
 
-    monkeypatch.setattr(runner, "open_session", open_session)
+    monkeypatch.setattr("embedge.sessions.open_session", open_session)
     return opened
 
 
@@ -344,7 +345,8 @@ def test_sessions_are_opened_once_a_task_and_only_when_needed(
             embedder.encode("x", task=task)
         names = [session.graph.name for session in sessions]
         assert names == ["retrieval.fp32.onnx", "text-matching.fp32.onnx"]
-        assert sessions[0].options == {"device": "cpu", "threads": 3, "arena": True}
+        options = {"tower": "text", "device": "cpu", "threads": 3, "arena": True}
+        assert sessions[0].options == options
         embedder.load("retrieval.query")
         assert len(sessions) == 2
 
@@ -360,14 +362,14 @@ def test_threads_share_one_session_and_get_their_own_vectors(
     pack: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = []
-    original = runner.open_session
+    original = embedge.sessions.open_session
 
     def slowly(*arguments: Any, **options: Any) -> Any:
         opened.append(arguments)
         threading.Event().wait(0.05)
         return original(*arguments, **options)
 
-    monkeypatch.setattr(runner, "open_session", slowly)
+    monkeypatch.setattr("embedge.sessions.open_session", slowly)
     wrong: list[str] = []
     with Embedder(pack) as embedder:
 
@@ -493,7 +495,7 @@ def test_a_graph_of_another_width_is_refused(pack: Path, monkeypatch: pytest.Mon
         def run(self, *arguments: Any, **options: Any) -> Any:
             return super().run(*arguments, **options)[:, :4]
 
-    monkeypatch.setattr(runner, "open_session", Narrow)
+    monkeypatch.setattr("embedge.sessions.open_session", Narrow)
     with Embedder(pack) as embedder, pytest.raises(PackFileError, match=r"\(1, 4\).*\(1, 8\)"):
         embedder.encode("x")
 
@@ -557,8 +559,8 @@ def test_what_the_manifest_says_is_at_hand(pack: Path) -> None:
 def test_int8_on_a_cpu_whose_kernels_are_inexact_is_refused(
     make_pack: MakePack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inexact = Choice(runner.INEXACT, "for the test")
-    monkeypatch.setattr(runner, "integer_kernel", lambda: inexact)
+    inexact = Choice(INEXACT, "for the test")
+    monkeypatch.setattr("embedge.sessions.integer_kernel", lambda: inexact)
     with Embedder(make_pack(precisions=("fp32", "int8"))) as embedder:
         assert embedder.precision == "int8"
         with pytest.raises(DeviceError, match="for the test"):

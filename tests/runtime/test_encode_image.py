@@ -21,9 +21,11 @@ from embedge import (
     OptionError,
     PackError,
     RangesWarning,
-    runner,
+    batches,
+    sessions,
 )
 from embedge.images import pipeline, sources
+from embedge.images.pixels import to_square
 from tiny import DIMENSION, IMAGE
 
 MakePack = Callable[..., Path]
@@ -61,7 +63,7 @@ class FakeTower:
         self.during: Callable[[], None] = lambda: None
         self.poison: float | None = None
 
-    def run_images(self, pixels: Any, *, cancel: threading.Event | None = None) -> Any:
+    def run(self, pixels: Any, *, cancel: threading.Event | None = None) -> Any:
         assert pixels.shape[1:] == (3, 4, 4)
         assert pixels.dtype == np.float32
         self.sizes.append(len(pixels))
@@ -77,9 +79,9 @@ class FakeTower:
 @pytest.fixture
 def tower(monkeypatch: pytest.MonkeyPatch) -> FakeTower:
     """In place of ONNX Runtime, and with runs of several images, as a GPU has them."""
-    monkeypatch.setitem(runner.IMAGES_PER_RUN, "cpu", 4)
+    monkeypatch.setitem(batches.IMAGES_PER_RUN, "cpu", 4)
     fake = FakeTower()
-    monkeypatch.setattr(runner, "open_image_session", lambda graph, **options: fake)
+    monkeypatch.setattr(sessions, "open_session", lambda graph, **options: fake)
     return fake
 
 
@@ -302,14 +304,13 @@ def test_a_tower_is_loaded_only_when_it_is_used(
     image_pack: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
-    for name in ("open_session", "open_image_session"):
-        real = getattr(runner, name)
+    real = sessions.open_session
 
-        def counted(graph: Path, real: Any = real, **options: Any) -> Any:
-            opened.append(graph.name)
-            return real(graph, **options)
+    def counted(graph: Path, **options: Any) -> Any:
+        opened.append(graph.name)
+        return real(graph, **options)
 
-        monkeypatch.setattr(runner, name, counted)
+    monkeypatch.setattr(sessions, "open_session", counted)
     with Embedder(image_pack) as embedder:
         embedder.encode("a")
         assert opened == ["text-matching.fp32.onnx"]
@@ -337,7 +338,7 @@ def test_tasks_that_share_a_graph_share_its_session(image_pack: Path) -> None:
     with Embedder(image_pack) as embedder:
         for task in embedder.tasks:
             assert embedder.encode_image(plain(1, 2, 3), task=task, normalize=False)[3] == 0
-        assert len(embedder._runner._image_sessions) == 1
+        assert len(embedder._runner._sessions._open) == 1
 
 
 def test_a_pack_without_image_tower_and_a_closed_one_say_so(pack: Path, image_pack: Path) -> None:
@@ -376,3 +377,17 @@ def test_without_pillow_the_extra_is_named(
     finally:
         sources.load_pillow.cache_clear()
     assert embedder.encode("texts need no Pillow").shape == (DIMENSION,)
+
+
+def test_squares_that_were_made_already_give_the_same_vectors(embedder: Embedder) -> None:
+    images = [plain(*colour) for colour in COLOURS]
+    squares = [to_square(image, IMAGE, upright=True) for image in images]
+    told: list[tuple[int, int]] = []
+    rows = embedder.encode_squares(
+        squares, task="retrieval", truncate_dim=4, progress=lambda *state: told.append(state)
+    )
+    np.testing.assert_array_equal(
+        rows, embedder.encode_image(images, task="retrieval", truncate_dim=4)
+    )
+    assert told[-1] == (5, 5)
+    assert embedder.encode_squares([]).shape == (0, DIMENSION)

@@ -63,20 +63,20 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 def test_a_child_embeds_though_it_was_forked_while_its_parent_loaded(pack: Path) -> None:
     code = """
-from embedge import Embedder, runner
+from embedge import Embedder, sessions
 embedder = Embedder(sys.argv[1])
 embedder.count_tokens("a")
-real, opening, go_on = runner.open_session, threading.Event(), threading.Event()
+real, opening, go_on = sessions.open_session, threading.Event(), threading.Event()
 def slow(*arguments, **options):
     opening.set()
     go_on.wait()
     return real(*arguments, **options)
-runner.open_session = slow
+sessions.open_session = slow
 thread = threading.Thread(target=lambda: embedder.encode("a"))
 thread.start()
 opening.wait()
 def work():
-    runner.open_session = real
+    sessions.open_session = real
     embedder.encode("a")
     embedder.close()
 code = child_ends(work)

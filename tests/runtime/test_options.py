@@ -9,7 +9,15 @@ import pytest
 import embedge
 from embedge import Embedder, OptionError, SearchIndex
 from embedge.cli import main
-from embedge.options import check_callback, check_cancel, flag, is_one_of, shown, whole_number
+from embedge.options import (
+    check_callback,
+    check_cancel,
+    check_one_of,
+    flag,
+    is_one_of,
+    shown,
+    whole_number,
+)
 from tiny import IMAGE, write_pack
 
 DIGITS = 10**5000  # Python refuses to write it
@@ -76,6 +84,8 @@ def test_what_is_no_flag(value: Any) -> None:
 @pytest.mark.parametrize("value", ODD)
 def test_what_is_no_name_callback_or_event(value: Any) -> None:
     assert not is_one_of(value, ("a", "b"))
+    with pytest.raises(OptionError, match=r"n .* is unknown; choose one of a, b"):
+        check_one_of(value, "n", ("a", "b"))
     with pytest.raises(OptionError, match=r"progress is .*callable as progress\(done, total\)"):
         check_callback(value, "progress(done, total)")
     with pytest.raises(OptionError, match=r"cancel is .*threading\.Event"):
@@ -84,6 +94,7 @@ def test_what_is_no_name_callback_or_event(value: Any) -> None:
 
 def test_names_callbacks_and_events() -> None:
     assert is_one_of(np.str_("a"), ("a", "b"))
+    check_one_of("a", "n", ("a", "b"))
     check_callback(None, "progress(done, total)")
     check_callback(print, "progress(done, total)")
     check_cancel(None)
@@ -122,8 +133,6 @@ class Never:
     def run(self, *_: Any, **__: Any) -> None:
         pytest.fail("it ran")
 
-    run_images = run
-
 
 @pytest.fixture(scope="module")
 def embedder(tmp_path_factory: pytest.TempPathFactory) -> Embedder:
@@ -132,8 +141,7 @@ def embedder(tmp_path_factory: pytest.TempPathFactory) -> Embedder:
 
 @pytest.fixture
 def _nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("embedge.runner.open_session", lambda *_, **__: Never())
-    monkeypatch.setattr("embedge.runner.open_image_session", lambda *_, **__: Never())
+    monkeypatch.setattr("embedge.sessions.open_session", lambda *_, **__: Never())
 
 
 def fits(name: str, value: Any) -> bool:

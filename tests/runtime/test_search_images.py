@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from embedge import CancelledError, Embedder, IndexOutdatedError, OptionError, runner
+from embedge import CancelledError, Embedder, IndexOutdatedError, OptionError, sessions
 from embedge.images import sources
 from embedge.search import SearchIndex, UpdateProgress, update
 from tiny import DIMENSION, IMAGE
@@ -27,15 +27,15 @@ def embedder(make_pack: MakePack) -> Iterator[Embedder]:
 
 @pytest.fixture
 def embedded(embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many images each call of `encode_image` was given."""
+    """How many images each call of `encode_squares` was given."""
     counts: list[int] = []
-    real = embedder.encode_image
+    real = embedder.encode_squares
 
     def counted(images: Any, **options: Any) -> Any:
         counts.append(len(images))
         return real(images, **options)
 
-    monkeypatch.setattr(embedder, "encode_image", counted)
+    monkeypatch.setattr(embedder, "encode_squares", counted)
     return counts
 
 
@@ -81,7 +81,7 @@ class Camera:
     def __init__(self) -> None:
         self.shown: list[Any] = []
 
-    def run_images(self, pixels: Any, *, cancel: Any = None) -> Any:
+    def run(self, pixels: Any, *, cancel: Any = None) -> Any:
         self.shown += list(pixels)
         return np.ones((len(pixels), DIMENSION), np.float32)
 
@@ -91,7 +91,7 @@ def test_the_tower_sees_what_it_sees_of_the_whole_file(
 ) -> None:
     """Also of a photo that lies on its side, so that turning it twice would show."""
     camera = Camera()
-    monkeypatch.setattr(runner, "open_image_session", lambda graph, **options: camera)
+    monkeypatch.setattr(sessions, "open_session", lambda graph, **options: camera)
     folder = tmp_path / "photos"
     folder.mkdir()
     exif = Image.Exif()

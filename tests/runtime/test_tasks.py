@@ -1,10 +1,13 @@
+import dataclasses
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from embedge.calls import ALIASES, alias_prompt, alias_task, resolve
+from embedge.calls import ALIASES, Call, alias_prompt, alias_task, resolve
 from embedge.errors import OptionError
 from embedge.pack.manifest import Manifest, read_manifest
 
@@ -84,3 +87,32 @@ def test_contradictions_are_refused(make_manifest: MakeManifest) -> None:
         resolve(manifest, None, "query", "Q: ")
     with pytest.raises(OptionError, match="pass task='retrieval' to choose"):
         resolve(manifest, "retrieval.query", "document", None)
+
+
+def test_a_call_is_plain_and_equal_to_one_that_means_the_same(make_manifest: MakeManifest) -> None:
+    manifest = make_manifest()
+    ranges = np.array([[-1.0] * 8, [1.0] * 8])
+    call = Call.of(manifest, task="retrieval.query", embedding_type="int8", ranges=ranges)
+    same = Call.of(
+        manifest, task="retrieval", prompt="Q: ", embedding_type="int8", ranges=ranges.tolist()
+    )
+    assert call == same
+    assert len({call, same, Call.of(manifest)}) == 2
+    assert (call.task, call.prompt, call.width, call.max_length) == ("retrieval", "Q: ", 8, 64)
+    assert call.ranges == ((-1.0,) * 8, (1.0,) * 8)
+    assert pickle.loads(pickle.dumps(call)) == call
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        call.task = "x"  # type: ignore[misc]
+
+
+def test_options_of_a_call_are_checked(make_manifest: MakeManifest) -> None:
+    manifest = make_manifest()
+    for wrong in (
+        *({"truncate_dim": 9}, {"max_length": 0}, {"normalize": "yes"}, {"upright": 2}),
+        *({"embedding_type": "int3"}, {"ranges": [[0], [1]]}, {"on_overflow": "ignore"}),
+        *({"tower": "sound"}, {"allow_urls": None}, {"task": 1}),
+        {"embedding_type": "int8", "ranges": [[0.0], [1.0]]},
+    ):
+        with pytest.raises(OptionError):
+            Call.of(manifest, **wrong)
+    assert Call.of(manifest, tower="image", task="retrieval.query").prompt == ""

@@ -119,7 +119,7 @@ def compare(
 def compare_image_graph(path: Path, pixels: Array, reference: Array, *, threads: int) -> TaskReport:
     """Loads an image graph on the CPU and compares it; see `compare_images`."""
     session = OnnxSession(path, device="cpu", threads=threads, tower="image")
-    return compare_images(session.run_images, pixels, reference)
+    return compare_images(session.run, pixels, reference)
 
 
 def compare_images(run: Callable[[Array], Array], pixels: Array, reference: Array) -> TaskReport:

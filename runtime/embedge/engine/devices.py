@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from embedge.choice import Choice
 from embedge.engine import kernels, loading
 from embedge.engine.native_work import native_work
-from embedge.errors import DeviceError, OptionError
-from embedge.options import is_one_of, shown
+from embedge.errors import DeviceError
+from embedge.options import check_one_of
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -29,8 +29,7 @@ def choose_device(wanted: str, *, precision: str, held: Sequence[str]) -> Choice
     Raises:
         DeviceError: "cuda" was asked for and is unavailable.
     """
-    if not is_one_of(wanted, DEVICES):
-        raise OptionError(f"device {shown(wanted)} is unknown; choose one of {', '.join(DEVICES)}")
+    check_one_of(wanted, "device", DEVICES)
     if wanted == "cpu":
         return Choice("cpu", "device= was given")
     if wanted == "cuda":

@@ -1,8 +1,8 @@
 """Sessions: a graph, opened and ready to run.
 
-Takes a graph file and gives a `Session`: padded ids (B, S) in, pooled vectors (B, D) out; or an
-`ImageSession`: pixels (B, 3, H, W) in, vectors (B, D) out. Knows nothing of texts, packs or
-batching; tests put any object with the same `run` in its place.
+Takes a graph file and gives a `Session`: padded ids (B, S), or pixels (B, 3, H, W), in; vectors
+(B, D) out. Knows nothing of texts, packs or batching; tests put any object with the same `run` in
+its place.
 """
 
 import threading
@@ -24,31 +24,25 @@ class Session(Protocol):
     """One network, ready to run. Safe to use from several threads."""
 
     def run(
-        self,
-        input_ids: NDArray[np.int64],  # (B, S)
-        attention_mask: NDArray[np.int64],  # (B, S), 1 where a token is, 0 where padding is
-        *,
-        cancel: threading.Event | None = None,
-    ) -> NDArray[np.float32]:  # (B, D), pooled, not normalised
-        """Runs the network; raises CancelledError soon after `cancel` is set."""
-        ...
+        self, *inputs: NDArray[Any], cancel: threading.Event | None = None
+    ) -> NDArray[np.float32]:
+        """Runs the network once.
 
+        Args:
+            inputs: what the graph takes, in the order of `INPUTS` (text) or `IMAGE_INPUTS`.
+            cancel: set by another thread to stop the run.
 
-class ImageSession(Protocol):
-    """One image tower, ready to run. Safe to use from several threads."""
+        Returns:
+            (B, D), pooled, not normalized.
 
-    def run_images(
-        self,
-        pixel_values: NDArray[np.float32],  # (B, 3, H, W)
-        *,
-        cancel: threading.Event | None = None,
-    ) -> NDArray[np.float32]:  # (B, D), not normalised
-        """Runs the network; raises CancelledError soon after `cancel` is set."""
+        Raises:
+            CancelledError: `cancel` was set.
+        """
         ...
 
 
 class OnnxSession:
-    """A `Session`, or an `ImageSession`, on ONNX Runtime.
+    """A `Session` on ONNX Runtime.
 
     Args:
         graph: an .onnx file; its external data stand beside it.
@@ -57,7 +51,7 @@ class OnnxSession:
             the machine's cores itself nor binds threads to them.
         arena: keep the pool of memory between runs: somewhat faster, but it never shrinks. Without
             it, what a run took is given back at its end. A GPU's pool is always kept.
-        tower: "text" or "image": what the graph takes, so which of the two sessions it is.
+        tower: "text" or "image": what the graph takes.
 
     Raises:
         PackFileError: the graph cannot be loaded.
@@ -82,51 +76,37 @@ class OnnxSession:
             ) from error
         self._graph = graph
         self._device = device
+        self._inputs = INPUTS if tower == "text" else IMAGE_INPUTS
         self._runtime = runtime
         self._check(device, tower)
 
     def run(
-        self,
-        input_ids: NDArray[np.int64],
-        attention_mask: NDArray[np.int64],
-        *,
-        cancel: threading.Event | None = None,
+        self, *inputs: NDArray[Any], cancel: threading.Event | None = None
     ) -> NDArray[np.float32]:
-        """See `Session.run`."""
-        rows, length = input_ids.shape
-        return self._run(
-            dict(zip(INPUTS, (input_ids, attention_mask), strict=True)),
-            f"{rows} texts of {length} tokens",
-            "token_budget=, memory_limit= or max_length=",
-            cancel,
-        )
+        """See `Session.run`.
 
-    def run_images(
-        self, pixel_values: NDArray[np.float32], *, cancel: threading.Event | None = None
-    ) -> NDArray[np.float32]:
-        """See `ImageSession.run_images`."""
-        (name,) = IMAGE_INPUTS
-        return self._run(
-            {name: pixel_values}, f"{len(pixel_values)} images", "memory_limit=", cancel
-        )
-
-    def _run(
-        self,
-        feeds: dict[str, Any],
-        work: str,  # for messages, as is what to lower if it takes too much memory
-        limits: str,
-        cancel: threading.Event | None,
-    ) -> NDArray[np.float32]:
+        Raises:
+            CancelledError: `cancel` was set.
+            MemoryLimitError: there is not enough memory.
+            PackFileError, DeviceError: the graph, or the GPU, failed.
+        """
         options = self._runtime.RunOptions()
         if self._shrink:
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         options.log_severity_level = LOG_FATAL  # what fails is raised; stderr is the host's
         try:
             with native_work(options, cancel):
-                (vectors,) = self._session.run([OUTPUT], feeds, options)
+                (vectors,) = self._session.run(
+                    [OUTPUT], dict(zip(self._inputs, inputs, strict=True)), options
+                )
         except Exception as error:
             if cancel is not None and cancel.is_set():
                 raise CancelledError("cancelled while the network ran") from None
+            work, limits = f"{len(inputs[0])} images", "memory_limit="
+            if self._inputs == INPUTS:
+                rows, length = inputs[0].shape
+                work = f"{rows} texts of {length} tokens"
+                limits = "token_budget=, memory_limit= or max_length="
             raise running_failure(
                 self._graph, work, error, limits=limits, device=self._device
             ) from error
@@ -135,11 +115,10 @@ class OnnxSession:
     def _check(self, device: str, tower: str) -> None:
         inputs = {node.name for node in self._session.get_inputs()}
         outputs = {node.name for node in self._session.get_outputs()}
-        expected = INPUTS if tower == "text" else IMAGE_INPUTS
-        if inputs != set(expected) or OUTPUT not in outputs:
+        if inputs != set(self._inputs) or OUTPUT not in outputs:
             raise PackFileError(
                 f"{self._graph} takes {sorted(inputs)} and gives {sorted(outputs)}; a {tower} "
-                f"graph takes {sorted(expected)} and gives {OUTPUT!r}: export the pack again"
+                f"graph takes {sorted(self._inputs)} and gives {OUTPUT!r}: export the pack again"
             )
         # ONNX Runtime falls back to the CPU with no more than a line on stderr.
         if device == "cuda" and CUDA not in self._session.get_providers():

@@ -2,12 +2,12 @@
 
 Checking looks at every header before anything runs, so that a wrong path shows at once and not
 after an hour. Decoding is ahead of the network by a bounded number of images, whatever their
-count. An image that turns out bad then is told with its reason, and the others go on.
+count. An image that turns out bad then is refused with its reason, and the others go on.
 """
 
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import Any
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from embedge.errors import CancelledError
 from embedge.images.pixels import to_pixels
 from embedge.images.sources import RefusedImageError, check_source, decode, open_source
+from embedge.items import Items
 from embedge.pack.manifest import ImageInput
 
 # Threads that decode. A CPU's network takes seconds an image and has the cores; a GPU's takes
@@ -26,21 +27,22 @@ DECODERS = {"cpu": 2, "cuda": 8}
 CANCEL_POLL = 0.05  # seconds
 PATIENCE = 0.5  # seconds that a cancelled call waits for images that are being decoded
 
-Bad = Callable[[int, str], None]  # index and reason
 Pixels = NDArray[np.float32]  # (3, size, size)
 
 
-def check_images(
-    sources: Sequence[Any], *, allow_urls: bool, bad: Bad, cancel: threading.Event | None
-) -> list[int]:
-    """Tells every image whose header shows that it is bad, and gives the indices of the others."""
+def check_images(sources: Sequence[Any], items: Items, *, allow_urls: bool) -> list[int]:
+    """Refuses every image whose header shows that it is bad; gives the indices of the others.
+
+    Raises:
+        CancelledError: the call was cancelled.
+    """
     good = []
     for index, source in enumerate(sources):
-        _check_cancel(cancel)
+        _check_cancel(items.cancel)
         try:
             check_source(source, allow_urls=allow_urls)
         except RefusedImageError as error:
-            bad(index, str(error))
+            items.refuse(index, str(error))
         else:
             good.append(index)
     return good
@@ -50,30 +52,29 @@ def decode_images(
     sources: Sequence[Any],
     indices: Sequence[int],
     spec: ImageInput,
+    items: Items,
     *,
     upright: bool,
     allow_urls: bool,
-    bad: Bad,
     threads: int,
     ahead: int,
-    cancel: threading.Event | None,
-) -> Generator[tuple[int, Pixels | None], None, None]:
-    """Decodes images in order; None for one that turns out bad, after `bad` was told of it.
+) -> Generator[tuple[int, Pixels], None, None]:
+    """Decodes images in order; gives index and pixels. One that turns out bad is refused.
 
     Args:
         sources: all of them.
         indices: which to decode.
         spec: what the network takes.
+        items: what `sources` are to the call; told of bad ones in the caller's thread.
         upright: see `to_pixels`.
         allow_urls: whether to fetch http(s) URLs.
-        bad: called in the caller's thread.
         threads: how many decode at a time.
         ahead: at most so many are decoded, or being decoded, and not yet taken.
-        cancel: set it to stop.
 
     Raises:
-        CancelledError: `cancel` was set.
+        CancelledError: the call was cancelled.
     """
+    cancel = items.cancel
 
     def work(index: int) -> Pixels | str:
         source = sources[index]
@@ -109,8 +110,7 @@ def decode_images(
             for following in islice(coming, 1):
                 waiting.append((following, submit(following)))
             if isinstance(found, str):
-                bad(index, found)
-                yield index, None
+                items.refuse(index, found)
             else:
                 yield index, found
     finally:

@@ -1,9 +1,10 @@
 """An image to the square of numbers that an image tower takes.
 
 To the pixel what the models' own code does (jina-clip-v2, transform.py: torchvision's Resize and
-CenterCrop on PIL images, then RGB, then normalising), with two exceptions that are told below:
+CenterCrop on PIL images, then RGB, then normalizing), with two exceptions:
 photos are turned upright, and 16-bit greys keep their shades. Takes PIL images, gives float32
-(3, size, size). Knows neither files nor networks.
+(3, size, size). `from_square`, the arithmetic at its end, needs no Pillow. Knows neither files nor
+networks.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -34,16 +35,29 @@ def to_pixels(image: "Image.Image", spec: ImageInput, *, upright: bool) -> NDArr
             not, so its vectors of photos that lie on their side differ.
 
     Returns:
-        (3, size, size): red, green and blue, less `mean`, over `std`.
+        (3, size, size): red, green and blue, minus `mean`, divided by `std`.
 
     Raises:
         RefusedImageError: the mode is one whose brightest value is not known.
     """
-    square = crop(prepare(image, upright=upright), spec.size)
-    values = np.asarray(square, dtype=np.float32) / np.float32(255)  # (S, S, 3), 0 to 1
+    return from_square(to_square(image, spec, upright=upright), spec)
+
+
+def to_square(image: "Image.Image", spec: ImageInput, *, upright: bool) -> NDArray[np.uint8]:
+    """What the network sees of an image, as levels: (size, size, 3). See `to_pixels`."""
+    return np.asarray(crop(prepare(image, upright=upright), spec.size))
+
+
+def from_square(square: NDArray[np.uint8], spec: ImageInput) -> NDArray[np.float32]:
+    """Levels to pixels: (size, size, 3) -> (3, size, size); or of several, (n, ...) each.
+
+    The exporter fits and gates its graphs on this very arithmetic: three operations in float32,
+    each rounded by itself, so that every CPU gives the same bits.
+    """
+    values = square.astype(np.float32) / np.float32(255)  # (..., S, S, 3), 0 to 1
     values -= np.array(spec.mean, np.float32)
     values /= np.array(spec.std, np.float32)
-    return np.ascontiguousarray(values.transpose(2, 0, 1))
+    return np.ascontiguousarray(np.moveaxis(values, -1, -3))
 
 
 def prepare(image: "Image.Image", *, upright: bool) -> "Image.Image":

@@ -10,10 +10,11 @@ import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Self, get_args
 
-from embedge.calls import alias_options, alias_task, resolve
+from embedge.calls import Call, alias_options
 from embedge.closing import Calls, counted
 from embedge.embedder import Embedder
 from embedge.engine.kernels import integer_kernel
@@ -27,7 +28,7 @@ from embedge.errors import (
 )
 from embedge.files.caches import cache_folder, check_private, make_private_folder
 from embedge.files.paths import absolute_path
-from embedge.options import check_callback, check_cancel, flag, is_one_of, shown, whole_number
+from embedge.options import check_callback, check_cancel, check_one_of, flag, shown, whole_number
 from embedge.reopening import Reduced, reduce_index
 from embedge.search.database import Database, damaged
 from embedge.search.passages import SPLITTING
@@ -35,7 +36,6 @@ from embedge.search.pictures import Pictures
 from embedge.search.soundness import Damage, DamagedRowsError
 from embedge.search.store import Kind, Store
 from embedge.search.update import Update, UpdateProgress, UpdateReport
-from embedge.vectors import Vectors
 
 _ELSEWHERE = "name a place for the index (--index FILE), or search without one (--no-index)"
 DOCUMENTS = "retrieval.passage"  # the alias whose task and prompt passages are embedded with
@@ -91,22 +91,19 @@ class SearchIndex:
         rebuild = flag(rebuild, "rebuild")
         if not callable(getattr(embedder, "encode_query", None)):
             raise OptionError(f"embedder is {shown(embedder)}; it must be an Embedder")
-        full = embedder.dimension
-        width = (
-            full if truncate_dim is None else whole_number(truncate_dim, "truncate_dim", most=full)
-        )
         manifest = embedder.manifest
-        task = alias_task(manifest, DOCUMENTS) if task is None else task
-        self._task, prompt = resolve(manifest, task, *alias_options(manifest, DOCUMENTS))
+        call = Call.of(
+            manifest, **alias_options(manifest, DOCUMENTS, task=task), truncate_dim=truncate_dim
+        )
         device = embedder.device
         if device == "cpu" and embedder.precision == "int8":
             device += f", {integer_kernel().value}"
         meaning = {
             "model": f"{manifest.model_id} {manifest.fingerprint(embedder.precision)}",
             "precision": embedder.precision,
-            "task": self._task,
-            "prompt": repr(prompt),
-            "width": str(width),
+            "task": call.task,
+            "prompt": repr(call.prompt),
+            "width": str(call.width),
             "device": device,
             "longest text": f"{embedder.max_length} tokens",
             "splitting": str(SPLITTING),
@@ -114,18 +111,16 @@ class SearchIndex:
         if manifest.image is not None:  # its size and scaling are part of the fingerprint
             meaning["images"] = "upright"
         self._embedder = embedder
-        self._width = width
+        self._call = call
         self._pictures = (
-            None
-            if manifest.image is None
-            else Pictures(embedder, manifest.image, task=self._task, width=width)
+            None if manifest.image is None else Pictures(embedder, manifest.image, call)
         )
         self._path = None if path is None else absolute_path(path, "path")
         self._database = Database(self._path, meaning, rebuild=rebuild)
-        self._store = Store(self._database, width=width)
+        self._store = Store(self._database, width=call.width)
         self._options = {  # to open it again, see __reduce__
             "embedder": embedder,
-            "task": self._task,
+            "task": call.task,
             "truncate_dim": truncate_dim,
         }
         self._calls = Calls("this search index is closed; open it again", self._database.close)
@@ -165,7 +160,11 @@ class SearchIndex:
         exclude = () if own is None else (own, own.with_name(own.name + "-journal"))
         update = Update(
             self._store,
-            self._embed,
+            partial(
+                self._embedder.encode_document,
+                task=self._call.task,
+                truncate_dim=self._call.width,
+            ),
             pictures=self._pictures,
             progress=progress,
             cancel=cancel,
@@ -210,10 +209,10 @@ class SearchIndex:
         if not isinstance(query, str) or not query.strip():
             raise InputError("the query is empty; say in words what to look for")
         count = whole_number(top_k, "top_k")
-        if kind is not None and not is_one_of(kind, get_args(Kind)):
-            raise OptionError(f'kind {shown(kind)} is unknown; it is "text" or "image"')
+        if kind is not None:
+            check_one_of(kind, "kind", get_args(Kind))
         vector = self._embedder.encode_query(
-            query, task=self._task, truncate_dim=self._width
+            query, task=self._call.task, truncate_dim=self._call.width
         )  # (D,)
         root = None if path is None else find_root(path)
         try:
@@ -262,23 +261,6 @@ class SearchIndex:
         return IndexRowsError(
             f"{self._path or 'the search index'} was damaged (passages of {files} are not what "
             "they were), and has forgotten them; update it, which embeds them again"
-        )
-
-    def _embed(
-        self,
-        texts: list[str],
-        *,
-        on_error: Callable[[int, str], None],
-        progress: Callable[[int, int], None],
-        cancel: threading.Event | None,
-    ) -> Vectors:  # (n, D)
-        return self._embedder.encode_document(
-            texts,
-            task=self._task,
-            truncate_dim=self._width,
-            on_error=on_error,
-            progress=progress,
-            cancel=cancel,
         )
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from embedge.errors import CancelledError
 from embedge.images.names import is_image_name
@@ -25,7 +25,7 @@ from embedge.search.files import (
     walk,
 )
 from embedge.search.passages import split_text
-from embedge.search.pictures import Pictures
+from embedge.search.pictures import Pictures, Square
 from embedge.search.soundness import image_digest
 from embedge.search.store import IMAGE_PASSAGES, Entry, Known, Store
 from embedge.vectors import Vectors
@@ -110,7 +110,7 @@ class Update:
         self._chunk, self._image_chunk = FEWEST, FEWEST_IMAGES
         self._waiting: list[Entry] = []  # read and split, not embedded yet
         self._bad: dict[str, str] = {}  # passages that cannot be embedded, and why
-        self._squares: dict[bytes, Any] = {}  # of the images that wait, by digest
+        self._squares: dict[bytes, Square] = {}  # of the images that wait, by digest
         self._stamps: dict[Path, str] = {}  # to be renewed
         self._wrote = False
         self._load = 0  # of what waits, in passages; a file without any counts as one

@@ -3,14 +3,13 @@
 Knows no tokenizer and no network.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 import numpy as np
 
 from embedge.errors import TextError
-
-OnError = Callable[[int, str], None]  # index and reason
+from embedge.items import OnError
 
 
 def check_texts(texts: object) -> tuple[list[str], bool]:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +22,9 @@ from embedge.errors import (
     TextError,
     TextTooLongError,
 )
-from embedge.options import is_one_of, shown
+from embedge.items import OnError
 from embedge.pack.manifest import MAX_VOCABULARY
-from embedge.texts.checks import OnError, clean
+from embedge.texts.checks import clean
 from embedge.texts.long import fold_spaces, head_of_long, pieces_of
 from embedge.texts.tokenizer_library import (
     TokenizerError,
@@ -64,14 +64,6 @@ class Encoded:
 
     ids: list[NDArray[np.int32]]  # one (length,) array a text; (0,) for one that cannot be used
     truncated: list[int]  # indices of the texts that were cut
-
-
-def check_on_overflow(on_overflow: str) -> None:
-    """Refuses an unknown policy before any work."""
-    if not is_one_of(on_overflow, get_args(OnOverflow)):
-        raise OptionError(
-            f'on_overflow {shown(on_overflow)} is unknown; it is "truncate" or "error"'
-        )
 
 
 class TextTokenizer:

@@ -1,0 +1,83 @@
+"""A pack's networks, one session a graph.
+
+Takes a pack and the choices made for it; gives sessions by task and tower. Each is opened when it
+is first asked for, after its files were checked: a caller that embeds
+texts only never loads an image tower, and the other way round. Runs nothing.
+"""
+
+from pathlib import Path
+
+from embedge.choices import Choices
+from embedge.engine.kernels import INEXACT, integer_kernel
+from embedge.engine.prepared import prepared_graph
+from embedge.engine.session import OnnxSession, Session
+from embedge.errors import DeviceError
+from embedge.fork_locks import ForkLock
+from embedge.pack.files import Pack, check_files, check_references
+from embedge.pack.manifest import Graph
+
+
+class Sessions:
+    """The open sessions of a pack. Safe between threads.
+
+    Args:
+        pack: where the graphs stand.
+        choices: how to run them.
+        arena: keep ONNX Runtime's memory pool between runs.
+        prepared: folder for graphs in this machine's own form (engine/prepared.py); None for none.
+    """
+
+    def __init__(
+        self, pack: Pack, choices: Choices, *, arena: bool, prepared: Path | None = None
+    ) -> None:
+        self._pack = pack
+        self._choices = choices
+        self._arena = arena
+        self._prepared = prepared
+        self._lock = ForkLock()
+        self._open: dict[str, Session] = {}  # by graph file
+
+    def get(self, task: str, tower: str) -> Session:
+        """The session of a task's tower, opened now if it is not.
+
+        Raises:
+            PackFileError: a file is not what the manifest says, or the graph cannot be loaded.
+            DeviceError: the graph would give wrong vectors here, or the device fails.
+            MemoryLimitError: there is not enough memory to load it.
+        """
+        precision = self._choices.precision.value
+        graph = self._pack.manifest.graph(task=task, precision=precision, tower=tower)
+        with self._lock:
+            if graph.file not in self._open:
+                self._open[graph.file] = open_session(
+                    self._check(graph),
+                    tower=tower,
+                    device=self._choices.device.value,
+                    threads=self._choices.threads.value,
+                    arena=self._arena,
+                )
+            return self._open[graph.file]
+
+    def close(self) -> None:
+        """Lets the networks go; with no run under way. A later run would open them again."""
+        with self._lock:
+            self._open.clear()
+
+    def _check(self, graph: Graph) -> Path:
+        """The file of a graph, once everything that it needs was checked."""
+        check_files(self._pack, (graph.file, *graph.data))
+        check_references(self._pack, graph)
+        if graph.precision == "int8" and integer_kernel().value == INEXACT:
+            raise DeviceError(f"int8 would be wrong here: {integer_kernel().reason}")
+        path = self._pack.file(graph.file)
+        if self._prepared is None:
+            return path
+        files = self._pack.manifest.files
+        identity = " ".join(files[name].sha256 for name in (graph.file, *graph.data))
+        threads = self._choices.threads.value
+        return prepared_graph(path, identity, self._prepared, threads=threads)
+
+
+def open_session(graph: Path, *, tower: str, device: str, threads: int, arena: bool) -> Session:
+    """Opens a graph. The one seam where tests put a fake network."""
+    return OnnxSession(graph, tower=tower, device=device, threads=threads, arena=arena)
