@@ -90,6 +90,13 @@ class Embedder:
         manifest: what the pack says of itself.
         folder: where it stands.
         choices: precision, device, threads, memory_limit and token_budget, each with its reason.
+
+    >>> with Embedder() as embedder:
+    ...     documents = embedder.encode_document(["Mars is red.", "Venus is hot."])  # (2, d)
+    ...     query = embedder.encode_query("Which planet is red?")  # (d,)
+    ...     scores = embedder.similarity(query, documents)  # float32 (1, 2)
+    >>> scores.shape, int(scores.argmax())
+    ((1, 2), 0)
     """
 
     def __init__(

@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import shutil
 from pathlib import Path
 
 import pytest
@@ -27,12 +28,14 @@ def modules() -> list[str]:
 @pytest.mark.parametrize("name", modules())
 def test_examples_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     try:
-        default_folder()
+        bundled = default_folder()
     except PackError:
         pytest.skip("there is no default pack; `make default` makes it")
     monkeypatch.chdir(tmp_path)
+    shutil.copytree(bundled, tmp_path / "v5-small")
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "travel.txt").write_text("The passport office opens at nine.\n")
+    (tmp_path / "texts.jsonl").write_text('{"id": 1, "text": "one"}\n"another"\n')
     module = importlib.import_module(name)
     result = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
     assert result.attempted > 0
@@ -40,6 +43,7 @@ def test_examples_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_none_is_skipped() -> None:
+    """An example that is not run does not stay right."""
     for name in modules():
         path = importlib.import_module(name).__file__
         assert path is not None

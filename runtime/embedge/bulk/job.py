@@ -63,8 +63,16 @@ class Summary:
 class Job:
     """Embeds a stream of records into a sink.
 
-    >>> job = Job(partial(embedder.encode, task="retrieval"), sink)  # doctest: +SKIP
-    >>> summary = job.run(read_records(["texts.jsonl"]))  # doctest: +SKIP
+    >>> from functools import partial
+    >>> from pathlib import Path
+    >>> from embedge import Embedder
+    >>> from embedge.bulk.records import read_records
+    >>> from embedge.bulk.sinks import open_sink
+    >>> with Embedder() as embedder:
+    ...     sink = open_sink(Path("vectors.npy"), "npy", embedding_type="float32", width=256)
+    ...     job = Job(partial(embedder.encode, task="retrieval"), sink)
+    ...     job.run(read_records(["texts.jsonl"]))
+    Summary(embedded=2, bad=0, cut=0)
 
     To stop it from another thread, bind `cancel=` of the encoder to an event. Whatever ends it
     early, an exception of a callback included, the sink is abandoned and leaves no file.

@@ -190,6 +190,10 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
     Raises:
         OptionError: the path is empty, or its home folder is unknown.
         ManifestError: there is none, or it is not a manifest that this version can trust.
+
+    >>> manifest = read_manifest("v5-small")
+    >>> manifest.dimension, manifest.default_task, manifest.precisions()
+    (256, 'text-matching', ('int8',))
     """
     folder = absolute_path(folder, "folder")
     path = folder / MANIFEST
