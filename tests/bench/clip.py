@@ -24,11 +24,11 @@ from safetensors.numpy import save_file
 import facts
 from command_line import listed, race_options
 from compete import Race, Result
-from embedge_export import export
-from embedge_export.graph.builder import WeightFile
+from embedge_export.graph.weight_file import WeightFile
 from embedge_export.model import Model, open_model
 from embedge_export.precision import PRECISIONS
 from embedge_export.source.folder import open_source
+from embedge_export.write import image_network, text_network, write
 from peers import ROOT, Contender, PeerError, environment, once, run
 from report import bars_table, left_out, speed_table, start_table
 from work import Work, parse
@@ -66,10 +66,12 @@ def write_graphs(source: Path, out: Path, precisions: Sequence[str]) -> None:
     chosen = [PRECISIONS[name] for name in precisions]
     out.mkdir(parents=True)
     with contextlib.ExitStack() as files:
-        shared = {p: files.enter_context(WeightFile(out / f"shared.{p.name}.data")) for p in chosen}
-        export._write_task(model, TASK, shared, out, export._quiet, {})
+        shared = {
+            p.name: files.enter_context(WeightFile(out / f"shared.{p.name}.data")) for p in chosen
+        }
+        write(text_network(model, TASK), chosen, out, shared=shared)
     assert model.image is not None
-    export._write_image(TASK, model.image, chosen, out, export._quiet, {})
+    write(image_network(model.image, [TASK]), chosen, out)
 
 
 def write_merged(source: Path, out: Path) -> None:

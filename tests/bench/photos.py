@@ -25,12 +25,13 @@ from embedge.engine.session import OnnxSession
 from embedge.images.pipeline import decode_images
 from embedge.items import Items
 from embedge.machine.resources import cpu_name, threads_here
-from embedge_export import export
 from embedge_export.families.eva02.tower import ImageTower
-from embedge_export.gate import compare as verify
+from embedge_export.gate.compare import compare_image_graph
+from embedge_export.gate.report import TaskReport
 from embedge_export.model import open_model
 from embedge_export.precision import PRECISIONS
 from embedge_export.source.folder import open_source
+from embedge_export.write import image_network, write, write_refined
 from eva_of_vit import eva_of_vit, vit_vectors
 from measures import Vectors, compare, cosines
 
@@ -41,12 +42,16 @@ TOWERS = ("vit", "full")
 NEAREST = "int8, nearest"
 
 
+def _quiet(label: str) -> None:
+    """For walks whose steps nobody follows."""
+
+
 def open_tower(name: str, out: Path) -> ImageTower:
     """One of `TOWERS`; what it is made of is kept in `out`."""
     if name == "vit":
         tower, vit = eva_of_vit()
         pixels = tower.pixels()
-        own = tower.reference(pixels, advance=export._quiet)
+        own = tower.reference(pixels, advance=_quiet)
         near = cosines(own, vit_vectors(vit, pixels))
         print(
             f"  the tower and the ViT itself: cosine {near.min():.3f}, {near.mean():.3f} in the "
@@ -67,22 +72,22 @@ def open_tower(name: str, out: Path) -> ImageTower:
     return tower
 
 
-def write_graphs(tower: ImageTower, out: Path, threads: int) -> verify.TaskReport:
+def write_graphs(tower: ImageTower, out: Path, threads: int) -> TaskReport:
     """fp32 and int8 as an export writes them, and int8 without fitting; returns int8's gate."""
     shutil.rmtree(out, ignore_errors=True)
     (out / "nearest").mkdir(parents=True)
     pixels = tower.pixels()
     judge = partial(
-        verify.compare_image_graph,
+        compare_image_graph,
         pixels=pixels,
-        reference=tower.reference(pixels, advance=export._quiet),
+        reference=tower.reference(pixels, advance=_quiet),
         threads=threads,
     )
     wanted = [PRECISIONS["fp32"], PRECISIONS["int8"]]
-    steps = export._Steps(lambda step: None, total=0)
-    made = dict(export._make_image("photos", tower, wanted, out, judge, steps))
-    export._write_image("photos", tower, wanted[1:], out / "nearest", export._quiet, {})
-    return next(report for graph, report in made.items() if graph.precision == "int8")
+    network = image_network(tower, ["photos"])
+    _, (_, report) = write_refined(network, wanted, out, judge=judge)
+    write(network, wanted[1:], out / "nearest")
+    return report
 
 
 def measure(

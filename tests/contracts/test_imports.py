@@ -25,7 +25,7 @@ ROOMS = {
     """,
     "embedge_export": """
         reading numbers truth tensors graph precision corpus families source model output
-        merged gate export
+        merged gate write recheck export
     """,
 }
 # Modules of one folder that stand side by side: none imports another. What they share is named.

@@ -11,7 +11,8 @@ import pytest
 
 from embedge.batches import pad
 from embedge_export.graph.attention import Heads, PackedBatch, rotary_tables
-from embedge_export.graph.builder import FLOAT, FLOAT16, GraphBuilder, WeightFile
+from embedge_export.graph.builder import FLOAT, FLOAT16, GraphBuilder
+from embedge_export.graph.weight_file import WeightFile
 
 WIDTH = 16
 LENGTHS = (5, 5, 1, 40, 39, 39, 39, 2)

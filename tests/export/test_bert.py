@@ -16,12 +16,13 @@ from embedge.engine.session import OnnxSession
 from embedge.errors import AdapterError, SourceError
 from embedge.pack.manifest import read_manifest
 from embedge.vectors import normalise
-from embedge_export.export import RECIPES, export_pack
+from embedge_export.export import export_pack
 from embedge_export.families.bert.blocks import SAMPLED, read_bert_layer
 from embedge_export.families.bert.truth import bert_vectors
 from embedge_export.model import calibration, open_model, reference
 from embedge_export.numbers.calibration import Inputs
 from embedge_export.numbers.rounding import compensated, nearest, scales
+from embedge_export.output.reuse import RECIPES
 from embedge_export.source.folder import open_source
 from seeded.encoders import INSTRUCTIONS, V3_TASKS
 

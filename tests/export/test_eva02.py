@@ -17,17 +17,20 @@ from embedge.engine.loading import load_runtime
 from embedge.errors import GateError, SourceError
 from embedge.images.gate_images import sample_images
 from embedge.pack.manifest import dump_manifest, read_manifest
-from embedge_export import precision
+from embedge_export import export, precision
 from embedge_export.corpus.images import calibration_images
 from embedge_export.export import export_pack
 from embedge_export.families.eva02.blocks import read_block, rotary_angles, write_evas
-from embedge_export.gate import compare as verify
 from embedge_export.gate import refine
-from embedge_export.graph.builder import GraphBuilder, WeightFile
+from embedge_export.gate.compare import compare_image_graph
+from embedge_export.gate.report import IMAGE_TOWER
+from embedge_export.graph.builder import GraphBuilder
+from embedge_export.graph.weight_file import WeightFile
 from embedge_export.model import open_model, reference
 from embedge_export.numbers.rotation import Rotation
 from embedge_export.precision.floats import Float32
 from embedge_export.precision.int8 import Int8
+from embedge_export.recheck import verify_pack
 from embedge_export.source.folder import open_source
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -182,7 +185,7 @@ def test_a_tower_that_misses_its_bar_keeps_its_worst_linears_finer(source, tmp_p
     out = tmp_path / "pack"
     manifest = export_pack(source, out=out, precisions=("int8",), accept_failures=True)
     report = manifest.verification["int8"]
-    assert verify.IMAGE_TOWER not in report["failures"]
+    assert IMAGE_TOWER not in report["failures"]
     figures = report["image"]
     assert len(figures["finer"]) == figures["linears"]
     assert all(name.startswith("blocks.") for name in figures["finer"])
@@ -198,8 +201,8 @@ def test_a_tower_that_misses_its_bar_is_refused(source, tmp_path, monkeypatch):
         return type(found)(**{name: getattr(found, name) for name in found.__slots__} | bad)
 
     bad = {"cosine_min": 0.9, "cosines": (0.9,)}
-    compare = verify.compare_image_graph
-    monkeypatch.setattr(verify, "compare_image_graph", worse)
+    compare = compare_image_graph
+    monkeypatch.setattr(export, "compare_image_graph", worse)
     with pytest.raises(GateError, match=r"image tower: cosine 0\.9"):
         export_pack(source, out=tmp_path / "pack", precisions=("fp32",))
 
@@ -212,7 +215,7 @@ def test_progress_counts_both_towers(source, tmp_path):
 
 
 def test_verify_compares_both_towers_with_the_source(source, pack):
-    report = verify.verify_pack(pack, open_source(source), threads=1)
+    report = verify_pack(pack, open_source(source), threads=1)
     assert report["fp32"]["image"]["cosine_min"] >= 0.999999
     assert report["fp32"]["passed"]
 
@@ -409,7 +412,7 @@ def test_int8_survives_massive_activations(source, copy, tmp_path):
             after.config, after.weights, [(Plain(), graph)], advance=lambda label: None
         )
     graph.save(tmp_path / "plain.onnx", {"sentence_embedding": vectors}, ("batch", 128))
-    plain = verify.compare_image_graph(tmp_path / "plain.onnx", pixels, b, threads=1)
+    plain = compare_image_graph(tmp_path / "plain.onnx", pixels, b, threads=1)
     assert plain.cosine_min < 0.99
 
 

@@ -22,13 +22,13 @@ from embedge.cli import main
 from embedge.errors import ExportError, GateError, ManifestError, OptionError, SourceError
 from embedge.pack.files import open_pack, verify_files
 from embedge.pack.manifest import MANIFEST, read_manifest
-from embedge_export import export
 from embedge_export.export import export_pack
-from embedge_export.gate.compare import verify_pack
 from embedge_export.model import open_model
+from embedge_export.output import reuse
 from embedge_export.output.space import pack_bytes
 from embedge_export.output.stage import LOCK
 from embedge_export.precision.int8 import Int8
+from embedge_export.recheck import verify_pack
 from embedge_export.source.folder import open_source
 
 TASKS = ("retrieval", "text-matching", "clustering", "classification")
@@ -159,7 +159,7 @@ def test_a_change_rebuilds(change, tiny_source, pack, tmp_path, monkeypatch):
         path = source / "config_sentence_transformers.json"
         path.write_text(path.read_text().replace("Query: ", "Question: "))
     else:
-        monkeypatch.setitem(export.RECIPES, "int8", 999)
+        monkeypatch.setitem(reuse.RECIPES, "int8", 999)
     after = export_pack(source, out=pack, precisions=("int8",))
     assert verify_files(open_pack(pack)) == []
     if change == "adapter":
@@ -262,7 +262,7 @@ def test_other_people_s_files_stay_where_they_are(plain_source, plain_pack, tmp_
     for out in ("", " ", ".", project, "sub", ".part", "customers.data", "customers.data/x"):
         with pytest.raises(ExportError):
             export_pack(plain_source, out=out, precisions=("int8",))
-    monkeypatch.setitem(export.RECIPES, "int8", 999)
+    monkeypatch.setitem(reuse.RECIPES, "int8", 999)
     export_pack(plain_source, out=plain_pack, precisions=("int8",))
     export_pack(plain_source, out=plain_pack, precisions=("fp32",))
     for folder in (project, plain_pack):
@@ -412,7 +412,7 @@ def test_a_missed_bar_leaves_the_pack_as_it_was(pack, tiny_source, monkeypatch):
     before = times(pack)
     monkeypatch.setattr(Int8, "minimum_cosine", 1.1)
     monkeypatch.setattr(Int8, "refinable", False)
-    monkeypatch.setitem(export.RECIPES, "int8", 999)
+    monkeypatch.setitem(reuse.RECIPES, "int8", 999)
     with pytest.raises(GateError, match=r"int8, task retrieval: cosine .* < 1\.1"):
         export_pack(tiny_source, out=pack, precisions=("int8",))
     assert times(pack) == before

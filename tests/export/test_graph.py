@@ -3,7 +3,8 @@ import onnx
 import onnxruntime
 import pytest
 
-from embedge_export.graph.builder import FLOAT, FLOAT16, GraphBuilder, WeightFile
+from embedge_export.graph.builder import FLOAT, FLOAT16, GraphBuilder
+from embedge_export.graph.weight_file import WeightFile
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ import pytest
 from embedge import Embedder
 from embedge.pack.files import open_pack, verify_files
 from embedge_export.export import export_pack
-from embedge_export.graph.builder import FLOAT, INT64, GraphBuilder, WeightFile
+from embedge_export.graph.builder import FLOAT, INT64, GraphBuilder
 from embedge_export.graph.layers import Linear, Rows
+from embedge_export.graph.weight_file import WeightFile
 from embedge_export.numbers.calibration import Inputs
 from embedge_export.numbers.rounding import LEVELS, compensated, nearest, scales
 from embedge_export.precision import PRECISIONS

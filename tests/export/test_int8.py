@@ -6,8 +6,9 @@ import onnxruntime
 import pytest
 
 from embedge.engine.kernels import integer_kernel
-from embedge_export.graph.builder import FLOAT, INT64, GraphBuilder, WeightFile
+from embedge_export.graph.builder import FLOAT, INT64, GraphBuilder
 from embedge_export.graph.layers import Linear, Rows, Table
+from embedge_export.graph.weight_file import WeightFile
 from embedge_export.numbers.calibration import Inputs
 from embedge_export.numbers.rotation import Rotation, hadamard
 from embedge_export.numbers.sensitivity import TABLE

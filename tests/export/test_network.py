@@ -19,9 +19,10 @@ from embedge.batches import LONG, Limits, pad, plan
 from embedge.engine.session import OnnxSession
 from embedge.pack.manifest import MemoryCost, read_manifest
 from embedge_export.families.register import write_networks
-from embedge_export.gate import compare as verify
-from embedge_export.graph.builder import BOOL, FLOAT16, GraphBuilder, WeightFile
+from embedge_export.gate.compare import compare
+from embedge_export.graph.builder import BOOL, FLOAT16, GraphBuilder
 from embedge_export.graph.layers import Linear
+from embedge_export.graph.weight_file import WeightFile
 from embedge_export.model import calibration, open_model, reference
 from embedge_export.numbers.calibration import Inputs
 from embedge_export.precision import PRECISIONS
@@ -75,7 +76,7 @@ def test_every_network_equals_the_reference(kind, precision, tmp_path):
     model = open_model(open_source(tmp_path / "source"))
     gate = reference(model)
     session = write(model, precision, tmp_path, "base")
-    report = verify.compare(session.run, gate.ids, gate.vectors["base"])
+    report = compare(session.run, gate.ids, gate.vectors["base"])
     assert report.cosine_min >= 0.999999
     assert report.difference_max <= 1e-5
     assert report.batch_difference <= 1e-6
@@ -98,7 +99,7 @@ def test_biases_of_every_projection_are_carried_through(precision, tmp_path):
     model = open_model(open_source(source))
     gate = reference(model)
     session = write(model, precision, tmp_path, "base")
-    report = verify.compare(session.run, gate.ids, gate.vectors["base"])
+    report = compare(session.run, gate.ids, gate.vectors["base"])
     assert report.failures(Float32()) == []
 
 
@@ -108,8 +109,8 @@ def test_adapters_reach_the_graph(source, precision, tmp_path, request):
     model = open_model(open_source(request.getfixturevalue(source)))
     gate = reference(model)
     session = write(model, precision, tmp_path, "clustering")
-    own = verify.compare(session.run, gate.ids, gate.vectors["clustering"])
-    other = verify.compare(session.run, gate.ids, gate.vectors["retrieval"])
+    own = compare(session.run, gate.ids, gate.vectors["clustering"])
+    other = compare(session.run, gate.ids, gate.vectors["retrieval"])
     assert own.difference_max <= 1e-5
     assert other.cosine_min < 0.999
 
@@ -119,7 +120,7 @@ def test_int8_survives_massive_activations_that_break_one_scale_per_tensor(tmp_p
     model = open_model(open_source(tmp_path / "source"))
     gate = reference(model)
     session = write(model, PRECISIONS["int8"], tmp_path, "retrieval")
-    ours = verify.compare(session.run, gate.ids, gate.vectors["retrieval"])
+    ours = compare(session.run, gate.ids, gate.vectors["retrieval"])
     write(model, PRECISIONS["fp32"], tmp_path, "retrieval")
     quantize_dynamic(
         tmp_path / "retrieval.fp32.onnx",
@@ -127,7 +128,7 @@ def test_int8_survives_massive_activations_that_break_one_scale_per_tensor(tmp_p
         extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
     )
     plain_session = OnnxSession(tmp_path / "plain.onnx", device="cpu", threads=2)
-    plain = verify.compare(plain_session.run, gate.ids, gate.vectors["retrieval"])
+    plain = compare(plain_session.run, gate.ids, gate.vectors["retrieval"])
     assert 1 - ours.cosine_min < (1 - plain.cosine_min) / 10
     assert ours.rank_correlation > 0.99
     assert ours.batch_difference == 0
@@ -148,7 +149,7 @@ def test_massive_activations_break_one_scale_per_tensor_and_not_ours(tmp_path):
         gate = reference(model)
         vectors[name] = gate.vectors["retrieval"]
         ours = write(model, PRECISIONS["int8"], tmp_path / name, "retrieval")
-        report = verify.compare(ours.run, gate.ids, vectors[name])
+        report = compare(ours.run, gate.ids, vectors[name])
         assert report.cosine_min >= 0.998
         assert report.batch_difference == 0
         write(model, PRECISIONS["fp32"], tmp_path / name, "retrieval")
@@ -158,7 +159,7 @@ def test_massive_activations_break_one_scale_per_tensor_and_not_ours(tmp_path):
             extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
         )
         session = OnnxSession(tmp_path / name / "plain.onnx", device="cpu", threads=2)
-        plain[name] = verify.compare(session.run, gate.ids, vectors[name])
+        plain[name] = compare(session.run, gate.ids, vectors[name])
     np.testing.assert_array_equal(vectors["calm"], vectors["massive"])
     assert plain["calm"].cosine_min > 0.99
     assert plain["massive"].cosine_min < 0.8
@@ -210,7 +211,7 @@ def test_products_that_pass_the_range_of_float16_are_balanced(channels, tmp_path
         for precision in (Unbalanced16(), Overflowing16()):
             samples = calibration(model, "base")
             session = write(model, precision, tmp_path / name, "base", samples)
-            report = verify.compare(session.run, gate.ids, vectors[name])
+            report = compare(session.run, gate.ids, vectors[name])
             reports[name, type(precision)] = report
     np.testing.assert_array_equal(vectors["calm"], vectors["massive"])  # the same function
     assert reports["calm", Unbalanced16].failures(Float16()) == []

@@ -11,8 +11,9 @@ import seeded
 from embedge import Embedder
 from embedge.errors import SourceError, TextError
 from embedge_export.export import export_pack
-from embedge_export.gate import compare as verify
+from embedge_export.gate import compare
 from embedge_export.model import open_model
+from embedge_export.recheck import verify_pack
 from embedge_export.source.folder import open_source
 
 FILE = "tokenizer.json"
@@ -114,18 +115,18 @@ def test_a_number_that_is_no_row_is_refused(qwen3, number):
 def test_the_gate_pads_as_the_pack_will(written, tmp_path, monkeypatch):
     """With the padding's own id, whose row may be anything, not with 0."""
     seen = []
-    pad = verify.pad
+    pad = compare.pad
 
     def watch(texts, number):
         seen.append(number)
         return pad(texts, number)
 
-    monkeypatch.setattr(verify, "pad", watch)
+    monkeypatch.setattr(compare, "pad", watch)
     source = open_source(written)
     manifest = export_pack(source, out=tmp_path / "pack", precisions=("fp32",))
     assert set(seen) == {source.pad_token_id} != {0}
     seen.clear()
-    verify.verify_pack(tmp_path / "pack", source, threads=1)
+    verify_pack(tmp_path / "pack", source, threads=1)
     assert set(seen) == {manifest.text.pad_token_id} == {source.pad_token_id}
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from embedge.vectors import normalise
-from embedge_export.gate import compare as verify
+from embedge_export.gate.compare import compare
+from embedge_export.gate.report import report as entry_of
 from embedge_export.precision import PRECISIONS
 
 TEXTS = [np.arange(1, n + 1, dtype=np.int32) for n in (1, 2, 3, 5, 8, 13)]
@@ -20,7 +21,7 @@ def honest(ids, mask):
 
 
 def test_a_faithful_graph_passes():
-    report = verify.compare(honest, TEXTS, REFERENCE)
+    report = compare(honest, TEXTS, REFERENCE)
     assert report.failures(FP32) == []
     assert report.rank_correlation == pytest.approx(1)
 
@@ -37,7 +38,7 @@ def test_a_faithful_graph_passes():
 )
 @pytest.mark.filterwarnings("ignore:divide by zero")
 def test_a_wrong_graph_fails(wrong, said):
-    failures = verify.compare(wrong, TEXTS, REFERENCE).failures(FP32)
+    failures = compare(wrong, TEXTS, REFERENCE).failures(FP32)
     assert any(said in failure for failure in failures), failures
 
 
@@ -45,13 +46,13 @@ def test_int8_may_not_depend_on_the_batch_at_all():
     def drifting(ids, mask):
         return honest(ids, mask) + 1e-5 * len(ids)
 
-    assert any("batch" in f for f in verify.compare(drifting, TEXTS, REFERENCE).failures(INT8))
+    assert any("batch" in f for f in compare(drifting, TEXTS, REFERENCE).failures(INT8))
 
 
 def test_the_manifest_entry_names_the_task_that_failed():
-    good = verify.compare(honest, TEXTS, REFERENCE)
-    bad = verify.compare(lambda ids, mask: honest(ids, mask) + 1, TEXTS, REFERENCE)
-    entry = verify.report(FP32, {"a": good, "b": bad}, len(TEXTS))
+    good = compare(honest, TEXTS, REFERENCE)
+    bad = compare(lambda ids, mask: honest(ids, mask) + 1, TEXTS, REFERENCE)
+    entry = entry_of(FP32, {"a": good, "b": bad}, len(TEXTS))
     assert entry["passed"] is False
     assert list(entry["failures"]) == ["b"]
     assert entry["tasks"]["a"]["cosine_min"] == pytest.approx(1)
@@ -61,5 +62,5 @@ def test_length_does_not_matter_direction_does():
     def longer(ids, mask):
         return honest(ids, mask) * 7
 
-    assert verify.compare(longer, TEXTS, REFERENCE).failures(FP32) == []
+    assert compare(longer, TEXTS, REFERENCE).failures(FP32) == []
     np.testing.assert_allclose(normalise(REFERENCE * 7), normalise(REFERENCE), rtol=1e-5)

@@ -9,8 +9,8 @@ then in float32.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from embedge_export.gate.compare import TaskReport
 from embedge_export.gate.probe import Probe
+from embedge_export.gate.report import TaskReport
 from embedge_export.numbers.sensitivity import TABLE, between, fewest, layer_of, of_layers
 from embedge_export.precision import Precision
 

@@ -7,11 +7,13 @@ layer; the graph holds references only. Knows nothing of networks or precisions.
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
+
+from embedge_export.graph.weight_file import WeightFile
 
 # Opset 21 and IR version 10 are what the oldest supported ONNX Runtime (1.23) loads fully and
 # what every operator used here needs at most.
@@ -24,53 +26,6 @@ FLOAT = ir.DataType.FLOAT
 FLOAT16 = ir.DataType.FLOAT16
 INT32 = ir.DataType.INT32
 INT64 = ir.DataType.INT64
-
-# Page size of every system that maps files, so that each weight can be mapped by itself.
-_ALIGNMENT = 4096  # bytes
-
-
-class WeightFile:
-    """An external data file, written front to back. Use as a context manager.
-
-    Names that were added can be looked up again, which is how tasks share what they share.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file: BinaryIO = path.open("wb")
-        self._tensors: dict[str, ir.ExternalTensor] = {}
-
-    def __enter__(self) -> "WeightFile":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def flush(self) -> None:
-        """Makes what was added visible to readers of the file."""
-        self._file.flush()
-
-    def get(self, name: str) -> ir.ExternalTensor | None:
-        """The tensor added under this name, if any."""
-        return self._tensors.get(name)
-
-    def add(self, name: str, array: NDArray[Any]) -> ir.ExternalTensor:
-        """Appends an array and gives the reference that a graph holds."""
-        self._file.write(b"\0" * (-self._file.tell() % _ALIGNMENT))
-        offset = self._file.tell()
-        array = np.ascontiguousarray(array)
-        self._file.write(array.data)
-        tensor = ir.ExternalTensor(
-            self.path.name,
-            offset,
-            array.nbytes,
-            ir.DataType.from_numpy(array.dtype),
-            shape=ir.Shape(array.shape),
-            name=name,
-            base_dir=str(self.path.parent),
-        )
-        self._tensors[name] = tensor
-        return tensor
 
 
 class GraphBuilder:

@@ -1,12 +1,16 @@
-"""What a pack's manifest says of a model, its files' names among them, before any of it is made.
+"""The manifest of a pack, and the small files that stand beside its graphs.
 
-Takes an opened model. Gives the fields that do not depend on what the graphs turn out to be, so
-that a model which no manifest can describe is refused before the work. Writes nothing.
+Takes an opened model. Gives first the fields that do not depend on what the graphs turn out to be,
+so that a model which no manifest can describe is refused before the work; in the end the whole.
 """
 
 import dataclasses
-from collections.abc import Sequence
+import importlib.metadata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from embedge.errors import ManifestError, SourceError
 from embedge.pack.contract import INPUTS, OUTPUT
@@ -20,9 +24,11 @@ from embedge.pack.manifest import (
     dump_manifest,
     parse_manifest,
 )
+from embedge.vectors import normalise
 from embedge_export.corpus.texts import SHORT_TEXTS
 from embedge_export.families.register import TextConfig
-from embedge_export.model import Model
+from embedge_export.model import Gate, Model
+from embedge_export.output.reuse import Reuse, recipes
 
 TOKENIZER = "tokenizer.json"
 SAMPLES = "samples.npy"
@@ -113,6 +119,56 @@ def rehearse(model: Model, names: Sequence[str]) -> None:
             f"{model.source.folder}: what the model says of itself does not fit into a manifest: "
             f"{error}"
         ) from None
+
+
+def write_samples(model: Model, gate: Gate, folder: Path) -> None:
+    """Writes the tokenizer, and the reference vectors by which a machine can check itself."""
+    (folder / TOKENIZER).write_bytes(model.source.tokenizer.read_bytes())
+    samples = [normalise(gate.vectors[task][:SAMPLE_TEXTS]) for task in model.source.tasks]
+    np.save(folder / SAMPLES, np.stack(samples), allow_pickle=False)
+    if gate.image_vectors is not None:
+        np.save(folder / IMAGE_SAMPLES, normalise(gate.image_vectors), allow_pickle=False)
+
+
+def describe_pack(
+    model: Model,
+    reuse: Reuse,
+    graphs: Sequence[Graph],
+    files: Mapping[str, FileEntry],
+    reports: Mapping[str, Any],
+) -> Manifest:
+    """The manifest of what was just made, and of what is kept of the old pack.
+
+    Args:
+        model: what was exported.
+        reuse: names what is kept.
+        graphs: those just made.
+        files: those just made.
+        reports: by precision, what the gate said.
+    """
+    old, kept = reuse.old, reuse.kept
+    made, all_files = dict(reports), dict(files)
+    old_graphs: list[Graph] = []
+    if old is not None:
+        made = {**{p: old.verification.get(p) for p in kept}, **made}
+        old_graphs = [graph for graph in old.graphs if graph.precision in kept]
+        for graph in old_graphs:
+            all_files |= {name: old.files[name] for name in (graph.file, *graph.data)}
+    known = recipes(model.config.family)
+    return Manifest(
+        **description(model),
+        graphs=(*old_graphs, *graphs),
+        files=all_files,
+        source={
+            "files": dict(model.source.files),
+            "recipes": {precision: known[precision] for precision in made},
+        },
+        verification=made,
+        written_by={
+            name: importlib.metadata.version(name)
+            for name in ("embedge", "numpy", "onnx-ir", "safetensors", "tokenizers")
+        },
+    )
 
 
 def _memory_cost(config: TextConfig) -> MemoryCost:

@@ -16,6 +16,11 @@ from embedge_export.output.pack import damaged
 from embedge_export.precision import PRECISIONS
 from embedge_export.tensors.weights import weight_files
 
+# Raise one when its graphs change: packs made by an older recipe are then made again.
+RECIPES = {"fp32": 4, "fp16": 5, "int8": 4, "int4": 3}
+# What is added for families whose graphs alone changed.
+_RECIPES_OF_FAMILY = {"xlm-roberta": 1}
+
 
 @dataclass(frozen=True, slots=True)
 class Reuse:
@@ -34,6 +39,12 @@ class Reuse:
     missing: tuple[str, ...]
     tokenizer: bool = False
     samples: bool = False
+
+
+def recipes(family: str) -> dict[str, int]:
+    """The recipe of every precision's graphs for networks of this family."""
+    added = _RECIPES_OF_FAMILY.get(family, 0)
+    return {precision: number + added for precision, number in RECIPES.items()}
 
 
 def refuse_another(found: Mapping[str, Any] | None, model: Model, folder: Path) -> None:

@@ -1,0 +1,64 @@
+"""An old pack against its source: every graph is compared again with the NumPy reference.
+
+Takes a pack's folder and the opened source that it was made from; gives a report for each
+precision, as a new export would put it into the manifest. Writes nothing.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from embedge.pack.files import open_pack
+from embedge_export.gate.compare import compare_graph, compare_image_graph
+from embedge_export.gate.probe import Probe
+from embedge_export.gate.report import report
+from embedge_export.model import open_model, reference
+from embedge_export.precision import PRECISIONS
+from embedge_export.source.folder import Source
+
+
+def verify_pack(
+    folder: Path, source: Source, *, threads: int, advance: Callable[[str], None] = lambda _: None
+) -> dict[str, dict[str, Any]]:
+    """Compares every graph of a pack with the reference of the source it was made from.
+
+    Args:
+        folder: the pack.
+        source: opened with the pack's tasks.
+        threads: for each run.
+        advance: called with a label before each step.
+
+    Returns:
+        A report for each precision, as in the manifest.
+    """
+    pack = open_pack(folder)
+    manifest, text = pack.manifest, pack.manifest.text
+    model = open_model(source)
+    gate = reference(model, advance=lambda task, label: advance(f"{task}: {label}"))
+    reports = {}
+    for name in manifest.precisions():
+        tasks = {}
+        for task in manifest.tasks:
+            advance(f"{task}: {name}")
+            graph = manifest.graph(task=task, precision=name)
+            one = compare_graph(
+                pack.file(graph.file),
+                gate.ids,
+                gate.vectors[task],
+                pad_token_id=source.pad_token_id if text is None else text.pad_token_id,
+                threads=threads,
+            )
+            if one.low(PRECISIONS[name]) and PRECISIONS[name].refinable:
+                room = 1 - PRECISIONS[name].minimum_cosine
+                one = replace(one, bfloat16=Probe(model, task, gate).ties(room))
+            tasks[task] = one
+        image = None
+        if gate.pixels is not None and gate.image_vectors is not None:
+            advance(f"image: {name}")
+            graph = manifest.graph(task=manifest.default_task, precision=name, tower="image")
+            image = compare_image_graph(
+                pack.file(graph.file), gate.pixels, gate.image_vectors, threads=threads
+            )
+        reports[name] = report(PRECISIONS[name], tasks, len(gate.ids), image)
+    return reports
