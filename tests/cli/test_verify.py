@@ -194,7 +194,7 @@ def test_source_goes_to_the_exporter(pack, fakes, capsys, monkeypatch, tmp_path,
 
     modules = {
         "source.folder": SimpleNamespace(open_source=open_source),
-        "gate.compare": SimpleNamespace(verify_pack=verify_pack),
+        "recheck": SimpleNamespace(verify_pack=verify_pack),
     }
     monkeypatch.setattr(verify, "load_exporter", modules.__getitem__)
     assert main(["verify", str(pack), "--source", str(tmp_path)]) == 1

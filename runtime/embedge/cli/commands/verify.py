@@ -264,7 +264,7 @@ def _source_checks(pack: "Pack", spec: str, options: argparse.Namespace) -> Iter
         return
     yield Check("source", "OK", "what the pack was made from")
     with Progress(options.progress) as progress:
-        report: dict[str, Any] = load_exporter("gate.compare").verify_pack(
+        report: dict[str, Any] = load_exporter("recheck").verify_pack(
             pack.folder,
             source,
             threads=machine.threads_here(options.threads).value,
