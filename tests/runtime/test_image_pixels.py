@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from embedge.images.pixels import crop, prepare, resized, to_pixels
+from embedge.images.pixels import crop, from_square, prepare, resized, to_pixels
 from embedge.images.sources import RefusedImageError
 from embedge.pack.manifest import ImageInput
 
@@ -167,3 +167,17 @@ def test_exif_that_cannot_be_read_is_no_reason_to_refuse() -> None:
     stream = io.BytesIO()
     Image.fromarray(CORNERS).save(stream, "PNG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
     assert np.asarray(prepare(Image.open(stream), upright=True)).tolist() == CORNERS.tolist()
+
+
+def test_squares_become_pixels_alone_as_together() -> None:
+    """What the exporter gates graphs on is what the runtime feeds them, to the bit."""
+    levels = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
+    squares = np.stack([levels, levels[::-1], levels.transpose(1, 0, 2)])
+    together = from_square(squares, CLIP)
+    assert together.shape == (3, 3, 16, 16)
+    assert together.flags["C_CONTIGUOUS"]
+    mean, std = (np.array(numbers, np.float32) for numbers in (CLIP.mean, CLIP.std))
+    expected = (squares.astype(np.float32) / np.float32(255) - mean) / std
+    np.testing.assert_array_equal(together, expected.transpose(0, 3, 1, 2))
+    for square, pixels in zip(squares, together, strict=True):
+        np.testing.assert_array_equal(from_square(square, CLIP), pixels)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from embedge.errors import SourceError
 from embedge.images.gate_images import sample_images
+from embedge.images.pixels import from_square
 from embedge.pack.manifest import ImageInput
 from embedge_export.corpus.images import calibration_images
 from embedge_export.families.bert.names import vision_layout
@@ -47,7 +48,7 @@ class ImageTower:
 
     def pixels(self) -> Array:
         """The gate's images as the network takes them, float32 (images, 3, size, size)."""
-        return normalised(sample_images(self.input.size), self.input)
+        return from_square(sample_images(self.input.size), self.input)
 
     def calibration(self, *, advance: Callable[[str], None]) -> SampleRows:
         """What each linear of `SAMPLED` reads of images that are not the gate's.
@@ -62,7 +63,7 @@ class ImageTower:
             if key.removesuffix(".weight").endswith(SAMPLED):
                 samples[key] = rows[:, ::_EVERY].reshape(-1, rows.shape[-1])
 
-        pixels = normalised(calibration_images(self.input.size), self.input)
+        pixels = from_square(calibration_images(self.input.size), self.input)
         eva_vectors(
             self.config, self.weights, pixels, advance=advance, observe=observe, product=product
         )
@@ -71,13 +72,6 @@ class ImageTower:
     def reference(self, pixels: Array, *, advance: Callable[[str], None]) -> Array:
         """The truth: float32 (images, width), not normalised."""
         return eva_vectors(self.config, self.weights, pixels, advance=advance)
-
-
-def normalised(images: NDArray[np.uint8], spec: ImageInput) -> Array:
-    """Square images as the network takes them: uint8 (n, size, size, 3) -> (n, 3, size, size)."""
-    mean, std = (np.array(x, np.float32) for x in (spec.mean, spec.std))
-    levels = (images.astype(np.float32) / 255 - mean) / std
-    return np.ascontiguousarray(levels.transpose(0, 3, 1, 2))
 
 
 def open_image_tower(folder: Path, config: Mapping[str, Any], stored: Weights) -> ImageTower | None:
