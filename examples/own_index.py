@@ -8,6 +8,7 @@ products, rows of a table) keep the vectors beside them, and the pack's fingerpr
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,12 @@ class Notes:
         if row is None:
             self._database.execute("INSERT INTO model VALUES (?)", (now,))
         elif row[0] != now:
+            self._database.close()
             raise ValueError(f"{path} holds vectors of another model; embed its texts again")
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._database.close()
 
     def add(self, texts: Sequence[str]) -> None:
         """Embeds texts and keeps them; all are kept, or none."""
@@ -60,8 +66,7 @@ class Notes:
 
 def main() -> None:
     """Fills an index in memory and asks it two questions."""
-    with Embedder() as embedder:
-        notes = Notes(":memory:", embedder)
+    with Embedder() as embedder, closing(Notes(":memory:", embedder)) as notes:
         notes.add(NOTES)
         for query in ("Where is the key to the house?", "When do the backups run?"):
             score, text = notes.search(query)[0]

@@ -3,6 +3,7 @@
 import importlib.util
 import queue
 import time
+from contextlib import closing
 from pathlib import Path
 from types import ModuleType
 
@@ -99,8 +100,10 @@ def test_own_index(
     assert second.endswith("Backups run at two in the morning and take an hour.")
     path = str(tmp_path / "notes.sqlite")
     with Embedder() as embedder:
-        own_index.Notes(path, embedder).add(["a note"])
-        assert own_index.Notes(path, embedder).search("a note")[0][1] == "a note"
+        with closing(own_index.Notes(path, embedder)) as notes:
+            notes.add(["a note"])
+        with closing(own_index.Notes(path, embedder)) as notes:
+            assert notes.search("a note")[0][1] == "a note"
         monkeypatch.setattr(type(embedder.manifest), "fingerprint", lambda *_: "another")
         with pytest.raises(ValueError, match="another model"):
             own_index.Notes(path, embedder)
