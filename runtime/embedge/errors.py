@@ -19,7 +19,7 @@ Each message says what is wrong, where (which item, file or field), and what to 
     ├── ClosedError                    the embedder or index is closed
     ├── MissingExtraError (ImportError) an optional dependency is not installed
     ├── SearchIndexError               the file of a `SearchIndex`
-    │   ├── IndexFileError             it is damaged, no index, or cannot be opened
+    │   ├── IndexFileError             it is damaged, not an index, or cannot be opened
     │   │   ├── IndexReadOnlyError     it can be searched, not updated
     │   │   └── IndexRowsError         some of it was damaged and is forgotten; update it again
     │   ├── IndexOutdatedError         another model or version made it; `.change` says which
@@ -154,7 +154,7 @@ class SearchIndexError(EmbedgeError):
 
 
 class IndexFileError(SearchIndexError):
-    """The file is damaged, is no embedge index, or cannot be opened."""
+    """The file is damaged, is not an embedge index, or cannot be opened."""
 
 
 class IndexReadOnlyError(IndexFileError):

@@ -95,9 +95,9 @@ def test_many_refused_files_are_counted(fake, capsys, tmp_path):
     (tmp_path / "z.txt").write_text("text")
     assert main(["search", "a", str(tmp_path)]) == 0
     err = capsys.readouterr().err
-    assert err.count("passed over (binary") == 5
-    assert "4 more were passed over" in err
-    assert "searched 1 passage in 1 file (1 file new or changed, 9 passed over)" in err
+    assert err.count("skipped (binary") == 5
+    assert "4 more were skipped" in err
+    assert "searched 1 passage in 1 file (1 file new or changed, 9 skipped)" in err
 
 
 def test_the_second_search_embeds_only_what_changed(fake, capsys, folder):
@@ -178,7 +178,7 @@ def test_another_model_is_told_and_everything_embedded_anew(fake, capsys, folder
     capsys.readouterr()
     assert main(["search", "aa b", str(folder)]) == 0
     assert told(capsys) == [
-        "embedge: device changed: cpu -> cuda; embedding everything anew",
+        "embedge: device changed: cpu -> cuda; embedding everything again",
         "embedge: searched 2 passages in 2 files (2 files new or changed)",
     ]
     assert len(fake.embedded) == 2

@@ -60,7 +60,7 @@ def _main(arguments: Sequence[str] | None) -> int:
         parser = build_parser()
         try:
             options = parser.parse_args(arguments)
-        except SystemExit as stop:  # --help, --version, or a usage error that is told already
+        except SystemExit as stop:  # --help, --version, or a usage error that was reported
             return stop.code if isinstance(stop.code, int) else USAGE
         if options.command is None:
             parser.print_help(sys.stderr)

@@ -43,7 +43,7 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device",
         default="auto",
-        help="auto, cpu or cuda; one that cannot be had is an error (default: auto)",
+        help="auto, cpu or cuda; an error where it is unavailable (default: auto)",
     )
     parser.add_argument(
         "--threads", type=positive, metavar="N", help="threads (default: by this process's share)"

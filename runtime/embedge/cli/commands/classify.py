@@ -26,7 +26,7 @@ DESCRIPTION = """\
 Compares each IMAGE (a file, or a folder of images) with the labels, and prints the labels that fit
 best: with probabilities where the pack carries the model's scale for them, else with cosines. The
 model has seen no examples of the labels; say them as a caption would. An image that cannot be read
-is told on stderr, the others still come out, and the exit code is 1."""
+is reported on stderr, the others still come out, and the exit code is 1."""
 
 TEMPLATE = "a photo of {}"
 

@@ -61,7 +61,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--on-overflow",
         choices=("truncate", "error"),
         default="truncate",
-        help="what to do with a longer text: cut it, or tell it and leave it out",
+        help="what to do with a longer text: cut it, or report it and leave it out",
     )
     parser.add_argument(
         "--embedding-type",

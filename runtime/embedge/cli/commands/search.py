@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 SUMMARY = "find the passages and images of a folder that answer a query"
 DESCRIPTION = """\
-Splits the texts under PATH (a file or a folder; binary files are passed over) into passages,
+Splits the texts under PATH (a file or a folder; binary files are skipped) into passages,
 embeds them and the query, and prints the best with score, file and line. The vectors and the
 passages are kept in an index among your caches; the next search embeds only what has changed.
 With a pack that has an image tower, images are found too, and --sheet draws them."""
 
 SNIPPET = 240  # characters of a passage that are shown
-TOLD = 5  # files passed over that are named one by one
+TOLD = 5  # skipped files that are named one by one
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +60,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     place.add_argument("--no-index", action="store_true", help="embed everything, keep nothing")
     parser.add_argument(
-        "--rebuild", action="store_true", help="embed everything anew, also if the index is damaged"
+        "--rebuild",
+        action="store_true",
+        help="embed everything again, also where the index is damaged",
     )
     arguments.add_engine_options(parser)
     parser.add_argument("--json", action="store_true", help="a JSON line for each result")
@@ -126,7 +128,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _open_index(options: argparse.Namespace, root: Path, embedder: "Embedder") -> "SearchIndex":
-    """The index that the command line describes; made anew, with a word, if it does not fit."""
+    """The index that the command line describes; made again, with a message, if it does not fit."""
     from embedge.search import SearchIndex, default_place
 
     if options.no_index:
@@ -139,7 +141,7 @@ def _open_index(options: argparse.Namespace, root: Path, embedder: "Embedder") -
     try:
         return SearchIndex(place, embedder, task=options.task, rebuild=options.rebuild)
     except IndexOutdatedError as error:
-        screen.say(f"embedge: {error.change}; embedding everything anew")
+        screen.say(f"embedge: {error.change}; embedding everything again")
         return SearchIndex(place, embedder, task=options.task, rebuild=True)
 
 
@@ -172,9 +174,9 @@ def _update(
             "differ slightly; --rebuild embeds everything again with one version"
         )
     for path, reason in report.refused[:TOLD]:
-        progress.say(f"embedge: {path}: passed over ({reason})")
+        progress.say(f"embedge: {path}: skipped ({reason})")
     if len(report.refused) > TOLD:
-        progress.say(f"embedge: {len(report.refused) - TOLD} more were passed over")
+        progress.say(f"embedge: {len(report.refused) - TOLD} more were skipped")
     return report
 
 
@@ -218,7 +220,7 @@ def _changes(report: "UpdateReport | None") -> list[str]:
     counts = [
         (new, f"{_number(new, 'file')} new or changed"),
         (report.removed, f"{report.removed:,} gone"),
-        (len(report.refused), f"{len(report.refused):,} passed over"),
+        (len(report.refused), f"{len(report.refused):,} skipped"),
     ]
     return [text for count, text in counts if count]
 

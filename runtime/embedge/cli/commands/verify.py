@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 SUMMARY = "check that a model pack is whole and right"
 DESCRIPTION = """\
-Checks a pack: hashes every file anew, loads every graph that can run here, compares its vectors
+Checks a pack: hashes every file again, loads every graph that can run here, compares its vectors
 with the reference samples in the pack, and looks whether a text's vector stays the same in a
 batch. Prints a line for each check, and which linears lost the most in the export; exit code 1 if
 a check failed."""
