@@ -142,7 +142,7 @@ def test_a_search_without_a_home_names_the_ways_out(
 ) -> None:
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").write_text("a text")
-    monkeypatch.setattr("embedge.search.index.cache_folder", lambda: None)
+    monkeypatch.setattr("embedge.search.places.cache_folder", lambda: None)
     command = ["search", "text", str(tmp_path / "texts"), "-p", str(pack)]
     assert main(command) == 2
     assert "no home folder" in (told := capsys.readouterr().err)

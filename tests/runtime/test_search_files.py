@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedge.errors import InputError
+from embedge.files.folders import walk
 from embedge.search import files
-from embedge.search.files import MAX_FILE_BYTES, RefusedError, decode, read, walk
+from embedge.search.files import MAX_FILE_BYTES, RefusedError, decode, read
 
 
 def listed(root: Path) -> tuple[list[str], dict[str, str]]:
@@ -46,7 +47,7 @@ def test_pipes_and_sockets_are_told_and_never_waited_for(tmp_path: Path, monkeyp
         (tmp_path / "text").write_text("text")
         found, refused = listed(tmp_path)
     assert found == ["text"]
-    assert refused == dict.fromkeys(["pipe", "socket"], "a pipe, socket or device, no file")
+    assert refused == dict.fromkeys(["pipe", "socket"], "a pipe, socket or device, not a file")
     with pytest.raises(RefusedError, match="a pipe"):  # it became one after the walk
         read(tmp_path / "pipe")
     with pytest.raises(RefusedError, match="a pipe"):

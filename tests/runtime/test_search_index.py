@@ -22,7 +22,7 @@ from embedge.errors import (
     InputError,
     OptionError,
 )
-from embedge.search import UpdateProgress, files, passages, update
+from embedge.search import UpdateProgress, UpdateReport, files, passages, update
 from search_cases import AFTER, BEFORE, Words, content, fresh, lay
 
 QUERY = "these words stay"
@@ -55,7 +55,7 @@ def index(tmp_path: Path, words: Words) -> Iterator[SearchIndex]:
         yield index
 
 
-def changed(report: update.UpdateReport) -> tuple[int, int, int, int]:
+def changed(report: UpdateReport) -> tuple[int, int, int, int]:
     return report.added, report.updated, report.removed, report.unchanged
 
 
@@ -290,7 +290,7 @@ def test_after_any_history_it_finds_what_a_fresh_index_finds(
 
 @pytest.mark.parametrize("rows", [1, 3, 4096])
 def test_a_search_is_exact_whatever_is_read_at_a_time(words, tmp_path, monkeypatch, rows) -> None:
-    monkeypatch.setattr("embedge.search.store.ROWS", rows)
+    monkeypatch.setattr("embedge.search.nearest.ROWS", rows)
     random = np.random.default_rng(0)
     vectors = random.standard_normal((200, 4)).astype(np.float32)
     vectors[50:60] = vectors[7]  # ties

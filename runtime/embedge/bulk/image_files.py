@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from embedge.bulk.records import NO_PLACE, Bad, Record
 from embedge.errors import InputError
+from embedge.files.folders import walk
 from embedge.images.names import is_image_name
 
 Item = TypeVar("Item")
@@ -27,8 +28,6 @@ def image_paths(named: Sequence[str], *, refuse: Callable[[Path, str], None]) ->
     Raises:
         InputError: a path does not exist, or a folder cannot be read.
     """
-    from embedge.search.files import walk  # with NumPy: not while help is shown
-
     paths: list[Path] = []
     for name in named:
         path = Path(name)

@@ -8,7 +8,9 @@
 (1, 'travel.txt', 1)
 """
 
-from embedge.search.index import Hit, SearchIndex, default_place, find_root
-from embedge.search.update import UpdateProgress, UpdateReport
+from embedge.search.index import SearchIndex
+from embedge.search.nearest import Hit
+from embedge.search.places import default_place, find_root
+from embedge.search.tally import UpdateProgress, UpdateReport
 
 __all__ = ["Hit", "SearchIndex", "UpdateProgress", "UpdateReport", "default_place", "find_root"]

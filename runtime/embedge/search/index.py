@@ -1,17 +1,14 @@
 """The class that users hold: an index file and an embedder, joined to search folders.
 
 Joins the other modules: what determines the vectors -> `database` -> `store`; a folder -> `update`
--> the index; a query -> the best passages. Knows no SQL and reads no file of a folder itself.
+-> the index; a query -> `nearest` -> the best passages. Knows no SQL and reads no file of a folder
+itself.
 """
 
-import hashlib
 import os
-import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Self, get_args
 
 from embedge.calls import Call, alias_options
@@ -26,30 +23,20 @@ from embedge.errors import (
     InputError,
     OptionError,
 )
-from embedge.files.caches import cache_folder, check_private, make_private_folder
 from embedge.files.paths import absolute_path
 from embedge.options import check_callback, check_cancel, check_one_of, flag, shown, whole_number
 from embedge.reopening import Reduced, reduce_index
 from embedge.search.database import Database, damaged
+from embedge.search.nearest import Hit, nearest
 from embedge.search.passages import SPLITTING
 from embedge.search.pictures import Pictures
+from embedge.search.places import find_root
 from embedge.search.soundness import Damage, DamagedRowsError
 from embedge.search.store import Kind, Store
-from embedge.search.update import Update, UpdateProgress, UpdateReport
+from embedge.search.tally import UpdateProgress, UpdateReport
+from embedge.search.update import Update
 
-_ELSEWHERE = "name a place for the index (--index FILE), or search without one (--no-index)"
 DOCUMENTS = "retrieval.passage"  # the alias whose task and prompt passages are embedded with
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A passage, or an image, that answers a query."""
-
-    score: float  # cosine to the query, -1 to 1
-    path: Path  # absolute, as the folder was resolved
-    line: int  # where the passage starts, from 1
-    text: str  # at most 1,200 characters
-    kind: Kind = "text"  # of an image, line is 0 and text is empty
 
 
 class SearchIndex:
@@ -216,11 +203,9 @@ class SearchIndex:
         )  # (D,)
         root = None if path is None else find_root(path)
         try:
-            found = self._store.best(vector, count, root, kind)
+            return nearest(self._database, vector, count, root=root, kind=kind)
         except DamagedRowsError as error:
             raise self._forget(error.damage) from None
-        # Rounding may leave a cosine of 1.0000001.
-        return [Hit(max(-1.0, min(1.0, score)), *place) for score, place in found]
 
     @counted
     def count(self, path: str | os.PathLike[str] | None = None) -> tuple[int, int]:
@@ -262,48 +247,3 @@ class SearchIndex:
             f"{self._path or 'the search index'} was damaged (passages of {files} are not what "
             "they were), and has forgotten them; update it, which embeds them again"
         )
-
-
-def find_root(path: str | os.PathLike[str]) -> Path:
-    """The file or folder that a path means: absolute, links resolved.
-
-    Raises:
-        InputError: it does not exist, or cannot be reached.
-    """
-    absolute = absolute_path(path, "path")
-    try:
-        root = Path(os.path.realpath(absolute))
-        root.stat()
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; give a file or a folder of texts") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-    return root
-
-
-def default_place(root: Path) -> Path:
-    """Where the index of a file or folder is kept if nobody says: among the user's caches.
-
-    Its folder is made. It holds what the texts hold, so neither that folder nor the index may be
-    anybody else's.
-
-    Raises:
-        IndexFileError: there is no such place, or another user could read or write what is there.
-    """
-    folder = cache_folder()
-    if folder is None:
-        raise IndexFileError(f"this user has no home folder for the index; {_ELSEWHERE}")
-    readable = re.sub(r"[^\w.-]+", "-", root.name, flags=re.ASCII).strip("-.")[:40] or "root"
-    digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:12]
-    place = folder / "search" / f"{readable}-{digest}.sqlite"
-    try:
-        make_private_folder(folder)
-        make_private_folder(place.parent)
-        if os.path.lexists(place):
-            check_private(place, place.lstat())
-    except OSError as error:
-        raise IndexFileError(
-            f"{error.filename or place} cannot be used for the index "
-            f"({error.strerror or error}); {_ELSEWHERE}"
-        ) from error
-    return place

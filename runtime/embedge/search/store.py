@@ -1,4 +1,4 @@
-"""What an index keeps, as questions and answers: files, their passages, and one vector a text.
+"""What an index keeps: files, their passages, and one vector a text.
 
 Texts are stored once by the hash of their content, so that a renamed file, a moved paragraph or a
 boilerplate header is embedded once. Vectors go in before the files that need them, a few at a
@@ -8,30 +8,24 @@ need not be Unicode), float32 (n, D) for vectors. Knows no folder, no splitting 
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from embedge.search.database import Database
 from embedge.search.soundness import (
     Damage,
-    DamagedRowsError,
     check_vectors,
     checksum,
-    have_length_one,
     image_digest,
-    is_hit,
-    is_vector,
     text_digest,
 )
 from embedge.vectors import Vectors
 
 STORED = np.dtype("<f4")  # not float16: NumPy widens it slower than SQLite reads twice the bytes
-ROWS = 4096  # vectors read at a time
 RUNTIMES = "onnxruntime"  # a name among the meaning's; its value is not compared
 # Files whose row cannot be ours. They may lie anywhere, for their path may be what is wrong.
 _BAD_FILES = (
@@ -43,7 +37,6 @@ _BELOW = "(files.path = ? OR (files.path >= ? AND files.path < ?))"
 
 Kind = Literal["text", "image"]
 IMAGE_PASSAGES = ((0, ""),)
-Place = tuple[int, int]  # file and number of a passage in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +84,7 @@ class Store:
 
     def count(self, root: Path | None) -> tuple[int, int]:
         """How many files with text there are at or below a path (None: in all), and passages."""
-        where, values = _condition(root)
+        where, values = condition(root)
         files = f"SELECT count(*) FROM files WHERE reason IS NULL AND {where}"
         places = f"SELECT count(*) FROM files JOIN places ON file = files.id WHERE {where}"
         with self._database.reading() as connection:
@@ -205,76 +198,6 @@ class Store:
             connection.execute(f"DELETE FROM vectors WHERE id {unused}")
             connection.execute(f"DELETE FROM passages WHERE id {unused}")
 
-    def best(
-        self, query: Vectors, count: int, root: Path | None, kind: Kind | None = None
-    ) -> list[tuple[float, tuple[Path, int, str, Kind]]]:
-        """Score and (path, line, text, kind) of the passages nearest to a query (D,), by product.
-
-        Of equal products, the first in the order of paths and lines.
-
-        Raises:
-            DamagedRowsError: a vector, or a passage found, is not what was put in.
-        """
-        where, values = _condition(root)
-        if kind is not None:
-            where, values = f"{where} AND kind = ?", (*values, kind)
-        # CROSS JOIN: in this order, so that rows come sorted without being sorted.
-        rows = (
-            "SELECT file, number, passage, checksum, vector FROM files "
-            "CROSS JOIN places ON file = files.id LEFT JOIN vectors ON vectors.id = passage "
-            f"WHERE {where} ORDER BY path, number"
-        )
-        description = (
-            "SELECT passage, path, files.digest, kind, line, CAST(text AS BLOB), typeof(text), "
-            "passages.digest FROM places JOIN files ON files.id = file "
-            "LEFT JOIN passages ON passages.id = passage WHERE file = ? AND number = ?"
-        )
-        scores = np.empty(0, np.float32)  # of the best so far, falling
-        places: list[Place] = []
-        damage = Damage()
-        with self._database.reading() as connection:
-            for found, vectors in self._chunks(connection.execute(rows, values), damage):
-                # Not `@`: what BLAS gives for a row varies with the rows around it.
-                products = np.einsum("nd,d->n", vectors, query)  # (n, D), (D,) -> (n,)
-                if len(places) == count:
-                    better = np.flatnonzero(products > scores[-1])
-                    found, products = [found[i] for i in better], products[better]
-                scores, places = np.concatenate([scores, products]), places + found
-                order = np.argsort(-scores, kind="stable")[:count]
-                scores, places = scores[order], [places[i] for i in order]
-            hits = []
-            for score, place in zip(scores.tolist(), places, strict=True):
-                passage, *row = connection.execute(description, place).fetchone()
-                if is_hit(*row):
-                    path, _, found_kind, line, text, *_ = row
-                    hits.append((score, (Path(os.fsdecode(path)), line, text.decode(), found_kind)))
-                else:
-                    damage.add(place[0], passage)
-        if damage.files:
-            raise DamagedRowsError(damage)
-        return hits
-
-    def _chunks(
-        self, cursor: sqlite3.Cursor, damage: Damage
-    ) -> Iterator[tuple[list[Place], NDArray[np.float32]]]:  # n places, (n, D)
-        size = self._width * STORED.itemsize  # bytes
-        while rows := cursor.fetchmany(ROWS):
-            good = []
-            for row in rows:
-                file, _, passage, kept, vector = row
-                if is_vector(passage, vector, kept, size):
-                    good.append(row)
-                else:
-                    damage.add(file, passage)
-            data = b"".join([row[-1] for row in good])
-            vectors = np.frombuffer(data, STORED).reshape(-1, self._width)
-            sound = have_length_one(vectors)
-            if not sound.all():
-                for index in np.flatnonzero(~sound):
-                    damage.add(good[index][0], good[index][2])
-                good, vectors = [good[i] for i in np.flatnonzero(sound)], vectors[sound]
-            yield [(file, number) for file, number, *_ in good], vectors
-
 
 class _MissingVectorError(Exception):
     pass
@@ -303,7 +226,8 @@ def _remove_file(connection: sqlite3.Connection, path: bytes) -> None:
     connection.execute("DELETE FROM files WHERE path = ?", (path,))
 
 
-def _condition(root: Path | None) -> tuple[str, tuple[bytes | str, ...]]:
+def condition(root: Path | None) -> tuple[str, tuple[bytes | str, ...]]:
+    """The files at or below a path (None: all), as SQL and its values."""
     return ("1", ()) if root is None else (_BELOW, _range(root))
 
 

@@ -1,33 +1,26 @@
 """Brings an index up to date with a folder: embeds what is new, forgets what is gone.
 
-Takes a `Store`, a function that embeds passages, and a path; gives an `UpdateReport`. The work is
+Takes a `Store`, what embeds passages and pictures, and a path; gives an `UpdateReport`. The work is
 kept as it goes, vectors a chunk at a time and files whole, so that an update that is stopped at
-any moment, also by force, is only unfinished: the next one goes on from there. Knows no model
-and no SQL.
+any moment, also by force, is only unfinished: the next one goes on from there. Knows no SQL.
 """
 
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from embedge.errors import CancelledError
+from embedge.files.folders import Found, walk
 from embedge.images.names import is_image_name
-from embedge.search.files import (
-    MAX_IMAGE_BYTES,
-    Content,
-    Found,
-    RefusedError,
-    decode,
-    read,
-    walk,
-)
+from embedge.search.files import MAX_IMAGE_BYTES, Content, RefusedError, decode, read
 from embedge.search.passages import split_text
 from embedge.search.pictures import Pictures, Square
 from embedge.search.soundness import image_digest
 from embedge.search.store import IMAGE_PASSAGES, Entry, Known, Store
+from embedge.search.tally import Tally, UpdateProgress, UpdateReport
 from embedge.vectors import Vectors
 
 # Passages embedded, and kept, at a time: many, for then texts of one length run together; but no
@@ -37,38 +30,7 @@ FEWEST_IMAGES, MOST_IMAGES = 4, 64
 CHUNK_SECONDS = 10.0
 IMAGE_LOAD = 16  # passages that an image counts as: about so much longer it takes
 
-
-@dataclass(frozen=True, slots=True)
-class UpdateReport:
-    """What an update did, in files.
-
-    Attributes:
-        added: new ones.
-        updated: those whose content has changed.
-        removed: those that are gone.
-        unchanged: those that were not embedded again.
-        refused: those that hold no text (nor an image, where the pack takes images) or cannot be
-            read, and folders that cannot be listed,
-            with the reason. Nothing of them is found any more, until they can be read again.
-            Also files of which a passage cannot be embedded, with its line; the rest is found.
-    """
-
-    added: int
-    updated: int
-    removed: int
-    unchanged: int
-    refused: tuple[tuple[Path, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class UpdateProgress:
-    """How far an update is."""
-
-    files: int  # read and done
-    files_total: int  # to read: new ones, and those that look changed
-    passages: int  # embedded
-    fraction: float  # of the bytes to read, 0 to 1
-    images: int = 0  # embedded
+Item = TypeVar("Item")
 
 
 class Embed(Protocol):
@@ -87,7 +49,16 @@ class Embed(Protocol):
 
 
 class Update:
-    """One update of an index from a path. Made, run once, and thrown away."""
+    """One update of an index from a path. Made, run once, and thrown away.
+
+    Args:
+        store: the content of the index.
+        embed: for passages.
+        pictures: for images; None where the pack has no image tower.
+        progress: called now and then.
+        cancel: set it to stop.
+        exclude: files to leave out: the index itself, where it stands in the folder.
+    """
 
     def __init__(
         self,
@@ -101,29 +72,23 @@ class Update:
     ) -> None:
         self._store = store
         self._embed = embed
-        self._pictures = pictures  # None: the pack has no image tower
-        self._progress = progress
+        self._pictures = pictures
         self._cancel = cancel
-        self._exclude = exclude  # the index itself, where it stands in the folder
-        self._refused: list[tuple[Path, str]] = []
-        self._added = self._updated = self._unchanged = 0
-        self._chunk, self._image_chunk = FEWEST, FEWEST_IMAGES
+        self._exclude = exclude
+        self._tally = Tally(progress)
+        self._pace = _Pace(FEWEST, MOST)
+        self._image_pace = _Pace(FEWEST_IMAGES, MOST_IMAGES)
         self._waiting: list[Entry] = []  # read and split, not embedded yet
-        self._bad: dict[str, str] = {}  # passages that cannot be embedded, and why
+        self._load = 0  # of what waits, in passages; a file without any counts as one
         self._squares: dict[bytes, Square] = {}  # of the images that wait, by digest
         self._stamps: dict[Path, str] = {}  # to be renewed
         self._wrote = False
-        self._load = 0  # of what waits, in passages; a file without any counts as one
-        self._files = self._files_waiting = self._files_total = 0
-        self._passages = self._images = 0
-        self._bytes = self._bytes_waiting = self._bytes_total = 0
 
     def run(self, root: Path) -> UpdateReport:
         """Brings what is at or below the root up to date; `root` is absolute and no link."""
         known = self._store.known_files(root)
         changed = [found for found in self._walk(root) if not self._is_unchanged(found, known)]
-        self._files_total = len(changed)
-        self._bytes_total = sum(found.size for found in changed)
+        self._tally.begin(changed)
         for found in changed:
             self._check_cancel()
             self._take(found, known)
@@ -134,13 +99,11 @@ class Update:
         removed = self._remove(known)
         if self._wrote:
             self._store.sweep()
-        return UpdateReport(
-            self._added, self._updated, removed, self._unchanged, tuple(self._refused)
-        )
+        return self._tally.report(removed=removed)
 
     def _walk(self, root: Path) -> list[Found]:
         found = []
-        for file in walk(root, refuse=self._refuse):
+        for file in walk(root, refuse=self._tally.refuse):
             self._check_cancel()
             if file.path not in self._exclude:
                 found.append(file)
@@ -158,24 +121,24 @@ class Update:
         """Counts a file that stays as it is known."""
         before = known.pop(path)
         if before.reason is None:
-            self._unchanged += 1
+            self._tally.unchanged += 1
         else:
-            self._refuse(path, before.reason)
+            self._tally.refuse(path, before.reason)
 
     def _take(self, found: Found, known: dict[Path, Known]) -> None:
         """Reads a file, and lets it wait for its vectors. What stays in `known` is gone."""
         path = found.path
-        self._files_waiting += 1
-        self._bytes_waiting += found.size
+        self._tally.take(found)
         self._load += 1
         pictures = self._pictures if is_image_name(path) else None
         if pictures is not None and pictures.missing is not None:
-            self._refuse(path, pictures.missing)  # not remembered: it may be there next time
+            # Not remembered: it may be there next time.
+            self._tally.refuse(path, pictures.missing)
             return
         try:
             content = read(path) if pictures is None else read(path, most=MAX_IMAGE_BYTES)
         except RefusedError as error:
-            self._refuse(path, str(error))
+            self._tally.refuse(path, str(error))
             return
         before = known.get(path)
         if before is not None and before.digest == content.digest:
@@ -191,11 +154,11 @@ class Update:
         self._load += max(len(entry.passages) * load - 1, 0)
         known.pop(path, None)
         if entry.known.reason is not None:
-            self._refuse(path, entry.known.reason)
+            self._tally.refuse(path, entry.known.reason)
         elif before is None or before.reason is not None:
-            self._added += 1
+            self._tally.added += 1
         else:
-            self._updated += 1
+            self._tally.updated += 1
 
     def _picture(self, pictures: Pictures, path: Path, content: Content) -> Entry:
         """An image that was read, its square waiting; or why it is none."""
@@ -215,74 +178,62 @@ class Update:
         if self._waiting:
             kept = False
             while not kept:
-                self._embed_missing()
-                self._drop_bad()
+                self._drop(self._embed_missing())
                 kept = self._store.put_files(self._waiting)
             self._wrote = True
             self._waiting.clear()
-            self._bad.clear()
             self._squares.clear()
-        self._files += self._files_waiting
-        self._bytes += self._bytes_waiting
-        self._load = self._files_waiting = self._bytes_waiting = 0
-        self._tell(0.0)
+        self._load = 0
+        self._tally.settle()
 
-    def _embed_missing(self) -> None:
+    def _embed_missing(self) -> dict[str, str]:
+        """Embeds what has no vector yet; gives the passages that cannot be, and why."""
         texts = self._store.missing(
             text for entry in self._waiting if entry.kind == "text" for _, text in entry.passages
         )
         images = self._store.missing_digests(self._squares)
         total = len(texts) + IMAGE_LOAD * len(images)
-        done = 0
-        while done < len(texts):
-            chunk = texts[done : done + self._chunk]
+        bad: dict[str, str] = {}
+        for done, chunk in self._pace.chunks(texts):
+            reasons: dict[int, str] = {}
 
             def tell(count: int, _: int, before: int = done) -> None:
-                self._tell((before + count) / total, count)
+                self._tally.tell((before + count) / total, passages=count)
 
-            start = time.monotonic()
-            bad: dict[int, str] = {}
             vectors = self._embed(
-                chunk, on_error=bad.__setitem__, progress=tell, cancel=self._cancel
+                chunk, on_error=reasons.__setitem__, progress=tell, cancel=self._cancel
             )
-            rate = len(chunk) / max(time.monotonic() - start, 1e-9)
-            self._bad |= {chunk[index]: reason for index, reason in bad.items()}
-            good = [index for index in range(len(chunk)) if index not in bad]
+            bad |= {chunk[index]: reason for index, reason in reasons.items()}
+            good = [index for index in range(len(chunk)) if index not in reasons]
             self._store.add_vectors([chunk[index] for index in good], vectors[good])
-            self._chunk = int(min(max(rate * CHUNK_SECONDS, FEWEST), MOST))
-            done += len(chunk)
-            self._passages += len(chunk)
-        done = 0
-        while done < len(images):
+            self._tally.embedded(passages=len(chunk))
+        for done, digests in self._image_pace.chunks(images):
             self._check_cancel()
-            held = images[done : done + self._image_chunk]
 
             def tell_images(count: int, _: int, before: int = done) -> None:
-                self._tell((len(texts) + IMAGE_LOAD * (before + count)) / total, 0, count)
+                part = (len(texts) + IMAGE_LOAD * (before + count)) / total
+                self._tally.tell(part, images=count)
 
-            start = time.monotonic()
             assert self._pictures is not None  # it made the squares
             vectors = self._pictures.embed(
-                [self._squares[digest] for digest in held],
+                [self._squares[digest] for digest in digests],
                 progress=tell_images,
                 cancel=self._cancel,
             )
-            rate = len(held) / max(time.monotonic() - start, 1e-9)
-            self._store.add_images(held, vectors)
-            self._image_chunk = int(min(max(rate * CHUNK_SECONDS, FEWEST_IMAGES), MOST_IMAGES))
-            done += len(held)
-            self._images += len(held)
+            self._store.add_images(digests, vectors)
+            self._tally.embedded(images=len(digests))
+        return bad
 
-    def _drop_bad(self) -> None:
+    def _drop(self, bad: dict[str, str]) -> None:
         """Leaves passages that cannot be embedded out of their files, and says so."""
-        for number, entry in enumerate(self._waiting if self._bad else ()):
-            bad = [(line, self._bad[text]) for line, text in entry.passages if text in self._bad]
-            if not bad:
+        for number, entry in enumerate(self._waiting if bad else ()):
+            dropped = [(line, bad[text]) for line, text in entry.passages if text in bad]
+            if not dropped:
                 continue
-            for line, reason in bad:
-                self._refuse(entry.path, f"line {line}: {reason}")
-            good = tuple(item for item in entry.passages if item[1] not in self._bad)
-            known = entry.known if good else replace(entry.known, reason=bad[0][1])
+            for line, reason in dropped:
+                self._tally.refuse(entry.path, f"line {line}: {reason}")
+            good = tuple(item for item in entry.passages if item[1] not in bad)
+            known = entry.known if good else replace(entry.known, reason=dropped[0][1])
             self._waiting[number] = replace(entry, passages=good, known=known)
 
     def _remove(self, known: dict[Path, Known]) -> int:
@@ -292,32 +243,34 @@ class Update:
         self._check_cancel()
         self._store.remove_files(known)
         self._wrote = True
-        refused = {path for path, _ in self._refused}
+        refused = {path for path, _ in self._tally.refused}
         return sum(
             row.reason is None and refused.isdisjoint((path, *path.parents))
             for path, row in known.items()
         )
 
-    def _refuse(self, path: Path, reason: str) -> None:
-        self._refused.append((path, reason))
-
     def _check_cancel(self) -> None:
         if self._cancel is not None and self._cancel.is_set():
             raise CancelledError("cancelled; what was embedded so far is kept in the index")
 
-    def _tell(self, part: float, more: int = 0, images: int = 0) -> None:
-        """Reports progress: `part` of what waits is done, and so many more since the last."""
-        if self._progress is not None:
-            done = self._bytes + part * self._bytes_waiting
-            self._progress(
-                UpdateProgress(
-                    files=self._files,
-                    files_total=self._files_total,
-                    passages=self._passages + more,
-                    fraction=min(1.0, done / self._bytes_total) if self._bytes_total else 1.0,
-                    images=self._images + images,
-                )
-            )
+
+class _Pace:
+    """How many items are worked on at a time: as many as take CHUNK_SECONDS, within bounds."""
+
+    def __init__(self, fewest: int, most: int) -> None:
+        self._fewest, self._most = fewest, most
+        self._size = fewest
+
+    def chunks(self, items: Sequence[Item]) -> Iterator[tuple[int, list[Item]]]:
+        """Items with the number of those before them; measures what is done with each chunk."""
+        done = 0
+        while done < len(items):
+            chunk = list(items[done : done + self._size])
+            start = time.monotonic()
+            yield done, chunk
+            rate = len(chunk) / max(time.monotonic() - start, 1e-9)
+            self._size = int(min(max(rate * CHUNK_SECONDS, self._fewest), self._most))
+            done += len(chunk)
 
 
 def _entry(path: Path, content: Content) -> Entry:
