@@ -1,0 +1,27 @@
+"""docs/architecture.md names the rooms that there are."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import embedge
+import embedge_export
+from doc_pages import ROOT
+
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("heading", "package"),
+    [("Rooms of the runtime", embedge), ("Rooms of the exporter", embedge_export)],
+)
+def test_the_rooms_are_those_of_the_page(heading: str, package: object) -> None:
+    section = PAGE.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    named = set(re.findall(r"`(\w+)/`", " ".join(cells)))
+    folder = Path(str(package.__file__)).parent  # type: ignore[attr-defined]
+    rooms = {path.parent.name for path in folder.glob("[a-z]*/__init__.py")}
+    assert named == rooms
+    modules = set(re.findall(r"`(\w+)`", " ".join(cells)))
+    assert {name for name in modules if not (folder / f"{name}.py").exists()} == set()
