@@ -14,7 +14,7 @@ from embedge_export.gate.compare import compare_graph, compare_image_graph
 from embedge_export.gate.probe import Probe
 from embedge_export.gate.report import report
 from embedge_export.model import open_model, reference
-from embedge_export.precision import PRECISIONS
+from embedge_export.precision import PRECISIONS, Refinable
 from embedge_export.source.folder import Source
 
 
@@ -49,7 +49,7 @@ def verify_pack(
                 pad_token_id=source.pad_token_id if text is None else text.pad_token_id,
                 threads=threads,
             )
-            if one.low(PRECISIONS[name]) and PRECISIONS[name].refinable:
+            if one.low(PRECISIONS[name]) and isinstance(PRECISIONS[name], Refinable):
                 room = 1 - PRECISIONS[name].minimum_cosine
                 one = replace(one, bfloat16=Probe(model, task, gate).ties(room))
             tasks[task] = one

@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from embedge.pack.contract import IMAGE_INPUTS, INPUTS, OUTPUT
 from embedge.pack.manifest import Graph
-from embedge_export.families.eva02.blocks import write_evas
+from embedge_export.families.eva02 import blocks as eva02
 from embedge_export.families.eva02.tower import ImageTower
 from embedge_export.families.register import write_networks
 from embedge_export.gate.probe import Probe
@@ -118,7 +118,7 @@ def image_network(tower: ImageTower, tasks: Sequence[str]) -> Network:
         inputs=IMAGE_INPUTS,
         width=tower.config.width,
         steps=tower.config.layers + 1,
-        write=partial(write_evas, tower.config, tower.weights),
+        write=partial(eva02.write, tower.config, tower.weights),
         calibrate=lambda advance: tower.calibration(advance=advance),
     )
 

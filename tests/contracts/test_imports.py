@@ -164,7 +164,7 @@ def through_the_wall(kind: str, arrows: Arrows) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("package", ["embedge", not_yet("embedge_export")])
+@pytest.mark.parametrize("package", ["embedge", "embedge_export"])
 def test_arrows_run_down_the_list_only(package: str) -> None:
     assert not upward(package, ARROWS)
     rooms = {room(name) for name in ARROWS if within(name, package) and name != package}

@@ -159,11 +159,11 @@ def test_weights_are_rounded_to_fit_those_rows(tmp_path):
     assert layer.key.inputs is layer.query.inputs
     assert layer.value.inputs is layer.query.inputs
     for linear in (layer.query, layer.key, layer.value, layer.inner, layer.outer):
-        turned = linear.reading_blocks(64)
+        turned = linear.for_mixed_input(64)
         np.testing.assert_allclose(
             turned.inputs.rows @ turned.weight.T, linear.inputs.rows @ linear.weight.T, atol=1e-4
         )
-    turned = layer.outer.reading_blocks(64)
+    turned = layer.outer.for_mixed_input(64)
     step = scales(turned.weight)
 
     def error(levels):

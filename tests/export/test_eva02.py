@@ -20,7 +20,8 @@ from embedge.pack.manifest import dump_manifest, read_manifest
 from embedge_export import export, precision
 from embedge_export.corpus.images import calibration_images
 from embedge_export.export import export_pack
-from embedge_export.families.eva02.blocks import read_block, rotary_angles, write_evas
+from embedge_export.families.eva02.blocks import read_block, rotary_angles
+from embedge_export.families.eva02.blocks import write as write_tower
 from embedge_export.gate import refine
 from embedge_export.gate.compare import compare_image_graph
 from embedge_export.gate.report import IMAGE_TOWER
@@ -402,13 +403,15 @@ def test_int8_survives_massive_activations(source, copy, tmp_path):
     class Plain(Int8):
         rotates = False
 
-        def operand(self, *arguments, spread=False, **options):
-            return Int8.operand(self, *arguments, **options)
+        def prepare(self, graph, activation, readers):
+            return Int8.prepare(
+                self, graph, dataclasses.replace(activation, outliers=False), readers
+            )
 
     file = WeightFile(tmp_path / "plain.data")
     with file:
         graph = GraphBuilder("plain", own=file, shared=file)
-        [vectors] = write_evas(
+        [vectors] = write_tower(
             after.config, after.weights, [(Plain(), graph)], advance=lambda label: None
         )
     graph.save(tmp_path / "plain.onnx", {"sentence_embedding": vectors}, ("batch", 128))

@@ -23,6 +23,7 @@ from embedge.errors import ExportError, GateError, ManifestError, OptionError, S
 from embedge.pack.files import open_pack, verify_files
 from embedge.pack.manifest import MANIFEST, read_manifest
 from embedge_export.export import export_pack
+from embedge_export.gate import refine
 from embedge_export.model import open_model
 from embedge_export.output import reuse
 from embedge_export.output.space import pack_bytes
@@ -32,6 +33,10 @@ from embedge_export.recheck import verify_pack
 from embedge_export.source.folder import open_source
 
 TASKS = ("retrieval", "text-matching", "clustering", "classification")
+
+
+class NoPrecision:
+    """In the place of `Refinable`: none can be made finer."""
 
 
 def times(pack):
@@ -411,7 +416,7 @@ def test_bad_options_write_nothing(options, error, tiny_source, tmp_path):
 def test_a_missed_bar_leaves_the_pack_as_it_was(pack, tiny_source, monkeypatch):
     before = times(pack)
     monkeypatch.setattr(Int8, "minimum_cosine", 1.1)
-    monkeypatch.setattr(Int8, "refinable", False)
+    monkeypatch.setattr(refine, "Refinable", NoPrecision)
     monkeypatch.setitem(reuse.RECIPES, "int8", 999)
     with pytest.raises(GateError, match=r"int8, task retrieval: cosine .* < 1\.1"):
         export_pack(tiny_source, out=pack, precisions=("int8",))
@@ -505,7 +510,7 @@ def test_worst_linears_are_kept_finer_until_the_bar_is_met(tmp_path, monkeypatch
     tasks = ["retrieval", "clustering"]
     out = tmp_path / "pack"
     with monkeypatch.context() as coarse:
-        coarse.setattr(Int8, "refinable", False)
+        coarse.setattr(refine, "Refinable", NoPrecision)
         with pytest.raises(GateError, match=r"int8, task retrieval: cosine .* < 0\.999"):
             export_pack(source, out=out, tasks=tasks, precisions=("int8",))
         kept = export_pack(

@@ -8,7 +8,7 @@ from embedge import Embedder
 from embedge.pack.files import open_pack, verify_files
 from embedge_export.export import export_pack
 from embedge_export.graph.builder import FLOAT, INT64, GraphBuilder
-from embedge_export.graph.layers import Linear, Rows
+from embedge_export.graph.layers import Activation, Linear, Rows
 from embedge_export.graph.weight_file import WeightFile
 from embedge_export.numbers.calibration import Inputs
 from embedge_export.numbers.rounding import LEVELS, compensated, nearest, scales
@@ -26,8 +26,8 @@ def run_linear(folder, linear, x, *, spread=False):
         value = graph.input("x", FLOAT, ("rows", x.shape[1]))
         lead = graph.op("Shape", value, dtype=INT64, start=0, end=1)
         rows = Rows(1, graph.op("Concat", lead, graph.numbers(1), axis=0))
-        operand = INT4.operand(graph, value, readers=(linear,), rows=rows, spread=spread)
-        y = INT4.linear(graph, operand, linear)
+        operand = INT4.prepare(graph, Activation(value, rows, outliers=spread), [linear])
+        y = INT4.multiply(graph, operand, linear)
         graph.save(folder / "g.onnx", {"y": y}, ("rows", "out"))
     session = onnxruntime.InferenceSession(
         str(folder / "g.onnx"), providers=["CPUExecutionProvider"]

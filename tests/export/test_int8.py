@@ -7,7 +7,7 @@ import pytest
 
 from embedge.engine.kernels import integer_kernel
 from embedge_export.graph.builder import FLOAT, INT64, GraphBuilder
-from embedge_export.graph.layers import Linear, Rows, Table
+from embedge_export.graph.layers import Activation, Linear, Rows, Table
 from embedge_export.graph.weight_file import WeightFile
 from embedge_export.numbers.calibration import Inputs
 from embedge_export.numbers.rotation import Rotation, hadamard
@@ -32,10 +32,9 @@ def run_linear(folder, linear, x, *, precision=INT8, spread=False, scaled=True, 
         lead = graph.op("Shape", value, dtype=INT64, start=0, end=1)
         rows = Rows(1, graph.op("Concat", lead, graph.numbers(1), axis=0))
         waiting = None if scales is None else graph.constant("scales", scales)
-        operand = precision.operand(
-            graph, value, readers=(linear,), rows=rows, spread=spread, scales=waiting
-        )
-        y = precision.linear(graph, operand, linear, scaled=scaled)
+        activation = Activation(value, rows, outliers=spread, scales=waiting)
+        operand = precision.prepare(graph, activation, [linear])
+        y = precision.multiply(graph, operand, linear, scaled=scaled)
         graph.save(folder / "g.onnx", {"y": y}, ("rows", "out"))
     return session(folder / "g.onnx").run(None, {"x": x})[0]
 
@@ -165,7 +164,7 @@ def test_inputs_follow_their_weight_through_gains_and_rotations(weight):
     gain = generator.uniform(0.5, 2, 128).astype(np.float32)
     gain[3] = rows[:, 3] = 0  # a channel that the norm shuts
     linear = Linear("l", weight, inputs=Inputs(rows))
-    turned = linear.folding(gain).reading(Rotation(128)).reading_blocks(32)
+    turned = linear.absorbing_norm(gain).for_rotated_input(Rotation(128)).for_mixed_input(32)
     # The rows are those after the gain: W of the rotated stream has it folded in.
     np.testing.assert_allclose(
         turned.inputs.rows @ turned.weight.T, rows @ weight.T, atol=1e-4, rtol=1e-4
@@ -175,7 +174,7 @@ def test_inputs_follow_their_weight_through_gains_and_rotations(weight):
     own = generator.standard_normal(len(weight)).astype(np.float32)
     for bias in (None, own):
         linear = Linear("l", weight, bias, inputs=Inputs(rows))
-        turned = linear.folding(gain, shift).reading(Rotation(128))
+        turned = linear.absorbing_norm(gain, shift).for_rotated_input(Rotation(128))
         np.testing.assert_allclose(
             turned.inputs.rows @ turned.weight.T + turned.bias,
             rows @ weight.T + (0 if bias is None else bias),

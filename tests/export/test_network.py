@@ -169,12 +169,12 @@ def test_massive_activations_break_one_scale_per_tensor_and_not_ours(tmp_path):
 class Overflowing16(Float16):
     """fp16 as a GPU computes it: a CPU computes in float32 between casts, and hides overflows."""
 
-    def operand(self, graph, x, **about):
-        made = super().operand(graph, x, **about)
+    def prepare(self, graph, activation, readers):
+        made = super().prepare(graph, activation, readers)
         return Operand(self._overflowed(graph, made.values))
 
-    def linear(self, graph, operand, linear, **about):
-        return self._overflowed(graph, super().linear(graph, operand, linear, **about))
+    def multiply(self, graph, operand, linear, **about):
+        return self._overflowed(graph, super().multiply(graph, operand, linear, **about))
 
     def _overflowed(self, graph, x):
         assert x.dtype == FLOAT16
@@ -189,7 +189,7 @@ class Overflowing16(Float16):
 class Unbalanced16(Overflowing16):
     """Without the power of two between `up` and `down`."""
 
-    def balanced(self, up, down):
+    def balance(self, up, down):
         return up, down
 
 
@@ -251,7 +251,7 @@ def test_balancing_moves_a_power_of_two_exactly(largest, weight, exponent):
     rows = np.array([[0, -largest, 1]], np.float32)
     down = Linear("down", ones * weight, ones[:, 0], shared=True, inputs=Inputs(rows))
     kept = up.weight.copy(), down.weight.copy()
-    half, double = PRECISIONS["fp16"].balanced(up, down)
+    half, double = PRECISIONS["fp16"].balance(up, down)
     factor = np.float32(2**exponent)
     np.testing.assert_array_equal(half.weight * factor, up.weight)
     np.testing.assert_array_equal(half.bias * factor, up.bias)
@@ -262,7 +262,7 @@ def test_balancing_moves_a_power_of_two_exactly(largest, weight, exponent):
     np.testing.assert_array_equal((up.weight, down.weight.T), (kept[0], kept[1].T))
     assert (half.name != "up") == (double.name != "down") == (exponent > 0)
     for name in ("fp32", "int8"):
-        assert PRECISIONS[name].balanced(up, down) == (up, down)
+        assert PRECISIONS[name].balance(up, down) == (up, down)
 
 
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=6)

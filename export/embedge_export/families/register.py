@@ -4,11 +4,10 @@ from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
 
-from embedge_export.families.bert.blocks import SAMPLED as BERT_SAMPLED
-from embedge_export.families.bert.blocks import write_berts
+from embedge_export.families.bert import blocks as bert
 from embedge_export.families.bert.config import BertConfig
-from embedge_export.families.decoder import blocks as network
-from embedge_export.families.decoder.blocks import SAMPLED, batch_kind
+from embedge_export.families.decoder import blocks as decoder
+from embedge_export.families.decoder.blocks import batch_kind
 from embedge_export.families.decoder.config import NetworkConfig, network_config
 from embedge_export.graph.attention import PackedBatch
 from embedge_export.graph.builder import GraphBuilder
@@ -37,7 +36,7 @@ def poolings(config: TextConfig) -> tuple[str, ...]:
 
 def sampled(config: TextConfig) -> tuple[str, ...]:
     """One linear of each row of inputs that a layer has: those whose rows are wanted."""
-    return BERT_SAMPLED if isinstance(config, BertConfig) else SAMPLED
+    return bert.SAMPLED if isinstance(config, BertConfig) else decoder.SAMPLED
 
 
 def write_networks(
@@ -50,9 +49,9 @@ def write_networks(
     samples: SampleRows | None = None,
     advance: Callable[[str], None],
 ) -> list[ir.Value]:
-    """The graph of a text network at every precision; see network.write_networks."""
+    """The graph of a text network at every precision; see the decoder's `write`."""
     write: Callable[..., list[ir.Value]] = (
-        write_berts if isinstance(config, BertConfig) else network.write_networks
+        bert.write if isinstance(config, BertConfig) else decoder.write
     )
     return write(
         config,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from embedge_export.gate.probe import Probe
 from embedge_export.gate.report import TaskReport
 from embedge_export.numbers.sensitivity import TABLE, between, fewest, layer_of, of_layers
-from embedge_export.precision import Precision
+from embedge_export.precision import Precision, Refinable
 
 # Shares of what a bar leaves (1 - cosine) by which the layers that are kept as they are may move a
 # text: one for each of the first tries.
@@ -44,7 +44,7 @@ def refine(
         probe: the truth, where it can be asked which layers a text hangs on.
     """
     report = replace(judge(), losses=losses)
-    if not precision.refinable or not report.finite:
+    if not isinstance(precision, Refinable) or not report.finite:
         return report
     ties = {} if probe is None else probe.ties(1 - precision.minimum_cosine)
     report = replace(report, bfloat16=ties)

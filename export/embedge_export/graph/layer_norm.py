@@ -1,9 +1,5 @@
-"""What the networks of LayerNorm share: their products, and their norms.
+"""LayerNorm: its weights, its nodes, and how it is folded into the linears around it."""
 
-A thin layer between those networks and a precision, so that either may change without the other.
-"""
-
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,8 +8,7 @@ from numpy.typing import NDArray
 
 from embedge_export.graph import layers
 from embedge_export.graph.builder import FLOAT, GraphBuilder
-from embedge_export.graph.layers import Linear, Rows
-from embedge_export.precision import Precision
+from embedge_export.graph.layers import Linear
 from embedge_export.tensors.weights import Weights
 
 
@@ -36,14 +31,14 @@ def plain_norm(width: int) -> Norm:
     return Norm(f"plain_{width}", np.ones(width, np.float32), np.zeros(width, np.float32))
 
 
-def centred(linear: Linear) -> Linear:
+def center_output(linear: Linear) -> Linear:
     """The linear with the mean taken off its output, so that a LayerNorm after it need not."""
     weight = linear.weight - linear.weight.mean(axis=0)
     bias = None if linear.bias is None else linear.bias - linear.bias.mean()
     return replace(linear, weight=weight, bias=bias)
 
 
-def normed(graph: GraphBuilder, x: ir.Value, norm: Norm, epsilon: float) -> ir.Value:
+def apply_norm(graph: GraphBuilder, x: ir.Value, norm: Norm, epsilon: float) -> ir.Value:
     """LayerNorm over the last axis: (…, width) -> float32 of the same shape."""
     return layers.layer_norm(graph, x, *_gain_and_bias(graph, norm), epsilon)
 
@@ -51,13 +46,13 @@ def normed(graph: GraphBuilder, x: ir.Value, norm: Norm, epsilon: float) -> ir.V
 def add_and_norm(
     graph: GraphBuilder, stream: ir.Value, update: ir.Value, norm: Norm, epsilon: float
 ) -> tuple[ir.Value, ir.Value]:
-    """The float32 stream plus an update of any dtype, and its norm: (normed, stream).
+    """The float32 stream plus an update of any dtype, and its norm: (norm, stream).
 
     Two operators: the fused SkipLayerNormalization takes 5 microseconds a row of 1,024 where these
     take 0.9 (ONNX Runtime 1.32, CPU).
     """
     added = graph.op("Add", stream, graph.cast(update, FLOAT))
-    return normed(graph, added, norm, epsilon), added
+    return apply_norm(graph, added, norm, epsilon), added
 
 
 def _gain_and_bias(graph: GraphBuilder, norm: Norm) -> tuple[ir.Value, ir.Value]:
@@ -65,26 +60,3 @@ def _gain_and_bias(graph: GraphBuilder, norm: Norm) -> tuple[ir.Value, ir.Value]
         graph.constant(f"{norm.name}.gain", norm.gain),
         graph.constant(f"{norm.name}.bias", norm.bias),
     )
-
-
-def products(
-    graph: GraphBuilder,
-    precision: Precision,
-    x: ir.Value,
-    linears: Sequence[Linear],
-    *,
-    rows: Rows,
-    spread: bool = False,
-) -> list[ir.Value]:
-    """Several linears that read the same rows: (…, in) -> (…, out) of each.
-
-    Args:
-        graph: where to.
-        precision: how.
-        x: the rows.
-        linears: what multiplies them.
-        rows: their shape.
-        spread: whether x has outliers in fixed channels, see `Precision.operand`.
-    """
-    operand = precision.operand(graph, x, readers=linears, rows=rows, spread=spread)
-    return [precision.linear(graph, operand, linear) for linear in linears]

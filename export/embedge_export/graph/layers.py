@@ -37,7 +37,7 @@ class Linear:
     shared: bool = False
     inputs: Inputs | None = None
 
-    def folding(
+    def absorbing_norm(
         self, gain: NDArray[np.float32], bias: NDArray[np.float32] | None = None
     ) -> "Linear":
         """The same function of a norm's rows without its gain and bias: W diag(g), c + W b."""
@@ -48,21 +48,21 @@ class Linear:
         inputs = None if self.inputs is None else self.inputs.unnormed(gain, bias)
         return replace(self, weight=self.weight * gain, bias=own, inputs=inputs)
 
-    def reading(self, rotation: Rotation) -> "Linear":
+    def for_rotated_input(self, rotation: Rotation) -> "Linear":
         """The same function of a rotated stream: W Q."""
         inputs = None if self.inputs is None else self.inputs.rotated(rotation)
         return replace(self, weight=rotation.apply(self.weight), inputs=inputs)
 
-    def writing(self, rotation: Rotation) -> "Linear":
+    def with_rotated_output(self, rotation: Rotation) -> "Linear":
         """The same function with its output rotated: Q^T W, b Q."""
         return self._output(rotation.apply)
 
-    def reading_blocks(self, block: int) -> "Linear":
+    def for_mixed_input(self, block: int) -> "Linear":
         """The same function of an input whose blocks are multiplied by a Hadamard matrix."""
         inputs = None if self.inputs is None else self.inputs.blocks(block)
         return replace(self, weight=rotate_blocks(self.weight, block), inputs=inputs)
 
-    def writing_blocks(self, block: int) -> "Linear":
+    def with_mixed_output(self, block: int) -> "Linear":
         """The same function with blocks of its output multiplied by a Hadamard matrix."""
         return self._output(lambda x: rotate_blocks(x, block))
 
@@ -101,6 +101,24 @@ class Rows:
     def apart(self, graph: GraphBuilder, *sizes: int) -> ir.Value:
         """The shape that cuts each row into pieces, for Reshape; a 0 keeps an axis."""
         return graph.numbers(*(0,) * self.axes, *sizes)
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """Rows that linears read.
+
+    Attributes:
+        value: (…, width).
+        rows: their shape.
+        outliers: whether fixed channels have outliers that no rotation folded into weights reaches,
+            so that integer precisions should spread them first.
+        scales: what `value` is still to be multiplied by, float32 (…, 1); None for 1.
+    """
+
+    value: ir.Value
+    rows: Rows
+    outliers: bool = False
+    scales: ir.Value | None = None
 
 
 def gain_of(

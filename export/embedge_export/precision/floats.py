@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from embedge_export.graph.builder import FLOAT, FLOAT16, GraphBuilder
-from embedge_export.graph.layers import Linear, Rows, Table
+from embedge_export.graph.layers import Activation, Linear, Table
 from embedge_export.numbers.calibration import Inputs
 from embedge_export.precision.precision import Operand, Precision
 
@@ -25,7 +25,6 @@ _HEADROOM = 16  # how far a text may go beyond the largest value of the sample r
 class _Float(Precision):
     """Both float precisions; they differ in a dtype, the rotation and the bars."""
 
-    refinable = False
     _dtype: ir.DataType
 
     def embedding(self, graph: GraphBuilder, ids: ir.Value, table: Table) -> ir.Value:
@@ -36,21 +35,14 @@ class _Float(Precision):
         )
         return graph.cast(graph.op("Gather", stored, ids, axis=0), FLOAT)
 
-    def operand(
-        self,
-        graph: GraphBuilder,
-        x: ir.Value,
-        *,
-        readers: Sequence[Linear],
-        rows: Rows,
-        spread: bool = False,
-        scales: ir.Value | None = None,
+    def prepare(
+        self, graph: GraphBuilder, activation: Activation, readers: Sequence[Linear]
     ) -> Operand:
         """See Precision."""
-        assert scales is None  # floats need none, so nobody has any
-        return Operand(graph.cast(x, self._dtype))
+        assert activation.scales is None  # floats need none, so nobody has any
+        return Operand(graph.cast(activation.value, self._dtype))
 
-    def linear(
+    def multiply(
         self, graph: GraphBuilder, operand: Operand, linear: Linear, *, scaled: bool = True
     ) -> ir.Value:
         """See Precision."""
@@ -62,10 +54,6 @@ class _Float(Precision):
         if linear.bias is not None:
             y = graph.op("Add", y, graph.constant(f"{linear.name}.bias", linear.bias.astype(dtype)))
         return y
-
-    def keeping(self, names: Sequence[str], *, floats: Sequence[str] = ()) -> Precision:
-        """See Precision. Floats note no losses."""
-        raise NotImplementedError
 
 
 class Float32(_Float):
@@ -91,7 +79,7 @@ class Float16(_Float):
     batch_difference = 1e-3
     _dtype = FLOAT16
 
-    def balanced(self, up: Linear, down: Linear) -> tuple[Linear, Linear]:
+    def balance(self, up: Linear, down: Linear) -> tuple[Linear, Linear]:
         """See Precision. Afterwards the sample rows leave room below 65,504.
 
         A power of two costs no digits, except where a weight of `up` falls below 2^-14: so it is

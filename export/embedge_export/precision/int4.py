@@ -21,7 +21,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from embedge_export.graph.builder import CONTRIB, FLOAT, GraphBuilder
-from embedge_export.graph.layers import Linear, Rows, Table
+from embedge_export.graph.layers import Activation, Linear, Table
 from embedge_export.numbers.rounding import SMALLEST, compensated
 from embedge_export.precision.integers import int8_rows, spread_out
 from embedge_export.precision.precision import Operand, Precision
@@ -39,42 +39,30 @@ class Int4(Precision):
     name = "int4"
     rotates = True
     samples = True
-    refinable = False
     minimum_cosine = wanted_cosine = 0.95
     largest_difference = None
     batch_difference = 2e-2  # three times what the module tells of
-
-    def keeping(self, names: Sequence[str], *, floats: Sequence[str] = ()) -> Precision:
-        """See Precision. It notes no losses, for finer than this is int8."""
-        raise NotImplementedError
 
     def embedding(self, graph: GraphBuilder, ids: ir.Value, table: Table) -> ir.Value:
         """See Precision."""
         return int8_rows(graph, ids, table)
 
-    def operand(
-        self,
-        graph: GraphBuilder,
-        x: ir.Value,
-        *,
-        readers: Sequence[Linear],
-        rows: Rows,
-        spread: bool = False,
-        scales: ir.Value | None = None,
+    def prepare(
+        self, graph: GraphBuilder, activation: Activation, readers: Sequence[Linear]
     ) -> Operand:
         """See Precision."""
-        assert scales is None  # the operator takes floats, so nobody has any
-        if not spread:
-            return Operand(x)
-        mixed, block = spread_out(graph, x, readers[0].weight.shape[1], rows)
+        assert activation.scales is None  # the operator takes floats, so nobody has any
+        if not activation.outliers:
+            return Operand(activation.value)
+        mixed, block = spread_out(graph, activation, readers[0].weight.shape[1])
         return Operand(mixed, block=block)
 
-    def linear(
+    def multiply(
         self, graph: GraphBuilder, operand: Operand, linear: Linear, *, scaled: bool = True
     ) -> ir.Value:
         """See Precision. float32 out."""
         name, shared = linear.name, linear.shared
-        turned = linear.reading_blocks(operand.block) if operand.block > 1 else linear
+        turned = linear.for_mixed_input(operand.block) if operand.block > 1 else linear
         size, width = turned.weight.shape
 
         @cache

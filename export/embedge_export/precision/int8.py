@@ -21,12 +21,12 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from embedge_export.graph.builder import CONTRIB, FLOAT, GraphBuilder
-from embedge_export.graph.layers import Linear, Rows, Table
+from embedge_export.graph.layers import Activation, Linear, Table
 from embedge_export.numbers.exact import product as exact_product
 from embedge_export.numbers.rounding import DIGIT, LEVELS, SMALLEST, compensated, nearest, scales
 from embedge_export.numbers.sensitivity import TABLE
 from embedge_export.precision.integers import int8_rows, spread_out
-from embedge_export.precision.precision import Operand, Precision
+from embedge_export.precision.precision import Operand, Refinable
 
 _UINT8 = ir.DataType.UINT8
 _USUAL, _TOWERING = 100, 30  # sample rows that a loss is told of: evenly taken, and the largest
@@ -48,7 +48,7 @@ class _Floats(Operand):
 
 
 @dataclass(frozen=True, slots=True)
-class Int8(Precision):
+class Int8(Refinable):
     """See the module.
 
     Attributes:
@@ -62,35 +62,28 @@ class Int8(Precision):
     name: ClassVar[str] = "int8"
     rotates: ClassVar[bool] = True
     samples: ClassVar[bool] = True
-    refinable: ClassVar[bool] = True
     minimum_cosine: ClassVar[float] = 0.998
     wanted_cosine: ClassVar[float] = 0.9985
     largest_difference: ClassVar[float | None] = None
     batch_difference: ClassVar[float] = 0.0
 
-    def keeping(self, names: Sequence[str], *, floats: Sequence[str] = ()) -> Precision:
-        """See Precision."""
+    def keeping(self, names: Sequence[str], *, floats: Sequence[str] = ()) -> "Int8":
+        """See Refinable."""
         return replace(self, finer=frozenset(names), floats=frozenset(floats))
 
     def embedding(self, graph: GraphBuilder, ids: ir.Value, table: Table) -> ir.Value:
         """See Precision. One scale per row of the table."""
         return int8_rows(graph, ids, table, finer=TABLE in self.finer)
 
-    def operand(
-        self,
-        graph: GraphBuilder,
-        x: ir.Value,
-        *,
-        readers: Sequence[Linear],
-        rows: Rows,
-        spread: bool = False,
-        scales: ir.Value | None = None,
+    def prepare(
+        self, graph: GraphBuilder, activation: Activation, readers: Sequence[Linear]
     ) -> Operand:
         """See Precision."""
         width = readers[0].weight.shape[1]
+        x, rows, scales = activation.value, activation.rows, activation.scales
         block = 1
-        if spread:
-            x, block = spread_out(graph, x, width, rows)
+        if activation.outliers:
+            x, block = spread_out(graph, activation, width)
         if all(reader.name in self.floats for reader in readers):
             return _Floats(x, scales, block)
         # The largest absolute value: two reads, and no copy of absolute values.
@@ -114,12 +107,12 @@ class Int8(Precision):
         second = graph.op("QuantizeLinear", rest, step, zero_points, dtype=_UINT8, **blocks)
         return _Digits(first, total, block, graph.op("Concat", first, second, axis=0))
 
-    def linear(
+    def multiply(
         self, graph: GraphBuilder, operand: Operand, linear: Linear, *, scaled: bool = True
     ) -> ir.Value:
         """See Precision. float32 out."""
         name, shared = linear.name, linear.shared
-        turned = linear.reading_blocks(operand.block) if operand.block > 1 else linear
+        turned = linear.for_mixed_input(operand.block) if operand.block > 1 else linear
         if isinstance(operand, _Floats):
             weight = graph.weight(f"{name}.float", lambda: turned.weight.T, shared=shared)
             return _finished(graph, graph.op("MatMul", operand.values, weight), operand, linear,

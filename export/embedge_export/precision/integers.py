@@ -7,7 +7,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from embedge_export.graph.builder import FLOAT, GraphBuilder
-from embedge_export.graph.layers import Rows, Table
+from embedge_export.graph.layers import Activation, Table
 from embedge_export.numbers.rotation import block_of, mixer
 from embedge_export.numbers.rounding import DIGIT, nearest, scales
 
@@ -43,10 +43,11 @@ def int8_rows(graph: GraphBuilder, ids: ir.Value, table: Table, *, finer: bool =
     return graph.op("Mul", rows, graph.op("Gather", steps, ids, axis=0))
 
 
-def spread_out(graph: GraphBuilder, x: ir.Value, width: int, rows: Rows) -> tuple[ir.Value, int]:
+def spread_out(graph: GraphBuilder, activation: Activation, width: int) -> tuple[ir.Value, int]:
     """Rows (…, width) with their blocks multiplied by a Hadamard matrix, and the blocks' size."""
+    rows = activation.rows
     block = block_of(width, _LARGEST_BLOCK)
     factor = graph.constant(f"mixer_{block}", mixer(block))
-    apart = graph.op("Reshape", x, rows.apart(graph, width // block, block))
+    apart = graph.op("Reshape", activation.value, rows.apart(graph, width // block, block))
     mixed = graph.op("MatMul", apart, factor)
     return graph.op("Reshape", mixed, rows.apart(graph, -1)), block

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import onnx_ir as ir
 
 from embedge_export.graph.builder import GraphBuilder
-from embedge_export.graph.layers import Linear, Rows, Table
+from embedge_export.graph.layers import Activation, Linear, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,6 @@ class Precision(Protocol):
     Attributes:
         name: as in the manifest.
         rotates: whether the residual stream is rotated first (rotation.py).
-        refinable: whether linears can be kept finer (refine.py); it notes what each of them loses.
         samples: whether it wants to see what each linear reads (calibration.py).
         minimum_cosine: the bar: the lowest cosine to the reference over the gate's texts.
         wanted_cosine: the bar with a margin, for texts that the gate does not see and other CPUs:
@@ -45,7 +44,6 @@ class Precision(Protocol):
     name: ClassVar[str]
     rotates: ClassVar[bool]
     samples: ClassVar[bool]
-    refinable: ClassVar[bool]
     minimum_cosine: ClassVar[float]
     wanted_cosine: ClassVar[float]
     largest_difference: ClassVar[float | None]
@@ -55,30 +53,13 @@ class Precision(Protocol):
         """The table's rows: int64 ids (…) -> float32 (…, width)."""
         ...
 
-    def operand(
-        self,
-        graph: GraphBuilder,
-        x: ir.Value,
-        *,
-        readers: Sequence[Linear],
-        rows: Rows,
-        spread: bool = False,
-        scales: ir.Value | None = None,
+    def prepare(
+        self, graph: GraphBuilder, activation: Activation, readers: Sequence[Linear]
     ) -> Operand:
-        """Makes rows (…, width) ready for `linear`.
-
-        Args:
-            graph: where nodes are added.
-            x: the rows.
-            readers: the linears that will read them.
-            rows: their shape.
-            spread: whether they have outliers in fixed channels that no rotation folded into
-                weights reaches, so that integer precisions should spread them first.
-            scales: x is yet to be multiplied by these, float32 (…, 1).
-        """
+        """Makes rows ready to be multiplied by `readers`."""
         ...
 
-    def linear(
+    def multiply(
         self, graph: GraphBuilder, operand: Operand, linear: Linear, *, scaled: bool = True
     ) -> ir.Value:
         """(…, in) -> (…, out), in the dtype that this precision computes attention in.
@@ -88,15 +69,20 @@ class Precision(Protocol):
         """
         ...
 
-    def balanced(self, up: Linear, down: Linear) -> tuple[Linear, Linear]:
+    def balance(self, up: Linear, down: Linear) -> tuple[Linear, Linear]:
         """The two halves of a SwiGLU with a factor moved between them, the same function.
 
         What stands between them is linear in `up`: silu(gate) * up, which `down` reads.
         """
         return up, down
 
-    def keeping(self, names: Sequence[str], *, floats: Sequence[str] = ()) -> "Precision":
-        """This precision with these linears in a finer form; only for those that note losses.
+
+@runtime_checkable
+class Refinable(Precision, Protocol):
+    """A precision that can keep linears in a finer form, and notes what each of them loses."""
+
+    def keeping(self, names: Sequence[str], *, floats: Sequence[str] = ()) -> "Refinable":
+        """This precision with these linears in a finer form.
 
         Args:
             names: of linears; `sensitivity.TABLE` for the table.

@@ -18,12 +18,13 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from embedge_export.families.bert.config import BertConfig
+from embedge_export.families.walk import multiply, walk
 from embedge_export.graph import layers
 from embedge_export.graph.attention import Heads, PackedBatch, rotary_tables
 from embedge_export.graph.builder import GraphBuilder
-from embedge_export.graph.layer_norm import Norm, add_and_norm, normed, products, read_norm
-from embedge_export.graph.layers import Linear, Table
-from embedge_export.numbers.calibration import Inputs, SampleRows, taken
+from embedge_export.graph.layer_norm import Norm, add_and_norm, apply_norm, read_norm
+from embedge_export.graph.layers import Activation, Linear, Table
+from embedge_export.numbers.calibration import Inputs, SampleRows, take_rows
 from embedge_export.precision import Precision
 from embedge_export.tensors.weights import Weights
 
@@ -51,13 +52,13 @@ def read_bert_layer(
     touched: Callable[[str], bool],
     samples: SampleRows | None = None,
 ) -> BertLayer:
-    """Reads one layer; arguments as of network.read_layer.
+    """Reads one layer; arguments as of the decoder's `read_layer`.
 
     What the linears read is normed with gain and bias already, and no rotation is folded in, so
     the reference's rows are in the weights' own coordinates.
     """
     prefix = f"layers.{index}"
-    attention, output, mlp, product = taken(samples, prefix, SAMPLED)
+    attention, output, mlp, product = take_rows(samples, prefix, SAMPLED)
 
     def linear(name: str, module: str, inputs: Inputs | None) -> Linear:
         key = f"{prefix}.{module}"
@@ -81,11 +82,25 @@ def read_bert_layer(
     )
 
 
-class BertNetwork:
-    """Writes a network's graph, layer by layer, at one precision."""
+class BertWriter:
+    """Writes a network's graph, layer by layer, at one precision; a `Writer` of walk.py."""
 
-    def __init__(self, config: BertConfig, precision: Precision, graph: GraphBuilder) -> None:
+    rotates = False
+
+    def __init__(
+        self,
+        config: BertConfig,
+        precision: Precision,
+        graph: GraphBuilder,
+        weights: Weights,
+        *,
+        pooling: str,
+        touched: Callable[[str], bool],
+    ) -> None:
         self._config = config
+        self._weights = weights
+        self._pooling = pooling
+        self._touched = touched
         self._precision = precision
         self._graph = graph
         rotary = None
@@ -104,9 +119,9 @@ class BertNetwork:
         self._batch = PackedBatch(graph, heads)
         self._stream: ir.Value | None = None  # float32 (rows, hidden)
 
-    def write_embedding(self, weights: Weights, touched: Callable[[str], bool]) -> None:
+    def start(self) -> None:
         """Starts the stream: token, position and the one token type there is, normed."""
-        graph, config = self._graph, self._config
+        graph, config, weights, touched = self._graph, self._config, self._weights, self._touched
         words, types = (f"embeddings.{name}_embeddings.weight" for name in ("word", "token_type"))
         kind = weights.read(types)[0]
         table = Table(config.hidden_size, lambda: weights.read(words), not touched(words))
@@ -118,37 +133,38 @@ class BertNetwork:
             update = graph.op("Gather", stored, self._batch.positions(config.padding_id), axis=0)
         else:
             update = graph.constant("token_type", kind)
-        self._stream = normed(
+        self._stream = apply_norm(
             graph,
             graph.op("Add", rows, update),
             read_norm(weights, "embeddings.LayerNorm"),
             config.layer_norm_eps,
         )
 
-    def write_layer(self, layer: BertLayer) -> None:
+    def write(self, index: int, layer: BertLayer) -> None:
         """Attention and MLP of one layer."""
         graph, precision = self._graph, self._precision
         epsilon = self._config.layer_norm_eps
         assert self._stream is not None
         stream, rows = self._stream, self._batch.tokens
         reads = (layer.query, layer.key, layer.value)
-        query, key, value = products(graph, precision, stream, reads, rows=rows, spread=True)
-        attended = self._batch.attend(query, key, value)
-        [update] = products(graph, precision, attended, [layer.attention_output], rows=rows)
+        activation = Activation(stream, rows, outliers=True)
+        query, key, value = multiply(graph, precision, activation, reads)
+        activation = Activation(self._batch.attend(query, key, value), rows)
+        [update] = multiply(graph, precision, activation, [layer.attention_output])
         stream, _ = add_and_norm(graph, stream, update, layer.attention_norm, epsilon)
-        [inner] = products(graph, precision, stream, [layer.inner], rows=rows, spread=True)
-        [update] = products(
-            graph, precision, layers.gelu(graph, inner), [layer.outer], rows=rows, spread=True
-        )
+        activation = Activation(stream, rows, outliers=True)
+        [inner] = multiply(graph, precision, activation, [layer.inner])
+        activation = Activation(layers.gelu(graph, inner), rows, outliers=True)
+        [update] = multiply(graph, precision, activation, [layer.outer])
         self._stream, _ = add_and_norm(graph, stream, update, layer.mlp_norm, epsilon)
 
-    def write_pooling(self, pooling: str) -> ir.Value:
+    def finish(self) -> ir.Value:
         """Each text's rows made one: float32 (B, hidden)."""
         assert self._stream is not None
-        return self._batch.pool(self._stream, pooling)
+        return self._batch.pool(self._stream, self._pooling)
 
 
-def write_berts(
+def write(
     config: BertConfig,
     weights: Weights,
     targets: Sequence[tuple[Precision, GraphBuilder]],
@@ -158,14 +174,16 @@ def write_berts(
     samples: SampleRows | None = None,
     advance: Callable[[str], None],
 ) -> list[ir.Value]:
-    """The whole walk at every precision in step; arguments as of network.write_networks."""
-    networks = [BertNetwork(config, precision, graph) for precision, graph in targets]
-    advance("embedding table")
-    for network in networks:
-        network.write_embedding(weights, touched)
-    for index in range(config.num_hidden_layers):
-        advance(f"layer {index + 1} of {config.num_hidden_layers}")
-        layer = read_bert_layer(weights, index, touched, samples)
-        for network in networks:
-            network.write_layer(layer)
-    return [network.write_pooling(pooling) for network in networks]
+    """Writes a network's graph at every precision; arguments as of the decoder's `write`."""
+    writers = [
+        BertWriter(config, precision, graph, weights, pooling=pooling, touched=touched)
+        for precision, graph in targets
+    ]
+    return walk(
+        writers,
+        count=config.num_hidden_layers,
+        read=lambda index: read_bert_layer(weights, index, touched, samples),
+        rotate=None,
+        labels=("embedding table", "layer"),
+        advance=advance,
+    )

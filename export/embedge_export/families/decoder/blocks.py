@@ -1,7 +1,7 @@
 """Qwen3, Qwen2 and Llama decoders, EuroBERT encoders: weights -> layers -> (rotated) -> a graph.
 
-One layer at a time: `read_layer` takes it from the checkpoint, `Layer.rotated` folds the norms and
-the rotation in, `Network.write_layer` emits the nodes.
+One layer at a time (walk.py): `read_layer` takes it from the checkpoint, `Layer.rotated` folds the
+norms and the rotation in, `DecoderWriter.write` adds the nodes.
 All have one layout: q/k norm in Qwen3 alone, q/k/v biases in Qwen2, and in EuroBERT attention to
 both sides, which is the choice of another batch (attention.py). Reference: transformers' models of
 these names.
@@ -15,6 +15,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from embedge_export.families.decoder.config import NetworkConfig
+from embedge_export.families.walk import multiply, walk
 from embedge_export.graph import layers
 from embedge_export.graph.attention import (
     LAST_TOKEN,
@@ -25,8 +26,8 @@ from embedge_export.graph.attention import (
     rotary_tables,
 )
 from embedge_export.graph.builder import FLOAT, GraphBuilder
-from embedge_export.graph.layers import Linear, Table
-from embedge_export.numbers.calibration import Inputs, SampleRows, taken
+from embedge_export.graph.layers import Activation, Linear, Table
+from embedge_export.numbers.calibration import Inputs, SampleRows, take_rows
 from embedge_export.numbers.rotation import Rotation
 from embedge_export.precision import Precision
 from embedge_export.tensors.weights import Weights
@@ -60,21 +61,23 @@ class Layer:
         """
         block = head_dim & -head_dim
 
-        def reading(linear: Linear, gain: Gain | None) -> Linear:
+        def after_norm(linear: Linear, gain: Gain | None) -> Linear:
             assert gain is not None
-            return linear.folding(gain).reading(rotation)
+            return linear.absorbing_norm(gain).for_rotated_input(rotation)
 
         return replace(
             self,
             input_gain=None,
-            query=reading(self.query, self.input_gain),
-            key=reading(self.key, self.input_gain),
-            value=reading(self.value, self.input_gain).writing_blocks(block),
-            attention_output=self.attention_output.reading_blocks(block).writing(rotation),
+            query=after_norm(self.query, self.input_gain),
+            key=after_norm(self.key, self.input_gain),
+            value=after_norm(self.value, self.input_gain).with_mixed_output(block),
+            attention_output=(
+                self.attention_output.for_mixed_input(block).with_rotated_output(rotation)
+            ),
             post_attention_gain=None,
-            gate=reading(self.gate, self.post_attention_gain),
-            up=reading(self.up, self.post_attention_gain),
-            down=self.down.writing(rotation),
+            gate=after_norm(self.gate, self.post_attention_gain),
+            up=after_norm(self.up, self.post_attention_gain),
+            down=self.down.with_rotated_output(rotation),
         )
 
 
@@ -96,7 +99,7 @@ def read_layer(
             layer are taken out.
     """
     prefix = f"layers.{index}"
-    attention, output, mlp, product = taken(samples, prefix, SAMPLED)
+    attention, output, mlp, product = take_rows(samples, prefix, SAMPLED)
 
     def linear(name: str, module: str, inputs: Inputs | None) -> Linear:
         weight, bias = (f"{prefix}.{module}.{part}" for part in ("weight", "bias"))
@@ -111,14 +114,13 @@ def read_layer(
     def gain(name: str) -> Gain:
         return weights.read(f"{prefix}.{name}.weight")
 
-    normed = config.query_key_norm
     return Layer(
         input_gain=gain("input_layernorm"),
         query=linear("query", "self_attn.q_proj", attention),
         key=linear("key", "self_attn.k_proj", attention),
         value=linear("value", "self_attn.v_proj", attention),
-        query_gain=gain("self_attn.q_norm") if normed else None,
-        key_gain=gain("self_attn.k_norm") if normed else None,
+        query_gain=gain("self_attn.q_norm") if config.query_key_norm else None,
+        key_gain=gain("self_attn.k_norm") if config.query_key_norm else None,
         attention_output=linear("attention_output", "self_attn.o_proj", output),
         post_attention_gain=gain("post_attention_layernorm"),
         gate=linear("gate", "mlp.gate_proj", mlp),
@@ -127,22 +129,26 @@ def read_layer(
     )
 
 
-class Network:
-    """Writes a network's graph, layer by layer, at one precision."""
+class DecoderWriter:
+    """Writes a network's graph, layer by layer, at one precision; a `Writer` of walk.py."""
 
     def __init__(
         self,
         config: NetworkConfig,
         precision: Precision,
         graph: GraphBuilder,
+        weights: Weights,
         *,
-        rotation: Rotation | None,
+        rotation: Rotation,
         pooling: str,
+        touched: Callable[[str], bool],
     ) -> None:
         self._config = config
+        self._weights = weights
+        self._touched = touched
         self._precision = precision
         self._graph = graph
-        self._rotation = rotation
+        self._rotation = rotation if precision.rotates else None
         self._pooling = pooling
         rotary = rotary_tables(
             positions=config.max_position_embeddings,
@@ -161,23 +167,24 @@ class Network:
         self._stream: ir.Value | None = None
         self._update: ir.Value | None = None
 
-    def write_embedding(self, read: Callable[[], NDArray[np.float32]], *, shared: bool) -> None:
-        """Starts the stream from the token table."""
-        rotation = self._rotation
-        table = Table(
-            self._config.hidden_size,
-            read if rotation is None else lambda: rotation.apply(read()),
-            shared,
-        )
-        self._stream = self._precision.embedding(self._graph, self._batch.ids, table)
-
     @property
     def rotates(self) -> bool:
-        """Whether this graph's stream, and so every layer given to it, is rotated."""
+        """See Writer."""
         return self._rotation is not None
 
-    def write_layer(self, index: int, layer: Layer) -> None:
-        """Attention and MLP of one layer, rotated if `rotates`."""
+    def start(self) -> None:
+        """Starts the stream from the token table."""
+        key, rotation = "embed_tokens.weight", self._rotation
+
+        def rows() -> NDArray[np.float32]:
+            table = self._weights.read(key)
+            return table if rotation is None else rotation.apply(table)
+
+        table = Table(self._config.hidden_size, rows, shared=not self._touched(key))
+        self._stream = self._precision.embedding(self._graph, self._batch.ids, table)
+
+    def write(self, index: int, layer: Layer) -> None:
+        """Attention and MLP of one layer."""
         graph, config, precision = self._graph, self._config, self._precision
         prefix = f"layers.{index}"
         normed = self._add_and_norm(f"{prefix}.input_gain", layer.input_gain)
@@ -190,28 +197,27 @@ class Network:
                 self._batch.pool(x, LAST_TOKEN) for x in (attended, self._stream)
             )
             rows = self._batch.texts
-        operand = precision.operand(graph, attended, readers=(layer.attention_output,), rows=rows)
-        self._update = precision.linear(graph, operand, layer.attention_output)
+        activation = Activation(attended, rows)
+        [self._update] = multiply(graph, precision, activation, [layer.attention_output])
         normed = self._add_and_norm(f"{prefix}.post_gain", layer.post_attention_gain)
-        half, down = precision.balanced(layer.up, layer.down)
-        operand = precision.operand(graph, normed, readers=(layer.gate, half), rows=rows)
+        half, down = precision.balance(layer.up, layer.down)
+        operand = precision.prepare(graph, Activation(normed, rows), (layer.gate, half))
         # The next operand's rows are scaled by themselves: what scales `up` can wait until then.
         plain = half.bias is None
-        gate = layers.silu(graph, precision.linear(graph, operand, layer.gate))
-        up = precision.linear(graph, operand, half, scaled=not plain)
-        operand = precision.operand(
-            graph,
+        gate = layers.silu(graph, precision.multiply(graph, operand, layer.gate))
+        up = precision.multiply(graph, operand, half, scaled=not plain)
+        product = Activation(
             graph.op("Mul", gate, up),
-            readers=(down,),
-            rows=rows,
-            spread=True,
+            rows,
+            outliers=True,
             scales=operand.scales if plain else None,
         )
-        self._update = precision.linear(graph, operand, down)
+        [self._update] = multiply(graph, precision, product, [down])
 
-    def write_pooling(self, gain: Gain) -> ir.Value:
+    def finish(self) -> ir.Value:
         """Each text's rows made one, normed and turned back: float32 (B, hidden)."""
         graph, config = self._graph, self._config
+        gain = self._weights.read("norm.weight")
         assert self._stream is not None
         assert self._update is not None
         rows = graph.op("Add", self._stream, graph.cast(self._update, FLOAT))
@@ -240,11 +246,12 @@ class Network:
     def _attention(self, prefix: str, layer: Layer, normed: ir.Value) -> ir.Value:
         graph, config = self._graph, self._config
         readers = (layer.query, layer.key, layer.value)
-        operand = self._precision.operand(graph, normed, readers=readers, rows=self._batch.tokens)
+        activation = Activation(normed, self._batch.tokens)
+        operand = self._precision.prepare(graph, activation, readers)
         normed_heads = layer.query_gain is not None and layer.key_gain is not None
         query, key, value = (
             # A norm follows query and key: it divides by the row's scale, whatever that is.
-            self._precision.linear(
+            self._precision.multiply(
                 graph, operand, x, scaled=x is layer.value or not normed_heads or x.bias is not None
             )
             for x in readers
@@ -273,7 +280,7 @@ def batch_kind(config: NetworkConfig) -> type[CausalBatch] | type[PackedBatch]:
     return CausalBatch if config.causal else PackedBatch
 
 
-def write_networks(
+def write(
     config: NetworkConfig,
     weights: Weights,
     targets: Sequence[tuple[Precision, GraphBuilder]],
@@ -283,7 +290,7 @@ def write_networks(
     samples: SampleRows | None = None,
     advance: Callable[[str], None],
 ) -> list[ir.Value]:
-    """The whole walk: table, layers, pooling, at every precision in step.
+    """Writes a network's graph at every precision, all of them in step.
 
     Args:
         config: the network.
@@ -298,27 +305,23 @@ def write_networks(
         The pooled vectors of each target, float32 (B, hidden).
     """
     rotation = Rotation(config.hidden_size)
-    networks = [
-        Network(
+    writers = [
+        DecoderWriter(
             config,
             precision,
             graph,
-            rotation=rotation if precision.rotates else None,
+            weights,
+            rotation=rotation,
             pooling=pooling,
+            touched=touched,
         )
         for precision, graph in targets
     ]
-    advance("embedding table")
-    table = "embed_tokens.weight"
-    for network in networks:
-        network.write_embedding(lambda: weights.read(table), shared=not touched(table))
-    for index in range(config.num_hidden_layers):
-        advance(f"layer {index + 1} of {config.num_hidden_layers}")
-        layer = read_layer(config, weights, index, touched, samples)
-        # Reading, merging and rotating take the time: each is done once for all precisions.
-        rotated = layer
-        if any(network.rotates for network in networks):
-            rotated = layer.rotated(rotation, config.head_dim)
-        for network in networks:
-            network.write_layer(index, rotated if network.rotates else layer)
-    return [network.write_pooling(weights.read("norm.weight")) for network in networks]
+    return walk(
+        writers,
+        count=config.num_hidden_layers,
+        read=lambda index: read_layer(config, weights, index, touched, samples),
+        rotate=lambda layer: layer.rotated(rotation, config.head_dim),
+        labels=("embedding table", "layer"),
+        advance=advance,
+    )

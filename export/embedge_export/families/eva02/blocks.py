@@ -19,12 +19,19 @@ from numpy.typing import NDArray
 
 from embedge.pack.contract import IMAGE_INPUTS
 from embedge_export.families.eva02.config import EvaConfig
-from embedge_export.graph import layer_norm as pieces
+from embedge_export.families.walk import multiply, walk
 from embedge_export.graph import layers
 from embedge_export.graph.builder import CONTRIB, FLOAT, GraphBuilder
-from embedge_export.graph.layer_norm import Norm, products, read_norm
-from embedge_export.graph.layers import Linear, Rows
-from embedge_export.numbers.calibration import Inputs, SampleRows, taken
+from embedge_export.graph.layer_norm import (
+    Norm,
+    add_and_norm,
+    apply_norm,
+    center_output,
+    plain_norm,
+    read_norm,
+)
+from embedge_export.graph.layers import Activation, Linear, Rows
+from embedge_export.numbers.calibration import Inputs, SampleRows, take_rows
 from embedge_export.numbers.exact import cosine_sine, power
 from embedge_export.numbers.rotation import Rotation
 from embedge_export.precision import Precision
@@ -58,31 +65,32 @@ class EvaBlock:
         assert before_attention is not None
         assert before_mlp is not None
 
-        def reading(linear: Linear, norm: Norm) -> Linear:
-            return linear.folding(norm.gain, norm.bias).reading(rotation)
+        def from_stream(linear: Linear, norm: Norm) -> Linear:
+            return linear.absorbing_norm(norm.gain, norm.bias).for_rotated_input(rotation)
 
-        def writing(linear: Linear, norm: Norm) -> Linear:
-            return pieces.centred(linear.folding(norm.gain, norm.bias)).writing(rotation)
+        def to_stream(linear: Linear, norm: Norm) -> Linear:
+            absorbed = linear.absorbing_norm(norm.gain, norm.bias)
+            return center_output(absorbed).with_rotated_output(rotation)
 
         return EvaBlock(
             attention_norm=None,
-            query=reading(self.query, before_attention),
-            key=reading(self.key, before_attention),
-            value=reading(self.value, before_attention),
-            inner_attention_norm=pieces.plain_norm(self.attention_output.weight.shape[1]),
-            attention_output=writing(self.attention_output, self.inner_attention_norm),
+            query=from_stream(self.query, before_attention),
+            key=from_stream(self.key, before_attention),
+            value=from_stream(self.value, before_attention),
+            inner_attention_norm=plain_norm(self.attention_output.weight.shape[1]),
+            attention_output=to_stream(self.attention_output, self.inner_attention_norm),
             mlp_norm=None,
-            gate=reading(self.gate, before_mlp),
-            up=reading(self.up, before_mlp),
-            inner_mlp_norm=pieces.plain_norm(self.down.weight.shape[1]),
-            down=writing(self.down, self.inner_mlp_norm),
+            gate=from_stream(self.gate, before_mlp),
+            up=from_stream(self.up, before_mlp),
+            inner_mlp_norm=plain_norm(self.down.weight.shape[1]),
+            down=to_stream(self.down, self.inner_mlp_norm),
         )
 
 
 def read_block(weights: Weights, index: int, samples: SampleRows) -> EvaBlock:
     """Reads one block, and takes its rows out of the samples."""
     prefix = f"blocks.{index}"
-    rows, attended, mlp, product = taken(samples, prefix, SAMPLED)
+    rows, attended, mlp, product = take_rows(samples, prefix, SAMPLED)
 
     def linear(name: str, module: str, bias: str | None, inputs: Inputs | None) -> Linear:
         return Linear(
@@ -126,21 +134,26 @@ def rotary_angles(config: EvaConfig) -> Array:
     return np.concatenate([np.zeros((1, axis), np.float32), patches])
 
 
-class EvaNetwork:
-    """Writes a tower's graph, block by block, at one precision. Rows are tokens of all images."""
+class EvaWriter:
+    """Writes a tower's graph, block by block, at one precision; a `Writer` of walk.py.
+
+    Rows are tokens of all images.
+    """
 
     def __init__(
         self,
         config: EvaConfig,
         precision: Precision,
         graph: GraphBuilder,
+        weights: Weights,
         *,
-        rotation: Rotation | None,
+        rotation: Rotation,
     ) -> None:
         self._config = config
+        self._weights = weights
         self._precision = precision
         self._graph = graph
-        self._rotation = rotation
+        self._rotation = rotation if precision.rotates else None
         size = config.image_size
         self._pixels = graph.input(IMAGE_INPUTS[0], FLOAT, ("batch", 3, size, size))
         self._images = graph.op("Shape", self._pixels, dtype=ir.DataType.INT64, start=0, end=1)
@@ -158,12 +171,12 @@ class EvaNetwork:
 
     @property
     def rotates(self) -> bool:
-        """Whether this graph's stream, and so every block given to it, is rotated."""
+        """See Writer."""
         return self._rotation is not None
 
-    def write_patches(self, weights: Weights) -> None:
+    def start(self) -> None:
         """Starts the stream: the class token and every patch, with their positions."""
-        graph, config = self._graph, self._config
+        graph, config, weights = self._graph, self._config, self._weights
         width, grid, patch = config.width, config.grid, config.patch_size
         kernel = Linear(
             "patches",
@@ -173,7 +186,7 @@ class EvaNetwork:
         positions = weights.read("pos_embed")[0]  # (tokens, width)
         positions[0] += weights.read("cls_token")[0, 0]
         if self._rotation is not None:
-            kernel = pieces.centred(kernel).writing(self._rotation)
+            kernel = center_output(kernel).with_rotated_output(self._rotation)
             positions = self._rotation.apply(positions - positions.mean(axis=1, keepdims=True))
         seen = graph.numbers(grid * patch, grid * patch)
         pixels = graph.op("Slice", self._pixels, graph.numbers(0, 0), seen, graph.numbers(2, 3))
@@ -182,7 +195,7 @@ class EvaNetwork:
         rows = graph.op("Reshape", cut, graph.numbers(-1, 3 * patch * patch))
         # In float32 whatever the precision: it is a five-hundredth of the work, and pixels have
         # eight bits of their own to lose.
-        [rows] = products(graph, Float32(), rows, [kernel], rows=self._patches)
+        [rows] = multiply(graph, Float32(), Activation(rows, self._patches), [kernel])
         patches = graph.op(
             "Add",
             graph.op("Reshape", rows, graph.numbers(-1, grid * grid, width)),
@@ -192,35 +205,37 @@ class EvaNetwork:
         first = graph.op("Expand", graph.constant("class_token", positions[0]), shape)
         self._stream = self._rows(graph.op("Concat", first, patches, axis=1))
 
-    def write_block(self, index: int, block: EvaBlock) -> None:
+    def write(self, index: int, block: EvaBlock) -> None:
         """Attention and MLP of one block; of the last one the class token's alone."""
         graph, config, precision = self._graph, self._config, self._precision
         last, shape = index == config.layers - 1, self._tokens
         rows = self._add_and_norm(block.attention_norm)
-        [key, value] = products(graph, precision, rows, [block.key, block.value], rows=self._tokens)
+        activation = Activation(rows, self._tokens)
+        key, value = multiply(graph, precision, activation, [block.key, block.value])
         if last:
             assert self._stream is not None
             shape = self._classes
             rows, self._stream = self._first(rows), self._first(self._stream)
-        [query] = products(graph, precision, rows, [block.query], rows=shape)
+        [query] = multiply(graph, precision, Activation(rows, shape), [block.query])
         attended = self._attend(query, key, value, class_token=last)
-        attended = pieces.normed(graph, attended, block.inner_attention_norm, config.layer_norm_eps)
-        [self._update] = products(
-            graph, precision, attended, [block.attention_output], rows=shape, spread=True
-        )
+        attended = apply_norm(graph, attended, block.inner_attention_norm, config.layer_norm_eps)
+        activation = Activation(attended, shape, outliers=True)
+        [self._update] = multiply(graph, precision, activation, [block.attention_output])
         rows = self._add_and_norm(block.mlp_norm)
-        gate, up = products(graph, precision, rows, [block.gate, block.up], rows=shape)
-        product = pieces.normed(
+        activation = Activation(rows, shape)
+        gate, up = multiply(graph, precision, activation, [block.gate, block.up])
+        product = apply_norm(
             graph,
             graph.op("Mul", layers.silu(graph, gate), up),
             block.inner_mlp_norm,
             config.layer_norm_eps,
         )
-        [self._update] = products(graph, precision, product, [block.down], rows=shape, spread=True)
+        activation = Activation(product, shape, outliers=True)
+        [self._update] = multiply(graph, precision, activation, [block.down])
 
-    def write_head(self, norm: Norm) -> ir.Value:
+    def finish(self) -> ir.Value:
         """The class token, normed and turned back: float32 (B, width)."""
-        rotation = self._rotation
+        rotation, norm = self._rotation, read_norm(self._weights, "norm")
         if rotation is None:
             return self._add_and_norm(norm)
         rows = self._add_and_norm(None)
@@ -268,10 +283,8 @@ class EvaNetwork:
         assert self._stream is not None
         if norm is not None:
             if self._update is None:
-                return pieces.normed(graph, self._stream, norm, epsilon)
-            result, self._stream = pieces.add_and_norm(
-                graph, self._stream, self._update, norm, epsilon
-            )
+                return apply_norm(graph, self._stream, norm, epsilon)
+            result, self._stream = add_and_norm(graph, self._stream, self._update, norm, epsilon)
             return result
         ones = layers.gain_of(graph, "", None, width)
         if self._update is None:
@@ -289,7 +302,7 @@ class EvaNetwork:
         return graph.op("Gather", apart, graph.constant("int64_0", np.int64(0)), axis=1)
 
 
-def write_evas(
+def write(
     config: EvaConfig,
     weights: Weights,
     targets: Sequence[tuple[Precision, GraphBuilder]],
@@ -297,7 +310,7 @@ def write_evas(
     samples: SampleRows | None = None,
     advance: Callable[[str], None],
 ) -> list[ir.Value]:
-    """The whole walk: patches, blocks, head, at every precision in step.
+    """Writes a tower's graph at every precision, all of them in step.
 
     Args:
         config: the tower.
@@ -311,17 +324,15 @@ def write_evas(
     """
     rotation = Rotation(config.width)
     found = dict(samples or {})
-    networks = [
-        EvaNetwork(config, precision, graph, rotation=rotation if precision.rotates else None)
+    writers = [
+        EvaWriter(config, precision, graph, weights, rotation=rotation)
         for precision, graph in targets
     ]
-    advance("image: patches")
-    for network in networks:
-        network.write_patches(weights)
-    for index in range(config.layers):
-        advance(f"image: block {index + 1} of {config.layers}")
-        block = read_block(weights, index, found)
-        rotated = block.rotated(rotation) if any(n.rotates for n in networks) else block
-        for network in networks:
-            network.write_block(index, rotated if network.rotates else block)
-    return [network.write_head(read_norm(weights, "norm")) for network in networks]
+    return walk(
+        writers,
+        count=config.layers,
+        read=lambda index: read_block(weights, index, found),
+        rotate=lambda block: block.rotated(rotation),
+        labels=("image: patches", "image: block"),
+        advance=advance,
+    )
