@@ -40,3 +40,12 @@ def test_the_columns_of_a_terminal_do_not_matter(
     wide = generator.BLOCKS["commands"]()
     monkeypatch.setenv("COLUMNS", "40")
     assert generator.BLOCKS["commands"]() == wide
+
+
+def test_the_changelog_states_the_formats_of_this_version(generator: ModuleType) -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    newest = text.split("\n## ")[1]
+    recipes = ", ".join(f"{name} {number}" for name, number in generator.RECIPES.items())
+    assert f"| recipes | {recipes} |" in newest
+    assert f"| pack | {generator.PACK_FORMAT} |" in newest
+    assert f"| search index | {generator.INDEX_FORMAT} |" in newest
