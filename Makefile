@@ -186,7 +186,7 @@ note_options = @mkdir -p $(dir $(1)) && echo '$(strip $(2))' > '$(1)'
 $(DEFAULT_PACK)/manifest.json: $(wildcard $(DEFAULT_MODEL)/*.json $(DEFAULT_MODEL)/*.safetensors) \
 		$(wildcard $(DEFAULT_MODEL)/*.md $(DEFAULT_MODEL)/adapters/*/*) \
 		$(wildcard export/embedge_export/*.py export/embedge_export/*/*.py) \
-		$(wildcard runtime/embedge/pack/manifest.py) \
+		$(wildcard runtime/embedge/pack/*.py) \
 		$(call unless_made_by,models/packs/default.options,$(DEFAULT_MODEL)) | .venv/stamp
 	@test -f $(DEFAULT_MODEL)/config.json || { echo "$(DEFAULT_MODEL) holds no model: restore" \
 		"it from git, or name another folder: make default DEFAULT_MODEL=..." >&2; exit 2; }

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from embedge import __version__, cli, errors
-from embedge.pack.manifest import FORMAT_VERSION as PACK_FORMAT
+from embedge.pack.reading import FORMAT_VERSION as PACK_FORMAT
 from embedge.search.database import FORMAT_VERSION as INDEX_FORMAT
 from embedge_export.output.reuse import RECIPES
 from embedge_export.precision import PRECISIONS

@@ -9,7 +9,9 @@ import numpy as np
 
 from embedge.choice import Choice
 from embedge.errors import ClosedError, NonFiniteError, OptionError, TextTooLongError
-from embedge.pack.manifest import FileEntry, Graph, Manifest, MemoryCost, TextInput, dump_manifest
+from embedge.pack.manifest import FileEntry, Graph, Manifest, MemoryCost, TextInput
+from embedge.pack.reading import dump_manifest
+from embedge.pack.verification import Report
 from embedge.vectors import normalise, quantise
 
 WIDTH = 4
@@ -53,7 +55,7 @@ MANIFEST = Manifest(
             "text-matching.int8.onnx": 100,
         }.items()
     },
-    verification={"fp32": {"passed": True}, "int8": {"passed": False}},
+    verification={"fp32": Report(passed=True), "int8": Report(passed=False)},
     written_by={"embedge": "0.1.0"},
 )
 

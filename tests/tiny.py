@@ -30,8 +30,9 @@ from embedge.pack.manifest import (
     Manifest,
     MemoryCost,
     TextInput,
-    dump_manifest,
 )
+from embedge.pack.reading import dump_manifest
+from embedge.pack.verification import Report
 
 DIMENSION = 8
 PAD, EOS = 256, 257
@@ -230,7 +231,7 @@ def write_pack(
         samples=None,
         graphs=tuple(graphs),
         files={path.name: file_entry(path) for path in folder.iterdir() if path.name != MANIFEST},
-        verification={precision: {"passed": True} for precision in passed},
+        verification={precision: Report(passed=True) for precision in passed},
     )
     text = dump_manifest(replace(manifest, **changes))
     (folder / MANIFEST).write_text(text, encoding="utf-8")

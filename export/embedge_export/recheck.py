@@ -7,9 +7,9 @@ precision, as a new export would put it into the manifest. Writes nothing.
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from embedge.pack.files import open_pack
+from embedge.pack.verification import Report
 from embedge_export.gate.compare import compare_graph, compare_image_graph
 from embedge_export.gate.probe import Probe
 from embedge_export.gate.report import report
@@ -20,7 +20,7 @@ from embedge_export.source.folder import Source
 
 def verify_pack(
     folder: Path, source: Source, *, threads: int, advance: Callable[[str], None] = lambda _: None
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Report]:
     """Compares every graph of a pack with the reference of the source it was made from.
 
     Args:

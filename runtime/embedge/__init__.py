@@ -39,7 +39,7 @@ from embedge.errors import (
 
 if TYPE_CHECKING:
     from embedge.embedder import Embedder
-    from embedge.pack.manifest import read_manifest
+    from embedge.pack.reading import read_manifest
     from embedge.search import SearchIndex
     from embedge.texts.tokens import TruncationWarning
     from embedge.vectors import RangesWarning, quantise, similarity
@@ -89,7 +89,7 @@ _LAZY = {
     "SearchIndex": "embedge.search",
     "TruncationWarning": "embedge.texts.tokens",
     "quantise": "embedge.vectors",
-    "read_manifest": "embedge.pack.manifest",
+    "read_manifest": "embedge.pack.reading",
     "similarity": "embedge.vectors",
 }
 

@@ -4,7 +4,6 @@ Takes an open embedder and its manifest, gives numbers; deciding and telling is 
 part. The samples are vectors of the NumPy reference that the export put into the pack.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from embedge.files.npy import NpyError, read_npy
 from embedge.images.gate_images import sample_images
 from embedge.pack.files import Pack, check_files
 from embedge.pack.manifest import Manifest
+from embedge.pack.verification import Bars as GateBars
 from embedge.vectors import normalise
 
 if TYPE_CHECKING:
@@ -37,12 +37,11 @@ class Bars:
 def bars(manifest: Manifest, precision: str) -> Bars:
     """The export's own bars, with room: another processor adds in another order."""
     report = manifest.verification.get(precision)
-    told = report.get("bars") if isinstance(report, Mapping) else None
-    told = told if isinstance(told, Mapping) else {}
-    cosine, shift = told.get("cosine_min"), told.get("batch_difference")
+    gate = (report and report.bars) or GateBars()
+    cosine, shift = gate.cosine_min, gate.batch_difference
     return Bars(
-        cosine=1 - 2 * (1 - cosine) if isinstance(cosine, float) else LEAST_COSINE[precision],
-        shift=max(LARGEST_SHIFT, 2 * shift) if isinstance(shift, float) else LARGEST_SHIFT,
+        cosine=LEAST_COSINE[precision] if cosine is None else 1 - 2 * (1 - cosine),
+        shift=LARGEST_SHIFT if shift is None else max(LARGEST_SHIFT, 2 * shift),
     )
 
 

@@ -23,8 +23,10 @@ from embedge import (
     read_manifest,
 )
 from embedge.cli import main
+from embedge.pack.checks import MAX_NAMES
 from embedge.pack.files import open_pack, verify_files
-from embedge.pack.manifest import MANIFEST, MAX_MANIFEST_BYTES, MAX_NAMES, dump_manifest
+from embedge.pack.manifest import MANIFEST
+from embedge.pack.reading import MAX_MANIFEST_BYTES, dump_manifest
 from tiny import IMAGE, edit_manifest, relist, write_graph
 
 MakePack = Callable[..., Path]

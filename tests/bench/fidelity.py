@@ -28,6 +28,7 @@ from corpus import corpus
 from embedge import Embedder, TruncationWarning
 from embedge.engine.kernels import integer_kernel
 from embedge.machine.resources import cpu_name
+from embedge.pack.verification import Report
 from embedge_export.corpus.texts import LONG_TEXTS, SHORT_TEXTS
 from embedge_export.export import export_pack
 from measures import BARS, Vectors, compare, cosines, least_by_kind, missed
@@ -110,9 +111,9 @@ def measure(folder: Path, task: str, precision: str, options: dict[str, Any]) ->
     return result
 
 
-def _ties(verification: Mapping[str, Any], precision: str, task: str) -> set[str]:
+def _ties(verification: Mapping[str, Report], precision: str, task: str) -> set[str]:
     """The built-in texts that the export found to be ties."""
-    places = verification[precision]["tasks"][task].get("ties", {})
+    places = verification[precision].tasks[task].ties or {}
     return {(*SHORT_TEXTS, *LONG_TEXTS)[int(place)] for place in places}
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import facts
-from embedge.pack.manifest import Manifest, read_manifest
+from embedge.pack.manifest import Manifest
+from embedge.pack.reading import read_manifest
 from peers import KINDS, Bench, seeded_source
 from report import markdown
 

@@ -13,6 +13,7 @@ from embedge.cli import main
 from embedge.cli.commands import export
 from embedge.cli.progress import Progress
 from embedge.images.sources import RefusedImageError
+from embedge.pack.verification import Figures, Report
 from embedge.printable import printable
 from tiny import IMAGE
 
@@ -71,7 +72,10 @@ def test_commands_that_run_a_pack(pack, capsys, command):
 
 def test_export(monkeypatch, capsys, tmp_path):
     evil = dataclasses.replace(
-        MANIFEST, model_id=EVIL, license=EVIL, verification={"fp32": {"tasks": {EVIL: {}}}}
+        MANIFEST,
+        model_id=EVIL,
+        license=EVIL,
+        verification={"fp32": Report(tasks={EVIL: Figures()})},
     )
     exporter = SimpleNamespace(export_pack=lambda *_, **__: evil)
     monkeypatch.setattr(export, "load_exporter", lambda module: exporter)

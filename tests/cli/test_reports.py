@@ -18,6 +18,7 @@ from embedge.cli.progress import Progress
 from embedge.engine import devices, kernels, loading
 from embedge.errors import PackFileError
 from embedge.pack.manifest import Samples
+from embedge.pack.verification import Bars, Report
 from tiny import file_entry
 
 
@@ -203,7 +204,7 @@ def test_samples_that_are_a_pipe_do_not_keep_doctor_waiting(sound_runtime, fake,
 
 
 def test_bars_come_from_the_report():
-    report = {"bars": {"cosine_min": 0.99, "batch_difference": 1e-3}}
+    report = Report(bars=Bars(cosine_min=0.99, batch_difference=1e-3))
     manifest = dataclasses.replace(MANIFEST, verification={"int8": report})
     assert checks.bars(manifest, "int8").cosine == pytest.approx(0.98)
     assert checks.bars(manifest, "int8").shift == pytest.approx(2e-3)

@@ -16,10 +16,11 @@ from embedge.cli.exporter import load_exporter
 from embedge.cli.reports import gate_rows
 from embedge.errors import DeviceError, MissingExtraError, PackFileError
 from embedge.pack.manifest import FileEntry, Samples
+from embedge.pack.verification import Bars, Figures, Report
 
 TEXTS = ("a bb", "ccc d e")
 PASSED = {
-    p: {"passed": True, "bars": {"cosine_min": 0.99, "batch_difference": 0.0}}
+    p: Report(passed=True, bars=Bars(cosine_min=0.99, batch_difference=0.0))
     for p in ("fp32", "int8")
 }
 
@@ -49,6 +50,10 @@ def pack(tmp_path):
         verification=PASSED,
     )
     return write_pack(folder, manifest)
+
+
+def figures(cosine: float) -> Figures:
+    return Figures(cosine_min=cosine)
 
 
 @pytest.fixture
@@ -171,11 +176,10 @@ def test_golden_models():
 @pytest.mark.parametrize("same", [True, False])
 def test_source_goes_to_the_exporter(pack, fakes, capsys, monkeypatch, tmp_path, same):
     report = {
-        "int8": {
-            "passed": False,
-            "failures": {"retrieval": ["cosine 0.5 < 0.99"]},
-            "tasks": {"retrieval": {"cosine_min": 0.5}, "text-matching": {"cosine_min": 0.999}},
-        }
+        "int8": Report(
+            failures={"retrieval": ("cosine 0.5 < 0.99",)},
+            tasks={"retrieval": figures(0.5), "text-matching": figures(0.999)},
+        )
     }
     manifest = json.loads((pack / "manifest.json").read_text())
     manifest["source"] = {"files": {"config.json": "1" * 64}}
@@ -213,11 +217,10 @@ def test_export_hands_over(monkeypatch, capsys, tmp_path):
         return dataclasses.replace(
             MANIFEST,
             verification={
-                "int8": {
-                    "passed": True,
-                    "failures": {},
-                    "tasks": {"retrieval": {"cosine_min": 0.9991, "cosine_mean": 0.9995}},
-                }
+                "int8": Report(
+                    passed=True,
+                    tasks={"retrieval": Figures(cosine_min=0.9991, cosine_mean=0.9995)},
+                )
             },
         )
 
@@ -265,7 +268,7 @@ def test_export_without_its_extra(monkeypatch):
 
 
 def test_gate_rows_name_what_missed():
-    report = {"tasks": {"t": {"cosine_min": 0.5}}, "failures": {"t": ["cosine 0.5 < 0.9"]}}
+    report = Report(tasks={"t": figures(0.5)}, failures={"t": ("cosine 0.5 < 0.9",)})
     rows = gate_rows({"int8": report})
     assert rows[1][:4] == ("int8", "t", "MISSED: cosine 0.5 < 0.9", "0.5")
 

@@ -14,7 +14,7 @@ import seeded
 from embedge import Embedder
 from embedge.engine.session import OnnxSession
 from embedge.errors import AdapterError, SourceError
-from embedge.pack.manifest import read_manifest
+from embedge.pack.reading import read_manifest
 from embedge.vectors import normalise
 from embedge_export.export import export_pack
 from embedge_export.families.bert.blocks import SAMPLED, read_bert_layer
@@ -69,9 +69,9 @@ def test_every_precision_passes_its_gate(source, tmp_path):
     manifest = export_pack(source, out=tmp_path / "pack", precisions=("fp32", "fp16", "int8"))
     assert manifest.text.padding == "either"
     for report in manifest.verification.values():
-        assert report["passed"]
-    for figures in manifest.verification["int8"]["tasks"].values():
-        assert figures["batch_difference"] == 0.0
+        assert report.passed
+    for figures in manifest.verification["int8"].tasks.values():
+        assert figures.batch_difference == 0.0
 
 
 def test_padding_tokens_within_a_text_are_not_counted(tmp_path):
@@ -176,8 +176,8 @@ def test_weights_are_rounded_to_fit_those_rows(tmp_path):
 def test_int8_tells_what_each_linear_loses(source, tmp_path):
     """So that it can keep the worst ones finer, as for every other network."""
     manifest = export_pack(source, out=tmp_path / "pack", precisions=("int8",))
-    for figures in manifest.verification["int8"]["tasks"].values():
-        assert len(figures["worst_linears"]) > 0
+    for figures in manifest.verification["int8"].tasks.values():
+        assert len(figures.worst_linears) > 0
 
 
 def test_padding_on_the_left_is_counted_from_the_text(tmp_path):

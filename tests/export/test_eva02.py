@@ -16,7 +16,8 @@ from embedge.cli import main
 from embedge.engine.loading import load_runtime
 from embedge.errors import GateError, SourceError
 from embedge.images.gate_images import sample_images
-from embedge.pack.manifest import dump_manifest, read_manifest
+from embedge.pack.reading import dump_manifest, read_manifest
+from embedge.pack.verification import IMAGE_TOWER
 from embedge_export import export, precision
 from embedge_export.corpus.images import calibration_images
 from embedge_export.export import export_pack
@@ -24,7 +25,6 @@ from embedge_export.families.eva02.blocks import read_block, rotary_angles
 from embedge_export.families.eva02.blocks import write as write_tower
 from embedge_export.gate import refine
 from embedge_export.gate.compare import compare_image_graph
-from embedge_export.gate.report import IMAGE_TOWER
 from embedge_export.graph.builder import GraphBuilder
 from embedge_export.graph.weight_file import WeightFile
 from embedge_export.model import open_model, reference
@@ -88,8 +88,8 @@ def test_a_pack_holds_both_towers_in_files_of_their_own(source, pack):
         files.setdefault(graph.tower, set()).update((graph.file, *graph.data))
     assert not files["text"] & files["image"]
     for report in manifest.verification.values():
-        assert report["passed"]
-        assert report["image"]["cosine_min"] >= report["bars"]["cosine_min"]
+        assert report.passed
+        assert report.image.cosine_min >= report.bars.cosine_min
 
 
 def test_the_text_tower_works_by_itself(pack, tmp_path):
@@ -186,12 +186,12 @@ def test_a_tower_that_misses_its_bar_keeps_its_worst_linears_finer(source, tmp_p
     out = tmp_path / "pack"
     manifest = export_pack(source, out=out, precisions=("int8",), accept_failures=True)
     report = manifest.verification["int8"]
-    assert IMAGE_TOWER not in report["failures"]
-    figures = report["image"]
-    assert len(figures["finer"]) == figures["linears"]
-    assert all(name.startswith("blocks.") for name in figures["finer"])
-    assert max(figures["cosine_min_before"]) < 0.99999 <= figures["cosine_min"]
-    assert figures["finer_bytes"] > 0
+    assert IMAGE_TOWER not in report.failures
+    figures = report.image
+    assert len(figures.finer) == figures.linears
+    assert all(name.startswith("blocks.") for name in figures.finer)
+    assert max(figures.cosine_min_before) < 0.99999 <= figures.cosine_min
+    assert figures.finer_bytes > 0
 
 
 def test_a_tower_that_misses_its_bar_is_refused(source, tmp_path, monkeypatch):
@@ -217,8 +217,8 @@ def test_progress_counts_both_towers(source, tmp_path):
 
 def test_verify_compares_both_towers_with_the_source(source, pack):
     report = verify_pack(pack, open_source(source), threads=1)
-    assert report["fp32"]["image"]["cosine_min"] >= 0.999999
-    assert report["fp32"]["passed"]
+    assert report["fp32"].image.cosine_min >= 0.999999
+    assert report["fp32"].passed
 
 
 def test_a_rotated_stream_without_mean_computes_the_same(source, tmp_path, monkeypatch):
@@ -229,8 +229,8 @@ def test_a_rotated_stream_without_mean_computes_the_same(source, tmp_path, monke
 
     monkeypatch.setitem(precision.PRECISIONS, "fp32", Rotated32())
     manifest = export_pack(source, out=tmp_path / "pack", precisions=("fp32",))
-    assert manifest.verification["fp32"]["image"]["cosine_min"] >= 0.999999
-    assert manifest.verification["fp32"]["image"]["difference_max"] <= 1e-5
+    assert manifest.verification["fp32"].image.cosine_min >= 0.999999
+    assert manifest.verification["fp32"].image.difference_max <= 1e-5
 
 
 @pytest.mark.parametrize(
@@ -398,7 +398,7 @@ def test_int8_survives_massive_activations(source, copy, tmp_path):
     np.testing.assert_allclose(b, a, atol=1e-3 * np.abs(a).max())
     manifest = export_pack(copy, out=tmp_path / "pack", precisions=PRECISIONS, accept_failures=True)
     for name, bar in (("fp32", 0.999999), ("fp16", 0.9999), ("int8", 0.9995)):
-        assert manifest.verification[name]["image"]["cosine_min"] >= bar
+        assert manifest.verification[name].image.cosine_min >= bar
 
     class Plain(Int8):
         rotates = False

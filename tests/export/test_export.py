@@ -21,7 +21,8 @@ from embedge import Embedder
 from embedge.cli import main
 from embedge.errors import ExportError, GateError, ManifestError, OptionError, SourceError
 from embedge.pack.files import open_pack, verify_files
-from embedge.pack.manifest import MANIFEST, read_manifest
+from embedge.pack.manifest import MANIFEST
+from embedge.pack.reading import read_manifest
 from embedge_export.export import export_pack
 from embedge_export.gate import refine
 from embedge_export.model import open_model
@@ -126,13 +127,13 @@ def test_the_samples_are_what_the_pack_computes(tiny_pack):
 def test_a_pack_can_be_verified_against_its_source(tiny_pack, tiny_source):
     reports = verify_pack(tiny_pack, open_source(tiny_source), threads=2)
     assert set(reports) == {"fp32", "fp16", "int8"}
-    assert all(report["passed"] for report in reports.values())
+    assert all(report.passed for report in reports.values())
 
 
 def test_a_pack_of_another_source_does_not_verify(tiny_pack, tmp_path):
     seeded.write_v5_text_small(tmp_path / "other", size="tiny", seed=8)
     reports = verify_pack(tiny_pack, open_source(tmp_path / "other"), threads=2)
-    assert not any(report["passed"] for report in reports.values())
+    assert not any(report.passed for report in reports.values())
 
 
 def test_a_second_export_does_nothing(pack, tiny_source):
@@ -523,16 +524,16 @@ def test_worst_linears_are_kept_finer_until_the_bar_is_met(tmp_path, monkeypatch
     told = capsys.readouterr().out
     more = 0
     for task in tasks:
-        figures = manifest.verification["int8"]["tasks"][task]
-        before = kept.verification["int8"]["tasks"][task]
-        assert figures["cosine_min_before"][-1] == before["cosine_min"] < 0.999
-        assert figures["cosine_min"] >= 0.999
-        assert figures["batch_difference"] == 0
-        assert 0 < len(figures["finer"]) <= figures["linears"] + 1  # the table is no linear
-        assert figures["float32"] == []
-        assert f"int8, {task}: {len(figures['finer'])} of " in told
-        assert f"{before['cosine_min']:.6f} without" in told
-        more += figures["finer_bytes"]
+        figures = manifest.verification["int8"].tasks[task]
+        before = kept.verification["int8"].tasks[task]
+        assert figures.cosine_min_before[-1] == before.cosine_min < 0.999
+        assert figures.cosine_min >= 0.999
+        assert figures.batch_difference == 0
+        assert 0 < len(figures.finer) <= figures.linears + 1  # the table is not a linear
+        assert figures.float32 == ()
+        assert f"int8, {task}: {len(figures.finer)} of " in told
+        assert f"{before.cosine_min:.6f} without" in told
+        more += figures.finer_bytes
     sizes = [
         sum(entry.size for name, entry in m.files.items() if name.endswith(".data"))
         for m in (manifest, kept)
@@ -548,4 +549,4 @@ def test_worst_linears_are_kept_finer_until_the_bar_is_met(tmp_path, monkeypatch
     assert main(["verify", str(out)]) == 0
     table = capsys.readouterr().out.partition("linears that rounding changes most")[2]
     assert "kept finer" in table
-    assert next(iter(before["worst_linears"])) in table
+    assert next(iter(before.worst_linears)) in table

@@ -36,7 +36,7 @@ def test_biases_of_attention_and_mlp_are_written_at_every_precision(tmp_path, ki
     (folder / "config.json").write_text(json.dumps(config))
     precisions = ("fp32", "fp16", "int8")
     manifest = export_pack(folder, out=tmp_path / "pack", precisions=precisions)
-    assert all(manifest.verification[precision]["passed"] for precision in precisions)
+    assert all(manifest.verification[precision].passed for precision in precisions)
 
 
 def test_weights_too_large_to_compute_with_are_named_before_any_graph(tmp_path):

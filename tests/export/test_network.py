@@ -17,7 +17,8 @@ import seeded
 from embedge import Embedder
 from embedge.batches import LONG, Limits, pad, plan
 from embedge.engine.session import OnnxSession
-from embedge.pack.manifest import MemoryCost, read_manifest
+from embedge.pack.manifest import MemoryCost
+from embedge.pack.reading import read_manifest
 from embedge_export.families.register import write_networks
 from embedge_export.gate.compare import compare
 from embedge_export.graph.builder import BOOL, FLOAT16, GraphBuilder

@@ -7,7 +7,8 @@ import pytest
 
 from embedge.errors import ExportError, ManifestError
 from embedge.pack.files import open_pack, verify_files
-from embedge.pack.manifest import MANIFEST, read_manifest
+from embedge.pack.manifest import MANIFEST
+from embedge.pack.reading import read_manifest
 from embedge_export.output import pack as packing
 from embedge_export.output.stage import PREFIX, Stage, stage, survey
 

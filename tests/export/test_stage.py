@@ -7,7 +7,8 @@ import pytest
 from filelock import FileLock
 
 from embedge.errors import ExportError
-from embedge.pack.manifest import FORMAT, MANIFEST
+from embedge.pack.manifest import MANIFEST
+from embedge.pack.reading import FORMAT
 from embedge_export.output.stage import LOCK, MARKER, PREFIX, check_contents, stage, survey
 
 

@@ -53,9 +53,9 @@ def test_the_manifest_entry_names_the_task_that_failed():
     good = compare(honest, TEXTS, REFERENCE)
     bad = compare(lambda ids, mask: honest(ids, mask) + 1, TEXTS, REFERENCE)
     entry = entry_of(FP32, {"a": good, "b": bad}, len(TEXTS))
-    assert entry["passed"] is False
-    assert list(entry["failures"]) == ["b"]
-    assert entry["tasks"]["a"]["cosine_min"] == pytest.approx(1)
+    assert entry.passed is False
+    assert list(entry.failures) == ["b"]
+    assert entry.tasks["a"].cosine_min == pytest.approx(1)
 
 
 def test_length_does_not_matter_direction_does():

@@ -7,7 +7,7 @@ import torch
 
 import seeded
 from embedge import Embedder
-from embedge.pack.manifest import read_manifest
+from embedge.pack.reading import read_manifest
 from embedge_export.export import export_pack
 from reference import oracle
 from reference.samples import TEXTS, words

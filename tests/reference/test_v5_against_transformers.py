@@ -14,7 +14,7 @@ import torch
 import seeded
 from embedge import Embedder
 from embedge.engine.session import OnnxSession
-from embedge.pack.manifest import read_manifest
+from embedge.pack.reading import read_manifest
 from reference import oracle
 from reference.samples import TEXTS, words
 

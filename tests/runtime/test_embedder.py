@@ -30,7 +30,8 @@ from embedge.choice import Choice
 from embedge.embedder import EncodeOptions
 from embedge.engine.kernels import INEXACT
 from embedge.machine.cpu_caches import Cache, CpuCaches
-from embedge.pack.manifest import MemoryCost, read_manifest
+from embedge.pack.manifest import MemoryCost
+from embedge.pack.reading import read_manifest
 from embedge.run_size import LEAST, MOST, UNKNOWN
 from tiny import DIMENSION, EOS, PAD, edit_manifest
 

@@ -326,7 +326,7 @@ def test_a_tower_is_loaded_only_when_it_is_used(
 
 
 def test_tasks_that_share_a_graph_share_its_session(image_pack: Path) -> None:
-    from embedge.pack.manifest import dump_manifest, read_manifest
+    from embedge.pack.reading import dump_manifest, read_manifest
 
     manifest = read_manifest(image_pack)
     graphs = tuple(

@@ -1,5 +1,7 @@
+import copy
 import dataclasses
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,14 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedge.errors import ManifestError
-from embedge.pack.manifest import (
-    FileEntry,
-    Manifest,
-    dump_manifest,
-    parse_manifest,
-    read_manifest,
-    safe_name,
-)
+from embedge.pack.checks import safe_name
+from embedge.pack.manifest import FileEntry, Manifest
+from embedge.pack.reading import dump_manifest, parse_manifest, read_manifest
+from embedge.pack.verification import Report
 from tiny import IMAGE
 
 MakePack = Callable[..., Path]
@@ -192,15 +190,115 @@ def test_a_precision_counts_only_if_every_task_has_it(make_pack: MakePack) -> No
     assert dataclasses.replace(manifest, graphs=kept).precisions() == ("fp32",)
 
 
-@pytest.mark.parametrize(
-    "report", [{}, {"int8": {"passed": False}}, {"int8": {"passed": 1}}, {"int8": "passed"}]
-)
+@pytest.mark.parametrize("reports", [{}, {"int8": Report()}, {"fp32": Report(passed=True)}])
 def test_only_a_report_that_says_so_is_a_passed_gate(
-    manifest: Manifest, report: dict[str, Any]
+    manifest: Manifest, reports: dict[str, Report]
 ) -> None:
-    assert not dataclasses.replace(manifest, verification=report).passed_gate("int8")
-    passed = {"int8": {"passed": True}}
+    assert not dataclasses.replace(manifest, verification=reports).passed_gate("int8")
+    passed = {"int8": Report(passed=True)}
     assert dataclasses.replace(manifest, verification=passed).passed_gate("int8")
+
+
+# As exports write it: with finer linears and without, and with a graph that gave NaN.
+VERIFICATION = {
+    "fp16": {
+        "passed": False,
+        "failures": {"a": ["it gave NaN or infinity"]},
+        "bars": {"cosine_min": 0.999, "difference_max": 0.01, "batch_difference": 1e-06},
+        "texts": 31,
+        "tasks": {
+            "a": {
+                "cosine_min": float("nan"),
+                "cosine_mean": float("nan"),
+                "difference_max": float("nan"),
+                "rank_correlation": float("nan"),
+                "batch_difference": float("nan"),
+            }
+        },
+    },
+    "int8": {
+        "passed": True,
+        "failures": {},
+        "bars": {"cosine_min": 0.98, "difference_max": None, "batch_difference": 0},
+        "texts": 31,
+        "tasks": {
+            "a": {
+                "cosine_min": 0.9985508,
+                "cosine_mean": 0.9998318,
+                "difference_max": 0.0105550289,
+                "rank_correlation": 0.9997502,
+                "batch_difference": 0.0,
+                "worst_linears": {"layers.1.down": 0.02, "layers.0.down": 0.0001},
+                "ties": {"20": [0.99944117, 0.99882440]},
+                "finer": ["layers.1.down"],
+                "float32": [],
+                "cosine_min_before": [0.99622, 0.83636],
+                "finer_bytes": 28200960,
+                "linears": 210,
+            }
+        },
+        "image": {"cosine_min": 0.99, "worst_linears": {"blocks.0.up": 0.5}},
+    },
+}
+
+
+def test_a_report_is_written_as_it_was_read(manifest: Manifest) -> None:
+    root = json.loads(dump_manifest(manifest))
+    root["verification"] = VERIFICATION
+    read = parse_manifest(json.dumps(root))
+    assert json.dumps(json.loads(dump_manifest(read))) == json.dumps(root)
+    figures = read.verification["int8"].tasks["a"]
+    assert figures.ties == {"20": (0.99944117, 0.99882440)}
+    assert figures.finer == ("layers.1.down",)
+    assert math.isnan(read.verification["fp16"].tasks["a"].cosine_min or 0)
+
+
+def test_what_a_newer_version_reports_is_kept(manifest: Manifest) -> None:
+    root = json.loads(dump_manifest(manifest))
+    reports = copy.deepcopy(VERIFICATION)
+    reports["int8"]["seconds"] = [1, {"a": None}]
+    reports["int8"]["bars"]["recall"] = 0.9
+    reports["int8"]["tasks"]["a"]["recall"] = 0.99
+    root["verification"] = reports
+    read = parse_manifest(json.dumps(root))
+    assert read.verification["int8"].other == {"seconds": [1, {"a": None}]}
+    assert json.dumps(json.loads(dump_manifest(read))["verification"]) == json.dumps(
+        {
+            **reports,
+            "int8": {k: v for k, v in reports["int8"].items() if k != "seconds"}
+            | {"seconds": [1, {"a": None}]},
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "where"),
+    [
+        ((), "passed", r"verification\['int8'\] must be an object"),
+        (("passed",), 1, r"\.passed must be true or false"),
+        (("failures", "a"), "text", r"\.failures\['a'\] must be a list"),
+        (("bars", "cosine_min"), "0.9", r"\.bars\.cosine_min must be a number"),
+        (("tasks",), 3, r"\.tasks must be an object"),
+        (("tasks", "a"), [], r"\.tasks\['a'\] must be an object"),
+        (("tasks", "a", "worst_linears"), ["x"], r"\.worst_linears must be an object"),
+        (("tasks", "a", "worst_linears", "x"), "y", r"\.worst_linears\['x'\] must be a number"),
+        (("tasks", "a", "finer"), [7], r"\.finer\[0\] must be a string"),
+        (("tasks", "a", "cosine_min"), 10**400, r"\.cosine_min must be a number"),
+        (("tasks", "a", "finer_bytes"), 10**400, r"\.finer_bytes is out of range"),
+        (("tasks", "a", "linears"), -1, r"\.linears is out of range"),
+    ],
+)
+def test_a_report_that_no_export_wrote_is_refused_with_its_field(
+    manifest: Manifest, path: tuple[str, ...], value: object, where: str
+) -> None:
+    root = json.loads(dump_manifest(manifest))
+    root["verification"] = copy.deepcopy(VERIFICATION)
+    place, key = root["verification"], "int8"
+    for name in path:
+        place, key = place[key], name
+    place[key] = value
+    with pytest.raises(ManifestError, match=where):
+        parse_manifest(json.dumps(root))
 
 
 def test_the_fingerprint_follows_weights_and_prompts_and_nothing_else(manifest: Manifest) -> None:

@@ -23,7 +23,7 @@ from embedge.pack.files import (
     open_pack,
     verify_files,
 )
-from embedge.pack.manifest import read_manifest
+from embedge.pack.reading import read_manifest
 from tiny import write_pack
 
 MakePack = Callable[..., Path]

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from embedge.calls import alias_prompt, alias_task, resolve
-from embedge.pack.manifest import read_manifest
+from embedge.pack.reading import read_manifest
 from tiny import write_pack
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from embedge.calls import ALIASES, Call, alias_prompt, alias_task, resolve
 from embedge.errors import OptionError
-from embedge.pack.manifest import Manifest, read_manifest
+from embedge.pack.manifest import Manifest
+from embedge.pack.reading import read_manifest
 
 MakeManifest = Callable[..., Manifest]
 

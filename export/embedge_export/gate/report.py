@@ -5,15 +5,14 @@ its bar does not pass, and the runtime does not choose it by itself.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from embedge.errors import GateError
+from embedge.pack.verification import IMAGE_TOWER, Bars, Figures, Report
 from embedge_export.precision import Precision
 
 WORST = 8  # linears that a report names
 TIE_SHARE = 0.5  # of how far bfloat16 moves a tie, a precision may move it
-IMAGE_TOWER = "image tower"  # what a report's failures call it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,52 +69,51 @@ class TaskReport:
 
 def report(
     precision: Precision, tasks: dict[str, TaskReport], texts: int, image: TaskReport | None = None
-) -> dict[str, Any]:
+) -> Report:
     """The manifest's entry for a precision; `image` is that of the image tower, if there is one."""
     judged = tasks if image is None else {**tasks, IMAGE_TOWER: image}
-    failures = {name: found for name, r in judged.items() if (found := r.failures(precision))}
-    entry = {
-        "passed": not failures,
-        "failures": failures,
-        "bars": {
-            "cosine_min": precision.minimum_cosine,
-            "difference_max": precision.largest_difference,
-            "batch_difference": precision.batch_difference,
-        },
-        "texts": texts,
-        "tasks": {task: _figures(r) for task, r in tasks.items()},
+    failures = {
+        name: tuple(found) for name, r in judged.items() if (found := r.failures(precision))
     }
-    return entry if image is None else {**entry, "image": _figures(image)}
+    return Report(
+        passed=not failures,
+        failures=failures,
+        bars=Bars(
+            cosine_min=precision.minimum_cosine,
+            difference_max=precision.largest_difference,
+            batch_difference=precision.batch_difference,
+        ),
+        texts=texts,
+        tasks={task: _figures(r) for task, r in tasks.items()},
+        image=None if image is None else _figures(image),
+    )
 
 
-def _figures(report: TaskReport) -> dict[str, Any]:
-    figures: dict[str, Any] = {
-        "cosine_min": report.cosine_min,
-        "cosine_mean": report.cosine_mean,
-        "difference_max": report.difference_max,
-        "rank_correlation": report.rank_correlation,
-        "batch_difference": report.batch_difference,
-    }
-    if report.losses:
-        worst = sorted(report.losses.items(), key=lambda item: -item[1])
-        figures["worst_linears"] = dict(worst[:WORST])
-    if report.bfloat16:
-        # By the text's place among the gate's: its cosine, and what bfloat16 would leave it.
-        figures["ties"] = {
-            str(text): [report.cosines[text], cosine] for text, cosine in report.bfloat16.items()
-        }
-    if report.finer:
-        figures |= {
-            "finer": list(report.finer),
-            "float32": list(report.floats),
-            "cosine_min_before": list(report.before),
-            "finer_bytes": report.finer_bytes,
-            "linears": len(report.losses),
-        }
-    return figures
+def _figures(report: TaskReport) -> Figures:
+    worst = sorted(report.losses.items(), key=lambda item: -item[1])[:WORST]
+    ties = {str(text): (report.cosines[text], cosine) for text, cosine in report.bfloat16.items()}
+    figures = Figures(
+        cosine_min=report.cosine_min,
+        cosine_mean=report.cosine_mean,
+        difference_max=report.difference_max,
+        rank_correlation=report.rank_correlation,
+        batch_difference=report.batch_difference,
+        worst_linears=dict(worst) or None,
+        ties=ties or None,
+    )
+    if not report.finer:
+        return figures
+    return replace(
+        figures,
+        finer=report.finer,
+        float32=report.floats,
+        cosine_min_before=report.before,
+        finer_bytes=report.finer_bytes,
+        linears=len(report.losses),
+    )
 
 
-def refuse_failures(reports: Mapping[str, Mapping[str, Any]]) -> None:
+def refuse_failures(reports: Mapping[str, Report]) -> None:
     """Makes sure that all passed, by the precisions' manifest entries.
 
     Raises:
@@ -124,7 +122,7 @@ def refuse_failures(reports: Mapping[str, Mapping[str, Any]]) -> None:
     failures = [
         f"{precision}, {name if name == IMAGE_TOWER else f'task {name}'}: {'; '.join(found)}"
         for precision, entry in reports.items()
-        for name, found in entry["failures"].items()
+        for name, found in entry.failures.items()
     ]
     if failures:
         raise GateError(

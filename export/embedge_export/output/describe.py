@@ -14,16 +14,9 @@ import numpy as np
 
 from embedge.errors import ManifestError, SourceError
 from embedge.pack.contract import INPUTS, OUTPUT
-from embedge.pack.manifest import (
-    FileEntry,
-    Graph,
-    Manifest,
-    MemoryCost,
-    Samples,
-    TextInput,
-    dump_manifest,
-    parse_manifest,
-)
+from embedge.pack.manifest import FileEntry, Graph, Manifest, MemoryCost, Samples, TextInput
+from embedge.pack.reading import dump_manifest, parse_manifest
+from embedge.pack.verification import Report
 from embedge.vectors import normalise
 from embedge_export.corpus.texts import SHORT_TEXTS
 from embedge_export.families.register import TextConfig
@@ -135,7 +128,7 @@ def describe_pack(
     reuse: Reuse,
     graphs: Sequence[Graph],
     files: Mapping[str, FileEntry],
-    reports: Mapping[str, Any],
+    reports: Mapping[str, Report],
 ) -> Manifest:
     """The manifest of what was just made, and of what is kept of the old pack.
 
@@ -147,10 +140,10 @@ def describe_pack(
         reports: by precision, what the gate said.
     """
     old, kept = reuse.old, reuse.kept
-    made, all_files = dict(reports), dict(files)
+    verification, all_files = dict(reports), dict(files)
     old_graphs: list[Graph] = []
     if old is not None:
-        made = {**{p: old.verification.get(p) for p in kept}, **made}
+        verification = {**{p: old.verification.get(p, Report()) for p in kept}, **verification}
         old_graphs = [graph for graph in old.graphs if graph.precision in kept]
         for graph in old_graphs:
             all_files |= {name: old.files[name] for name in (graph.file, *graph.data)}
@@ -161,9 +154,9 @@ def describe_pack(
         files=all_files,
         source={
             "files": dict(model.source.files),
-            "recipes": {precision: known[precision] for precision in made},
+            "recipes": {precision: known[precision] for precision in verification},
         },
-        verification=made,
+        verification=verification,
         written_by={
             name: importlib.metadata.version(name)
             for name in ("embedge", "numpy", "onnx-ir", "safetensors", "tokenizers")

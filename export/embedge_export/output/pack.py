@@ -13,7 +13,8 @@ from pathlib import Path
 
 from embedge.errors import ExportError, ManifestError
 from embedge.files.regular import open_regular
-from embedge.pack.manifest import MANIFEST, FileEntry, Manifest, dump_manifest, read_manifest
+from embedge.pack.manifest import MANIFEST, FileEntry, Manifest
+from embedge.pack.reading import dump_manifest, read_manifest
 from embedge_export.output.stage import Stage, remove
 
 

@@ -22,7 +22,9 @@ from filelock import FileLock, Timeout
 
 from embedge.errors import ExportError
 from embedge.files.regular import read_regular
-from embedge.pack.manifest import FORMAT, MANIFEST, MAX_MANIFEST_BYTES, safe_name
+from embedge.pack.checks import safe_name
+from embedge.pack.manifest import MANIFEST
+from embedge.pack.reading import FORMAT, MAX_MANIFEST_BYTES
 
 LOCK = ".embedge-export.lock"
 PREFIX = ".embedge-export-"

@@ -10,7 +10,7 @@ import glob
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from embedge.pack.manifest import safe_name
+from embedge.pack.checks import safe_name
 from embedge_export.reading.files import read_json_file
 from embedge_export.tensors import lora
 from embedge_export.tensors.weights import INDEX, SINGLE, weight_files

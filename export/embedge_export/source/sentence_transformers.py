@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from embedge.errors import SourceError
-from embedge.pack.manifest import MAX_LENGTH, safe_name
+from embedge.pack.checks import MAX_LENGTH, safe_name
 from embedge_export.families.jina import instruction_settings, read_width, text_config
 from embedge_export.families.model_types import CAUSAL, JINA_CLIP, JINA_V3, JINA_V5
 from embedge_export.reading.fields import Fields, Settings, is_number, is_whole, shown

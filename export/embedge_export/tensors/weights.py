@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from embedge.errors import SourceError
-from embedge.pack.manifest import safe_name
+from embedge.pack.checks import safe_name
 from embedge_export.reading.files import read_json_file, refuse_pointer
 
 SINGLE = "model.safetensors"

@@ -26,7 +26,8 @@ from embedge.files.checked import CheckedFiles, Identity, identify
 from embedge.files.paths import absolute_path, is_text
 from embedge.files.regular import open_regular, read_regular
 from embedge.pack.external_data import references
-from embedge.pack.manifest import MANIFEST, FileEntry, Graph, Manifest, read_manifest
+from embedge.pack.manifest import MANIFEST, FileEntry, Graph, Manifest
+from embedge.pack.reading import read_manifest
 
 DEFAULT = "default"  # folder of the bundled pack, inside the package; `make default` makes it
 MAX_GRAPH_BYTES = 2**31 - 1  # protobuf's limit for one message

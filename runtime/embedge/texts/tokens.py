@@ -23,7 +23,7 @@ from embedge.errors import (
     TextTooLongError,
 )
 from embedge.items import OnError
-from embedge.pack.manifest import MAX_VOCABULARY
+from embedge.pack.checks import MAX_VOCABULARY
 from embedge.texts.checks import clean
 from embedge.texts.long import fold_spaces, head_of_long, pieces_of
 from embedge.texts.tokenizer_library import (

@@ -2,10 +2,10 @@
 
 import argparse
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from embedge.cli import arguments, screen
+from embedge.pack.fields import written
 from embedge.pack.files import Pack, open_pack
 from embedge.pack.manifest import Manifest
 
@@ -58,7 +58,7 @@ def facts(pack: Pack, *, bundled: bool) -> dict[str, Any]:
             precision: {
                 "size": manifest.size_of(precision),
                 "passed": manifest.passed_gate(precision),
-                "verification": manifest.verification.get(precision),
+                "verification": written(manifest.verification.get(precision)),
                 "fingerprint": manifest.fingerprint(precision),
             }
             for precision in manifest.precisions()
@@ -70,8 +70,7 @@ def facts(pack: Pack, *, bundled: bool) -> dict[str, Any]:
 
 def gate_text(manifest: Manifest, precision: str) -> str:
     """The result of a precision's gate, in a few words."""
-    report = manifest.verification.get(precision)
-    if not isinstance(report, Mapping):
+    if precision not in manifest.verification:
         return "not gated"
     return "passed" if manifest.passed_gate(precision) else "MISSED: do not trust its vectors"
 

@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from embedge.cli import arguments, screen
 from embedge.cli.apart import CrashedError, can_run_apart, run_apart
@@ -26,6 +26,7 @@ from embedge.errors import (
 )
 from embedge.machine import resources as machine
 from embedge.pack.manifest import PRECISIONS, Manifest
+from embedge.pack.verification import IMAGE_TOWER, Report
 
 if TYPE_CHECKING:
     from embedge.embedder import Embedder
@@ -94,7 +95,8 @@ def run(options: argparse.Namespace) -> int:
         screen.show(f"{check.verdict:4}  {check.name:28}  {check.detail}".rstrip())
     screen.show()
     shown = pack.manifest.precisions() if options.precision == "auto" else (options.precision,)
-    rows = loss_rows({p: pack.manifest.verification.get(p) for p in shown})
+    reports = pack.manifest.verification
+    rows = loss_rows({p: reports[p] for p in shown if p in reports})
     if rows:
         screen.show("linears that rounding changes most, as the export measured on sample rows:")
         screen.show_lines(screen.table(rows))
@@ -264,20 +266,19 @@ def _source_checks(pack: "Pack", spec: str, options: argparse.Namespace) -> Iter
         return
     yield Check("source", "OK", "what the pack was made from")
     with Progress(options.progress) as progress:
-        report: dict[str, Any] = load_exporter("recheck").verify_pack(
+        reports: dict[str, Report] = load_exporter("recheck").verify_pack(
             pack.folder,
             source,
             threads=machine.threads_here(options.threads).value,
             advance=lambda label: progress.update(None, label),
         )
-    for precision, entry in report.items():
-        failures = entry.get("failures", {})
-        judged = dict(entry.get("tasks", {}))
-        if "image" in entry:
-            judged["image tower"] = entry["image"]  # as the report's failures call it
-        for task, numbers in judged.items():
-            missed = "; ".join(failures.get(task, ()))
-            detail = f"cosine to the reference {numbers['cosine_min']:.6f} at least"
+    for precision, report in reports.items():
+        judged = dict(report.tasks)
+        if report.image is not None:
+            judged[IMAGE_TOWER] = report.image
+        for task, figures in judged.items():
+            missed = "; ".join(report.failures.get(task, ()))
+            detail = f"cosine to the reference {figures.cosine_min:.6f} at least"
             if missed:
                 detail = f"{missed}: {AGAIN}"
             yield Check(f"{precision} {task} by source", "FAIL" if missed else "OK", detail)
