@@ -6,6 +6,7 @@ nothing.
 """
 
 import logging
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, Self, TypedDict, get_args
@@ -13,6 +14,7 @@ from typing import Literal, Self, TypedDict, get_args
 from numpy.typing import ArrayLike
 
 from embedge.errors import OptionError, PackError
+from embedge.items import OnError, Progress
 from embedge.options import check_one_of, flag, whole_number
 from embedge.pack.manifest import Manifest
 from embedge.texts.tokens import OnOverflow
@@ -73,7 +75,7 @@ class Call:
             OptionError: an option is not one of this pack's.
         """
         if manifest.text is None:
-            raise PackError(f"{manifest.model_id} has no text input")
+            raise PackError(f"{manifest.model_id} has no text input, and this version needs one")
         check_one_of(tower, "tower", get_args(Tower))
         task, prompt = resolve(manifest, task, prompt_name, prompt if tower == "text" else "")
         width, longest = manifest.dimension, manifest.text.max_length
@@ -98,6 +100,22 @@ class Call:
             upright=flag(upright, "upright"),
             allow_urls=flag(allow_urls, "allow_urls"),
         )
+
+
+class EncodeOptions(TypedDict, total=False):
+    """What `Embedder.encode_query` and `encode_document` take: see `Embedder.encode`."""
+
+    task: str | None
+    prompt: str | None
+    truncate_dim: int | None
+    max_length: int | None
+    normalize: bool
+    embedding_type: EmbeddingType
+    ranges: ArrayLike | None
+    on_overflow: OnOverflow
+    on_error: OnError | None
+    progress: Progress | None
+    cancel: threading.Event | None
 
 
 class Alias(TypedDict):

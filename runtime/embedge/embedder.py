@@ -1,63 +1,40 @@
 """The class that users hold: a pack, opened, that turns texts and images into vectors.
 
-Joins the other modules: what a call means (`calls`) -> token ids (`texts`) or pixels (`images`)
--> runs (`runner`) -> vectors (`vectors`). What can be checked of a call is checked before the
-network runs. Knows no file format, no batching and no ONNX Runtime.
+Its face only: what a call means is made a `Call`, checked, before `encoder` does it. It also
+chooses how to run the pack, closes it, and is pickled. Knows no file format, no batching and no
+ONNX Runtime.
 """
 
-import contextlib
 import logging
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self, TypedDict, Unpack
+from typing import Any, Self, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from embedge.batches import Batch
-from embedge.calls import Call, Tower, alias_options
-from embedge.cautions import warn
+from embedge.calls import Call, EncodeOptions, Tower, alias_options
 from embedge.choice import Choice
 from embedge.choices import choose
 from embedge.closing import Calls, counted
-from embedge.errors import OptionError, PackError
+from embedge.encoder import Encoder
+from embedge.errors import OptionError
 from embedge.files.paths import absolute_path
-from embedge.fork_locks import ForkLock
-from embedge.images.pipeline import DECODERS, check_images, decode_images
-from embedge.images.pixels import from_square
-from embedge.images.sources import Images, list_images
+from embedge.images.sources import Images
 from embedge.items import Items, OnError, Progress
 from embedge.options import flag
-from embedge.pack.files import check_files, open_pack
-from embedge.pack.manifest import ImageInput, Manifest
+from embedge.pack.files import open_pack
+from embedge.pack.manifest import Manifest
 from embedge.reopening import Reduced, reduce_embedder
-from embedge.runner import Runner
-from embedge.texts.checks import check_texts, take_texts
-from embedge.texts.tokens import OnOverflow, TextTokenizer, TruncationWarning
-from embedge.vectors import EmbeddingType, normalise, quantise_some, similarity
+from embedge.texts.tokens import OnOverflow
+from embedge.vectors import EmbeddingType, similarity
 
 logger = logging.getLogger(__name__)
 
 Texts = str | Iterable[str]
-
-
-class EncodeOptions(TypedDict, total=False):
-    """What `Embedder.encode_query` and `encode_document` hand on: see `Embedder.encode`."""
-
-    task: str | None
-    prompt: str | None
-    truncate_dim: int | None
-    max_length: int | None
-    normalize: bool
-    embedding_type: EmbeddingType
-    ranges: ArrayLike | None
-    on_overflow: OnOverflow
-    on_error: OnError | None
-    progress: Progress | None
-    cancel: threading.Event | None
 
 
 class Embedder:
@@ -113,14 +90,12 @@ class Embedder:
         warm_up: bool = False,
     ) -> None:
         arena, warm_up = flag(arena, "arena"), flag(warm_up, "warm_up")
-        self._pack = open_pack(path)
-        self.manifest: Manifest = self._pack.manifest
-        self.folder: Path = self._pack.folder
-        if self.manifest.text is None:
-            raise PackError(f"{self.folder} has no text input, and this version embeds text only")
-        self._text = self.manifest.text
+        pack = open_pack(path)
+        self.manifest: Manifest = pack.manifest
+        self.folder: Path = pack.folder
+        first = Call.of(self.manifest)  # refuses a pack that takes no text
         choices = choose(
-            self._pack,
+            pack,
             precision=precision,
             device=device,
             threads=threads,
@@ -130,13 +105,8 @@ class Embedder:
         self.choices: Mapping[str, Choice[Any]] = choices.by_name()
         if prepared is not None and self.device != "cpu":
             raise OptionError("prepared= is for the CPU; leave it out, or pass device='cpu'")
-        self._runner = Runner(
-            self._pack,
-            choices,
-            pad_token_id=self._text.pad_token_id,
-            arena=arena,
-            prepared=None if prepared is None else absolute_path(prepared, "prepared"),
-        )
+        place = None if prepared is None else absolute_path(prepared, "prepared")
+        self._encoder = Encoder(pack, choices, arena=arena, prepared=place)
         self._options = {  # to open it again, see __reduce__
             "path": None if path is None else self.folder,
             "precision": self.precision,
@@ -145,21 +115,15 @@ class Embedder:
             "token_budget": token_budget,
             "memory_limit": memory_limit,
             "arena": arena,
-            "prepared": None if prepared is None else absolute_path(prepared, "prepared"),
+            "prepared": place,
             "warm_up": warm_up,
         }
         refusal = f"this embedder of {self.folder} is closed; make a new one"
-        self._calls = Calls(refusal, self._free)
-        self._lock = ForkLock()  # of the two below
-        self._tokenizer: TextTokenizer | None = None
-        self._truncations = 0
+        self._calls = Calls(refusal, self._encoder.close)
         for name, choice in self.choices.items():
             logger.debug("%s: %s (%s)", name, choice.value, choice.reason)
         if warm_up:
-            self.load()
-            shortest = [np.array([self._text.pad_token_id], np.int32)]
-            batches = self._runner.text_batches(shortest)
-            self._runner.run(Call.of(self.manifest), batches, Items("texts", total=1))
+            self._encoder.warm_up(first)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -179,7 +143,7 @@ class Embedder:
     @property
     def max_length(self) -> int:
         """The most tokens that a text may have, prompt and special tokens included."""
-        return self._text.max_length
+        return self._encoder.text.max_length
 
     @property
     def precision(self) -> str:
@@ -199,7 +163,7 @@ class Embedder:
     @property
     def truncations(self) -> int:
         """How many texts were cut so far."""
-        return self._truncations
+        return self._encoder.truncations
 
     @counted
     def encode(
@@ -272,21 +236,7 @@ class Embedder:
             on_overflow=on_overflow,
         )
         items = Items("texts", on_error=on_error, progress=progress, cancel=cancel)
-        checked, single = take_texts(texts, items.refuse)
-        items.check()
-        items.total = len(checked)
-        encoded = self._load_tokenizer().encode(
-            checked,
-            prompt=call.prompt,
-            max_length=call.max_length,
-            on_overflow=call.on_overflow,
-            on_error=items.refuse,
-            on_too_long=items.refuse if items.tolerant else None,
-            progress=items.report,
-            cancel=cancel,
-        )
-        self._count_truncations(encoded.truncated, call.max_length)
-        return self._vectors(call, self._runner.text_batches(encoded.ids), items, single=single)
+        return self._encoder.encode_texts(call, texts, items)
 
     def encode_query(self, texts: Texts, **options: Unpack[EncodeOptions]) -> NDArray[Any]:
         """Embeds search queries: `encode` with the prompt "query", or none if the pack lacks it.
@@ -357,7 +307,6 @@ class Embedder:
             MissingExtraError: Pillow is not installed.
             OptionError, MemoryLimitError, NonFiniteError, CancelledError, ClosedError: as `encode`.
         """
-        spec = self._image_input()
         call = Call.of(
             self.manifest,
             tower="image",
@@ -370,22 +319,7 @@ class Embedder:
             allow_urls=allow_urls,
         )
         items = Items("images", on_error=on_error, progress=progress, cancel=cancel)
-        sources, single = list_images(images)
-        items.total = len(sources)
-        good = check_images(sources, items, allow_urls=call.allow_urls)
-        items.check()
-        decoded = decode_images(
-            sources,
-            good,
-            spec,
-            items,
-            upright=call.upright,
-            allow_urls=call.allow_urls,
-            threads=DECODERS[self.device],
-            ahead=2 * self._runner.images_per_run(),
-        )
-        with contextlib.closing(decoded):  # its threads end with it, also after an error
-            return self._vectors(call, self._runner.image_batches(decoded), items, single=single)
+        return self._encoder.encode_images(call, images, items)
 
     @counted
     def encode_squares(
@@ -409,11 +343,9 @@ class Embedder:
         Returns:
             float32 (n, d), of length 1.
         """
-        spec = self._image_input()
         call = Call.of(self.manifest, tower="image", task=task, truncate_dim=truncate_dim)
-        items = Items("images", total=len(squares), progress=progress, cancel=cancel)
-        pixels = ((index, from_square(square, spec)) for index, square in enumerate(squares))
-        return self._vectors(call, self._runner.image_batches(pixels), items, single=False)
+        items = Items("images", progress=progress, cancel=cancel)
+        return self._encoder.encode_squares(call, squares, items)
 
     def similarity(self, a: ArrayLike, b: ArrayLike) -> NDArray[np.float32]:
         """Cosine of every vector of `a` with every vector of `b`: float32 (n, m)."""
@@ -430,8 +362,7 @@ class Embedder:
     ) -> NDArray[np.int64]:
         """Tokens of every text, (n,), uncut, with the prompt and special tokens `encode` adds."""
         call = Call.of(self.manifest, task=task, prompt_name=prompt_name, prompt=prompt)
-        checked, _ = check_texts(texts)
-        return self._load_tokenizer().count(checked, prompt=call.prompt)
+        return self._encoder.count_tokens(call, texts)
 
     @counted
     def load(self, task: str | None = None, *, tower: Tower = "text") -> None:
@@ -440,12 +371,7 @@ class Embedder:
         Otherwise the first call that needs them does. Weights are mapped into memory and fault
         in during the first run, so that one still takes longer: see `warm_up`.
         """
-        call = Call.of(self.manifest, task=task, tower=tower)
-        if call.tower == "image":
-            self._image_input()
-        else:
-            self._load_tokenizer()
-        self._runner.load(call)
+        self._encoder.load(Call.of(self.manifest, task=task, tower=tower))
 
     def close(self) -> None:
         """Frees the networks once the calls under way have ended; later ones raise ClosedError.
@@ -471,11 +397,6 @@ class Embedder:
         state = "closed" if self._calls.closed else f"{self.precision} on {self.device}"
         return f"<Embedder {self.manifest.model_id} ({state}) at {self.folder}>"
 
-    def _free(self) -> None:
-        self._runner.close()
-        with self._lock:
-            self._tokenizer = None
-
     def _encode_as(self, alias: str, texts: Texts, options: EncodeOptions) -> NDArray[Any]:
         if "prompt_name" in options:
             raise TypeError(
@@ -486,47 +407,3 @@ class Embedder:
         meant = alias_options(self.manifest, alias, task=task, prompt=prompt)
         options["task"], options["prompt"] = meant["task"], meant["prompt"]
         return self.encode(texts, prompt_name=meant["prompt_name"], **options)
-
-    def _vectors(
-        self, call: Call, batches: Iterable[Batch], items: Items, *, single: bool
-    ) -> NDArray[Any]:
-        """Runs a call, and gives its vectors the form that was asked for."""
-        vectors = self._runner.run(call, batches, items)  # (n, width)
-        if call.normalize:
-            vectors = normalise(vectors)
-        result = quantise_some(vectors, call.embedding_type, ranges=call.ranges)
-        result = result[0] if single else result
-        items.check(result)
-        return result
-
-    def _image_input(self) -> ImageInput:
-        if self.manifest.image is None:
-            raise PackError(
-                f"{self.folder} has no image tower: {self.manifest.model_id} embeds texts only"
-            )
-        return self.manifest.image
-
-    def _load_tokenizer(self) -> TextTokenizer:
-        with self._lock:
-            if self._tokenizer is None:
-                check_files(self._pack, (self._text.tokenizer,))
-                self._tokenizer = TextTokenizer(
-                    self._pack.file(self._text.tokenizer),
-                    vocabulary_size=self._text.vocabulary_size,
-                )
-            return self._tokenizer
-
-    def _count_truncations(self, truncated: list[int], max_length: int) -> None:
-        if not truncated:
-            return
-        with self._lock:
-            first = self._truncations == 0
-            self._truncations += len(truncated)
-        if first:
-            warn(
-                f"item {truncated[0]} has more than {max_length} tokens and was "
-                f"cut ({len(truncated)} in this call; later ones are only counted, in "
-                '`truncations`); raise max_length=, split it, or pass on_overflow="error"',
-                TruncationWarning,
-                stacklevel=4,  # past `counted`
-            )

@@ -83,7 +83,7 @@ def open_embedge(
     embedder = Embedder(
         path, precision=precision, device=device, threads=threads, token_budget=budget
     )
-    runner, call = embedder._runner, Call.of(embedder.manifest)
+    runner, call = embedder._encoder._runner, Call.of(embedder.manifest)
     runner.load(call)  # the session alone: the peers load no tokenizer either
 
     def run(texts: list[Ids], most: int) -> Vectors:

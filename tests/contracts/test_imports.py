@@ -20,7 +20,7 @@ ROOMS = {
     "embedge": """
         errors reasons printable cautions fork_locks choice options reopening closing failures
         files machine run_size pack engine choices items vectors texts calls
-        images batches sessions runner embedder selftest search bulk
+        images batches sessions runner encoder embedder selftest search bulk
         cli __main__
     """,
     "embedge_export": """

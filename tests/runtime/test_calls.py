@@ -73,8 +73,8 @@ def test_a_callback_may_close_the_embedder(embedder: Embedder, name: str) -> Non
     expected = call(embedder, None)
     vectors = call(embedder, lambda done, total: embedder.close())
     np.testing.assert_array_equal(vectors, expected)
-    assert embedder._runner._sessions._open == {}
-    assert embedder._tokenizer is None
+    assert embedder._encoder._runner._sessions._open == {}
+    assert embedder._encoder._tokenizer is None
     with pytest.raises(ClosedError):
         call(embedder, None)
 
@@ -104,7 +104,7 @@ def test_calls_of_many_threads_end_well(embedder: Embedder) -> None:
     for thread in threads:
         thread.join()
     assert results == [(3, 8)] * 8
-    assert embedder._runner._sessions._open == {}
+    assert embedder._encoder._runner._sessions._open == {}
 
 
 def test_a_call_that_has_loaded_nothing_yet_ends_well(embedder: Embedder) -> None:
@@ -116,7 +116,7 @@ def test_a_call_that_has_loaded_nothing_yet_ends_well(embedder: Embedder) -> Non
         yield "b"
 
     assert embedder.encode(texts()).shape == (2, 8)
-    assert embedder._tokenizer is None
+    assert embedder._encoder._tokenizer is None
     with pytest.raises(ClosedError):
         embedder.count_tokens("a")
 

@@ -26,8 +26,8 @@ from embedge import (
     TextTooLongError,
     TruncationWarning,
 )
+from embedge.calls import EncodeOptions
 from embedge.choice import Choice
-from embedge.embedder import EncodeOptions
 from embedge.engine.kernels import INEXACT
 from embedge.machine.cpu_caches import Cache, CpuCaches
 from embedge.pack.manifest import MemoryCost
@@ -587,7 +587,7 @@ def test_wrong_numbers_are_named(pack: Path, options: dict[str, Any]) -> None:
 
 
 def test_packs_that_cannot_embed_text_are_refused(make_pack: MakePack) -> None:
-    with pytest.raises(PackError, match="text only"):
+    with pytest.raises(PackError, match="no text input"):
         Embedder(make_pack(text=None))
     lopsided = make_pack("lopsided")
     graphs = read_manifest(lopsided).graphs

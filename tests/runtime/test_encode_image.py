@@ -338,7 +338,7 @@ def test_tasks_that_share_a_graph_share_its_session(image_pack: Path) -> None:
     with Embedder(image_pack) as embedder:
         for task in embedder.tasks:
             assert embedder.encode_image(plain(1, 2, 3), task=task, normalize=False)[3] == 0
-        assert len(embedder._runner._sessions._open) == 1
+        assert len(embedder._encoder._runner._sessions._open) == 1
 
 
 def test_a_pack_without_image_tower_and_a_closed_one_say_so(pack: Path, image_pack: Path) -> None:

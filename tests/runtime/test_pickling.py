@@ -96,7 +96,7 @@ def test_an_embedder_is_opened_again(pack: Path, tmp_path: Path) -> None:
         expected = embedder.encode(["a", "bc"])
         for again in (pickle.loads(pickle.dumps(embedder)), copy.deepcopy(embedder)):
             assert again is not embedder
-            assert again._runner is not embedder._runner
+            assert again._encoder._runner is not embedder._encoder._runner
             assert again._options == embedder._options
             for name, choice in embedder.choices.items():
                 assert again.choices[name].value == choice.value
