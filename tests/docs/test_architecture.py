@@ -25,3 +25,9 @@ def test_the_rooms_are_those_of_the_page(heading: str, package: object) -> None:
     assert named == rooms
     modules = set(re.findall(r"`(\w+)`", " ".join(cells)))
     assert {name for name in modules if not (folder / f"{name}.py").exists()} == set()
+
+
+def test_the_folders_of_tests_are_in_contributing() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    folders = {path.name for path in (ROOT / "tests").iterdir() if list(path.glob("*.py"))}
+    assert folders == set(re.findall(r"`tests/(\w+)`", text))
