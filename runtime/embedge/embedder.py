@@ -242,7 +242,8 @@ class Embedder:
         """Embeds search queries: `encode` with the prompt "query", or none if the pack lacks it.
 
         The task, if left out, is "retrieval" where the pack has it: that is what queries are for.
-        The options are those of `encode`, all but prompt_name.
+        The options are those of `encode`, all but prompt_name. Returns (n, d), or (d,) for one str,
+        and raises what `encode` raises.
         """
         return self._encode_as("retrieval.query", texts, options)
 
@@ -252,7 +253,8 @@ class Embedder:
         The first of them that the pack has, as in Sentence Transformers, and none otherwise.
 
         The task, if left out, is "retrieval" where the pack has it, and the options are those of
-        `encode`, all but prompt_name, as for `encode_query`.
+        `encode`, all but prompt_name, as for `encode_query`. Returns (n, d), or (d,) for one str,
+        and raises what `encode` raises.
         """
         return self._encode_as("retrieval.passage", texts, options)
 
