@@ -18,8 +18,6 @@ from PIL import Image
 
 import seeded
 from doc_pages import LANGUAGES, NAMES, NOT_RUN, ROOT, Block, blocks
-from embedge.errors import PackError
-from embedge.pack.files import default_folder
 from tiny import IMAGE, write_pack
 
 BASH = None if sys.platform == "win32" else shutil.which("bash")  # Windows' own is WSL's
@@ -28,14 +26,6 @@ ENOUGH = 12  # characters of a reason
 
 def with_blocks() -> list[str]:
     return [name for name in NAMES if any(block.language in LANGUAGES for block in blocks(name))]
-
-
-@pytest.fixture(scope="module")
-def bundled() -> Path:
-    try:
-        return default_folder()
-    except PackError:
-        pytest.skip("there is no default pack; `make default` makes it")
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,6 @@ import pytest
 
 import embedge
 import embedge_export
-from embedge.errors import PackError
-from embedge.pack.files import default_folder
 
 
 def modules() -> list[str]:
@@ -26,11 +24,9 @@ def modules() -> list[str]:
 
 
 @pytest.mark.parametrize("name", modules())
-def test_examples_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    try:
-        bundled = default_folder()
-    except PackError:
-        pytest.skip("there is no default pack; `make default` makes it")
+def test_examples_run(
+    name: str, bundled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copytree(bundled, tmp_path / "v5-small")
     (tmp_path / "notes").mkdir()

@@ -12,19 +12,12 @@ import pytest
 
 from doc_pages import ROOT
 from embedge import Embedder
-from embedge.errors import PackError
-from embedge.pack.files import default_folder
 
 EXAMPLES = ROOT / "examples"
 PATIENCE = 60  # seconds
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _bundled() -> None:
-    try:
-        default_folder()
-    except PackError:
-        pytest.skip("there is no default pack; `make default` makes it")
+pytestmark = pytest.mark.usefixtures("bundled")
 
 
 def load(name: str) -> ModuleType:
