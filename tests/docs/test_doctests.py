@@ -28,7 +28,7 @@ def test_examples_run(
     name: str, bundled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    shutil.copytree(bundled, tmp_path / "v5-small")
+    shutil.copytree(bundled, tmp_path / "my-pack")
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "travel.txt").write_text("The passport office opens at nine.\n")
     (tmp_path / "texts.jsonl").write_text('{"id": 1, "text": "one"}\n"another"\n')

@@ -29,7 +29,7 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
         OptionError: the path is empty, or its home folder is unknown.
         ManifestError: there is none, or it is not a manifest that this version can trust.
 
-    >>> manifest = read_manifest("v5-small")
+    >>> manifest = read_manifest("my-pack")
     >>> manifest.dimension, manifest.default_task, manifest.precisions()
     (256, 'text-matching', ('int8',))
     """
