@@ -1,5 +1,7 @@
 """What the command-line tests share: a fake embedder whose vectors a reader can check."""
 
+import dataclasses
+import hashlib
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,7 +11,7 @@ import numpy as np
 
 from embedge.choice import Choice
 from embedge.errors import ClosedError, NonFiniteError, OptionError, TextTooLongError
-from embedge.pack.manifest import FileEntry, Graph, Manifest, MemoryCost, TextInput
+from embedge.pack.manifest import FileEntry, Graph, Manifest, MemoryCost, Samples, TextInput
 from embedge.pack.reading import dump_manifest
 from embedge.pack.verification import Report
 from embedge.vectors import normalise, quantise
@@ -145,3 +147,24 @@ class FakeEmbedder:
 
     encode_query = encode
     encode_document = encode
+
+
+def samples_for(fake: FakeEmbedder, tmp_path: Path, wrong: float = 0.0) -> None:
+    """Gives the fake a pack folder with samples; `wrong` tilts one of them."""
+    texts = ("a bb", "ccc d e")
+    rows = np.stack([fake.encode(list(texts), task=task) for task in MANIFEST.tasks])
+    rows[1, 1] += np.float32(wrong)
+    np.save(tmp_path / "samples.npy", rows)
+    fake.manifest = dataclasses.replace(
+        MANIFEST, samples=Samples(file="samples.npy", texts=texts), files=MANIFEST.files
+    )
+    list_samples(fake, tmp_path)
+    fake.folder = tmp_path
+
+
+def list_samples(fake: FakeEmbedder, tmp_path: Path) -> None:
+    """Makes the fake's manifest agree with the file."""
+    data = (tmp_path / "samples.npy").read_bytes()
+    entry = FileEntry(size=len(data), sha256=hashlib.sha256(data).hexdigest())
+    files = {**fake.manifest.files, "samples.npy": entry}
+    fake.manifest = dataclasses.replace(fake.manifest, files=files)

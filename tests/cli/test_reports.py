@@ -6,20 +6,14 @@ import json
 import math
 import os
 
-import numpy as np
 import pytest
 
-from cli_fakes import MANIFEST, WIDTH, FakeEmbedder, write_pack
-from embedge import selftest as checks
+from cli_fakes import MANIFEST, FakeEmbedder, samples_for, write_pack
 from embedge.choice import Choice
 from embedge.cli import main, screen
 from embedge.cli.commands import doctor
 from embedge.cli.progress import Progress
 from embedge.engine import devices, kernels, loading
-from embedge.errors import PackFileError
-from embedge.pack.manifest import Samples
-from embedge.pack.verification import Bars, Report
-from tiny import file_entry
 
 
 @pytest.fixture
@@ -145,25 +139,6 @@ def test_doctor_warns_of_wrong_integer_sums(sound_runtime, monkeypatch, capsys):
     assert "--precision fp32" in capsys.readouterr().out
 
 
-def samples_for(fake, tmp_path, wrong: float = 0.0):
-    """Gives the fake a pack folder with samples; `wrong` tilts one of them."""
-    texts = ("a bb", "ccc d e")
-    rows = np.stack([fake.encode(list(texts), task=task) for task in MANIFEST.tasks])
-    rows[1, 1] += np.float32(wrong)
-    np.save(tmp_path / "samples.npy", rows)
-    fake.manifest = dataclasses.replace(
-        MANIFEST, samples=Samples(file="samples.npy", texts=texts), files=MANIFEST.files
-    )
-    list_samples(fake, tmp_path)
-    fake.folder = tmp_path
-
-
-def list_samples(fake, tmp_path):
-    """Makes the fake's manifest agree with the file."""
-    files = {**fake.manifest.files, "samples.npy": file_entry(tmp_path / "samples.npy")}
-    fake.manifest = dataclasses.replace(fake.manifest, files=files)
-
-
 @pytest.mark.parametrize(("wrong", "code"), [(0.0, 0), (0.5, 1), (math.nan, 1)])
 def test_doctor_compares_vectors(sound_runtime, fake, capsys, tmp_path, wrong, code):
     samples_for(fake, tmp_path, wrong)
@@ -179,21 +154,6 @@ def test_doctor_tells_a_broken_pack(sound_runtime, capsys, tmp_path):
     assert "PROBLEM  pack: " in capsys.readouterr().out
 
 
-def test_samples_are_not_trusted(fake, tmp_path):
-    samples_for(fake, tmp_path)
-    assert checks.load_samples(tmp_path, fake.manifest).shape == (2, 2, WIDTH)
-    np.save(tmp_path / "samples.npy", np.zeros((1, 2, WIDTH), np.float32))
-    with pytest.raises(PackFileError, match="the manifest"):
-        checks.load_samples(tmp_path, fake.manifest)
-    list_samples(fake, tmp_path)
-    with pytest.raises(PackFileError, match="export the pack again"):
-        checks.load_samples(tmp_path, fake.manifest)
-    np.save(tmp_path / "samples.npy", np.array([{}], object), allow_pickle=True)
-    list_samples(fake, tmp_path)
-    with pytest.raises(PackFileError, match="holds object, not numbers"):
-        checks.load_samples(tmp_path, fake.manifest)
-
-
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_samples_that_are_a_pipe_do_not_keep_doctor_waiting(sound_runtime, fake, capsys, tmp_path):
     samples_for(fake, tmp_path)
@@ -201,14 +161,6 @@ def test_samples_that_are_a_pipe_do_not_keep_doctor_waiting(sound_runtime, fake,
     os.mkfifo(tmp_path / "samples.npy")
     assert main(["doctor", str(tmp_path)]) == 1
     assert "samples.npy is not a regular file" in capsys.readouterr().out
-
-
-def test_bars_come_from_the_report():
-    report = Report(bars=Bars(cosine_min=0.99, batch_difference=1e-3))
-    manifest = dataclasses.replace(MANIFEST, verification={"int8": report})
-    assert checks.bars(manifest, "int8").cosine == pytest.approx(0.98)
-    assert checks.bars(manifest, "int8").shift == pytest.approx(2e-3)
-    assert checks.bars(MANIFEST, "fp32").cosine == 0.9999
 
 
 def test_bench(fake, capsys):

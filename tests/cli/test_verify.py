@@ -16,6 +16,7 @@ from embedge.cli.exporter import load_exporter
 from embedge.cli.reports import gate_rows
 from embedge.errors import DeviceError, MissingExtraError, PackFileError
 from embedge.pack.manifest import FileEntry, Samples
+from embedge.pack.reading import read_manifest
 from embedge.pack.verification import Bars, Figures, Report
 
 TEXTS = ("a bb", "ccc d e")
@@ -57,12 +58,17 @@ def figures(cosine: float) -> Figures:
 
 
 @pytest.fixture
-def fakes(monkeypatch):
+def fakes(pack, monkeypatch):
     """Opens fake embedders; `fakes[precision]` may be replaced by one that is wrong."""
+
+    def open_(options, *, precision):
+        embedder = made[precision]
+        embedder.folder, embedder.precision = pack, precision
+        embedder.manifest = read_manifest(pack)
+        return embedder
+
     made: dict[str, FakeEmbedder] = {p: FakeEmbedder() for p in ("fp32", "int8")}
-    monkeypatch.setattr(
-        "embedge.cli.arguments.open_embedder", lambda options, *, precision: made[precision]
-    )
+    monkeypatch.setattr("embedge.cli.arguments.open_embedder", open_)
     return made
 
 

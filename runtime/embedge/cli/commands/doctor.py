@@ -217,30 +217,27 @@ def _with_pack(options: argparse.Namespace) -> Iterator[Finding]:
             yield Finding("pack", str(embedder.folder), told)
             for name, choice in embedder.choices.items():
                 yield Finding(name.replace("_", " "), _value(name, choice.value), choice.reason)
-            if "kernel" not in embedder.choices:
-                yield _kernel()
-            yield from _samples(embedder)
+            yield _kernel()
+            yield from _vectors(embedder)
     except EmbedgeError as error:
         yield Finding("pack", path or "the bundled one", problem=screen.sentence(error))
 
 
-def _samples(embedder: "embedge.Embedder") -> Iterator[Finding]:
-    from embedge.selftest import bars, load_samples, sample_cosines
+def _vectors(embedder: "embedge.Embedder") -> Iterator[Finding]:
+    from embedge.selftest import compare_tasks
 
-    manifest = embedder.manifest
-    samples = load_samples(embedder.folder, manifest)
-    if samples is None:
-        yield Finding("vectors", "not checked", "the pack holds no sample vectors")
-        return
-    bar = bars(manifest, embedder.precision).cosine
-    for task, cosine in sample_cosines(embedder, manifest, samples).items():
-        problem = None
-        if not cosine >= bar:  # so that NaN is a problem too
+    for comparison in compare_tasks(embedder):
+        value, problem = comparison.value, None
+        if value is None:
+            yield Finding("vectors", "not checked", comparison.skipped)
+            continue
+        if not comparison.passed:
             problem = (
-                f"cosine {cosine:.6f} to the reference, under {bar:.6f}: do not use "
+                f"cosine {value:.6f} to the reference, under {comparison.bar:.6f}: do not use "
                 f"{embedder.precision} here; try another --precision, and see `embedge verify`"
             )
-        yield Finding(f"vectors, {task}", f"{cosine:.6f}", "least cosine to the reference", problem)
+        name = f"vectors, {comparison.name}"
+        yield Finding(name, f"{value:.6f}", "least cosine to the reference", problem)
 
 
 def _value(name: str, value: Any) -> str:

@@ -20,7 +20,6 @@ from embedge.cli.reports import loss_rows
 from embedge.errors import (
     DeviceError,
     EmbedgeError,
-    MissingExtraError,
     OptionError,
     PackError,
 )
@@ -31,6 +30,7 @@ from embedge.pack.verification import IMAGE_TOWER, Report
 if TYPE_CHECKING:
     from embedge.embedder import Embedder
     from embedge.pack.files import Pack
+    from embedge.selftest import Comparison
 
 SUMMARY = "check that a model pack is whole and right"
 DESCRIPTION = """\
@@ -140,7 +140,7 @@ def checks(pack: "Pack", options: argparse.Namespace) -> Iterator[Check]:
         yield _gate_check(manifest, precision)
         try:
             with arguments.open_embedder(options, precision=precision) as embedder:
-                yield from _precision_checks(pack, embedder, precision, golden=options.golden)
+                yield from _precision_checks(manifest, embedder, precision, golden=options.golden)
         except DeviceError as error:
             yield Check(precision, "skip", f"cannot run here: {screen.sentence(error)}")
         except (PackError, OptionError) as error:
@@ -159,59 +159,37 @@ def _gate_check(manifest: Manifest, precision: str) -> Check:
 
 
 def _precision_checks(
-    pack: "Pack", embedder: "Embedder", precision: str, *, golden: bool
+    manifest: Manifest, embedder: "Embedder", precision: str, *, golden: bool
 ) -> Iterator[Check]:
-    """Loads every graph of a precision and looks at its vectors."""
-    from embedge.selftest import bars, batch_shift, load_samples, sample_cosines
+    """Loads every graph of a precision and compares its vectors."""
+    from embedge.selftest import compare
 
-    manifest = pack.manifest
-    limits = bars(manifest, precision)
-    samples = load_samples(pack.folder, manifest)
     for task in manifest.tasks:
         embedder.load(task)
     name = f"{precision} on {embedder.device}"
     yield Check(name, "OK", f"{len(manifest.tasks)} graphs load, {embedder.threads} threads")
-    if samples is None or manifest.samples is None:
-        yield Check(f"{precision} samples", "skip", "the pack holds no sample vectors")
-        texts = [QUERY, *DOCUMENTS]
-    else:
-        texts = list(manifest.samples.texts)
-        for task, cosine in sample_cosines(embedder, manifest, samples).items():
-            good = cosine >= limits.cosine  # False for NaN
-            detail = f"least cosine to the reference {cosine:.6f}"
-            if not good:
-                detail += (
-                    f", under {limits.cosine:.6f}: `embedge doctor` says what this machine runs; "
-                    "try another precision, or export again"
-                )
-            yield Check(f"{precision} {task}", "OK" if good else "FAIL", detail)
-    if manifest.image is not None:
-        yield _image_check(pack, embedder, precision, limits.cosine)
-    shift = batch_shift(embedder, texts, manifest.default_task)
-    good = shift <= limits.shift
-    detail = f"a text in a batch differs by {shift:.1e} from it alone"
-    if not good:
-        detail += f", more than {limits.shift:.0e}: try another precision or onnxruntime version"
-    yield Check(f"{precision} batches", "OK" if good else "FAIL", detail)
+    for comparison in compare(embedder):
+        yield _comparison_check(comparison, precision)
     if golden:
         yield _golden_check(manifest, embedder, precision)
 
 
-def _image_check(pack: "Pack", embedder: "Embedder", precision: str, least: float) -> Check:
-    """The image tower, from pixels to vectors, on images that every machine can make."""
-    from embedge.selftest import image_cosine
+def _comparison_check(comparison: "Comparison", precision: str) -> Check:
+    from embedge.selftest import BATCHES, IMAGES
 
-    name = f"{precision} images"
-    try:
-        cosine = image_cosine(embedder, pack.manifest, pack.folder)
-    except MissingExtraError as error:
-        return Check(name, "skip", screen.sentence(error))
-    if cosine is None:
-        return Check(name, "skip", "the pack holds no sample images' vectors")
-    detail = f"least cosine to the reference {cosine:.6f}"
-    if cosine >= least:  # False for NaN
-        return Check(name, "OK", detail)
-    return Check(name, "FAIL", f"{detail}, under {least:.6f}: try another precision; {AGAIN}")
+    name, value, bar = f"{precision} {comparison.name}", comparison.value, comparison.bar
+    if value is None:
+        return Check(name, "skip", comparison.skipped)
+    if comparison.name == BATCHES:
+        detail = f"a text in a batch differs by {value:.1e} from it alone"
+        missed = f", more than {bar:.0e}: try another precision or onnxruntime version"
+    else:
+        detail = f"least cosine to the reference {value:.6f}"
+        missed = f", under {bar:.6f}: `embedge doctor` says what this machine runs; try another "
+        missed += (
+            f"precision; {AGAIN}" if comparison.name == IMAGES else "precision, or export again"
+        )
+    return Check(name, "OK", detail) if comparison.passed else Check(name, "FAIL", detail + missed)
 
 
 def _token_check(pack: "Pack") -> Check:
