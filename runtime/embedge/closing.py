@@ -21,7 +21,7 @@ class Calls:
     """The calls of one object.
 
     Args:
-        refusal: what a call after `close` is told.
+        refusal: the message for a call after `close`.
         free: gives back what the calls use; called once, with no call under way.
     """
 

@@ -74,14 +74,7 @@ class TextError(InputError):
     def __init__(self, items: Sequence[tuple[int, str]], vectors: Any = None) -> None:
         self.items = list(items)
         self.vectors = vectors
-        shown = "; ".join(f"item {index}: {reason}" for index, reason in self.items[:5])
-        more = f"; and {len(self.items) - 5} more" if len(self.items) > 5 else ""
-        others = (
-            "Nothing was embedded" if vectors is None else "`error.vectors` holds all the others"
-        )
-        super().__init__(
-            f"{shown}{more}. {others}, and `error.items` lists the indices to drop or correct."
-        )
+        super().__init__(_list_items(self.items, others_embedded=vectors is not None))
 
 
 class ImageError(InputError):
@@ -97,12 +90,14 @@ class ImageError(InputError):
     def __init__(self, items: Sequence[tuple[int, str]], vectors: Any = None) -> None:
         self.items = list(items)
         self.vectors = vectors
-        shown = "; ".join(f"item {index}: {reason}" for index, reason in self.items[:5])
-        more = f"; and {len(self.items) - 5} more" if len(self.items) > 5 else ""
-        others = (
-            "Nothing was embedded" if vectors is None else "`error.vectors` holds all the others"
-        )
-        super().__init__(f"{shown}{more}. {others}, and `error.items` lists the indices to drop.")
+        super().__init__(_list_items(self.items, others_embedded=vectors is not None))
+
+
+def _list_items(items: list[tuple[int, str]], *, others_embedded: bool) -> str:
+    shown = "; ".join(f"item {index}: {reason}" for index, reason in items[:5])
+    more = f"; and {len(items) - 5} more" if len(items) > 5 else ""
+    others = "`error.vectors` holds all the others" if others_embedded else "Nothing was embedded"
+    return f"{shown}{more}. {others}, and `error.items` lists the indices to drop or correct."
 
 
 class TextTooLongError(InputError):

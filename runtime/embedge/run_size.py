@@ -6,10 +6,10 @@ Takes what was asked for, the caches (`cpu_caches`), the threads and what a toke
 A run reads all weights once and writes its activations many times. The fewer its tokens, the more
 often the weights are read; once its activations leave the caches, every layer waits for the main
 memory instead. Between the two the speed is flat: three models of 8 to 600 million parameters, on
-one thread of a Zen 5 with 32 MiB, differ by some 6 % between 192 tokens and what the caches hold. A
-rough estimate of the caches is therefore good enough, and a probe would find no more. Threads that
-share a core with other programs wait for one another in every operator of every run: there larger
-runs are up to 13 % quicker, and token_budget= says so where it is known.
+one thread of a Zen 5 with 32 MiB, differ by about 6 % between 192 tokens and what the caches hold.
+A rough estimate of the caches is therefore good enough, and a probe would find no more. Threads
+that share a core with other programs wait for one another in every operator of every run: there
+larger runs are up to 13 % quicker, and token_budget= says so where it is known.
 """
 
 from embedge.choice import Choice
@@ -18,8 +18,8 @@ from embedge.options import whole_number
 
 GPU = Choice(32768, "a GPU needs many tokens at once to be busy")
 # Padded tokens, as `batches.cost` counts them: 256 and 512 in texts of up to 256. Below the first a
-# run does too little with the weights that it reads: that takes a core with VNNI as long as some 20
-# tokens (runs of 64 tokens are 12 % slower than those of 128), whatever the model's size, since
+# run does too little with the weights that it reads: that takes a core with VNNI as long as about
+# 20 tokens (runs of 64 tokens are 12 % slower than those of 128), whatever the model's size, since
 # both grow with it. Beyond the second nothing is gained: what a run costs to start is spread thin,
 # and padding, of which a larger run holds more, slows it.
 LEAST, MOST = 272, 544

@@ -82,7 +82,7 @@ class Runner:
         Args:
             call: which network, and how many dimensions to keep, from the first.
             batches: made by `text_batches` or `image_batches`, as the call's tower is.
-            items: what they stand for; looked at before every run, and told after it.
+            items: what they stand for; asked before every run whether to go on, counted after it.
 
         Returns:
             (items.total, width); NaN for an item that is in no batch.

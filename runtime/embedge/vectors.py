@@ -78,7 +78,7 @@ def quantise(
 
     Returns:
         int8 or uint8 of the same shape; for binary (int8, the packed byte minus 128) and ubinary
-        (uint8, the packed byte) the width is d / 8, rounded up: where d is no multiple of 8 the
+        (uint8, the packed byte) the width is d / 8, rounded up: where d is not a multiple of 8 the
         last byte is filled with zero bits.
 
     >>> quantise([0.5, -0.5, 0.1, -0.1, 0.2, -0.2, 0.0, 1.0], "ubinary").tolist()

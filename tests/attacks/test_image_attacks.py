@@ -13,7 +13,8 @@ import pytest
 from PIL import Image, ImageFile
 
 from embedge import Embedder, ImageError, batches
-from embedge.images.sources import MAX_PIXELS, RefusedImageError, check_source
+from embedge.images.pillow import MAX_PIXELS, RefusedImageError
+from embedge.images.sources import check_source
 from tiny import IMAGE
 
 MakePack = Callable[..., Path]
@@ -87,7 +88,7 @@ def test_a_file_that_starts_a_program_is_not_opened() -> None:
     eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n%%EOF\n"
     with Image.open(io.BytesIO(eps)) as image:
         assert image.format == "EPS"  # so it would have been opened
-    assert "no image that can be read here" in refused(eps)
+    assert "not an image that can be read here" in refused(eps)
 
 
 @pytest.mark.parametrize("kept", [0.1, 0.5, 0.95])

@@ -62,7 +62,7 @@ def test_a_bad_image_is_told_and_the_others_come_out(both, photos, capsys, tmp_p
     empty = np.isnan(rows) if kind == "float32" else rows == 0
     assert empty.all(axis=1).tolist() == [True, True, False, False, False]
     told = capsys.readouterr().err
-    assert "bad.png' is no image" in told
+    assert "bad.png' is not an image" in told
     assert "half.bmp' is damaged" in told
     assert "2 of 5 images were left out" in told
 

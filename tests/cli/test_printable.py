@@ -12,7 +12,7 @@ from cli_fakes import MANIFEST, FakeEmbedder, write_pack
 from embedge.cli import main
 from embedge.cli.commands import export
 from embedge.cli.progress import Progress
-from embedge.images.sources import RefusedImageError
+from embedge.images.pillow import RefusedImageError
 from embedge.pack.verification import Figures, Report
 from embedge.printable import printable
 from tiny import IMAGE

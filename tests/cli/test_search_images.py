@@ -35,7 +35,7 @@ def test_images_and_texts_are_found_together(both, photos, capsys):
     captured = capsys.readouterr()
     assert "red.png\n" in captured.out
     assert "notes.txt:1" in captured.out
-    assert "broken.png: skipped (is no image" in captured.err
+    assert "broken.png: skipped (is not an image" in captured.err
     assert "3 passages and images in 3 files" in captured.err
 
 

@@ -24,7 +24,7 @@ from embedge import (
     batches,
     sessions,
 )
-from embedge.images import pipeline, sources
+from embedge.images import pillow, pipeline
 from embedge.images.pixels import to_square
 from tiny import DIMENSION, IMAGE
 
@@ -369,13 +369,13 @@ def test_without_pillow_the_extra_is_named(
 ) -> None:
     import sys
 
-    sources.load_pillow.cache_clear()
+    pillow.load_pillow.cache_clear()
     monkeypatch.setitem(sys.modules, "PIL", None)
     try:
         with pytest.raises(MissingExtraError, match=r'pip install "embedge\[image\]"'):
             embedder.encode_image("a.png")
     finally:
-        sources.load_pillow.cache_clear()
+        pillow.load_pillow.cache_clear()
     assert embedder.encode("texts need no Pillow").shape == (DIMENSION,)
 
 

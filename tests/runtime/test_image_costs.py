@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from embedge.images import costly
-from embedge.images.sources import RefusedImageError, decode, open_source
+from embedge.images.pillow import RefusedImageError, decode
+from embedge.images.sources import open_source
 from embedge.reasons import reason_of
 
 

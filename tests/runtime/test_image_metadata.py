@@ -11,8 +11,9 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from embedge.images import png_chunks
+from embedge.images.pillow import RefusedImageError, decode
 from embedge.images.png_chunks import without_bulky_metadata
-from embedge.images.sources import RefusedImageError, decode, open_source
+from embedge.images.sources import open_source
 
 ORANGE = (255, 51, 0)
 BOMB = zlib.compress(bytes(3 * 2**20), 9)  # 3 MB in 3 kB

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from embedge.images.pillow import RefusedImageError
 from embedge.images.pixels import crop, from_square, prepare, resized, to_pixels
-from embedge.images.sources import RefusedImageError
 from embedge.pack.manifest import ImageInput
 
 CLIP = ImageInput(

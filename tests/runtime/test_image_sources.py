@@ -11,13 +11,8 @@ import pytest
 from PIL import Image
 
 from embedge import ImageError
-from embedge.images.sources import (
-    RefusedImageError,
-    check_source,
-    decode,
-    list_images,
-    open_source,
-)
+from embedge.images.pillow import RefusedImageError, decode
+from embedge.images.sources import check_source, list_images, open_source
 
 COLOUR = (10, 200, 30)
 
@@ -107,7 +102,7 @@ def test_one_image_and_several(file: Path) -> None:
     several, single_image = list_images(np.zeros((5, 4, 6, 3), np.uint8))
     assert (len(several), single_image) == (5, False)
     for nothing in (5, None, {"a": 1}, {"a"}, io.BytesIO(b"x")):
-        with pytest.raises(ImageError, match="no image and no list"):
+        with pytest.raises(ImageError, match="an image or a list"):
             list_images(nothing)
 
 
@@ -125,20 +120,20 @@ def test_the_callers_image_stays_open_and_unchanged(file: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "told"),
     [
-        (7, "the int is no image"),
-        (None, "NoneType is no image"),
+        (7, "the int is not an image"),
+        (None, "NoneType is not an image"),
         ("nothing here.jpg", "'nothing here.jpg' does not exist"),
         ("", "'' does not exist"),
         ("x" * 100_000, "cannot be opened"),
         ("a\0b", "cannot be opened"),
-        (b"", "is no image that can be read here"),
-        (b"just text", "is no image that can be read here"),
-        ("data:image/png;base64,@@@@", "no valid base64"),
-        ("data:image/png;base64,AAA", "no valid base64"),
-        ("data:image/png,AAAA", "no data URI of an image"),
-        ("data:text/plain;base64,AAAA", "no data URI of an image"),
-        ("data:", "no data URI of an image"),
-        ("data:image/png;base64,AAAA", "no image that can be read"),
+        (b"", "is not an image that can be read here"),
+        (b"just text", "is not an image that can be read here"),
+        ("data:image/png;base64,@@@@", "not valid base64"),
+        ("data:image/png;base64,AAA", "not valid base64"),
+        ("data:image/png,AAAA", "not a data URI of an image"),
+        ("data:text/plain;base64,AAAA", "not a data URI of an image"),
+        ("data:", "not a data URI of an image"),
+        ("data:image/png;base64,AAAA", "not an image that can be read"),
         ("file:///etc/passwd", "another scheme"),
         ("ftp://127.0.0.1/a.png", "another scheme"),
         ("http://127.0.0.1/a.png", "allow_urls=True"),

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from embedge.images import sources, urls
-from embedge.images.sources import RefusedImageError, open_source
+from embedge.images.pillow import RefusedImageError
+from embedge.images.sources import open_source
 
 
 class Handler(BaseHTTPRequestHandler):

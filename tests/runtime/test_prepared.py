@@ -96,7 +96,7 @@ def test_a_system_that_does_not_tell_its_cpu_is_refused(pack, tmp_path, monkeypa
         raise FileNotFoundError
 
     monkeypatch.setattr(prepared.Path, "read_text", missing)
-    with pytest.raises(OptionError, match="only Linux tells"):
+    with pytest.raises(OptionError, match="only Linux reports"):
         prepared_graph(pack / "retrieval.fp32.onnx", "one", tmp_path, threads=1)
 
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from embedge import CancelledError, Embedder, IndexOutdatedError, OptionError, sessions
-from embedge.images import sources
+from embedge.images import pillow
 from embedge.search import SearchIndex, UpdateProgress, update
 from tiny import DIMENSION, IMAGE
 
@@ -212,14 +212,14 @@ def test_a_text_pack_passes_over_images(pack: Path, folder: Path) -> None:
 def test_without_pillow_texts_are_searched_and_images_wait(
     embedder: Embedder, folder: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sources.load_pillow.cache_clear()
+    pillow.load_pillow.cache_clear()
     try:
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, "PIL", None)
             with SearchIndex(place, embedder) as index:
                 report = index.update(folder)
     finally:
-        sources.load_pillow.cache_clear()
+        pillow.load_pillow.cache_clear()
     assert report.added == 1
     assert all("embedge[image]" in reason for _, reason in report.refused)
     with SearchIndex(place, embedder) as index:

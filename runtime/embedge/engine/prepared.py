@@ -1,12 +1,12 @@
 """Weights in the form that this machine's kernels take, kept in files that are mapped.
 
 ONNX Runtime rearranges weights for a CPU's kernels when it loads a graph, into memory of each
-process: as much as the linears weigh. Here it does so once, into a folder; whoever loads from there
-maps the files, so that processes and tasks share the pages and a restart costs next to nothing. A
-prepared graph fits one graph, one ONNX Runtime and one kind of CPU; the folder's names say which,
-and all of it can be deleted at any time (deleted or replaced, never rewritten: see the docstring of
-`Embedder`). Takes a graph file and what identifies it, gives another
-graph file. Knows no packs.
+process: as much as the linears weigh. Here it does so once, into a folder; each process that loads
+from there maps the files, so that processes and tasks share the pages and a restart costs next to
+nothing. A prepared graph fits one graph, one ONNX Runtime and one kind of CPU; the folder's names
+say which, and all of it can be deleted at any time (deleted or replaced, never rewritten: see the
+docstring of `Embedder`). Takes a graph file and what identifies it, gives another graph file. Knows
+no packs.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ def prepared_graph(graph: Path, identity: str, folder: Path, *, threads: int) ->
 
     Raises:
         OptionError: the folder cannot be written, or others may write to it, or this system does
-            not tell its CPU.
+            not say what its CPU is.
         PackFileError: the graph cannot be loaded.
     """
     if not is_text(folder):
@@ -100,7 +100,7 @@ def _machine() -> list[str]:
         lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
         raise OptionError(
-            "prepared= needs to know the CPU's kind, which only Linux tells; leave it out"
+            "prepared= needs to know the CPU's kind, which only Linux reports; leave it out"
         ) from None
     found = (line.partition(":") for line in lines)
     facts += sorted(

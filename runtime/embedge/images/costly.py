@@ -1,9 +1,9 @@
 """Images that would take minutes to decode, found before they are: from headers, and by counting.
 
-Pixels alone do not tell. A JPEG may hold hundreds of scans, each over all pixels; some formats are
-decoded by Pillow in Python, a million numbers in half a second; a header may have a comment of
-megabytes, which is read byte by byte. Takes streams and opened PIL images, and gives the reason to
-refuse one.
+The number of pixels says little. A JPEG may hold hundreds of scans, each over all pixels; some
+formats are decoded by Pillow in Python, a million numbers in half a second; a header may have a
+comment of megabytes, which is read byte by byte. Takes streams and opened PIL images, and gives the
+reason to refuse one.
 """
 
 import re
@@ -18,7 +18,7 @@ MOST_COMMENTS = 1000  # of a plain PPM: each costs a copy of up to a megabyte
 # Decoded in Python: samples (about 0.4 s a million), or bytes of a file whose samples are text.
 MOST_SAMPLES = 2**25
 MOST_TEXT = 2**25
-# A scan takes some 7 ns a pixel. Encoders write up to about 12.
+# A scan takes about 7 ns a pixel. Encoders write up to about 12.
 FEW_SCANS = 16
 MOST_SCANNED = 2**30  # scans times pixels: 10 s
 MOST_COUNTED = 2**28  # bytes of a JPEG in which scans are counted exactly

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedge.errors import CancelledError
+from embedge.images.pillow import RefusedImageError, decode
 from embedge.images.pixels import to_pixels
-from embedge.images.sources import RefusedImageError, check_source, decode, open_source
+from embedge.images.sources import check_source, open_source
 from embedge.items import Items
 from embedge.pack.manifest import ImageInput
 
@@ -65,7 +66,7 @@ def decode_images(
         sources: all of them.
         indices: which to decode.
         spec: what the network takes.
-        items: what `sources` are to the call; told of bad ones in the caller's thread.
+        items: what `sources` are to the call; bad ones are refused in the caller's thread.
         upright: see `to_pixels`.
         allow_urls: whether to fetch http(s) URLs.
         threads: how many decode at a time.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedge.images.sources import RefusedImageError, load_pillow
+from embedge.images.pillow import RefusedImageError, load_pillow
 from embedge.pack.manifest import ImageInput
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from embedge.images.pillow import RefusedImageError, decode, load_pillow
 from embedge.images.pixels import prepare
-from embedge.images.sources import RefusedImageError, decode, load_pillow, open_source
+from embedge.images.sources import open_source
 from embedge.printable import printable
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ LINES = 2
 FONT_SIZE = 13
 COLUMNS = 5  # at most
 LONGEST = 100  # characters of a line, before it is measured
-MOST = 200  # pictures: some 16 million pixels
+MOST = 200  # pictures: about 16 million pixels
 MARK = {"Software": "embedge contact sheet"}  # a text chunk of the PNG
 PAPER, FRAME, INK = (255, 255, 255), (225, 225, 225), (40, 40, 40)
 

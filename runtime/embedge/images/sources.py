@@ -1,13 +1,12 @@
-"""What a caller may give as an image, opened and checked: paths, bytes, data URIs, URLs, arrays.
+"""What a caller may pass as an image, opened and checked: paths, bytes, data URIs, URLs, arrays.
 
-Gives PIL images whose header was read and whose size is sane; pixels are decoded by whoever asks
-for them. Whatever is wrong with one source is a `RefusedImageError` with the reason, so that the
+Gives PIL images whose header was read and whose size is within bounds; their pixels are decoded
+later. Whatever is wrong with one source is a `RefusedImageError` with the reason, so that the
 others are not lost. Knows nothing of a model.
 """
 
 import base64
 import contextlib
-import functools
 import io
 import os
 import re
@@ -15,17 +14,19 @@ import stat
 import threading
 import urllib.parse
 from collections.abc import Iterable, Iterator, Mapping, Set
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedge.errors import ImageError, MissingExtraError
-from embedge.fork_locks import ForkLock
-from embedge.images.costly import CostlyError, Metered, costly
-from embedge.images.png_chunks import TooManyChunksError, without_bulky_metadata
-from embedge.printable import printable
+from embedge.errors import ImageError
+from embedge.images.pillow import (
+    RefusedImageError,
+    check_shape,
+    is_closed,
+    load_pillow,
+    read_image,
+)
 from embedge.reasons import reason_of
 
 if TYPE_CHECKING:
@@ -34,52 +35,10 @@ if TYPE_CHECKING:
 ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]"
 Images: TypeAlias = "ImageSource | Iterable[ImageSource]"
 
-# Pillow reads some forty formats; these are what photos, screens and scans come in. Left out are
-# those that start a program (EPS) and those of games, microscopes and weather services.
-# HEIF is there once a plugin such as pi-heif was registered.
-FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "AVIF", "HEIF", "BMP", "TIFF", "PPM", "JPEG2000")
-# Decoded it takes 4 bytes a pixel: 342 MiB. The same number as Pillow's own, kept here because
-# Pillow's is the host program's to change.
-MAX_PIXELS = 2**30 // 4 // 3
 MAX_BYTES = 64 * 2**20  # of a file behind a URL or in a data URI
-# The shorter edge becomes the model's size, so an image of 1 x 100,000 would grow to gigabytes for
-# the sake of its middle. A whole web page as one screenshot has a ratio of some 40.
-MOST_RATIO = 64
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):(//)?", re.IGNORECASE)
 _DATA = re.compile(r"data:image/[\w.+-]+(;[\w.=+-]+)*;base64,", re.IGNORECASE | re.ASCII)
-# Decoding changes a PIL image that was opened and not loaded, and the caller may have given it
-# twice.
-_CALLERS_IMAGES = ForkLock()
-
-
-class RefusedImageError(Exception):
-    """Why a source is no image that can be embedded; for `ImageError.items`.
-
-    Names of files and words of servers are in it, and callers print it.
-    """
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(printable(reason))
-
-
-@functools.cache
-def load_pillow() -> ModuleType:
-    """The module PIL.Image, its formats registered.
-
-    Raises:
-        MissingExtraError: Pillow is not installed.
-    """
-    try:
-        from PIL import Image
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] != "PIL":
-            raise
-        raise MissingExtraError(
-            'images need Pillow, which is not installed; `pip install "embedge[image]"`'
-        ) from None
-    Image.init()
-    return Image
 
 
 def list_images(images: object) -> tuple[list[Any], bool]:
@@ -99,7 +58,7 @@ def list_images(images: object) -> tuple[list[Any], bool]:
         or isinstance(images, (Mapping, Set))
         or hasattr(images, "read")
     ):
-        raise ImageError([(0, f"{_kind(images)} is no image and no list of images")])
+        raise ImageError([(0, f"{_kind(images)} is not an image or a list of images")])
     return list(images), False
 
 
@@ -121,7 +80,7 @@ def check_source(source: object, *, allow_urls: bool) -> None:
 def open_source(
     source: object, *, allow_urls: bool, cancel: threading.Event | None = None
 ) -> "Iterator[Image.Image]":
-    """The image that a source means, with a sane size, its pixels not decoded yet.
+    """The image that a source means, with a size within bounds, its pixels not decoded yet.
 
     Whatever goes wrong within the `with` block, where the pixels are decoded, is the source's
     fault too.
@@ -133,7 +92,7 @@ def open_source(
     try:
         with contextlib.ExitStack() as stack:
             image = _open(source, stack, allow_urls=allow_urls, cancel=cancel)
-            _check_shape(image.size)
+            check_shape(image.size)
             yield image
     except RefusedImageError as error:
         raise RefusedImageError(f"{name} {error}") from None
@@ -147,24 +106,6 @@ def open_source(
     # EOFError, IndexError …), and a program that turned warnings into errors adds another.
     except Exception as error:
         raise RefusedImageError(f"{name} is damaged: {reason_of(error)}") from None
-
-
-def decode(image: "Image.Image", *, shared: bool) -> None:
-    """Decodes the pixels of an image that was opened.
-
-    Args:
-        image: from `open_source`.
-        shared: it is the caller's own, and another thread may have it too.
-    """
-    with _CALLERS_IMAGES if shared else contextlib.nullcontext():
-        size = image.size
-        if reason := costly(image):
-            raise RefusedImageError(f"takes too long to read: {reason}")
-        image.load()
-        with contextlib.suppress(Exception):
-            image.getexif()  # kept with the image; see ORIENTATION in pixels.py
-    if image.size != size:
-        raise RefusedImageError(f"says it is {size[0]} x {size[1]} and holds another size")
 
 
 def source_name(source: object) -> str:
@@ -186,57 +127,23 @@ def _open(
     pillow = load_pillow()
     if isinstance(source, pillow.Image):
         own: Image.Image = source
-        if _is_closed(own):
+        if is_closed(own):
             raise RefusedImageError("was closed; pass it before you close it, or pass a copy")
         return own
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _read(io.BytesIO(source), stack)
+        return read_image(io.BytesIO(source), stack)
     if isinstance(source, str):
         if _is_url(source, allow_urls=allow_urls):
-            return _read(io.BytesIO(_fetch(source, cancel)), stack)
+            return read_image(io.BytesIO(_fetch(source, cancel)), stack)
         if source[:5].lower() == "data:":
-            return _read(io.BytesIO(_from_data_uri(source)), stack)
+            return read_image(io.BytesIO(_from_data_uri(source)), stack)
     if isinstance(source, (str, os.PathLike)):
-        return _read(stack.enter_context(_open_file(source)), stack)
+        return read_image(stack.enter_context(_open_file(source)), stack)
     raise RefusedImageError(
-        "is no image; give a path, bytes, a data URI, a PIL image or a uint8 array (H, W[, 3 or 4])"
-    )
-
-
-def _read(stream: Any, stack: contextlib.ExitStack) -> "Image.Image":
-    pillow = load_pillow()
-    try:
-        file = Metered(without_bulky_metadata(stream))
-        image: Image.Image = pillow.open(
-            file, formats=[name for name in FORMATS if name in pillow.OPEN]
-        )
-        file.on = False
-    except (CostlyError, TooManyChunksError) as error:
-        raise RefusedImageError(f"takes too long to read: {error}") from None
-    except pillow.DecompressionBombError:
-        raise RefusedImageError(_too_large("it has more pixels than Pillow reads")) from None
-    except pillow.UnidentifiedImageError:
-        known = ", ".join(name for name in FORMATS if name in pillow.OPEN and name != "MPO")
-        raise RefusedImageError(f"is no image that can be read here ({known})") from None
-    stack.enter_context(image)
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise RefusedImageError(_too_large(f"{width:,} x {height:,} pixels"))
-    return image
-
-
-def _is_closed(image: "Image.Image") -> bool:
-    """Whether a caller's image was closed; Pillow puts an error where its pixels were."""
-    held = vars(image).get("_im", vars(image).get("im"))  # since Pillow 11, and before
-    return type(held).__name__ == "DeferredError"
-
-
-def _too_large(found: str) -> str:
-    return (
-        f"is too large ({found}, the limit is {MAX_PIXELS:,}); make it smaller, or open it "
-        "yourself and pass the PIL image"
+        "is not an image; give a path, bytes, a data URI, a PIL image or a uint8 array "
+        "(H, W[, 3 or 4])"
     )
 
 
@@ -258,7 +165,7 @@ def _open_file(path: str | os.PathLike[str]) -> Any:
         if stat.S_ISDIR(mode):
             raise RefusedImageError("cannot be opened: it is a folder; list its files")
         if not stat.S_ISREG(mode):
-            raise RefusedImageError("is a pipe, socket or device, no file")
+            raise RefusedImageError("is a pipe, socket or device, not a file")
         stack.pop_all()
     return os.fdopen(descriptor, "rb")
 
@@ -269,7 +176,7 @@ def _from_array(array: NDArray[Any]) -> "Image.Image":
         raise RefusedImageError(f"has dtype {array.dtype}; give uint8, 0 to 255")
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
         raise RefusedImageError(f"has shape {array.shape}; give (H, W), (H, W, 3) or (H, W, 4)")
-    _check_shape((array.shape[1], array.shape[0]))
+    check_shape((array.shape[1], array.shape[0]))
     image: Image.Image = load_pillow().fromarray(array)
     return image
 
@@ -286,14 +193,14 @@ def _fetch(url: str, cancel: threading.Event | None) -> bytes:
 def _from_data_uri(uri: str) -> bytes:
     header = _DATA.match(uri[:200])
     if header is None:
-        raise RefusedImageError("is no data URI of an image: data:image/…;base64,…")
+        raise RefusedImageError("is not a data URI of an image: data:image/…;base64,…")
     if len(uri) > MAX_BYTES * 4 // 3:
         raise RefusedImageError(f"holds more than {MAX_BYTES // 2**20} MiB")
     body = urllib.parse.unquote(uri[header.end() :])
     try:
         return base64.b64decode("".join(body.split()), validate=True)
     except ValueError as error:
-        raise RefusedImageError(f"is no valid base64: {error}") from None
+        raise RefusedImageError(f"is not valid base64: {error}") from None
 
 
 def _is_url(text: str, *, allow_urls: bool) -> bool:
@@ -306,17 +213,6 @@ def _is_url(text: str, *, allow_urls: bool) -> bool:
     if not allow_urls:
         raise RefusedImageError("is a URL; pass allow_urls=True to have it fetched")
     return True
-
-
-def _check_shape(size: tuple[int, int]) -> None:
-    short, long = sorted(size)
-    if short < 1:
-        raise RefusedImageError("has no pixels")
-    if long > MOST_RATIO * short:
-        raise RefusedImageError(
-            f"is {size[0]:,} x {size[1]:,} pixels: one edge is more than {MOST_RATIO} times the "
-            "other, and the model would see its middle only; cut it into pieces"
-        )
 
 
 def _kind(value: object) -> str:

@@ -2,7 +2,7 @@
 
 Takes a URL, gives the bytes. Only http and https are followed, also by redirects: there is no
 handler for files, FTP or anything else. Which hosts a program may reach is for its network to
-decide; embedge fetches nothing unless it is told to (`allow_urls=True`).
+decide; embedge fetches nothing unless it is asked to (`allow_urls=True`).
 """
 
 import contextlib
@@ -170,8 +170,8 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         """Follows to http and https only; the standard handler knows FTP too."""
         scheme = urllib.parse.urlsplit(newurl).scheme
         if scheme not in ("http", "https"):
-            told = f"{msg}, to {scheme}://, which is not followed"
-            raise urllib.error.HTTPError(req.full_url, code, told, headers, fp)
+            reason = f"{msg}, to {scheme}://, which is not followed"
+            raise urllib.error.HTTPError(req.full_url, code, reason, headers, fp)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 

@@ -185,9 +185,9 @@ def caches_of_windows(relations: bytes) -> CpuCaches | None:
     return _known(by_core, len(found))
 
 
-def _core_of_windows(told: list[tuple[int, int, int]]) -> Iterator[Cache]:
-    siblings = min((sharers for level, _, sharers in told if level < FIRST_LEVEL), default=1)
-    for level, size, sharers in told:
+def _core_of_windows(reported: list[tuple[int, int, int]]) -> Iterator[Cache]:
+    siblings = min((sharers for level, _, sharers in reported if level < FIRST_LEVEL), default=1)
+    for level, size, sharers in reported:
         if level >= FIRST_LEVEL:
             yield Cache(level=level, size=size, cores=max(1, round(sharers / siblings)))
 

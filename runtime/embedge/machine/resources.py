@@ -103,10 +103,10 @@ def choose_memory_limit(
     if available is None:
         return Choice(None, "this system does not say how much memory is free")
     limit = int(MEMORY_SHARE * (available - reserved))
-    told = f"of {available / 2**20:,.0f} MiB free, {reserved / 2**20:,.0f} MiB go to the weights"
+    split = f"of {available / 2**20:,.0f} MiB free, {reserved / 2**20:,.0f} MiB go to the weights"
     if limit < LEAST_MEMORY:
-        return Choice(LEAST_MEMORY, f"{told}; the least that allows any work")
-    return Choice(limit, f"{told}; {MEMORY_SHARE:.0%} of the rest")
+        return Choice(LEAST_MEMORY, f"{split}; the least that allows any work")
+    return Choice(limit, f"{split}; {MEMORY_SHARE:.0%} of the rest")
 
 
 def cpu_name() -> str:
@@ -122,7 +122,7 @@ def cpu_name() -> str:
 
 
 def host_cores() -> int:
-    """Cores of the machine, whoever may use them."""
+    """Cores of the machine, of which this process may use fewer."""
     return os.cpu_count() or 1
 
 

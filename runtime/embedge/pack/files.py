@@ -4,8 +4,8 @@ Takes a local path, or none for the pack that the installation bundles, and give
 a file is used, `check_files` makes sure that it is the file that the manifest describes: a regular
 file inside the folder, of that size and sha256.
 Hashing gigabytes takes seconds, so a file that was hashed on this machine and has not changed
-since (see `checked_files`) is trusted; `verify_files` always hashes. Files are checked, then opened
-by their path: whoever may write to the folder is trusted.
+since (see `files.checked`) is trusted; `verify_files` always hashes. Files are checked, then opened
+by their path: those who may write to the folder are trusted.
 It runs nothing, and never touches the network.
 """
 

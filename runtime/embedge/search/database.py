@@ -1,7 +1,7 @@
 """The file of an index: made, recognised, checked, and changed in transactions that hold or do not.
 
 Takes a path and what determines the vectors (the `meaning`), gives connections inside
-transactions; every fault of SQLite leaves as a named error. A file that is no embedge index is
+transactions; every fault of SQLite leaves as a named error. A file that is not an embedge index is
 never written to, nor deleted. Knows the tables, not what they are for: see `store.py`.
 
 The journal is SQLite's rollback journal, not a write-ahead log: that takes no second file to
@@ -33,14 +33,14 @@ MAGIC = b"SQLite format 3\0"
 TIMEOUT = 60.0  # seconds to wait for another process
 SYNCHRONOUS = "FULL"  # a commit is on the disk, so that not even a loss of power harms the index
 PAGE_SIZE = 16384  # bytes; three vectors of 1,024 dimensions fit, in 4,096 not one
-# 0: Python's own, for a text that is no UTF-8. ERROR: statements that do not fit the tables.
+# 0: Python's own, for a text that is not UTF-8. ERROR: statements that do not fit the tables.
 DAMAGED = (0, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 # Python's module decodes SQLite's messages too; those that quote a damaged file may not be UTF-8.
 FAULTS = (sqlite3.Error, UnicodeDecodeError)
 SCHEMA = (
     "CREATE TABLE meaning (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
-    # path: bytes as the system has them. kind: text or image. stamp, digest: see files.py.
-    # reason: why it was refused.
+    # path: bytes as the system has them. kind: text or image. stamp: of the file as it was read.
+    # digest: of its content. reason: why it was refused.
     "CREATE TABLE files (id INTEGER PRIMARY KEY, path BLOB NOT NULL UNIQUE, kind TEXT NOT NULL, "
     "stamp TEXT, digest BLOB NOT NULL, reason TEXT)",
     # A text stands once, however many places it has; its vector has the same id. An image is one
@@ -53,7 +53,7 @@ SCHEMA = (
     "CREATE TABLE places (file INTEGER NOT NULL, number INTEGER NOT NULL, line INTEGER NOT NULL, "
     "passage INTEGER NOT NULL, PRIMARY KEY (file, number)) WITHOUT ROWID",
 )
-_REMEDY = "delete it, or make it anew (--rebuild, or SearchIndex(…, rebuild=True))"
+_REMEDY = "delete it, or make it again (--rebuild, or SearchIndex(…, rebuild=True))"
 
 
 class Database:
@@ -65,7 +65,7 @@ class Database:
         rebuild: empty it first, also one that is damaged or of another meaning.
 
     Raises:
-        IndexFileError: the file is damaged, no embedge index, or cannot be opened.
+        IndexFileError: the file is damaged, not an embedge index, or cannot be opened.
         IndexOutdatedError: it was made with another meaning or format.
         IndexBusyError: another process held it too long.
     """
@@ -112,7 +112,7 @@ class Database:
             if self._connection is None:
                 raise ClosedError("this search index is closed; open it again")
             with _transaction(self._connection, begin):
-                self._check(self._connection)  # another process may have made it anew
+                self._check(self._connection)  # another process may have made it again
                 yield self._connection
 
     def _open(self, *, rebuild: bool) -> sqlite3.Connection:
@@ -169,7 +169,7 @@ class Database:
 
     def _refuse_old(self, change: str) -> None:
         raise IndexOutdatedError(
-            f"{self._path} does not fit: {change}; embed everything anew (--rebuild, or "
+            f"{self._path} does not fit: {change}; embed everything again (--rebuild, or "
             "SearchIndex(…, rebuild=True)), or name another file",
             change=change,
         )
@@ -195,7 +195,7 @@ def damaged(what: str, path: Path | None = None) -> IndexFileError:
 
 
 def _recognise(path: Path) -> None:
-    """Makes the file if there is none; refuses one that is no index, without touching it."""
+    """Makes the file if there is none; refuses one that is not an index, without touching it."""
     if not path.exists():
         # It holds what the texts hold, so it is the user's alone.
         with contextlib.suppress(FileExistsError):

@@ -59,8 +59,8 @@ class SearchIndex:
         rebuild: empty the index first, also where it is damaged or another model's.
 
     Raises:
-        IndexFileError: the file is damaged, cannot be opened, or is no embedge index; one that is
-            no index is never changed or deleted, whatever `rebuild` says.
+        IndexFileError: the file is damaged, cannot be opened, or is not an embedge index; one
+            that is not is never changed or deleted, even with `rebuild`.
         IndexOutdatedError: another model, precision, task, width, … made its vectors.
         IndexBusyError: another process has been writing to it for a minute.
         OptionError: the pack has no such task or width.
@@ -186,7 +186,7 @@ class SearchIndex:
             Of equal scores, first what comes first by path, then by line.
 
         Raises:
-            InputError: the query is no str, or empty.
+            InputError: the query is not a str, or empty.
             OptionError: `kind` is unknown.
             ClosedError: the index or the embedder is closed.
             IndexRowsError: some passages are damaged. They are forgotten now, with their files:

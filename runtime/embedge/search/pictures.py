@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from embedge.calls import Call
 from embedge.embedder import Embedder
 from embedge.errors import MissingExtraError
+from embedge.images.pillow import RefusedImageError, decode, load_pillow
 from embedge.images.pixels import to_square
-from embedge.images.sources import RefusedImageError, decode, load_pillow, open_source
+from embedge.images.sources import open_source
 from embedge.pack.manifest import ImageInput
 from embedge.search.files import RefusedError
 from embedge.vectors import Vectors

@@ -5,7 +5,7 @@ which reaches Python as a `BaseException` that `except Exception` misses. Here b
 `TokenizerError`. Gives tokenizers that neither cut nor pad. Knows no texts and no networks.
 
 A panic also writes lines to stderr, by Rust's own hook, before Python hears of it. Callers
-therefore avoid the inputs that are known to cause one (see `long_texts`); what remains are files
+therefore avoid the inputs that are known to cause one (see `long`); what remains are files
 that are damaged in a way which shows only while a text is encoded.
 """
 

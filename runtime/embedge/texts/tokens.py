@@ -149,7 +149,7 @@ class TextTokenizer:
 
         Texts that are long for `max_length` are tokenized up to where the tokens that count end,
         and never more than a quarter of a million characters of them, or 32 for each token: see
-        `long_texts.head_of_long`.
+        `long.head_of_long`.
 
         Args:
             texts: as `check_texts` gives them; None gives no ids.
