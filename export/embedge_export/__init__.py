@@ -1,13 +1,37 @@
 """Builds model packs: a model folder or hub id in, ONNX graphs and a manifest out.
 
+    from embedge_export import export_pack
+
+    manifest = export_pack("org/name", out="pack", precisions=("int8",))
+
 Torch-free. May import `embedge` (packs are verified with the real runtime), never the other way
 round. Everything here needs the packages of the extra `export`; this file says so when one is
 missing, so that no module below has to.
 """
 
 from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 from embedge.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from embedge.pack.manifest import PRECISIONS
+    from embedge_export.export import OnProgress, Step, export_pack
+    from embedge_export.merged import open_for_merging, write_merged
+    from embedge_export.recheck import verify_pack
+    from embedge_export.source.folder import Source, open_source
+
+__all__ = [
+    "PRECISIONS",
+    "OnProgress",
+    "Source",
+    "Step",
+    "export_pack",
+    "open_for_merging",
+    "open_source",
+    "verify_pack",
+    "write_merged",
+]
 
 # huggingface_hub is not in this list: a local folder needs none of it (`hub.py` asks for it).
 _NEEDED = ("filelock", "ml_dtypes", "onnx", "onnx_ir", "safetensors")
@@ -16,3 +40,28 @@ if _missing:
     raise MissingExtraError(
         f"exporting needs {', '.join(_missing)}; install with: pip install 'embedge[export]'"
     )
+
+# Loaded when first asked for, so that no module waits for all others.
+_LAZY = {
+    "PRECISIONS": "embedge.pack.manifest",
+    "OnProgress": "embedge_export.export",
+    "Source": "embedge_export.source.folder",
+    "Step": "embedge_export.export",
+    "export_pack": "embedge_export.export",
+    "open_for_merging": "embedge_export.merged",
+    "open_source": "embedge_export.source.folder",
+    "verify_pack": "embedge_export.recheck",
+    "write_merged": "embedge_export.merged",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'embedge_export' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

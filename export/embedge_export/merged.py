@@ -24,7 +24,7 @@ from embedge_export.output.destination import check_apart, check_place, check_sp
 from embedge_export.output.space import merged_bytes
 from embedge_export.output.stage import stage
 from embedge_export.source.files import COPIED
-from embedge_export.source.folder import Source
+from embedge_export.source.folder import Source, open_source
 from embedge_export.tensors.lora import MergedWeights, load_adapter
 from embedge_export.tensors.weights import DTYPES, SINGLE, open_weights, write_file
 
@@ -42,7 +42,40 @@ _POOLING_FLAGS = {
     "mean": "pooling_mode_mean_tokens",
     "cls": "pooling_mode_cls_token",
 }
-Progress = Callable[[str, int, int], None]  # task, tensors written, tensors in all
+OnTensor = Callable[[str, int, int], None]  # task, tensors written, tensors in all
+
+
+def open_for_merging(
+    source: str | Path,
+    out: str | Path,
+    *,
+    pack: Path | None = None,
+    tasks: Sequence[str] | None = None,
+    revision: str | None = None,
+    offline: bool = False,
+) -> Source:
+    """Opens a model that `write_merged` can write in plain form, or refuses it early.
+
+    A network without a plain form is refused before its weights are fetched or hashed.
+
+    Args:
+        source: As in `open_source`.
+        out: Folder for the task folders, as the user named it.
+        pack: The folder of the pack that is made too; the two have to be apart.
+        tasks: As in `open_source`.
+        revision: As in `open_source`.
+        offline: As in `open_source`.
+
+    Raises:
+        ExportError: `out` is no place to write to, or a task's folder is there already.
+        SourceError: the source cannot be opened, or the network has no plain form.
+    """
+    check_place(out, "--merged")
+    opened = open_source(
+        source, revision=revision, offline=offline, tasks=tasks, check_config=plain_class
+    )
+    check_merged(opened, out, pack=pack)
+    return opened
 
 
 def check_merged(source: Source, out: str | Path, *, pack: Path | None = None) -> Path:
@@ -59,7 +92,7 @@ def check_merged(source: Source, out: str | Path, *, pack: Path | None = None) -
     """
     folder = check_place(out, "--merged")
     check_apart(folder, source.folder, "--merged", above=False)
-    plain_config(source.config, "float32")
+    plain_class(source.config)
     for task in source.tasks:
         if pack is not None and (contains(pack, folder) or contains(folder / task, pack)):
             raise ExportError(
@@ -77,7 +110,7 @@ def write_merged(
     *,
     tasks: Sequence[str] | None = None,
     dtype: str = "bfloat16",
-    progress: Progress | None = None,
+    progress: OnTensor | None = None,
 ) -> list[Path]:
     """Writes one plain model folder a task; each is `W + (B @ A) * scaling` rounded once.
 
@@ -129,6 +162,19 @@ def write_merged(
 
 def plain_config(config: Mapping[str, Any], dtype: str) -> dict[str, Any]:
     """config.json of the network alone, as transformers loads it without a model's own code."""
+    network, name = plain_class(config)
+    plain = {key: value for key, value in config.items() if key not in _DROPPED}
+    plain |= {"architectures": [name], "model_type": network}
+    plain["dtype" if "dtype" in plain else "torch_dtype"] = dtype
+    return plain
+
+
+def plain_class(config: Mapping[str, Any]) -> tuple[str, str]:
+    """The model_type of a network's plain form, and the class that loads it.
+
+    Raises:
+        SourceError: it has no plain form.
+    """
     network = str(config.get("model_type"))
     if network == JINA_V5:
         # Both v5 models have one model_type; the bidirectional one (nano) says it is no decoder.
@@ -138,10 +184,7 @@ def plain_config(config: Mapping[str, Any], dtype: str) -> dict[str, Any]:
             f"no plain form of model_type {network!r} is known; "
             f"{', '.join(_PLAIN_CLASSES)} and {JINA_V5} can be merged"
         )
-    plain = {key: value for key, value in config.items() if key not in _DROPPED}
-    plain |= {"architectures": [_PLAIN_CLASSES[network]], "model_type": network}
-    plain["dtype" if "dtype" in plain else "torch_dtype"] = dtype
-    return plain
+    return network, _PLAIN_CLASSES[network]
 
 
 def _write_weights(
@@ -149,7 +192,7 @@ def _write_weights(
     weights: MergedWeights,
     dtype: np.dtype[Any],
     task: str,
-    progress: Progress | None,
+    progress: OnTensor | None,
 ) -> None:
     # An output head has no place in the plain network.
     keys = [key for key in sorted(weights.keys()) if not key.startswith("lm_head.")]

@@ -202,11 +202,8 @@ def test_source_goes_to_the_exporter(pack, fakes, capsys, monkeypatch, tmp_path,
         asked.append((folder, source))
         return report
 
-    modules = {
-        "source.folder": SimpleNamespace(open_source=open_source),
-        "recheck": SimpleNamespace(verify_pack=verify_pack),
-    }
-    monkeypatch.setattr(verify, "load_exporter", modules.__getitem__)
+    public = {"open_source": open_source, "verify_pack": verify_pack}
+    monkeypatch.setattr(verify, "load_exporter", public.__getitem__)
     assert main(["verify", str(pack), "--source", str(tmp_path)]) == 1
     (line,) = failures(capsys)
     assert asked == ([(pack, source)] if same else [])
@@ -230,8 +227,8 @@ def test_export_hands_over(monkeypatch, capsys, tmp_path):
             },
         )
 
-    module = SimpleNamespace(export_pack=export_pack)
-    monkeypatch.setattr("embedge.cli.commands.export.load_exporter", lambda name: module)
+    public = {"export_pack": export_pack}
+    monkeypatch.setattr("embedge.cli.commands.export.load_exporter", public.__getitem__)
     out = tmp_path / "pack"
     arguments = ["export", "src", "--out", str(out), "--precisions", "int8", "--offline"]
     assert main([*arguments, "--tasks", "retrieval, clustering", "--progress"]) == 0
@@ -270,7 +267,7 @@ def test_export_refuses_odd_options(capsys, arguments, told):
 def test_export_without_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "embedge_export.export", None)
     with pytest.raises(MissingExtraError, match=r"embedge\[export\]"):
-        load_exporter("export")
+        load_exporter("export_pack")
 
 
 def test_gate_rows_name_what_missed():

@@ -135,9 +135,14 @@ def serving(state):
 SCRIPT = """
 import json, sys
 from embedge.errors import EmbedgeError
-from embedge_export.sources import open_source
+from embedge_export import open_for_merging, open_source
+options = json.loads(sys.argv[2])
+merged = options.pop("merged", None)
 try:
-    source = open_source(sys.argv[1], **json.loads(sys.argv[2]))
+    if merged is None:
+        source = open_source(sys.argv[1], **options)
+    else:
+        source = open_for_merging(sys.argv[1], merged, **options)
     folder = source.folder
     print(json.dumps({
         "id": source.model_id, "revision": source.revision, "files": dict(source.files),
@@ -218,6 +223,15 @@ def test_only_data_is_fetched(ask, server):
     assert set(source["all"]) == set(source["files"])
 
 
+def test_a_network_without_a_plain_form_is_refused_before_its_weights_are_fetched(
+    tmp_path, ask, server
+):
+    server[0].commits = {OLD: seeded.write_bert(tmp_path / "bert")}
+    answer = ask(merged=str(tmp_path / "plain"))
+    assert "no plain form of model_type 'bert'" in answer["message"]
+    assert not [path for path in server[0].requests if path.endswith(".safetensors")]
+
+
 def test_offline_takes_the_cache_and_asks_nobody(ask, server, commits):
     ask(revision=NEW)
     ask()  # main
@@ -293,7 +307,7 @@ def watch(event, arguments):
 sys.addaudithook(watch)
 from embedge_export.model import open_model, reference
 from embedge_export.merged import write_merged
-from embedge_export.sources import open_source
+from embedge_export import open_source
 from embedge.errors import SourceError
 found = {}
 for number, kind in enumerate(json.loads(sys.argv[2])):

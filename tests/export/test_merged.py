@@ -10,11 +10,13 @@ import pytest
 from safetensors.numpy import load_file
 
 import seeded
+from embedge.cli import main
 from embedge.errors import ExportError, SourceError
 from embedge_export import merged
 from embedge_export.merged import plain_config, write_merged
 from embedge_export.output.stage import MARKER, PREFIX
 from embedge_export.source.folder import open_source
+from embedge_export.source.unchanged import hash_files
 from embedge_export.tensors.lora import MergedWeights, load_adapter
 from embedge_export.tensors.weights import open_weights
 
@@ -250,3 +252,46 @@ def test_refusals(models, tmp_path):
     with pytest.raises(SourceError, match="model_type 'mistral' is not supported"):
         write_merged(open_source(other), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+# -- refused before the work
+
+
+@pytest.mark.parametrize("kind", ["bert", "v3", "jina_clip"])
+def test_a_network_without_a_plain_form_is_refused_before_anything_is_hashed(
+    kind, tmp_path, monkeypatch, capsys
+):
+    source, out = tmp_path / "source", tmp_path / "pack"
+    getattr(seeded, f"write_{kind}")(source)
+
+    def hashed(*_):
+        raise AssertionError("a file was hashed")
+
+    monkeypatch.setattr("embedge_export.source.folder.hash_files", hashed)
+    command = ["export", str(source), "--out", str(out), "--merged", str(tmp_path / "plain")]
+    assert main(command) == 2
+    assert "no plain form of model_type" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_the_source_is_opened_once_and_the_gate_is_printed_first(
+    models, tmp_path, monkeypatch, capsys
+):
+    opened = []
+
+    def count(*arguments):
+        opened.append(arguments)
+        return hash_files(*arguments)
+
+    def fail(*_, **__):
+        raise ExportError("the disk is full")
+
+    monkeypatch.setattr("embedge_export.source.folder.hash_files", count)
+    monkeypatch.setattr(merged, "_write_weights", fail)
+    command = ["export", str(models / "qwen2"), "--out", str(tmp_path / "pack")]
+    assert main([*command, "--precisions", "fp32", "--merged", str(tmp_path / "plain")]) == 2
+    shown = capsys.readouterr()
+    assert len(opened) == 1
+    assert "fp32" in shown.out
+    assert "passed" in shown.out
+    assert "the disk is full" in shown.err

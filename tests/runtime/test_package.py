@@ -27,25 +27,6 @@ def python(code: str) -> str:
     return result.stdout
 
 
-def test_every_public_name_exists_and_every_error_is_public() -> None:
-    assert len(set(embedge.__all__)) == len(embedge.__all__)
-    for name in embedge.__all__:
-        assert getattr(embedge, name) is not None
-    public = {name for name in vars(errors) if name.endswith("Error")}
-    assert public <= set(embedge.__all__)
-    others = set(embedge.__all__) - public
-    assert others == {
-        *("Embedder", "read_manifest", "similarity", "quantise", "__version__"),
-        *("TruncationWarning", "RangesWarning", "SearchIndex"),
-    }
-    assert set(dir(embedge)) == set(embedge.__all__)
-
-
-def test_an_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="'Embeder'"):
-        _ = embedge.Embeder  # type: ignore[attr-defined]
-
-
 def test_the_version_is_the_projects() -> None:
     assert embedge.__version__ == metadata.version("embedge")
 

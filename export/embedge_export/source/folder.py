@@ -7,7 +7,7 @@ weight and knows nothing of networks; `weights.py` and `lora.py` read what it po
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,7 @@ def open_source(
     revision: str | None = None,
     offline: bool = False,
     tasks: Sequence[str] | None = None,
+    check_config: Callable[[Mapping[str, Any]], object] = lambda config: None,
 ) -> Source:
     """Opens a local model folder, or fetches a hub id (`owner/name`) and opens that.
 
@@ -102,6 +103,8 @@ def open_source(
         revision: Branch, tag or commit; for a hub id only.
         offline: Take the hub's local cache as it is. HF_HUB_OFFLINE is obeyed too.
         tasks: Only these tasks; all of them unless given.
+        check_config: Called with config.json before weights are fetched or hashed; raises
+            SourceError for a model that the caller has no use for.
 
     Raises:
         SourceError: it cannot be exported; the message says why and what to do.
@@ -114,16 +117,25 @@ def open_source(
                 "name a model on the hub"
             )
         name, commit = _cached_identity(local)
-        return _open_folder(local, name, commit, tasks)
+        return _open_folder(local, name, commit, tasks, check_config)
     name = str(spec)
     if isinstance(spec, Path) or hub.REPOSITORY.fullmatch(name) is None or is_local(name):
         raise SourceError(not_a_model(name))
-    folder, commit = hub.download(name, revision=revision, offline=offline)
-    return _open_folder(folder, name, commit, tasks)
+
+    def check(folder: Path) -> None:
+        if (folder / "config.json").exists():
+            _read_config(folder, check_config)
+
+    folder, commit = hub.download(name, revision=revision, offline=offline, check=check)
+    return _open_folder(folder, name, commit, tasks, check_config)
 
 
 def _open_folder(
-    folder: Path, name: str | None, commit: str | None, chosen: Sequence[str] | None
+    folder: Path,
+    name: str | None,
+    commit: str | None,
+    chosen: Sequence[str] | None,
+    check: Callable[[Mapping[str, Any]], object],
 ) -> Source:
     if not is_text(folder):
         raise SourceError(
@@ -139,8 +151,7 @@ def _open_folder(
         )
     if not (folder / "config.json").exists():
         raise SourceError(not_a_model_folder(folder))
-    config = read_json(folder / "config.json")
-    check_model_type(config)
+    config = _read_config(folder, check)
     card = _read_card(folder / "README.md")
     stored = stored_adapters(folder, config)
     found = {} if stored else _find_adapters(folder, config)
@@ -182,6 +193,14 @@ def _open_folder(
         stamps=stamps,
         notes=tuple(notes),
     )
+
+
+def _read_config(folder: Path, check: Callable[[Mapping[str, Any]], object]) -> Mapping[str, Any]:
+    """config.json, of a model type that is known and that `check` takes."""
+    config = read_json(folder / "config.json")
+    check_model_type(config)
+    check(config)
+    return config
 
 
 def _cached_identity(folder: Path) -> tuple[str | None, str | None]:

@@ -8,7 +8,7 @@ the files mean.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from embedge.errors import MissingExtraError, SourceError
@@ -27,10 +27,13 @@ def download(
     offline: bool = False,
     endpoint: str | None = None,
     cache: Path | None = None,
+    check: Callable[[Path], None] = lambda folder: None,
 ) -> tuple[Path, str]:
     """Fetches a repository; with `offline` only looks it up in the cache.
 
-    `endpoint` and `cache` are the hub's own defaults (HF_ENDPOINT, HF_HOME) unless given.
+    `endpoint` and `cache` are the hub's own defaults (HF_ENDPOINT, HF_HOME) unless given. `check`
+    is called with the folder once its config.json is there, and may refuse the model before the
+    rest is fetched.
 
     Returns:
         The folder, and the full commit it is of.
@@ -68,6 +71,7 @@ def download(
             return folder, folder.name
         api = huggingface_hub.HfApi(endpoint=endpoint)
         commit = _full_commit(api.model_info(repository, revision=revision).sha)
+        check(fetch(commit, (source_files.CONFIG,)))
         # By the branch's name, so that the cache knows it offline too. The library takes all files
         # of one commit; it may be another if the branch moves now, or an older one from the cache
         # if the network fails now.
@@ -76,7 +80,7 @@ def download(
             folder = fetch(commit)
         if named := source_files.then(folder):
             folder = fetch(commit, named)
-    except SourceError:  # an index of weights that is damaged, by its name
+    except SourceError:  # of `check`, or of an index of weights that is damaged, by its name
         raise
     # Whatever the library or its HTTP client raises (their classes changed twice within its major
     # versions), it is about this repository, and the user needs to know what to do.

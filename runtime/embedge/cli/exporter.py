@@ -10,14 +10,14 @@ from typing import Any
 from embedge.errors import EmbedgeError, MissingExtraError
 
 
-def load_exporter(module: str) -> Any:
-    """A module of `embedge_export`.
+def load_exporter(name: str) -> Any:
+    """A public name of `embedge_export`.
 
     Raises:
         MissingExtraError: it, or what it needs, is not installed.
     """
     try:
-        return importlib.import_module(f"embedge_export.{module}")
+        return getattr(importlib.import_module("embedge_export"), name)
     except EmbedgeError:  # its own sentence
         raise
     except ImportError as error:

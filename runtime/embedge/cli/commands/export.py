@@ -69,7 +69,16 @@ def run(options: argparse.Namespace) -> int:
             raise OptionError(
                 f"--precisions: {precision!r} is unknown; choose from {', '.join(PRECISIONS)}"
             )
-    exporter = load_exporter("export")
+    export_pack, source = load_exporter("export_pack"), options.source
+    if options.merged is not None:
+        source = load_exporter("open_for_merging")(
+            source,
+            options.merged,
+            pack=options.out,
+            tasks=tasks,
+            revision=options.revision,
+            offline=options.offline,
+        )
     with Progress(options.progress) as progress:
 
         def report(step: Any) -> None:
@@ -77,10 +86,7 @@ def run(options: argparse.Namespace) -> int:
             words = (step.task, step.precision, step.label)
             progress.update(part, " ".join(word for word in words if word))
 
-        source = options.source
-        if options.merged is not None:
-            source = _open_for_merging(options, tasks)
-        manifest: Manifest = exporter.export_pack(
+        manifest: Manifest = export_pack(
             source,
             out=options.out,
             tasks=tasks,
@@ -92,19 +98,24 @@ def run(options: argparse.Namespace) -> int:
             progress=report,
             notice=lambda line: progress.say(f"embedge: {line}"),
         )
-        if options.merged is not None:
-            _write_merged(source, options.merged, progress)
+    _show(manifest, options.out)
+    if options.merged is not None:
+        _write_merged(source, options)
+    missed = [p for p in precisions if not manifest.passed_gate(p)]
+    if missed:
+        screen.say(f"embedge: {', '.join(missed)} did not pass the gate")
+    return 1 if missed else 0
+
+
+def _show(manifest: Manifest, out: Path) -> None:
+    """Prints the gate, and what was made."""
     screen.show_lines(screen.table(gate_rows(manifest.verification)))
     for line in finer_lines(manifest.verification):
         screen.show(line)
     screen.show()
     for precision in manifest.precisions():
         screen.show(f"{precision}: {screen.size_text(manifest.size_of(precision))}")
-    screen.show(f"{options.out}: {manifest.model_id}, licence {manifest.license or 'unknown'}")
-    missed = [p for p in precisions if not manifest.passed_gate(p)]
-    if missed:
-        screen.say(f"embedge: {', '.join(missed)} did not pass the gate")
-    return 1 if missed else 0
+    screen.show(f"{out}: {manifest.model_id}, licence {manifest.license or 'unknown'}")
 
 
 def folder(text: str) -> Path:
@@ -116,23 +127,14 @@ def folder(text: str) -> Path:
     return Path(text)
 
 
-def _open_for_merging(options: argparse.Namespace, tasks: tuple[str, ...] | None) -> Any:
-    """The source, once it is sure that the plain folders can be written after the pack."""
-    load_exporter("output.destination").check_place(options.merged, "--merged")
-    source = load_exporter("source.folder").open_source(
-        options.source, revision=options.revision, offline=options.offline, tasks=tasks
-    )
-    load_exporter("merged").check_merged(source, options.merged, pack=options.out)
-    return source
-
-
-def _write_merged(source: Any, out: Path, progress: Progress) -> None:
+def _write_merged(source: Any, options: argparse.Namespace) -> None:
     """Writes each task's weights with its adapter merged in, for other programs."""
+    with Progress(options.progress) as progress:
 
-    def report(task: str, done: int, total: int) -> None:
-        progress.update(done / max(total, 1), f"{task} merged, tensors")
+        def report(task: str, done: int, total: int) -> None:
+            progress.update(done / max(total, 1), f"{task} merged, tensors")
 
-    load_exporter("merged").write_merged(source, out, progress=report)
+        load_exporter("write_merged")(source, options.merged, progress=report)
 
 
 def names(text: str, option: str) -> tuple[str, ...]:

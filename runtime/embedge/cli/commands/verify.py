@@ -232,7 +232,7 @@ def _golden_check(manifest: Manifest, embedder: "Embedder", precision: str) -> C
 def _source_checks(pack: "Pack", spec: str, options: argparse.Namespace) -> Iterator[Check]:
     """The whole pack against the NumPy reference of its source."""
     manifest = pack.manifest
-    source = load_exporter("source.folder").open_source(
+    source = load_exporter("open_source")(
         spec,
         # A folder is what it is; of a hub id the very commit that the pack was made from.
         revision=None if Path(spec).is_dir() else manifest.revision,
@@ -244,7 +244,7 @@ def _source_checks(pack: "Pack", spec: str, options: argparse.Namespace) -> Iter
         return
     yield Check("source", "OK", "what the pack was made from")
     with Progress(options.progress) as progress:
-        reports: dict[str, Report] = load_exporter("recheck").verify_pack(
+        reports: dict[str, Report] = load_exporter("verify_pack")(
             pack.folder,
             source,
             threads=machine.threads_here(options.threads).value,
