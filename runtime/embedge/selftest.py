@@ -6,7 +6,7 @@ vectors of the NumPy reference, which the export put into the pack.
 
 >>> from embedge import Embedder
 >>> from embedge.selftest import compare
->>> with Embedder("v5-small") as embedder:
+>>> with Embedder("my-pack") as embedder:
 ...     all(comparison.passed for comparison in compare(embedder))
 True
 """
