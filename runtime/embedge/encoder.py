@@ -19,7 +19,7 @@ from embedge.cautions import warn
 from embedge.choices import Choices
 from embedge.errors import PackError
 from embedge.fork_locks import ForkLock
-from embedge.images.pipeline import DECODERS, check_images, decode_images
+from embedge.images.pipeline import check_images, decode_images
 from embedge.images.pixels import from_square
 from embedge.images.sources import list_images
 from embedge.items import Items
@@ -89,8 +89,8 @@ class Encoder:
             items,
             upright=call.upright,
             allow_urls=call.allow_urls,
-            threads=DECODERS[self._device],
-            ahead=2 * self._runner.images_per_run(),
+            device=self._device,
+            per_run=self._runner.images_per_run(),
         )
         with contextlib.closing(decoded):  # its threads end with it, also after an error
             return self._run(call, self._runner.image_batches(decoded), items, single=single)

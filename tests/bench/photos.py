@@ -111,8 +111,8 @@ def measure(
         Items("images", on_error=_refuse),
         upright=True,
         allow_urls=False,
-        threads=1,
-        ahead=2,
+        device="cpu",
+        per_run=1,
     )
     for _, pixels in decoded:
         for name, session in sessions.items():

@@ -25,6 +25,7 @@ from embedge.pack.manifest import ImageInput
 # Threads that decode. A CPU's network takes seconds an image and has the cores; a GPU's takes
 # milliseconds, and a large photo a tenth of a second to decode.
 DECODERS = {"cpu": 2, "cuda": 8}
+RUNS_AHEAD = 2
 CANCEL_POLL = 0.05  # seconds
 PATIENCE = 0.5  # seconds that a cancelled call waits for images that are being decoded
 
@@ -57,8 +58,8 @@ def decode_images(
     *,
     upright: bool,
     allow_urls: bool,
-    threads: int,
-    ahead: int,
+    device: str,
+    per_run: int,
 ) -> Generator[tuple[int, Pixels], None, None]:
     """Decodes images in order; gives index and pixels. One that turns out bad is refused.
 
@@ -69,8 +70,9 @@ def decode_images(
         items: what `sources` are to the call; bad ones are refused in the caller's thread.
         upright: see `to_pixels`.
         allow_urls: whether to fetch http(s) URLs.
-        threads: how many decode at a time.
-        ahead: at most so many are decoded, or being decoded, and not yet taken.
+        device: what the network runs on, which says how many are decoded at a time.
+        per_run: images that the network takes at a time; RUNS_AHEAD times as many are decoded, or
+            being decoded, and not yet taken.
 
     Raises:
         CancelledError: the call was cancelled.
@@ -96,9 +98,9 @@ def decode_images(
 
     coming = iter(indices)
     waiting: deque[tuple[int, Future[Pixels | str]]] = deque()
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="embedge-images")
+    pool = ThreadPoolExecutor(DECODERS[device], thread_name_prefix="embedge-images")
     try:
-        for index in islice(coming, ahead):
+        for index in islice(coming, RUNS_AHEAD * per_run):
             waiting.append((index, submit(index)))
         while waiting:
             index, future = waiting[0]

@@ -104,7 +104,7 @@ class SearchIndex:
         )
         self._path = None if path is None else absolute_path(path, "path")
         self._database = Database(self._path, meaning, rebuild=rebuild)
-        self._store = Store(self._database, width=call.width)
+        self._store = Store(self._database)
         self._options = {  # to open it again, see __reduce__
             "embedder": embedder,
             "task": call.task,

@@ -65,9 +65,8 @@ class Entry:
 class Store:
     """The content of an open index."""
 
-    def __init__(self, database: Database, *, width: int) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._width = width
 
     def known_files(self, root: Path) -> dict[Path, Known]:
         """Every file remembered at or below a path. Forgets those whose row is damaged."""
