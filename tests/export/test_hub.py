@@ -127,9 +127,11 @@ def serving(state):
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
-        yield state, f"http://127.0.0.1:{running.server_address[1]}"
-        running.shutdown()
-        thread.join()
+        try:
+            yield state, f"http://127.0.0.1:{running.server_address[1]}"
+        finally:  # also after a failure: a server without its socket would run for ever
+            running.shutdown()
+            thread.join()
 
 
 SCRIPT = """
