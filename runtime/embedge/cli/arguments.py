@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 PACK_VARIABLE = "EMBEDGE_PACK"
 PACK_HELP = (
-    f"the model pack, a folder (default: the environment variable {PACK_VARIABLE}, else the pack "
-    "that embedge bundles)"
+    f"the folder of the model pack (default: the environment variable {PACK_VARIABLE}, else the "
+    "bundled pack)"
 )
 
 
@@ -29,7 +29,7 @@ def add_pack_option(parser: argparse.ArgumentParser) -> None:
 def add_pack_argument(parser: argparse.ArgumentParser) -> None:
     """`PACK`, for the commands that are about a pack; `-p/--pack` does the same."""
     parser.add_argument("pack_position", nargs="?", metavar="PACK", help=PACK_HELP)
-    parser.add_argument("-p", "--pack", metavar="PACK", help="the same")
+    parser.add_argument("-p", "--pack", metavar="PACK", help="the same as PACK")
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +38,7 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=("auto", *PRECISIONS),
         default="auto",
-        help="which graphs to run (default: auto, by the device)",
+        help="precision of the graphs to run (default: auto, by the device)",
     )
     parser.add_argument(
         "--device",
@@ -46,12 +46,15 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         help="auto, cpu or cuda; an error where it is unavailable (default: auto)",
     )
     parser.add_argument(
-        "--threads", type=positive, metavar="N", help="threads (default: by this process's share)"
+        "--threads",
+        type=positive,
+        metavar="N",
+        help="number of threads (default: by the CPU cores of this process)",
     )
     parser.add_argument(
         "--prepared",
         metavar="FOLDER",
-        help="keep weights there in this machine's own form, mapped and shared (CPU, Linux)",
+        help="keep weights there in this machine's own layout, mapped and shared (CPU, Linux)",
     )
 
 

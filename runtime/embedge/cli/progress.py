@@ -27,7 +27,7 @@ def add_progress_option(parser: argparse.ArgumentParser) -> None:
         "--progress",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="a progress line on stderr (default: if stderr is a terminal)",
+        help="show a progress line on stderr (default: if stderr is a terminal)",
     )
 
 
@@ -75,7 +75,7 @@ class Progress:
         else:
             part = min(max(fraction, 0.0), 1.0)
             full = round(part * WIDTH)
-            # The first moments tell nothing of the rate.
+            # The first moments say nothing about the rate.
             left = time_text(elapsed / part - elapsed) if part > 0.01 and elapsed > 1 else "?"
             line = f"[{'#' * full}{'.' * (WIDTH - full)}] {part:4.0%}  {label}  {left} left"
         self._draw(encodable(printable(line), self._stream.encoding))

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 SUMMARY = "measure how fast a model pack runs here"
 DESCRIPTION = """\
-Measures the time to load, the first vector, and tokens per second for each shape (texts x tokens
-of each, prompt included), best and median of the repeats. Figures of different machines or
-versions do not compare; ratios within one run do."""
+Measures the time to load, the time to the first vector, and tokens per second for each shape (texts
+x tokens of each, prompt included): best and median of the repeats. Figures of different machines or
+versions are not comparable; ratios within one run are."""
 
 SHAPES = "1x16,1x32,1x128,1x512,4x128,16x64"
 LEAST_REPEATS = 3
@@ -38,13 +38,15 @@ WORDS = ("time", "people", "year", "way", "day", "man", "thing", "world", "life"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     arguments.add_pack_argument(parser)
-    parser.add_argument("--task", help="default: the pack's own")
+    parser.add_argument("--task", help="task of the vectors (default: the pack's default task)")
     arguments.add_engine_options(parser)
-    parser.add_argument("--shapes", default=SHAPES, metavar="NxT,...", help=f"default: {SHAPES}")
     parser.add_argument(
-        "--seconds", type=float, default=2.0, help="time spent on each shape (default: 2)"
+        "--shapes", default=SHAPES, metavar="NxT,...", help=f"shapes to measure (default: {SHAPES})"
     )
-    parser.add_argument("--json", action="store_true", help="as one JSON object")
+    parser.add_argument(
+        "--seconds", type=float, default=2.0, help="time for each shape (default: 2)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_progress_option(parser)
 
 
@@ -176,8 +178,8 @@ def peak_memory() -> int | None:
 
 def _print(report: dict[str, Any]) -> None:
     screen.show(f"{report['model']}, {report['task']}, {report['precision']}, {report['device']}")
-    told = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
-    screen.show(f"{report['machine']}; {told}")
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    screen.show(f"{report['machine']}; {versions}")
     peak = report["peak_memory_bytes"]
     screen.show(
         f"load {report['load_seconds']:.2f} s, first vector "

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 SUMMARY = "say which of a few labels fits an image"
 DESCRIPTION = """\
-Compares each IMAGE (a file, or a folder of images) with the labels, and prints the labels that fit
-best: with probabilities where the pack carries the model's scale for them, else with cosines. The
-model has seen no examples of the labels; say them as a caption would. An image that cannot be read
-is reported on stderr, the others still come out, and the exit code is 1."""
+Compares each IMAGE (a file, or a folder of images) with the labels, and prints those that fit
+best: with probabilities where the pack has the model's scale for them, else with cosines. The model
+has seen no examples of the labels; word them as a caption would. An image that cannot be read is
+reported on stderr and skipped; the exit code is then 1."""
 
 TEMPLATE = "a photo of {}"
 
@@ -35,21 +35,30 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="a file, or a folder of images")
     parser.add_argument(
-        "-l", "--labels", required=True, metavar="A,B,C", help="what it may be, between commas"
+        "-l",
+        "--labels",
+        required=True,
+        metavar="A,B,C",
+        help="the possible labels, separated by commas",
     )
     parser.add_argument(
         "--template",
         default=TEMPLATE,
         metavar="TEXT",
-        help=f"what is said of a label, which takes the place of {{}} (default: {TEMPLATE!r})",
+        help=f"sentence for a label, which replaces {{}} (default: {TEMPLATE!r})",
     )
     arguments.add_pack_option(parser)
-    parser.add_argument("--task", help="default: the pack's own")
+    parser.add_argument("--task", help="task of the vectors (default: the pack's default task)")
     parser.add_argument(
-        "-k", "--top-k", type=arguments.positive, default=3, metavar="N", help="labels (default: 3)"
+        "-k",
+        "--top-k",
+        type=arguments.positive,
+        default=3,
+        metavar="N",
+        help="number of labels to print (default: 3)",
     )
     arguments.add_engine_options(parser)
-    parser.add_argument("--json", action="store_true", help="a JSON line for each image")
+    parser.add_argument("--json", action="store_true", help="print a JSON line for each image")
     add_progress_option(parser)
 
 
@@ -103,12 +112,12 @@ def _embed(
     """The vectors (n, D) of a chunk, and the reasons for those that are NaN."""
     reasons: dict[int, str] = {}
 
-    def tell(done: int, _: int) -> None:
+    def report(done: int, _: int) -> None:
         progress.update((start + done) / total, f"{start + done:,} of {total:,} images")
 
     vectors = cancellable(
         lambda cancel: embedder.encode_image(
-            chunk, task=task, on_error=reasons.__setitem__, progress=tell, cancel=cancel
+            chunk, task=task, on_error=reasons.__setitem__, progress=report, cancel=cancel
         )
     )
     return vectors, reasons
@@ -146,14 +155,14 @@ def _print(
 ) -> None:
     order = sorted(range(len(labels)), key=lambda index: -scores[index])[: options.top_k]
     if options.json:
-        found = {labels[index]: round(float(scores[index]), 6) for index in order}
+        scored = {labels[index]: round(float(scores[index]), 6) for index in order}
         kind = "probability" if probable else "cosine"
-        screen.show_json({"file": str(path), "label": labels[order[0]], kind: found})
+        screen.show_json({"file": str(path), "label": labels[order[0]], kind: scored})
         return
-    found_text = ", ".join(
+    line = ", ".join(
         f"{labels[index]} {scores[index]:.1%}"
         if probable
         else f"{labels[index]} {scores[index]:.3f}"
         for index in order
     )
-    screen.show(f"{path}: {found_text}")
+    screen.show(f"{path}: {line}")

@@ -20,11 +20,11 @@ from embedge.engine import telemetry
 from embedge.errors import EmbedgeError
 from embedge.machine import resources as machine
 
-SUMMARY = "say what runs here, what was chosen, and why"
+SUMMARY = "report what runs here, what was chosen, and why"
 DESCRIPTION = """\
-Says what is installed, what would run here and why: device, threads, memory, integer kernel. With
-a PACK, by default the one that embedge bundles, also which precision, and whether its vectors are
-right on this machine. Exit code 1 if a problem was found; each says what to do."""
+Reports what is installed, what would run here and why: device, threads, memory, integer kernel.
+With a pack, by default the bundled one, also which precision is chosen, and whether its vectors are
+right on this machine. The exit code is 1 if there is a problem; each says what to do."""
 
 OLDEST_RUNTIME = (1, 23)
 FIRST_WITH_REPORTS = (1, 29)  # on Linux and macOS; on Windows all have them
@@ -45,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     arguments.add_pack_argument(parser)
     arguments.add_engine_options(parser)
-    parser.add_argument("--json", action="store_true", help="as one JSON object")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -94,13 +94,13 @@ def _packages() -> Iterator[Finding]:
         yield Finding("image extra", "lacks pillow", reason)
     else:
         yield Finding("image extra", f"pillow {pillow}")
-    found = {name: version_of(name) for name in EXPORT_PACKAGES}
-    lacking = [name for name, version in found.items() if version is None]
+    versions = {name: version_of(name) for name in EXPORT_PACKAGES}
+    lacking = [name for name, version in versions.items() if version is None]
     if lacking:
         reason = 'only for making packs: pip install "embedge[export]"'
         yield Finding("export extra", f"lacks {', '.join(lacking)}", reason)
     else:
-        yield Finding("export extra", ", ".join(f"{k} {v}" for k, v in found.items()))
+        yield Finding("export extra", ", ".join(f"{k} {v}" for k, v in versions.items()))
 
 
 def version_of(distribution: str) -> str | None:
@@ -116,7 +116,7 @@ def _runtime() -> Iterator[Finding]:
     from embedge.engine.loading import installed_distributions, load_runtime
 
     installed = installed_distributions()
-    told = ", ".join(f"{name} {version_of(name)}" for name in installed) or "not installed"
+    versions = ", ".join(f"{name} {version_of(name)}" for name in installed) or "not installed"
     problem = None
     if len(installed) > 1:
         problem = (
@@ -127,7 +127,7 @@ def _runtime() -> Iterator[Finding]:
     try:
         module = load_runtime()
     except EmbedgeError as error:
-        yield Finding("onnxruntime", told, problem=problem or screen.sentence(error))
+        yield Finding("onnxruntime", versions, problem=problem or screen.sentence(error))
         return
     version = str(module.__version__)
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
@@ -139,7 +139,7 @@ def _runtime() -> Iterator[Finding]:
             f"the module says {version}, the installed package {version_of(installed[0])}: another "
             f"copy is in the way; look at the file below, then reinstall {installed[0]}"
         )
-    yield Finding("onnxruntime", told, problem=problem)
+    yield Finding("onnxruntime", versions, problem=problem)
     yield Finding("onnxruntime file", str(getattr(module, "__file__", "unknown")))
     yield Finding("providers", ", ".join(module.get_available_providers()))
     yield _usage_reports(numbers)
@@ -213,8 +213,8 @@ def _with_pack(options: argparse.Namespace) -> Iterator[Finding]:
     try:
         with arguments.open_embedder(options) as embedder:
             model = embedder.manifest.model_id
-            told = f"{model}, bundled with embedge" if path is None else model
-            yield Finding("pack", str(embedder.folder), told)
+            origin = f"{model}, bundled with embedge" if path is None else model
+            yield Finding("pack", str(embedder.folder), origin)
             for name, choice in embedder.choices.items():
                 yield Finding(name.replace("_", " "), _value(name, choice.value), choice.reason)
             yield _kernel()

@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 SUMMARY = "turn texts or images into vectors"
 DESCRIPTION = """\
-Turns texts into vectors: one text a line by default, or JSON lines ({"text": ..., "id": ...} or a
-string), or whole files; in UTF-8, or in UTF-16 or UTF-32 with a byte order mark. Reads stdin where
-no INPUT is given. Writes a JSON line for each text, {"index" or "id": ..., "embedding": [...]}, in
-input order, or a .npy array. "index" is its place in the input, and its row in the array.
-A bad line is reported on stderr with its file and number, the others still come out (in an array,
-the row of a bad one is NaN, or 0 in smaller types), and the exit code is 1.
-With --images, INPUT is an image or a folder of images, and its path is its "id"."""
+Turns texts into vectors. An input holds one text per line, JSON lines ({"text": ..., "id": ...} or
+a string), or one text as a whole; in UTF-8, or in UTF-16 or UTF-32 with a byte order mark. Without
+INPUT, stdin is read. The output has a JSON line for each text, {"index" or "id": ..., "embedding":
+[...]}, in input order, or is a .npy array. "index" is the text's place in the input and its row in
+the array. A malformed line is reported on stderr with its file and number, and skipped (its row in
+an array is NaN, or 0 in smaller types); the exit code is then 1.
+With --images, INPUT is an image or a folder of images, and the "id" is the image's path."""
 
 MOST_NAMED = 20  # bad lines named one by one: a binary file has thousands
 
@@ -46,49 +46,51 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.add_argument("inputs", nargs="*", metavar="INPUT", help="a file, or - for stdin")
     parser.add_argument(
-        "--images", action="store_true", help="INPUT are images, or folders of images"
+        "--images", action="store_true", help="read each INPUT as an image, or a folder of images"
     )
     arguments.add_pack_option(parser)
-    parser.add_argument("--task", help="what the vectors are for (default: the pack's own)")
-    parser.add_argument("--prompt-name", metavar="NAME", help="e.g. query or document")
+    parser.add_argument("--task", help="task of the vectors (default: the pack's default task)")
     parser.add_argument(
-        "--truncate-dim", type=arguments.positive, metavar="N", help="keep the first N numbers"
+        "--prompt-name", metavar="NAME", help="prompt before each text, such as query or document"
     )
     parser.add_argument(
-        "--max-length", type=arguments.positive, metavar="N", help="tokens of a text at most"
+        "--truncate-dim", type=arguments.positive, metavar="N", help="keep the first N dimensions"
+    )
+    parser.add_argument(
+        "--max-length", type=arguments.positive, metavar="N", help="longest text, in tokens"
     )
     parser.add_argument(
         "--on-overflow",
         choices=("truncate", "error"),
         default="truncate",
-        help="what to do with a longer text: cut it, or report it and leave it out",
+        help="longer texts: cut them, or report and skip them (default: truncate)",
     )
     parser.add_argument(
         "--embedding-type",
         choices=("float32", "int8", "uint8", "binary", "ubinary"),
         default="float32",
-        help="how a vector is written (default: float32)",
+        help="type of the numbers in the output (default: float32)",
     )
     parser.add_argument(
         "--ranges",
         metavar="FILE",
-        help="int8, uint8: .npy (2, width) of the smallest and largest value of each number; "
-        "used if it is there, else made from these texts, for the queries to come",
+        help="for int8 and uint8: a .npy file (2, width) with the smallest and largest value of "
+        "each dimension; read if it exists, else written from these texts, for later runs",
     )
     arguments.add_engine_options(parser)
     parser.add_argument(
         "--input-format",
         choices=FORMATS,
         default="auto",
-        help="lines: a text a line; jsonl: a JSON object or string a line; file: a text a file; "
-        "auto: jsonl for .jsonl, else lines",
+        help="lines: one text per line; jsonl: one JSON object or string per line; file: one text "
+        "per file; auto: jsonl for .jsonl and .ndjson, else lines (default: auto)",
     )
     parser.add_argument(
         "--format",
         choices=("jsonl", "npy"),
-        help="default: npy if --out ends in .npy, else jsonl",
+        help="format of the output (default: npy if --out ends in .npy, else jsonl)",
     )
-    parser.add_argument("--out", metavar="FILE", help="default: stdout")
+    parser.add_argument("--out", metavar="FILE", help="the output (default: stdout)")
     add_progress_option(parser)
 
 

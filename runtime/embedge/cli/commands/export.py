@@ -13,9 +13,9 @@ from embedge.pack.manifest import PRECISIONS, Manifest
 
 SUMMARY = "make a model pack from a model"
 DESCRIPTION = """\
-Makes a model pack from SOURCE, a folder in the Hugging Face layout or a hub id: merges each
-task's adapter, writes one graph for each task and precision, checks every one of them against a
-plain NumPy reference, and keeps what passes. A local folder never touches the network."""
+Makes a model pack from SOURCE, a folder in the Hugging Face layout or a hub id: merges each task's
+adapter, writes one graph for each task and precision, compares every graph with a plain NumPy
+reference, and keeps those that pass. For a local folder the network is never used."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -30,27 +30,31 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="the pack to make: a new or an empty folder, or that of a pack of this model",
     )
-    parser.add_argument("--tasks", metavar="A,B", help="default: every task of the model")
+    parser.add_argument(
+        "--tasks", metavar="A,B", help="tasks to export (default: all of the model)"
+    )
     parser.add_argument(
         "--precisions",
         default="fp16,int8",
         metavar="A,B",
-        help=f"of {', '.join(PRECISIONS)} (default: fp16,int8)",
+        help=f"precisions to write, of {', '.join(PRECISIONS)} (default: fp16,int8)",
     )
     parser.add_argument(
-        "--revision", metavar="SHA", help="commit of a hub id (default: its newest)"
+        "--revision", metavar="SHA", help="commit of a hub id (default: the newest)"
     )
-    parser.add_argument("--offline", action="store_true", help="hub id: what is cached alone")
+    parser.add_argument(
+        "--offline", action="store_true", help="for a hub id: use only what is in its cache"
+    )
     parser.add_argument(
         "--merged",
         type=folder,
         metavar="DIR",
-        help="write plain model folders too, one a task, in bfloat16",
+        help="also write plain model folders, one per task, in bfloat16",
     )
     parser.add_argument(
         "--replace",
         action="store_true",
-        help="let it take the place of another model's pack in --out",
+        help="replace another model's pack in --out",
     )
     parser.add_argument(
         "--accept-failures",

@@ -9,17 +9,16 @@ from embedge.pack.fields import written
 from embedge.pack.files import Pack, open_pack
 from embedge.pack.manifest import Manifest
 
-SUMMARY = "say what a model pack is"
+SUMMARY = "describe a model pack"
 DESCRIPTION = """\
-Says what a model pack is: model and licence, tasks and prompts, widths, precisions with the
-result of their gate, sizes. Without PACK it is about the pack that embedge bundles. Reads
-manifest.json alone; `embedge verify` checks the files."""
+Describes a model pack: model and licence, tasks and prompts, dimensions, sizes, and the precisions
+with the result of their gate. Reads manifest.json alone; `embedge verify` checks the files."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     arguments.add_pack_argument(parser)
-    parser.add_argument("--json", action="store_true", help="as one JSON object")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -36,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def facts(pack: Pack, *, bundled: bool) -> dict[str, Any]:
-    """Everything that `info` tells, for programs."""
+    """Everything that `info` prints, for programs."""
     manifest = pack.manifest
     return {
         "pack": str(pack.folder),

@@ -1,7 +1,7 @@
 """`embedge search`: the passages and images of a file or folder that answer a query best.
 
-Opens the index of the folder, among the user's caches unless told otherwise, brings it up to date,
-and asks it. Knows `SearchIndex` and how to talk to people; the work is in `embedge.search`.
+Opens the index of the folder, in the user's cache folder by default, brings it up to date, and
+asks it. Knows `SearchIndex` and how to talk to people; the work is in `embedge.search`.
 """
 
 import argparse
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 SUMMARY = "find the passages and images of a folder that answer a query"
 DESCRIPTION = """\
-Splits the texts under PATH (a file or a folder; binary files are skipped) into passages,
-embeds them and the query, and prints the best with score, file and line. The vectors and the
-passages are kept in an index among your caches; the next search embeds only what has changed.
+Splits the texts under PATH (a file or a folder; binary files are skipped) into passages, embeds
+them and the query, and prints the best passages with score, file and line. The vectors and the
+passages are stored in an index in your cache folder; the next search embeds only what has changed.
 With a pack that has an image tower, images are found too, and --sheet draws them."""
 
 SNIPPET = 240  # characters of a passage that are shown
@@ -51,28 +51,33 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=arguments.positive,
         default=5,
         metavar="N",
-        help="results (default: 5)",
+        help="number of results (default: 5)",
     )
-    parser.add_argument("--task", help="default: retrieval where the pack has it, else its own")
+    parser.add_argument(
+        "--task", help="task of the vectors (default: retrieval, else the pack's default task)"
+    )
     place = parser.add_mutually_exclusive_group()
     place.add_argument(
-        "--index", type=Path, metavar="FILE", help="the index (default: one for each PATH)"
+        "--index", type=Path, metavar="FILE", help="file of the index (default: one for each PATH)"
     )
-    place.add_argument("--no-index", action="store_true", help="embed everything, keep nothing")
+    place.add_argument("--no-index", action="store_true", help="embed everything, store nothing")
     parser.add_argument(
         "--rebuild",
         action="store_true",
         help="embed everything again, also where the index is damaged",
     )
     arguments.add_engine_options(parser)
-    parser.add_argument("--json", action="store_true", help="a JSON line for each result")
+    parser.add_argument("--json", action="store_true", help="print a JSON line for each result")
     parser.add_argument(
         "--only",
         choices=("text", "image"),
-        help="with an image tower: leave the others out (scores of texts are commonly higher)",
+        help="with an image tower: find these alone (texts usually have higher scores)",
     )
     parser.add_argument(
-        "--sheet", type=Path, metavar="FILE.png", help="draw the images found, with their scores"
+        "--sheet",
+        type=Path,
+        metavar="FILE.png",
+        help="draw the images that were found, with their scores",
     )
     add_progress_option(parser)
 
@@ -121,9 +126,9 @@ def run(options: argparse.Namespace) -> int:
         _print(hit, options.path / hit.path.relative_to(root), as_json=options.json)
     if options.sheet is not None:
         _draw([hit for hit in hits if hit.kind == "image"], root, options.sheet)
-    told = f" ({', '.join(changes)})" if (changes := _changes(report)) else ""
+    updates = f" ({', '.join(changes)})" if (changes := _changes(report)) else ""
     counted = f"{passages:,} passages and images" if pictures else _number(passages, "passage")
-    screen.say(f"embedge: searched {counted} in {_number(files, 'file')}{told}")
+    screen.say(f"embedge: searched {counted} in {_number(files, 'file')}{updates}")
     return 0
 
 
@@ -150,7 +155,7 @@ def _update(
 ) -> "UpdateReport | None":
     """Brings the index up to date; None where it can only be read."""
 
-    def tell(state: "UpdateProgress") -> None:
+    def report_progress(state: "UpdateProgress") -> None:
         images = f", {_number(state.images, 'image')}" if state.images else ""
         progress.update(
             state.fraction,
@@ -160,7 +165,9 @@ def _update(
 
     before = index.runtimes
     try:
-        report = cancellable(lambda cancel: index.update(root, progress=tell, cancel=cancel))
+        report = cancellable(
+            lambda cancel: index.update(root, progress=report_progress, cancel=cancel)
+        )
     except (KeyboardInterrupt, CancelledError):
         if keeps:
             progress.say("embedge: what is embedded so far is kept; the next search goes on there")

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 SUMMARY = "check that a model pack is whole and right"
 DESCRIPTION = """\
 Checks a pack: hashes every file again, loads every graph that can run here, compares its vectors
-with the reference samples in the pack, and looks whether a text's vector stays the same in a
-batch. Prints a line for each check, and which linears lost the most in the export; exit code 1 if
-a check failed."""
+with the reference samples in the pack, and tests that a text's vector stays the same in a batch.
+Prints a line for each check, and which linears lost the most in the export. The exit code is 1 if a
+check failed."""
 
 IN_PROCESS = "--in-process"
 AGAIN = "export the pack again, or fetch it again from where it came"
@@ -59,17 +59,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--source",
         metavar="SRC",
-        help="compare with the NumPy reference of this model too (needs the extra export; slow)",
+        help="also compare with the NumPy reference of this model (slow; needs the extra export)",
     )
     parser.add_argument(
         "--golden",
         action="store_true",
-        help="compare with the figures that the model's card publishes",
+        help="also compare with the figures that the model's card publishes",
     )
     parser.add_argument(
         IN_PROCESS,
         action="store_true",
-        help="check in this process, not in one of its own, where a pack can crash nothing else",
+        help="check in this process, not in a separate one that a bad pack may crash",
     )
     add_progress_option(parser)
 
@@ -221,12 +221,13 @@ def _golden_check(manifest: Manifest, embedder: "Embedder", precision: str) -> C
     query = embedder.encode_query(QUERY, task="retrieval")  # (D,)
     documents = embedder.encode_document(list(DOCUMENTS), task="retrieval")  # (4, D)
     got = [float(value) for value in documents @ query]  # (4, D) @ (D,) -> (4,)
-    told = " ".join(f"{value:.4f}" for value in got)
+    similarities = " ".join(f"{value:.4f}" for value in got)
     worst = max(abs(a - b) for a, b in zip(got, golden.similarities, strict=True))
     if worst <= TOLERANCE[precision]:
-        return Check(name, "OK", f"{told}, at most {worst:.4f} from the card")
+        return Check(name, "OK", f"{similarities}, at most {worst:.4f} from the card")
     published = " ".join(f"{value:.4f}" for value in golden.similarities)
-    return Check(name, "FAIL", f"{told}, the card says {published}: export from the real weights")
+    detail = f"{similarities}, the card says {published}: export from the real weights"
+    return Check(name, "FAIL", detail)
 
 
 def _source_checks(pack: "Pack", spec: str, options: argparse.Namespace) -> Iterator[Check]:
