@@ -1,8 +1,9 @@
 """Builds model packs: a model folder or hub id in, ONNX graphs and a manifest out.
 
-    from embedge_export import export_pack
-
-    manifest = export_pack("org/name", out="pack", precisions=("int8",))
+>>> from embedge_export import export_pack
+>>> manifest = export_pack("my-model", out="new-pack", precisions=["int8"])  # or "org/name"
+>>> manifest.precisions(), manifest.verification["int8"].passed
+(('int8',), True)
 
 Torch-free. May import `embedge` (packs are verified with the real runtime), never the other way
 round. Everything here needs the packages of the extra `export`; this file says so when one is

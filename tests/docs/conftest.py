@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import seeded
 from embedge import read_manifest
 from embedge.errors import PackError
 from embedge.pack.files import default_folder
@@ -19,3 +20,10 @@ def bundled() -> Path:
     if read_manifest(folder).model_id != "embedge-mini":
         pytest.skip("another model is bundled than embedge-mini")
     return folder
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny decoder without adapters, as a folder in the Hugging Face layout."""
+    folder = tmp_path_factory.mktemp("models") / "my-model"
+    return seeded.write_decoder(folder, "qwen3", size="tiny", seed=7)

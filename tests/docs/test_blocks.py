@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import seeded
 from doc_pages import LANGUAGES, NAMES, NOT_RUN, ROOT, Block, blocks
 from tiny import IMAGE, write_pack
 
@@ -26,13 +25,6 @@ ENOUGH = 12  # characters of a reason
 
 def with_blocks() -> list[str]:
     return [name for name in NAMES if any(block.language in LANGUAGES for block in blocks(name))]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny decoder without adapters."""
-    folder = tmp_path_factory.mktemp("models") / "my-model"
-    return seeded.write_decoder(folder, "qwen3", size="tiny", seed=7)
 
 
 @pytest.fixture

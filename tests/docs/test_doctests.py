@@ -25,10 +25,11 @@ def modules() -> list[str]:
 
 @pytest.mark.parametrize("name", modules())
 def test_examples_run(
-    name: str, bundled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, bundled: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copytree(bundled, tmp_path / "my-pack")
+    shutil.copytree(model, tmp_path / "my-model")
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "travel.txt").write_text("The passport office opens at nine.\n")
     (tmp_path / "texts.jsonl").write_text('{"id": 1, "text": "one"}\n"another"\n')
