@@ -17,8 +17,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Calls:
-    """The calls of one object.
+class Lifetime:
+    """The calls of one object, until it is closed and the last of them has ended.
 
     Args:
         refusal: the message for a call after `close`.
@@ -74,19 +74,19 @@ class Calls:
             self._free()
 
 
-class _HasCalls(Protocol):
-    _calls: Calls
+class _HasLifetime(Protocol):
+    _lifetime: Lifetime
 
 
-S = TypeVar("S", bound=_HasCalls)
+S = TypeVar("S", bound=_HasLifetime)
 
 
 def counted(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """A method that is one call of its object's `_calls`."""
+    """A method that is one call of its object's `_lifetime`."""
 
     @functools.wraps(method)
     def call(self: S, /, *args: P.args, **options: P.kwargs) -> R:
-        with self._calls.one():
+        with self._lifetime.one():
             return method(self, *args, **options)
 
     return call

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from embedge.calls import Call, EncodeOptions, Tower, alias_options
 from embedge.choice import Choice
 from embedge.choices import choose
-from embedge.closing import Calls, counted
+from embedge.closing import Lifetime, counted
 from embedge.encoder import Encoder
 from embedge.errors import OptionError
 from embedge.files.paths import absolute_path
@@ -119,7 +119,7 @@ class Embedder:
             "warm_up": warm_up,
         }
         refusal = f"this embedder of {self.folder} is closed; make a new one"
-        self._calls = Calls(refusal, self._encoder.close)
+        self._lifetime = Lifetime(refusal, self._encoder.close)
         for name, choice in self.choices.items():
             logger.debug("%s: %s (%s)", name, choice.value, choice.reason)
         if warm_up:
@@ -380,10 +380,10 @@ class Embedder:
 
         It does not wait for them, so that a callback of a call may close the embedder too.
         """
-        self._calls.close()
+        self._lifetime.close()
 
     def __enter__(self) -> Self:
-        self._calls.check_open()
+        self._lifetime.check_open()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -391,12 +391,12 @@ class Embedder:
 
     def __reduce__(self) -> Reduced:
         """Pickled by path and options; the other process, or the copy, opens the pack again."""
-        self._calls.check_open()
+        self._lifetime.check_open()
         fingerprint = self.manifest.fingerprint(self.precision)
         return reduce_embedder(type(self), self._options, fingerprint)
 
     def __repr__(self) -> str:
-        state = "closed" if self._calls.closed else f"{self.precision} on {self.device}"
+        state = "closed" if self._lifetime.closed else f"{self.precision} on {self.device}"
         return f"<Embedder {self.manifest.model_id} ({state}) at {self.folder}>"
 
     def _encode_as(self, alias: str, texts: Texts, options: EncodeOptions) -> NDArray[Any]:

@@ -1,6 +1,5 @@
-"""Closing: calls under way end well, later ones are refused, and everything is freed once."""
-
-import threading
+import dataclasses
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,146 +7,113 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedge import ClosedError, Embedder, SearchIndex
-from embedge.closing import Calls
-from tiny import IMAGE, write_pack
+from embedge.calls import ALIASES, Call, alias_prompt, alias_task, resolve
+from embedge.errors import OptionError
+from embedge.pack.manifest import Manifest
+from embedge.pack.reading import read_manifest
+
+MakeManifest = Callable[..., Manifest]
 
 
 @pytest.fixture
-def embedder(tmp_path: Path) -> Embedder:
-    return Embedder(write_pack(tmp_path / "pack", image=IMAGE), token_budget=1)
+def make_manifest(make_pack: Callable[..., Path]) -> MakeManifest:
+    def make(**options: Any) -> Manifest:
+        return read_manifest(make_pack(**options))
+
+    return make
 
 
-def test_what_is_freed_when() -> None:
-    freed: list[int] = []
-    calls = Calls("closed", lambda: freed.append(1))
-    with calls.one(), calls.one():
-        calls.close()
-        calls.close()
-        assert calls.closed
-        with pytest.raises(ClosedError, match="closed"), calls.one():
-            pytest.fail("it began")
-        assert freed == []
-    assert freed == [1]
-    calls.close()
-    assert freed == [1]
+def test_left_out_is_the_packs_default(make_manifest: MakeManifest) -> None:
+    assert resolve(make_manifest(), None, None, None) == ("text-matching", "D: ")
+    bare = make_manifest(prompts={}, default_prompt=None)
+    assert resolve(bare, None, None, None) == ("text-matching", "")
 
 
-def test_an_idle_one_is_freed_at_once() -> None:
-    freed: list[int] = []
-    calls = Calls("closed", lambda: freed.append(1))
-    with calls.one():
-        pass
-    assert freed == []
-    calls.close()
-    calls.close()
-    assert freed == [1]
+def test_an_alias_is_a_task_and_a_prompt(make_manifest: MakeManifest) -> None:
+    manifest = make_manifest()
+    assert resolve(manifest, "retrieval.query", None, None) == ("retrieval", "Q: ")
+    assert resolve(manifest, "retrieval.passage", None, None) == ("retrieval", "D: ")
+    assert resolve(manifest, "retrieval.passage", None, "P: ") == ("retrieval", "P: ")
+    passages = make_manifest(prompts={"passage": "P: "}, default_prompt=None)
+    assert resolve(passages, "retrieval.passage", None, None) == ("retrieval", "P: ")
+    assert resolve(passages, "retrieval.query", None, None) == ("retrieval", "")
 
 
-def test_a_call_that_fails_frees_too() -> None:
-    freed: list[int] = []
-    calls = Calls("closed", lambda: freed.append(1))
-
-    def fail() -> None:
-        calls.close()
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError), calls.one():
-        fail()
-    assert freed == [1]
+def test_a_packs_own_task_of_that_name_comes_first(make_manifest: MakeManifest) -> None:
+    manifest = make_manifest(tasks=("retrieval", "retrieval.query"))
+    assert resolve(manifest, "retrieval.query", None, None) == ("retrieval.query", "D: ")
 
 
-CALLS: dict[str, Callable[[Embedder, Any], Any]] = {
-    "encode": lambda embedder, hook: embedder.encode(["a", "b", "c"], progress=hook),
-    "encode_query": lambda embedder, hook: embedder.encode_query(["a", "b"], progress=hook),
-    "encode_document": lambda embedder, hook: embedder.encode_document(["a", "b"], progress=hook),
-    "encode_image": lambda embedder, hook: embedder.encode_image(
-        [np.full((4, 4), grey, np.uint8) for grey in range(5)], progress=hook
-    ),
-}
-
-
-@pytest.mark.parametrize("name", CALLS)
-def test_a_callback_may_close_the_embedder(embedder: Embedder, name: str) -> None:
-    call = CALLS[name]
-    expected = call(embedder, None)
-    vectors = call(embedder, lambda done, total: embedder.close())
-    np.testing.assert_array_equal(vectors, expected)
-    assert embedder._encoder._runner._sessions._open == {}
-    assert embedder._encoder._tokenizer is None
-    with pytest.raises(ClosedError):
-        call(embedder, None)
-
-
-def test_calls_of_many_threads_end_well(embedder: Embedder) -> None:
-    """Those that had begun before the embedder was closed, at whatever step they were."""
-    begun, go_on = threading.Barrier(9), threading.Event()
-    results: list[Any] = []
-
-    def hook(done: int, total: int) -> None:
-        if done == 1:
-            begun.wait(30)
-            go_on.wait(30)
-
-    def work() -> None:
-        try:
-            results.append(embedder.encode(["a", "b", "c"], progress=hook).shape)
-        except ClosedError as error:
-            results.append(error)
-
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    begun.wait(30)
-    embedder.close()
-    go_on.set()
-    for thread in threads:
-        thread.join()
-    assert results == [(3, 8)] * 8
-    assert embedder._encoder._runner._sessions._open == {}
-
-
-def test_a_call_that_has_loaded_nothing_yet_ends_well(embedder: Embedder) -> None:
-    """Texts may come from a generator that takes its time, or closes the embedder."""
-
-    def texts() -> Any:
-        yield "a"
-        embedder.close()
-        yield "b"
-
-    assert embedder.encode(texts()).shape == (2, 8)
-    assert embedder._encoder._tokenizer is None
-    with pytest.raises(ClosedError):
-        embedder.count_tokens("a")
-
-
-def test_an_update_ends_well_when_the_index_is_closed(embedder: Embedder, tmp_path: Path) -> None:
-    folder = tmp_path / "texts"
-    folder.mkdir()
-    for name in "abc":
-        (folder / f"{name}.txt").write_text(f"text {name}")
-    index = SearchIndex(tmp_path / "index.sqlite", embedder)
-    report = index.update(folder, progress=lambda state: index.close())
-    assert report.added == 3
-    with pytest.raises(ClosedError, match="search index is closed"):
-        index.search("text")
-    with SearchIndex(tmp_path / "index.sqlite", embedder) as again:
-        assert again.count() == (3, 3)
-
-
-def test_a_search_ends_well_when_the_index_is_closed(
-    embedder: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("corpus", "query"), "corpus"),
+        (("corpus", "passage"), "passage"),
+        (("corpus", "passage", "document"), "document"),
+        (("query",), None),
+    ],
+)
+def test_documents_take_the_first_of_sentence_transformers_names(
+    make_manifest: MakeManifest, names: tuple[str, ...], expected: str | None
 ) -> None:
-    (tmp_path / "a.txt").write_text("text")
-    index = SearchIndex(None, embedder)
-    index.update(tmp_path / "a.txt")
-    encode = embedder.encode_query
+    manifest = make_manifest(prompts={name: f"{name}: " for name in names}, default_prompt=None)
+    assert alias_prompt(manifest, "retrieval.passage") == expected
 
-    def closing(*arguments: Any, **options: Any) -> Any:
-        index.close()
-        return encode(*arguments, **options)
 
-    monkeypatch.setattr(embedder, "encode_query", closing)
-    assert len(index.search("text")) == 1
-    with pytest.raises(ClosedError):
-        index.count()
+def test_the_default_prompt_is_never_put_on_the_other_side(make_manifest: MakeManifest) -> None:
+    manifest = make_manifest(prompts={"query": "Q: "}, default_prompt="query")
+    assert resolve(manifest, "retrieval.passage", None, None) == ("retrieval", "")
+    assert resolve(manifest, "retrieval.query", None, None) == ("retrieval", "Q: ")
+    assert resolve(manifest, "retrieval", None, None) == ("retrieval", "Q: ")
+
+
+@pytest.mark.parametrize("alias", list(ALIASES))
+def test_an_alias_needs_its_task(make_manifest: MakeManifest, alias: str) -> None:
+    manifest = make_manifest(tasks=("base",))
+    with pytest.raises(OptionError, match=f"'{alias}' is not in this pack; it has 'base'"):
+        resolve(manifest, alias, None, None)
+    assert alias_task(manifest, alias) is None
+
+
+def test_an_alias_says_what_the_pack_has_for_it(make_manifest: MakeManifest) -> None:
+    manifest = make_manifest(prompts={"passage": "P: ", "document": "D: "})
+    assert alias_task(manifest, "retrieval.passage") == "retrieval"
+    assert alias_prompt(manifest, "retrieval.passage") == "document"
+    assert alias_prompt(manifest, "retrieval.query") is None
+
+
+def test_contradictions_are_refused(make_manifest: MakeManifest) -> None:
+    manifest = make_manifest()
+    with pytest.raises(OptionError, match="both given"):
+        resolve(manifest, None, "query", "Q: ")
+    with pytest.raises(OptionError, match="pass task='retrieval' to choose"):
+        resolve(manifest, "retrieval.query", "document", None)
+
+
+def test_a_call_is_plain_and_equal_to_one_that_means_the_same(make_manifest: MakeManifest) -> None:
+    manifest = make_manifest()
+    ranges = np.array([[-1.0] * 8, [1.0] * 8])
+    call = Call.of(manifest, task="retrieval.query", embedding_type="int8", ranges=ranges)
+    same = Call.of(
+        manifest, task="retrieval", prompt="Q: ", embedding_type="int8", ranges=ranges.tolist()
+    )
+    assert call == same
+    assert len({call, same, Call.of(manifest)}) == 2
+    assert (call.task, call.prompt, call.width, call.max_length) == ("retrieval", "Q: ", 8, 64)
+    assert call.ranges == ((-1.0,) * 8, (1.0,) * 8)
+    assert pickle.loads(pickle.dumps(call)) == call
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        call.task = "x"  # type: ignore[misc]
+
+
+def test_options_of_a_call_are_checked(make_manifest: MakeManifest) -> None:
+    manifest = make_manifest()
+    for wrong in (
+        *({"truncate_dim": 9}, {"max_length": 0}, {"normalize": "yes"}, {"upright": 2}),
+        *({"embedding_type": "int3"}, {"ranges": [[0], [1]]}, {"on_overflow": "ignore"}),
+        *({"tower": "sound"}, {"allow_urls": None}, {"task": 1}),
+        {"embedding_type": "int8", "ranges": [[0.0], [1.0]]},
+    ):
+        with pytest.raises(OptionError):
+            Call.of(manifest, **wrong)
+    assert Call.of(manifest, tower="image", task="retrieval.query").prompt == ""

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Self, get_args
 
 from embedge.calls import Call, alias_options
-from embedge.closing import Calls, counted
+from embedge.closing import Lifetime, counted
 from embedge.embedder import Embedder
 from embedge.engine.kernels import integer_kernel
 from embedge.engine.loading import runtime_version
@@ -110,7 +110,9 @@ class SearchIndex:
             "task": call.task,
             "truncate_dim": truncate_dim,
         }
-        self._calls = Calls("this search index is closed; open it again", self._database.close)
+        self._lifetime = Lifetime(
+            "this search index is closed; open it again", self._database.close
+        )
 
     @counted
     def update(
@@ -219,11 +221,11 @@ class SearchIndex:
 
     def close(self) -> None:
         """Closes the file once the calls under way have ended; again, it does nothing."""
-        self._calls.close()
+        self._lifetime.close()
 
     def __reduce__(self) -> Reduced:
         """Pickled by path and embedder; the other process, or the copy, opens the file again."""
-        self._calls.check_open()
+        self._lifetime.check_open()
         if self._path is None:
             raise OptionError(
                 "an index in memory cannot be pickled or copied; give SearchIndex a path"
