@@ -25,8 +25,9 @@ from embedge_export.output.space import merged_bytes
 from embedge_export.output.stage import stage
 from embedge_export.source.files import COPIED
 from embedge_export.source.folder import Source, open_source
+from embedge_export.tensors.checkpoint import DTYPES, SINGLE, open_weights
 from embedge_export.tensors.lora import MergedWeights, load_adapter
-from embedge_export.tensors.weights import DTYPES, SINGLE, open_weights, write_file
+from embedge_export.tensors.writer import write_file
 
 # Network -> the class that loads it without an output head.
 _PLAIN_CLASSES: Mapping[str, str] = {

@@ -32,8 +32,9 @@ from embedge_export.numbers.calibration import SampleRows
 from embedge_export.numbers.exact import product
 from embedge_export.source.folder import Source
 from embedge_export.source.tokenizer.ids import check_ids
+from embedge_export.tensors.checkpoint import open_weights
 from embedge_export.tensors.lora import Delta, MergedWeights, load_adapter
-from embedge_export.tensors.weights import Weights, open_weights
+from embedge_export.tensors.weights import Weights
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from embedge.pack.manifest import MemoryCost
 # (28 layers: 880 MFLOP a token for the linears, 229 kFLOP a token and position for attention).
 ATTENTION_LENGTH = 4096
 # Tokens; a decoder's graph attends to longer texts by another kernel
-# (embedge_export/graph/attention.py), so that they never share a run with shorter ones: a text's
+# (embedge_export/graph/causal.py), so that they never share a run with shorter ones: a text's
 # vector would depend on its neighbours.
 LONG = 1024
 # The lengths of long texts are padded to a multiple of it. Their kernel works in blocks, and counts

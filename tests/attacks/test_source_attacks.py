@@ -19,8 +19,8 @@ from embedge_export.families.eva02.fields import CLIP, TEXT_NETWORK, TEXT_TOWER,
 from embedge_export.merged import write_merged
 from embedge_export.model import open_model
 from embedge_export.source.folder import open_source
+from embedge_export.tensors.checkpoint import open_weights
 from embedge_export.tensors.lora import load_adapter
-from embedge_export.tensors.weights import open_weights
 
 ADAPTER_FIELDS = (
     "peft_type",

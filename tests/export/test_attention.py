@@ -10,8 +10,9 @@ import onnxruntime
 import pytest
 
 from embedge.batches import pad
-from embedge_export.graph.attention import Heads, PackedBatch, rotary_tables
+from embedge_export.graph.attention import Heads, rotary_tables
 from embedge_export.graph.builder import FLOAT, FLOAT16, GraphBuilder
+from embedge_export.graph.packed import PackedBatch
 from embedge_export.graph.weight_file import WeightFile
 
 WIDTH = 16

@@ -10,7 +10,7 @@ import seeded
 from embedge.errors import SourceError
 from embedge_export.families.model_types import MODEL_TYPES
 from embedge_export.families.register import network_config
-from embedge_export.tensors.weights import SafetensorsWeights, open_weights
+from embedge_export.tensors.checkpoint import SafetensorsWeights, open_weights
 
 
 @pytest.fixture(scope="module")

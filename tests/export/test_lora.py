@@ -12,8 +12,8 @@ from safetensors.numpy import load_file, save_file
 
 import seeded
 from embedge.errors import AdapterError, SourceError
+from embedge_export.tensors.checkpoint import open_weights
 from embedge_export.tensors.lora import MergedWeights, load_adapter
-from embedge_export.tensors.weights import open_weights
 
 Q = "layers.0.self_attn.q_proj.weight"
 A = "base_model.model.layers.0.self_attn.q_proj.lora_A.weight"

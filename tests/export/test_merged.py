@@ -17,8 +17,8 @@ from embedge_export.merged import plain_config, write_merged
 from embedge_export.output.stage import MARKER, PREFIX
 from embedge_export.source.folder import open_source
 from embedge_export.source.unchanged import hash_files
+from embedge_export.tensors.checkpoint import open_weights
 from embedge_export.tensors.lora import MergedWeights, load_adapter
-from embedge_export.tensors.weights import open_weights
 
 
 @pytest.fixture(scope="module")

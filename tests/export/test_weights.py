@@ -12,7 +12,8 @@ from safetensors.numpy import load_file, save_file
 
 import seeded
 from embedge.errors import SourceError
-from embedge_export.tensors.weights import open_weights, weight_files, write_file
+from embedge_export.tensors.checkpoint import open_weights, weight_files
+from embedge_export.tensors.writer import write_file
 
 
 def save(folder, name="model.safetensors", **tensors):

@@ -25,7 +25,7 @@ from embedge_export.families.eva02.truth import eva_vectors
 from embedge_export.gate.compare import compare_image_graph
 from embedge_export.model import open_model
 from embedge_export.source.folder import open_source
-from embedge_export.tensors.weights import open_weights
+from embedge_export.tensors.checkpoint import open_weights
 from reference import oracle
 
 SIZES = {

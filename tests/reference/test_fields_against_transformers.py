@@ -26,7 +26,7 @@ from embedge_export.families.decoder.truth import network_vectors
 from embedge_export.families.model_types import DECODERS
 from embedge_export.families.register import NetworkConfig
 from embedge_export.reading.fields import Only, Unused, Used
-from embedge_export.tensors.weights import open_weights
+from embedge_export.tensors.checkpoint import open_weights
 
 # transformers' folder and its network's table.
 TABLES = {

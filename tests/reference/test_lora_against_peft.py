@@ -14,8 +14,8 @@ from embedge_export.merged import write_merged
 from embedge_export.reading.fields import Only
 from embedge_export.source.folder import open_source
 from embedge_export.tensors.adapter_config import ADAPTER_FIELDS
+from embedge_export.tensors.checkpoint import open_weights
 from embedge_export.tensors.lora import MergedWeights, load_adapter
-from embedge_export.tensors.weights import open_weights
 from reference import oracle
 from reference.samples import TEXTS
 

@@ -9,8 +9,8 @@ import torch
 import seeded
 from embedge_export.families.decoder.truth import network_vectors
 from embedge_export.families.register import network_config
+from embedge_export.tensors.checkpoint import open_weights
 from embedge_export.tensors.lora import MergedWeights, load_adapter
-from embedge_export.tensors.weights import open_weights
 from reference import oracle
 
 KINDS = ("v5", "nano", "qwen3", "qwen2", "llama", "eurobert", "outliers")

@@ -9,8 +9,8 @@ from embedge_export.families.bert.config import BertConfig
 from embedge_export.families.decoder import blocks as decoder
 from embedge_export.families.decoder.blocks import batch_kind
 from embedge_export.families.decoder.config import NetworkConfig, network_config
-from embedge_export.graph.attention import PackedBatch
 from embedge_export.graph.builder import GraphBuilder
+from embedge_export.graph.packed import PackedBatch
 from embedge_export.numbers.calibration import SampleRows
 from embedge_export.precision import Precision
 from embedge_export.tensors.weights import Weights

@@ -14,7 +14,7 @@ from embedge.pack.manifest import Manifest
 from embedge_export.model import Model
 from embedge_export.output.pack import damaged
 from embedge_export.precision import PRECISIONS
-from embedge_export.tensors.weights import weight_files
+from embedge_export.tensors.checkpoint import weight_files
 
 # Raise one when its graphs change: packs made by an older recipe are then made again.
 RECIPES = {"fp32": 4, "fp16": 5, "int8": 4, "int4": 3}

@@ -13,7 +13,7 @@ from pathlib import Path
 from embedge.pack.checks import safe_name
 from embedge_export.reading.files import read_json_file
 from embedge_export.tensors import lora
-from embedge_export.tensors.weights import INDEX, SINGLE, weight_files
+from embedge_export.tensors.checkpoint import INDEX, SINGLE, weight_files
 
 CONFIG = "config.json"
 PROMPTS = "config_sentence_transformers.json"

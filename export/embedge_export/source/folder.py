@@ -3,7 +3,7 @@
 Takes a folder in the Hugging Face layout (config.json, *.safetensors, tokenizer.json, and task
 adapters in adapters/<task>/), or a hub id that `hub.py` turns into such a folder. Gives a frozen
 `Source`. A local folder never touches the network, and no code of a model is ever run. It reads no
-weight and knows nothing of networks; `weights.py` and `lora.py` read what it points to.
+weight and knows nothing of networks; `checkpoint.py` and `lora.py` read what it points to.
 """
 
 import re
@@ -46,7 +46,7 @@ from embedge_export.source.tokenizer.settings import (
 from embedge_export.source.tokenizer.versions import notes_on_padding
 from embedge_export.source.unchanged import Stamp, check_unchanged, hash_files, take_stamps
 from embedge_export.tensors import lora
-from embedge_export.tensors.weights import open_weights
+from embedge_export.tensors.checkpoint import open_weights
 
 # What the model cards list; the config has no such key.
 _V5_MATRYOSHKA = (32, 64, 128, 256, 512, 768, 1024)

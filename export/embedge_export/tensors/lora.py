@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from embedge.errors import AdapterError, SourceError
 from embedge_export.numbers.exact import fine_product
 from embedge_export.tensors.adapter_config import read_adapter_config
-from embedge_export.tensors.weights import SafetensorsWeights, Weights, open_file
+from embedge_export.tensors.checkpoint import SafetensorsWeights, open_file
+from embedge_export.tensors.weights import Weights
 
 CONFIG = "adapter_config.json"
 TENSORS = "adapter_model.safetensors"

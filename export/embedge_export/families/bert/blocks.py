@@ -20,10 +20,11 @@ import onnx_ir as ir
 from embedge_export.families.bert.config import BertConfig
 from embedge_export.families.walk import multiply, walk
 from embedge_export.graph import layers
-from embedge_export.graph.attention import Heads, PackedBatch, rotary_tables
+from embedge_export.graph.attention import Heads, rotary_tables
 from embedge_export.graph.builder import GraphBuilder
 from embedge_export.graph.layer_norm import Norm, add_and_norm, apply_norm, read_norm
 from embedge_export.graph.layers import Activation, Linear, Table
+from embedge_export.graph.packed import PackedBatch
 from embedge_export.numbers.calibration import Inputs, SampleRows, take_rows
 from embedge_export.precision import Precision
 from embedge_export.tensors.weights import Weights

@@ -3,7 +3,7 @@
 One layer at a time (walk.py): `read_layer` takes it from the checkpoint, `Layer.rotated` folds the
 norms and the rotation in, `DecoderWriter.write` adds the nodes.
 All have one layout: q/k norm in Qwen3 alone, q/k/v biases in Qwen2, and in EuroBERT attention to
-both sides, which is the choice of another batch (attention.py). Reference: transformers' models of
+both sides, which is the choice of another batch (packed.py). Reference: transformers' models of
 these names.
 """
 
@@ -17,16 +17,11 @@ from numpy.typing import NDArray
 from embedge_export.families.decoder.config import NetworkConfig
 from embedge_export.families.walk import multiply, walk
 from embedge_export.graph import layers
-from embedge_export.graph.attention import (
-    LAST_TOKEN,
-    Batch,
-    CausalBatch,
-    Heads,
-    PackedBatch,
-    rotary_tables,
-)
+from embedge_export.graph.attention import LAST_TOKEN, Batch, Heads, rotary_tables
 from embedge_export.graph.builder import FLOAT, GraphBuilder
+from embedge_export.graph.causal import CausalBatch
 from embedge_export.graph.layers import Activation, Linear, Table
+from embedge_export.graph.packed import PackedBatch
 from embedge_export.numbers.calibration import Inputs, SampleRows, take_rows
 from embedge_export.numbers.rotation import Rotation
 from embedge_export.precision import Precision
