@@ -125,7 +125,7 @@ def export_pack(
         if not replace:
             refuse_another(place.contents.manifest, model, out)
         found = existing(out)
-        reuse = plan(found, model, out, [p.name for p in wanted], recipes(model.config.family))
+        reuse = plan(found, model, out, [p.name for p in wanted], recipes(model))
         if reuse.old is not None and not reuse.missing and reuse.samples:
             return _brought_up_to_date(model, reuse.old, place, reuse, notice)
         if sentence := removals(found, model, reuse, out):

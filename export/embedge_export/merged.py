@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedge.errors import ExportError, SourceError
-from embedge_export.families.model_types import JINA_V5
+from embedge_export.families.register import FAMILIES, family_of
 from embedge_export.output.destination import check_apart, check_place, check_space, contains
 from embedge_export.output.space import merged_bytes
 from embedge_export.output.stage import stage
@@ -29,13 +29,6 @@ from embedge_export.tensors.checkpoint import DTYPES, SINGLE, open_weights
 from embedge_export.tensors.lora import MergedWeights, load_adapter
 from embedge_export.tensors.writer import write_file
 
-# Network -> the class that loads it without an output head.
-_PLAIN_CLASSES: Mapping[str, str] = {
-    "qwen3": "Qwen3Model",
-    "qwen2": "Qwen2Model",
-    "llama": "LlamaModel",
-    "eurobert": "EuroBertModel",
-}
 # Fields that point to a model's own code, or to what is merged now.
 _DROPPED = ("auto_map", "task_names", "_name_or_path")
 _POOLING_FLAGS = {
@@ -176,16 +169,14 @@ def plain_class(config: Mapping[str, Any]) -> tuple[str, str]:
     Raises:
         SourceError: it has no plain form.
     """
-    network = str(config.get("model_type"))
-    if network == JINA_V5:
-        # Both v5 models have one model_type; the bidirectional one (nano) says it is no decoder.
-        network = "eurobert" if config.get("is_decoder") is False else "qwen3"
-    if network not in _PLAIN_CLASSES:
+    form = family_of(config).plain_form(config)
+    if form is None:
+        known = [name for name, family in FAMILIES.items() if family.plain_form({}) is not None]
         raise SourceError(
-            f"no plain form of model_type {network!r} is known; "
-            f"{', '.join(_PLAIN_CLASSES)} and {JINA_V5} can be merged"
+            f"no plain form of model_type {config['model_type']!r} is known; "
+            f"{', '.join(known[:-1])} and {known[-1]} can be merged"
         )
-    return network, _PLAIN_CLASSES[network]
+    return form
 
 
 def _write_weights(

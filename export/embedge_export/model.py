@@ -14,26 +14,14 @@ from numpy.typing import NDArray
 from embedge.errors import SourceError
 from embedge.texts.tokens import TextTokenizer
 from embedge_export.corpus.texts import CALIBRATION_TEXTS, LONG_TEXTS, SHORT_TEXTS
-from embedge_export.families.bert.config import bert_config
-from embedge_export.families.bert.names import text_layout
-from embedge_export.families.bert.truth import bert_vectors
-from embedge_export.families.decoder.truth import network_vectors
-from embedge_export.families.eva02.tower import ImageTower, open_image_tower
-from embedge_export.families.jina import stored_adapters
-from embedge_export.families.model_types import ENCODERS, JINA_CLIP
-from embedge_export.families.register import (
-    BertConfig,
-    TextConfig,
-    network_config,
-    poolings,
-    sampled,
-)
+from embedge_export.families.family import Family, ImageTower, TextConfig
+from embedge_export.families.register import family_of
 from embedge_export.numbers.calibration import SampleRows
 from embedge_export.numbers.exact import product
 from embedge_export.source.folder import Source
 from embedge_export.source.tokenizer.ids import check_ids
 from embedge_export.tensors.checkpoint import open_weights
-from embedge_export.tensors.lora import Delta, MergedWeights, load_adapter
+from embedge_export.tensors.lora import Delta, MergedWeights
 from embedge_export.tensors.weights import Weights
 
 
@@ -42,6 +30,7 @@ class Model:
     """A source with its config read, its weights open and its adapters checked."""
 
     source: Source
+    family: Family[Any]
     config: TextConfig
     base: Weights
     adapters: Mapping[str, Delta]
@@ -81,49 +70,25 @@ def open_model(source: Source) -> Model:
         SourceError: the network, its pooling, a tensor or an adapter cannot be exported.
     """
     stored = open_weights(source.folder)
-    config: TextConfig
-    base: Weights
-    adapters: Mapping[str, Delta]
-    if source.config.get("model_type") in ENCODERS:
-        config, base, adapters = _open_bert(source, stored)
-    else:
-        config, base = network_config(source.config, stored), stored
-        adapters = {task: load_adapter(path, base) for task, path in source.adapters.items()}
-    known = poolings(config)
+    family = family_of(source.config)
+    opened = family.open(
+        source.folder, source.config, stored, adapters=source.adapters, tasks=source.tasks
+    )
+    config = opened.config
+    known = family.poolings(config)
     if source.pooling not in known:
         raise SourceError(
             f"the source pools by {source.pooling!r}; a graph of a {config.family} network pools "
             f"by {' or '.join(map(repr, known))}, and another pooling would give other vectors"
         )
-    image = open_image_tower(source.folder, source.config, stored)
-    if image is not None and image.config.width != config.hidden_size:
+    image = family.open_image_tower(source.folder, source.config, stored)
+    if image is not None and image.width != config.hidden_size:
         raise SourceError(
             f"{source.folder}: its towers give vectors of {config.hidden_size} and "
-            f"{image.config.width} dimensions, which cannot be compared"
+            f"{image.width} dimensions, which cannot be compared"
         )
     notes = (*source.notes, *check_ids(source, config.vocab_size))
-    return Model(source, config, base, adapters, image, notes)
-
-
-def _open_bert(source: Source, stored: Weights) -> tuple[BertConfig, Weights, Mapping[str, Delta]]:
-    """A BERT-like network, with the adapters that stand among its weights."""
-    layout = text_layout(stored, clip=source.config.get("model_type") == JINA_CLIP)
-    config = bert_config(source.config, layout.weights)
-    if source.adapters:
-        raise SourceError(
-            f"{source.folder} has a folder of adapters, which is not supported for a "
-            f"{config.family} network; merge each with peft (merge_and_unload) and export that"
-        )
-    named = stored_adapters(source.folder, source.config)
-    if named is None:
-        if layout.parametrised:
-            raise SourceError(
-                f"{source.folder} holds adapters among its weights that its config.json does not "
-                'name in "lora_adaptations"; download the model again'
-            )
-        return config, layout.weights, {}
-    adapters = layout.adapters(named.tasks, named.rank, named.alpha)
-    return config, layout.weights, {task: adapters[task] for task in source.tasks}
+    return Model(source, family, config, opened.weights, opened.adapters, image, notes)
 
 
 def reference(
@@ -155,10 +120,10 @@ def calibration(
     """What each linear of a task reads on texts that are not among those of the gate.
 
     Returns:
-        float32 (tokens, in) by the key of a weight, for those that `sampled` names.
+        float32 (tokens, in) by the key of a weight, for those that `Family.calibrated` names.
     """
     samples: SampleRows = {}
-    names = sampled(model.config)
+    names = model.family.calibrated()
 
     def observe(key: str, rows: NDArray[np.float32]) -> None:
         if key.removesuffix(".weight").endswith(names):
@@ -177,11 +142,10 @@ def text_vectors(
 
     `calls` are its `advance`, `observe`, `product` and `disturb`.
     """
-    config, pooling = model.config, model.source.pooling
     with np.errstate(all="ignore"):  # NaN and infinity are looked for in the end
-        if isinstance(config, BertConfig):
-            return bert_vectors(config, weights, ids, pooling=pooling, **calls)
-        return network_vectors(config, weights, ids, pooling=pooling, **calls)
+        return model.family.vectors(
+            model.config, weights, ids, pooling=model.source.pooling, **calls
+        )
 
 
 def _check_finite(vectors: NDArray[np.float32], what: str) -> None:

@@ -16,9 +16,7 @@ import onnx_ir as ir
 
 from embedge.pack.contract import IMAGE_INPUTS, INPUTS, OUTPUT
 from embedge.pack.manifest import Graph
-from embedge_export.families.eva02 import blocks as eva02
-from embedge_export.families.eva02.tower import ImageTower
-from embedge_export.families.register import write_networks
+from embedge_export.families.family import ImageTower
 from embedge_export.gate.probe import Probe
 from embedge_export.gate.refine import refine
 from embedge_export.gate.report import TaskReport
@@ -97,9 +95,9 @@ def text_network(model: Model, task: str) -> Network:
         tasks=(task,),
         inputs=INPUTS,
         width=config.hidden_size,
-        steps=config.num_hidden_layers + 1,
+        steps=model.family.steps(config),
         write=partial(
-            write_networks,
+            model.family.write,
             config,
             model.weights(task),
             pooling=model.source.pooling,
@@ -116,9 +114,9 @@ def image_network(tower: ImageTower, tasks: Sequence[str]) -> Network:
         tower="image",
         tasks=tuple(tasks),
         inputs=IMAGE_INPUTS,
-        width=tower.config.width,
-        steps=tower.config.layers + 1,
-        write=partial(eva02.write, tower.config, tower.weights),
+        width=tower.width,
+        steps=tower.steps,
+        write=tower.write,
         calibrate=lambda advance: tower.calibration(advance=advance),
     )
 

@@ -14,8 +14,9 @@ from safetensors.numpy import load_file, save, save_file
 import seeded
 from embedge.errors import EmbedgeError, SourceError
 from embedge_export.families.bert.fields import BERT_FIELDS
+from embedge_export.families.clip.fields import CLIP, TEXT_NETWORK, TEXT_TOWER
 from embedge_export.families.decoder.fields import DECODER_FIELDS
-from embedge_export.families.eva02.fields import CLIP, TEXT_NETWORK, TEXT_TOWER, VISION_TOWER
+from embedge_export.families.eva02.fields import VISION_TOWER
 from embedge_export.merged import write_merged
 from embedge_export.model import open_model
 from embedge_export.source.folder import open_source

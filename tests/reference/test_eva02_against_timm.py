@@ -19,8 +19,8 @@ from torch.nn import functional as F  # noqa: N812
 
 import seeded
 from embedge_export.export import export_pack
-from embedge_export.families.bert.names import vision_layout
-from embedge_export.families.eva02.config import eva_config
+from embedge_export.families.clip.config import vision_tower
+from embedge_export.families.clip.family import vision_names
 from embedge_export.families.eva02.truth import eva_vectors
 from embedge_export.gate.compare import compare_image_graph
 from embedge_export.model import open_model
@@ -117,8 +117,8 @@ def expected(source, tensors, pixels):
 def test_reference(source, pixels, expected, figures):
     folder, _ = source
     stored = open_weights(folder)
-    config = eva_config(open_source(folder).config, vision_layout(stored))
-    got = eva_vectors(config, vision_layout(stored), pixels)
+    config = vision_tower(open_source(folder).config, vision_names(stored))
+    got = eva_vectors(config, vision_names(stored), pixels)
     cosine, difference = oracle.agreement(oracle.cut(got), oracle.cut(expected))
     figures("NumPy reference, EVA02 against torch", cosine, difference)
     assert cosine >= 0.9999999

@@ -16,15 +16,9 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig
 
 import seeded
 from embedge.errors import SourceError
-from embedge_export.families.bert.config import bert_config
 from embedge_export.families.bert.fields import BERT_FIELDS
-from embedge_export.families.bert.names import text_layout
-from embedge_export.families.bert.truth import bert_vectors
-from embedge_export.families.decoder.config import network_config
 from embedge_export.families.decoder.fields import DECODER_FIELDS
-from embedge_export.families.decoder.truth import network_vectors
-from embedge_export.families.model_types import DECODERS
-from embedge_export.families.register import NetworkConfig
+from embedge_export.families.register import family_of
 from embedge_export.reading.fields import Only, Unused, Used
 from embedge_export.tensors.checkpoint import open_weights
 
@@ -92,19 +86,16 @@ def theirs(folder):
 
 
 def read(folder):
-    """Our record and weights of a folder, checked against each other."""
+    """Our family, record and weights of a folder, checked against each other."""
     config = json.loads((folder / "config.json").read_text())
-    stored = open_weights(folder)
-    if config["model_type"] in DECODERS:
-        return network_config(config, stored), stored
-    layout = text_layout(stored)
-    return bert_config(config, layout.weights), layout.weights
+    family = family_of(config)
+    opened = family.open(folder, config, open_weights(folder), adapters={}, tasks=())
+    return family, opened.config, opened.weights
 
 
 def ours(folder, pooling):
-    config, weights = read(folder)
-    vectors = network_vectors if isinstance(config, NetworkConfig) else bert_vectors
-    return vectors(config, weights, [IDS], pooling=pooling)[0]
+    family, config, weights = read(folder)
+    return family.vectors(config, weights, [IDS], pooling=pooling)[0]
 
 
 def assert_same(folder):

@@ -8,7 +8,7 @@ import torch
 
 import seeded
 from embedge_export.families.decoder.truth import network_vectors
-from embedge_export.families.register import network_config
+from embedge_export.families.register import family_of
 from embedge_export.tensors.checkpoint import open_weights
 from embedge_export.tensors.lora import MergedWeights, load_adapter
 from reference import oracle
@@ -38,7 +38,8 @@ def case(request, sources):
         seeded.write_decoder(folder, request.param)
         network = oracle.open_decoder(folder)
     base = open_weights(folder)
-    config = network_config(json.loads((folder / "config.json").read_text()), base)
+    settings = json.loads((folder / "config.json").read_text())
+    config = family_of(settings).read(settings, base)
     return network, config, MergedWeights(base, adapter)
 
 

@@ -18,10 +18,10 @@ from transformers.models.auto.tokenization_auto import (
 import seeded
 from embedge.errors import SourceError
 from embedge.texts.tokens import TextTokenizer
-from embedge_export.families.model_types import MODEL_TYPES
+from embedge_export.families.register import FAMILIES
 from embedge_export.source.folder import open_source
 from embedge_export.source.tokenizer import fields as tokenizer_fields
-from embedge_export.source.tokenizer.classes import ALWAYS_REGISTERED, CLASSES, REGISTERED, SAME
+from embedge_export.source.tokenizer.classes import CLASSES, SAME
 
 CONFIG = "tokenizer_config.json"
 FILE = "tokenizer.json"
@@ -104,11 +104,11 @@ def test_every_argument_of_the_classes_is_in_the_table():
 
 
 def test_the_classes_of_the_model_types():
-    for kind in MODEL_TYPES:
-        name = TOKENIZER_MAPPING_NAMES.get(kind)
-        assert (name and name.removesuffix("Fast")) == REGISTERED.get(kind), kind
-    known = set(MODEL_TYPES) & set(MODELS_WITH_INCORRECT_HUB_TOKENIZER_CLASS)
-    assert known == set(ALWAYS_REGISTERED)
+    for model_type, family in FAMILIES.items():
+        name = TOKENIZER_MAPPING_NAMES.get(model_type)
+        assert (name and name.removesuffix("Fast")) == family.tokenizer, model_type
+        fixed = model_type in MODELS_WITH_INCORRECT_HUB_TOKENIZER_CLASS
+        assert fixed == family.tokenizer_is_fixed, model_type
 
 
 def test_other_names_of_the_classes():

@@ -1,64 +1,39 @@
-"""From a network's config and weights to a graph."""
+"""The register: a `model_type` of config.json leads to its family here, and nowhere else."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
+from typing import Any
 
-import onnx_ir as ir
+from embedge.errors import SourceError
+from embedge_export.families.bert.family import BERT, JINA_EMBEDDINGS_V3, ROBERTA, XLM_ROBERTA
+from embedge_export.families.clip.family import JINA_CLIP
+from embedge_export.families.decoder.family import EUROBERT, JINA_V5, LLAMA, QWEN2, QWEN3
+from embedge_export.families.family import Family
+from embedge_export.reading.fields import shown
 
-from embedge_export.families.bert import blocks as bert
-from embedge_export.families.bert.config import BertConfig
-from embedge_export.families.decoder import blocks as decoder
-from embedge_export.families.decoder.blocks import batch_kind
-from embedge_export.families.decoder.config import NetworkConfig, network_config
-from embedge_export.graph.builder import GraphBuilder
-from embedge_export.graph.packed import PackedBatch
-from embedge_export.numbers.calibration import SampleRows
-from embedge_export.precision import Precision
-from embedge_export.tensors.weights import Weights
-
-TextConfig = NetworkConfig | BertConfig
-
-__all__ = [
-    "BertConfig",
-    "NetworkConfig",
-    "TextConfig",
-    "batch_kind",
-    "network_config",
-    "poolings",
-    "sampled",
-    "write_networks",
-]
+FAMILIES: Mapping[str, Family[Any]] = {
+    "jina_embeddings_v5": JINA_V5,
+    "qwen3": QWEN3,
+    "qwen2": QWEN2,
+    "llama": LLAMA,
+    "eurobert": EUROBERT,
+    "bert": BERT,
+    "roberta": ROBERTA,
+    "xlm-roberta": XLM_ROBERTA,
+    "jina_embeddings_v3": JINA_EMBEDDINGS_V3,
+    "jina_clip": JINA_CLIP,
+}
 
 
-def poolings(config: TextConfig) -> tuple[str, ...]:
-    """How a text network's graph can make one vector of a text's."""
-    return (PackedBatch if isinstance(config, BertConfig) else batch_kind(config)).poolings
+def family_of(config: Mapping[str, Any]) -> Family[Any]:
+    """The family of a config.json.
 
-
-def sampled(config: TextConfig) -> tuple[str, ...]:
-    """One linear of each row of inputs that a layer has: those whose rows are wanted."""
-    return bert.SAMPLED if isinstance(config, BertConfig) else decoder.SAMPLED
-
-
-def write_networks(
-    config: TextConfig,
-    weights: Weights,
-    targets: Sequence[tuple[Precision, GraphBuilder]],
-    *,
-    pooling: str,
-    touched: Callable[[str], bool],
-    samples: SampleRows | None = None,
-    advance: Callable[[str], None],
-) -> list[ir.Value]:
-    """The graph of a text network at every precision; see the decoder's `write`."""
-    write: Callable[..., list[ir.Value]] = (
-        bert.write if isinstance(config, BertConfig) else decoder.write
-    )
-    return write(
-        config,
-        weights,
-        targets,
-        pooling=pooling,
-        touched=touched,
-        samples=samples,
-        advance=advance,
-    )
+    Raises:
+        SourceError: no network is written for its model_type.
+    """
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
+        raise SourceError(
+            f"config.json: model_type {shown(model_type)} is not supported; these are: "
+            f"{', '.join(FAMILIES)}"
+        )
+    return FAMILIES[model_type]

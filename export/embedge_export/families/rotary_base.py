@@ -10,6 +10,8 @@ from typing import Any
 
 from embedge_export.reading.fields import Fields, Settings, is_number, shown, used
 
+# A table of rotary angles has a row for every position.
+MOST_POSITIONS = 2**20
 NAMES = ("rope_theta", "rope_scaling", "rope_parameters")
 FIELDS: Fields = used(*NAMES)
 _OBJECTS = ("rope_scaling", "rope_parameters")

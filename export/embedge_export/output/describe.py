@@ -19,7 +19,7 @@ from embedge.pack.reading import dump_manifest, parse_manifest
 from embedge.pack.verification import Report
 from embedge.vectors import normalise
 from embedge_export.corpus.texts import SHORT_TEXTS
-from embedge_export.families.register import TextConfig
+from embedge_export.families.family import TextConfig
 from embedge_export.model import Gate, Model
 from embedge_export.output.reuse import Reuse, recipes
 
@@ -147,7 +147,7 @@ def describe_pack(
         old_graphs = [graph for graph in old.graphs if graph.precision in kept]
         for graph in old_graphs:
             all_files |= {name: old.files[name] for name in (graph.file, *graph.data)}
-    known = recipes(model.config.family)
+    known = recipes(model)
     return Manifest(
         **description(model),
         graphs=(*old_graphs, *graphs),

@@ -18,8 +18,6 @@ from embedge_export.tensors.checkpoint import weight_files
 
 # Raise one when its graphs change: packs made by an older recipe are then made again.
 RECIPES = {"fp32": 4, "fp16": 5, "int8": 4, "int4": 3}
-# What is added for families whose graphs alone changed.
-_RECIPES_OF_FAMILY = {"xlm-roberta": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +39,9 @@ class Reuse:
     samples: bool = False
 
 
-def recipes(family: str) -> dict[str, int]:
-    """The recipe of every precision's graphs for networks of this family."""
-    added = _RECIPES_OF_FAMILY.get(family, 0)
+def recipes(model: Model) -> dict[str, int]:
+    """The recipe of every precision's graphs for this network."""
+    added = model.family.recipe_added(model.config)
     return {precision: number + added for precision, number in RECIPES.items()}
 
 

@@ -14,8 +14,7 @@ from typing import Any
 
 from embedge.errors import SourceError
 from embedge.printable import printable
-from embedge_export.families.jina import read_width, stored_adapters
-from embedge_export.families.model_types import JINA_V5, check_model_type
+from embedge_export.families.register import family_of
 from embedge_export.reading.fields import shown
 from embedge_export.reading.files import read_text_file
 from embedge_export.reading.json_files import read_json
@@ -48,8 +47,6 @@ from embedge_export.source.unchanged import Stamp, check_unchanged, hash_files, 
 from embedge_export.tensors import lora
 from embedge_export.tensors.checkpoint import open_weights
 
-# What the model cards list; the config has no such key.
-_V5_MATRYOSHKA = (32, 64, 128, 256, 512, 768, 1024)
 _DEFAULT_TASK = "text-matching"  # what the hosted API takes where a request names no task
 _LONGEST_NAME = 200  # characters of a model's name, or of its license's
 _BASE = "base"  # the one task of a model without adapters
@@ -152,8 +149,9 @@ def _open_folder(
     if not (folder / "config.json").exists():
         raise SourceError(not_a_model_folder(folder))
     config = _read_config(folder, check)
+    family = family_of(config)
     card = _read_card(folder / "README.md")
-    stored = stored_adapters(folder, config)
+    stored = family.stored_adapters(folder, config)
     found = {} if stored else _find_adapters(folder, config)
     order = _choose(folder, (stored.tasks if stored else tuple(found)) or (_BASE,), chosen)
     adapters = {task: path for task, path in found.items() if task in order}
@@ -198,7 +196,7 @@ def _open_folder(
 def _read_config(folder: Path, check: Callable[[Mapping[str, Any]], object]) -> Mapping[str, Any]:
     """config.json, of a model type that is known and that `check` takes."""
     config = read_json(folder / "config.json")
-    check_model_type(config)
+    family_of(config)
     check(config)
     return config
 
@@ -243,11 +241,11 @@ def _choose(folder: Path, known: tuple[str, ...], chosen: Sequence[str] | None) 
 
 
 def _matryoshka(folder: Path, config: Mapping[str, Any]) -> tuple[int, ...]:
-    width = read_width(folder, config)
+    family = family_of(config)
+    width = family.width(folder, config)
     dimensions = config.get("matryoshka_dimensions")
     if dimensions is None:
-        v5 = config.get("model_type") == JINA_V5
-        return tuple(d for d in _V5_MATRYOSHKA if d <= width) if v5 else ()
+        return tuple(dimension for dimension in family.dimensions if dimension <= width)
     if not isinstance(dimensions, list) or not all(
         isinstance(d, int) and not isinstance(d, bool) and 0 < d <= width for d in dimensions
     ):

@@ -12,19 +12,13 @@ from typing import Any
 
 from embedge.errors import SourceError
 from embedge.pack.checks import MAX_LENGTH, safe_name
-from embedge_export.families.jina import instruction_settings, read_width, text_config
-from embedge_export.families.model_types import CAUSAL, JINA_CLIP, JINA_V3, JINA_V5
+from embedge_export.families.register import family_of
 from embedge_export.reading.fields import Fields, Settings, is_number, is_whole, shown
 from embedge_export.reading.json_files import load_json, read_json
 from embedge_export.source import sentence_fields as tables
 from embedge_export.source.files import LIMITS, MODULES, POOLING, PROMPTS
 
-# The v5 models' own code holds these, so they count even without the configuration file.
-_V5_PROMPTS: Mapping[str, str] = {"query": "Query: ", "document": "Document: "}
 _POOLINGS = {"lasttoken": "last_token", "mean": "mean", "cls": "cls"}
-# RoBERTa's positions begin after the padding token's id, so that many rows are no text's.
-_ROBERTA = ("roberta", "xlm-roberta", JINA_V3)
-_CLIP_MAX_LENGTH = 8192  # jina-clip-v2's config holds no sizes of its text tower
 _NO_LIMIT = 1e9  # a tokenizer without a limit is saved with 1e30
 _ORDER = ("Transformer", "Pooling", "Normalize")
 
@@ -42,14 +36,14 @@ def read_prompts(folder: Path, config: Mapping[str, Any]) -> tuple[dict[str, str
         raise SourceError(f'{path}: "prompts" is not an object of strings; correct it')
     prompts = {name: text or "" for name, text in given.items()}
     default = settings.get("default_prompt_name")
-    if not prompts and config.get("model_type") == JINA_V5:
-        prompts, default = dict(_V5_PROMPTS), "document"
-    instructions = instruction_settings(config).get("task_instructions")
+    family = family_of(config)
+    if not prompts and family.prompts:
+        prompts, default = dict(family.prompts), family.default_prompt
+    instructions = family.task_settings(config).get("task_instructions")
     if not prompts and isinstance(instructions, dict):
         # The runtime takes a prompt that is called as the task where that task is asked for.
         prompts = {name: text for name, text in instructions.items() if isinstance(text, str)}
-        if config.get("model_type") == JINA_CLIP:
-            default = text_config(config)["default_instruction_task"]
+        default = family.default_instruction(config, default)
     if default in ("query", "document") and default not in prompts:
         default = None  # Sentence Transformers has these two in every model, as empty texts
     if default is not None and (not isinstance(default, str) or default not in prompts):
@@ -71,13 +65,14 @@ def read_pooling(folder: Path, config: Mapping[str, Any]) -> str:
     places = _read_modules(folder / MODULES) if listed else {"Pooling": Path(POOLING).parent.name}
     path = folder / places.get("Pooling", "") / "config.json"
     if "Pooling" in places and (listed or path.exists()):
-        return _read_pooling_config(path, read_width(folder, config))
-    if config.get("model_type") == JINA_V5:
-        return "last_token"  # done by the model's own code
-    if config.get("model_type") == JINA_CLIP or config.get("emb_pooler") == "mean":
+        return _read_pooling_config(path, family_of(config).width(folder, config))
+    family = family_of(config)
+    if family.pooling is not None:
+        return family.pooling  # done by the model's own code
+    if config.get("emb_pooler") == "mean":
         return "mean"  # likewise
-    if not listed and config.get("model_type") in CAUSAL:
-        return "last_token"
+    if not listed and family.usual_pooling is not None:
+        return family.usual_pooling
     raise SourceError(
         f"{folder} does not say how it pools its token vectors, and a guess would give wrong ones. "
         'Add 1_Pooling/config.json, e.g. {"pooling_mode_mean_tokens": true}, as its model card says'
@@ -93,16 +88,7 @@ def read_max_length(folder: Path, config: Mapping[str, Any]) -> int:
     Raises:
         SourceError: a limit is not a positive number, or there is none.
     """
-    positions = config.get("max_position_embeddings")
-    if config.get("model_type") == JINA_CLIP:
-        positions = _CLIP_MAX_LENGTH
-    elif config.get("model_type") in _ROBERTA and isinstance(positions, int):
-        pad = config.get("pad_token_id") or 0
-        if not is_whole(pad) or pad < 0:
-            raise SourceError(
-                f'{folder / "config.json"}: "pad_token_id" is {shown(pad)}, not a token id'
-            )
-        positions -= pad + 1
+    positions = family_of(config).positions(folder, config)
     path, settings = _read_network(folder)
     known = _limit(folder / "config.json", "max_position_embeddings", positions)
     arguments = tokenizer_arguments(folder)
@@ -174,7 +160,7 @@ def _refuse_unknown(
 
 def _check_use(folder: Path, config: Mapping[str, Any], settings: Settings) -> None:
     """Settings of use that the runtime does not have: another similarity, another width."""
-    width = read_width(folder, config)
+    width = family_of(config).width(folder, config)
     dimension = settings.get("truncate_dim")
     if dimension is not None and not (is_whole(dimension) and dimension >= width):
         raise settings.error(

@@ -7,7 +7,7 @@ the checkpoints that bring it (`XLMRobertaFlashConfig`).
 from collections.abc import Mapping
 
 from embedge_export.families import rotary_base
-from embedge_export.families.common_fields import COMMON
+from embedge_export.families.fields import COMMON
 from embedge_export.reading.fields import Fields, only, unused, used
 
 _SHARED: Fields = {
@@ -69,6 +69,7 @@ _JINA: Fields = {
     "window_size": only(None, [-1, -1]),
 }
 
+JINA_V3 = "jina_embeddings_v3"  # transformers' name; Jina's own checkpoint says xlm-roberta
 JINA_FLASH = "jina_flash"  # jina-embeddings-v3's own layout, whose model_type is xlm-roberta
 # Kind of network -> its table.
 BERT_FIELDS: Mapping[str, Fields] = {
@@ -77,7 +78,7 @@ BERT_FIELDS: Mapping[str, Fields] = {
     | unused("a row of the table like any other, once it is loaded", "pad_token_id"),
     "roberta": _SHARED | _LEARNED | used("pad_token_id"),
     "xlm-roberta": _SHARED | _JINA | _LEARNED | used("pad_token_id"),
-    "jina_embeddings_v3": _SHARED
+    JINA_V3: _SHARED
     | _ROTARY
     | unused("its code has rotary positions alone", "position_embedding_type"),
     JINA_FLASH: _SHARED | _ROTARY | _JINA,

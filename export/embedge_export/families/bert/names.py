@@ -13,7 +13,7 @@ Tensors are read one at a time, when they are asked for. Nothing here knows a si
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from embedge.errors import AdapterError, SourceError
 from embedge_export.numbers.exact import fine_product
 from embedge_export.tensors.lora import Delta
+from embedge_export.tensors.renamed import NamedWeights, Place
 from embedge_export.tensors.weights import Weights
 
-CLIP_TEXT = "text_model.transformer."
 _MODELS = ("roberta.", "bert.", "model.")
 # Heads and buffers: what a pooled text vector does not pass through, or what is computed anew.
 _UNUSED = re.compile(
@@ -53,69 +53,12 @@ _MODULES = {
 _SIDES = {"gamma": "weight", "beta": "bias"}  # as the first BERT checkpoints call them
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a tensor stands: its name in the files, and which of how many equal runs of rows."""
-
-    name: str
-    part: int = 0
-    parts: int = 1
-
-    def cut(self, array: NDArray[np.float32], axis: int = 0) -> NDArray[np.float32]:
-        """The own rows of what stands there."""
-        if self.parts == 1:
-            return array
-        return np.ascontiguousarray(np.split(array, self.parts, axis)[self.part])
-
-
 @dataclass(slots=True)
 class _Stored:
     """Everything that the files hold of one weight."""
 
-    original: _Place | None = None
-    sides: dict[str, _Place] = field(default_factory=dict)  # "lora_A", "lora_B"
-
-
-class NamedWeights(Weights):
-    """A checkpoint's tensors under other names, q, k and v apart. Implements `Weights`."""
-
-    def __init__(self, stored: Weights, places: Mapping[str, _Place]) -> None:
-        self._stored = stored
-        self._places = dict(places)
-
-    def keys(self) -> Collection[str]:
-        """See Weights."""
-        return self._places.keys()
-
-    def __contains__(self, key: object) -> bool:
-        """See Weights."""
-        return key in self._places
-
-    def shape(self, key: str) -> tuple[int, ...]:
-        """See Weights."""
-        place = self._place(key)
-        shape = self._stored.shape(place.name)
-        if place.parts == 1:
-            return shape
-        if not shape or shape[0] % place.parts:
-            raise SourceError(
-                f"tensor {place.name!r} has shape {shape}; it holds q, k and v, so the "
-                "number of its rows must be a multiple of 3"
-            )
-        return (shape[0] // place.parts, *shape[1:])
-
-    def read(self, key: str) -> NDArray[np.float32]:
-        """See Weights."""
-        place = self._place(key)
-        return place.cut(self._stored.read(place.name))
-
-    def _place(self, key: str) -> _Place:
-        try:
-            return self._places[key]
-        except KeyError:
-            raise SourceError(
-                f"the weights lack the tensor {key!r}; is the checkpoint complete?"
-            ) from None
+    original: Place | None = None
+    sides: dict[str, Place] = field(default_factory=dict)  # "lora_A", "lora_B"
 
 
 class StoredAdapter(Delta):
@@ -126,7 +69,7 @@ class StoredAdapter(Delta):
     """
 
     def __init__(
-        self, stored: Weights, sides: Mapping[str, Mapping[str, _Place]], task: int, scaling: float
+        self, stored: Weights, sides: Mapping[str, Mapping[str, Place]], task: int, scaling: float
     ) -> None:
         self.touched = frozenset(sides)
         self._stored = stored
@@ -154,7 +97,7 @@ class TextLayout:
 
     weights: NamedWeights
     _stored: Weights
-    _sides: Mapping[str, Mapping[str, _Place]]
+    _sides: Mapping[str, Mapping[str, Place]]
 
     @property
     def parametrised(self) -> bool:
@@ -201,20 +144,19 @@ class TextLayout:
         }
 
 
-def text_layout(stored: Weights, *, clip: bool = False) -> TextLayout:
+def text_layout(stored: Weights, *, prefix: str = "") -> TextLayout:
     """Understands the names of a BERT-like network's tensors.
 
     Names that no layout has stay as they are, for the check against the config to refuse.
 
     Args:
         stored: the checkpoint.
-        clip: whether it is one of two towers; the names of the other are then left out.
+        prefix: of the network's names, where it is one of two; all others are left out.
 
     Raises:
         SourceError: two tensors mean the same weight.
     """
     names = list(stored.keys())
-    prefix = CLIP_TEXT if clip else ""
     names = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
     inner = next((m for m in _MODELS if any(name.startswith(m) for name in names)), "")
     found: dict[str, _Stored] = {}
@@ -225,7 +167,7 @@ def text_layout(stored: Weights, *, clip: bool = False) -> TextLayout:
         match = _PARAMETRISED.fullmatch(short)
         logical, kind = (f"{match[1]}.weight", match[2]) if match else (short, "original")
         for key, part, parts in _own_names(logical):
-            place, entry = _Place(full, part, parts), found.setdefault(key, _Stored())
+            place, entry = Place(full, part, parts), found.setdefault(key, _Stored())
             if kind != "original":
                 entry.sides[kind.removeprefix("0.")] = place
             elif entry.original is None:
@@ -240,16 +182,6 @@ def text_layout(stored: Weights, *, clip: bool = False) -> TextLayout:
     for key in sides.keys() - places.keys():
         raise SourceError(f"the weights hold an adapter of {key!r} without the weight itself")
     return TextLayout(NamedWeights(stored, places), stored, sides)
-
-
-def vision_layout(stored: Weights) -> NamedWeights:
-    """The tensors of jina-clip-v2's vision tower, without their prefix and stored rotary tables."""
-    places = {
-        name.removeprefix("vision_model."): _Place(name)
-        for name in sorted(stored.keys())
-        if name.startswith("vision_model.") and not re.search(r"rope\.freqs_(cos|sin)$", name)
-    }
-    return NamedWeights(stored, places)
 
 
 def _own_names(name: str) -> list[tuple[str, int, int]]:

@@ -12,14 +12,12 @@ from typing import Any
 
 from embedge.errors import SourceError
 from embedge_export.families.decoder.fields import DECODER_FIELDS, ENCODER
+from embedge_export.families.fields import epsilon
 from embedge_export.families.heads import check_heads
-from embedge_export.families.model_types import DECODERS, JINA_V5, check_model_type
-from embedge_export.families.rotary_base import rotary_base
+from embedge_export.families.rotary_base import MOST_POSITIONS, rotary_base
 from embedge_export.reading.fields import Settings, shown
 from embedge_export.tensors.weights import Weights, check_tensors
 
-# A table of rotary angles has a row for every position.
-MOST_POSITIONS = 2**20
 # transformers' Qwen classes take these where config.json has no such field.
 _QWEN_HEAD_DIM = 128
 _QWEN_KEY_VALUE_HEADS = 32
@@ -50,13 +48,18 @@ class NetworkConfig:
     mlp_bias: bool  # gate, up and down do
 
 
-def network_config(config: Mapping[str, Any], weights: Weights) -> NetworkConfig:
+def network_config(config: Mapping[str, Any], weights: Weights, family: str) -> NetworkConfig:
     """Reads and checks a network's config.
+
+    Args:
+        config: config.json.
+        weights: what it must fit.
+        family: "qwen3", "qwen2", "llama" or "eurobert".
 
     Raises:
         SourceError: the network is another one, or uses what the writer does not know.
     """
-    family = _family(config)
+    _check_direction(config, family)
     settings = Settings(config, DECODER_FIELDS[family])
     _refuse_other_layers(settings)
     heads = settings.size("num_attention_heads")
@@ -73,7 +76,7 @@ def network_config(config: Mapping[str, Any], weights: Weights) -> NetworkConfig
         intermediate_size=settings.size("intermediate_size"),
         vocab_size=settings.size("vocab_size"),
         max_position_embeddings=settings.size("max_position_embeddings", most=MOST_POSITIONS),
-        rms_norm_eps=_epsilon(settings),
+        rms_norm_eps=epsilon(settings, "rms_norm_eps"),
         rope_theta=rotary_base(settings),
         query_key_norm=family == "qwen3",
         query_bias=biased or family == "qwen2",
@@ -96,21 +99,14 @@ def network_config(config: Mapping[str, Any], weights: Weights) -> NetworkConfig
     return result
 
 
-def _family(config: Mapping[str, Any]) -> str:
-    """Which network it is; `is_decoder` must not say the opposite."""
-    model_type = check_model_type(config)
-    if model_type not in DECODERS:
-        raise SourceError(f"config.json: model_type {model_type!r} is not that of a decoder")
+def _check_direction(config: Mapping[str, Any], family: str) -> None:
+    """Makes sure that `is_decoder` does not say the opposite of what the network is."""
     decoder = config.get("is_decoder")
-    if model_type == JINA_V5 and decoder is False:
-        return ENCODER  # jina-embeddings-v5-text-nano
-    family = DECODERS[model_type]
     if decoder is not None and decoder is not (family != ENCODER):
         raise SourceError(
             f"config.json: is_decoder is {shown(decoder)}, but a {family} network is "
             f"{'bidirectional' if family == ENCODER else 'causal'}; one of the two is wrong"
         )
-    return family
 
 
 def _refuse_other_layers(settings: Settings) -> None:
@@ -138,13 +134,6 @@ def _head_dim(settings: Settings, family: str, hidden: int, heads: int) -> int:
             "hidden_size", f"not a multiple of num_attention_heads {heads}; state head_dim"
         )
     return settings.size("head_dim", default=default)
-
-
-def _epsilon(settings: Settings) -> float:
-    epsilon = settings.number("rms_norm_eps", below=1)
-    if epsilon is None:
-        raise settings.error("rms_norm_eps", "it must lie between 0 and 1")
-    return epsilon
 
 
 def expected_shapes(config: NetworkConfig) -> Iterator[tuple[str, tuple[int, ...]]]:

@@ -7,7 +7,7 @@ compared with it by the tests.
 from collections.abc import Mapping
 
 from embedge_export.families import rotary_base
-from embedge_export.families.common_fields import COMMON
+from embedge_export.families.fields import COMMON
 from embedge_export.reading.fields import Fields, only, unused, used
 
 # The encoder; all other families are decoders.

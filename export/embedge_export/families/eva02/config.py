@@ -1,6 +1,6 @@
 """What jina-clip-v2's config says of its vision tower, checked: EVA02-L/14 at any size.
 
-Takes the parsed config.json and the tower's weights without their prefix, gives one frozen
+Takes the parsed `vision_config` and the tower's weights without their prefix, gives one frozen
 record. A field that would change the vectors and has another value than the writer's is refused
 by name; one that is left out has the value of EVA02-L, which the weights confirm or refuse.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from embedge.errors import SourceError
-from embedge_export.families.eva02.fields import CLIP, VISION_TOWER
+from embedge_export.families.eva02.fields import VISION_TOWER
 from embedge_export.reading.fields import Settings
 from embedge_export.tensors.weights import Weights, check_tensors
 
@@ -47,16 +47,12 @@ class EvaConfig:
         return self.grid**2 + 1
 
 
-def eva_config(config: Mapping[str, Any], weights: Weights) -> EvaConfig:
+def eva_config(vision: Mapping[str, Any], weights: Weights) -> EvaConfig:
     """Reads and checks `vision_config`.
 
     Raises:
         SourceError: it asks for what the writer does not know, or does not fit the weights.
     """
-    vision = config.get("vision_config")
-    if not isinstance(vision, Mapping):
-        raise SourceError("config.json: vision_config is missing; is this jina-clip-v2?")
-    model = Settings(config, CLIP)
     settings = Settings(vision, VISION_TOWER, inside="vision_config.")
     width = settings.size("width")
     ratio = settings.number("mlp_ratio", below=100)
@@ -81,8 +77,6 @@ def eva_config(config: Mapping[str, Any], weights: Weights) -> EvaConfig:
             f"config.json: vision_config.embed_dim {vision.get('embed_dim')!r} is not the width "
             f"{result.width}, or image_size is less than patch_size"
         )
-    if model.size("projection_dim", default=result.width) != result.width:
-        raise model.error("projection_dim", f"not the towers' width {result.width}")
     check_tensors(weights, expected_shapes(result), "this network", prefix="vision_model.")
     return result
 

@@ -17,6 +17,7 @@ from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers, processors
 from embedge.errors import SourceError
 from embedge.texts.tokenizer_library import TokenizerError, guarded
 from embedge_export.corpus.texts import CALIBRATION_TEXTS, LONG_TEXTS, SHORT_TEXTS
+from embedge_export.families.register import family_of
 from embedge_export.reading.fields import shown
 from embedge_export.source.files import TOKENIZER as FILE
 from embedge_export.source.files import TOKENIZER_CONFIG as CONFIG
@@ -24,17 +25,6 @@ from embedge_export.source.tokenizer.parts import RESAVE
 from embedge_export.source.tokenizer.settings import TokenizerFiles
 from embedge_export.source.tokenizer.versions import notes_on_ends, notes_on_prefix_space
 
-# The class of a model type, where its tokenizer_config.json names none or one that takes the file.
-REGISTERED: Mapping[str, str] = {
-    "bert": "BertTokenizer",
-    "roberta": "RobertaTokenizer",
-    "xlm-roberta": "XLMRobertaTokenizer",
-    "jina_embeddings_v3": "XLMRobertaTokenizer",
-    "qwen2": "Qwen2Tokenizer",
-    "qwen3": "Qwen2Tokenizer",
-}
-# For these transformers does not believe what a tokenizer_config.json says of the class.
-ALWAYS_REGISTERED = ("qwen2",)
 # Other names of a class.
 SAME: Mapping[str, str] = {
     "ConvBertTokenizer": "BertTokenizer",
@@ -79,15 +69,14 @@ class Built:
 
 def class_name(config: Mapping[str, Any], files: TokenizerFiles) -> str:
     """The class that `AutoTokenizer` takes, without "Fast" at its end."""
-    kind = str(config.get("model_type"))
-    registered = REGISTERED.get(kind)
+    family = family_of(config)
     named = files.config.values.get("tokenizer_class") or config.get("tokenizer_class")
     if named is not None and not isinstance(named, str):
         raise files.config.error("tokenizer_class", "it must be a name")
     if named is None:
-        return registered or FROM_FILE[0]
-    if registered is not None and kind in ALWAYS_REGISTERED:
-        return registered
+        return family.tokenizer or FROM_FILE[0]
+    if family.tokenizer is not None and family.tokenizer_is_fixed:
+        return family.tokenizer
     if named in FROM_FILE:
         return FROM_FILE[0]
     name = named.removesuffix("Fast")
@@ -117,7 +106,7 @@ def check_class(config: Mapping[str, Any], files: TokenizerFiles) -> list[str]:
             f"pack follows {FILE}",
         ]
     remedy = f"{RESAVE} to have its ids"
-    if config.get("model_type") not in ALWAYS_REGISTERED:
+    if not family_of(config).tokenizer_is_fixed:
         remedy += f', or set "tokenizer_class" to "PreTrainedTokenizerFast" to follow {FILE}'
     where = f"{files.folder / CONFIG}: its class is {name}"
     if files.model.get("type") not in (None, built.algorithm):

@@ -7,6 +7,7 @@ does, and the user should know where another program does not.
 from collections.abc import Mapping
 from typing import Any
 
+from embedge_export.families.register import family_of
 from embedge_export.reading.fields import shown
 from embedge_export.source.files import TOKENIZER as FILE
 from embedge_export.source.files import TOKENIZER_CONFIG as CONFIG
@@ -70,7 +71,7 @@ def notes_on_padding(
     padding = files.file.get("padding")
     own = padding.get("direction") if isinstance(padding, dict) else None
     side = argument or files.config.get("padding_side") or own
-    if config.get("model_type") != "bert" or str(side).lower() != "left":
+    if not family_of(config).counts_padding or str(side).lower() != "left":
         return []
     return [
         "padding_side is 'left': transformers then gives a text of this network another vector in "

@@ -5,7 +5,7 @@ precision, in how many pieces or by which kernel the same network is computed is
 affair, and what training, generating and heads need is nobody's.
 """
 
-from embedge_export.reading.fields import Fields, only, unused
+from embedge_export.reading.fields import Fields, Settings, only, unused
 
 _HEADS = "for heads that stand behind the network's own output"
 _TRAINING = "of training alone"
@@ -85,3 +85,11 @@ COMMON: Fields = {
     "quantization_config": only(None),
     "transformers_weights": only(None),  # another weight file
 }
+
+
+def epsilon(settings: Settings, name: str) -> float:
+    """What a norm adds below its root; it has to be stated."""
+    value = settings.number(name, below=1)
+    if value is None:
+        raise settings.error(name, "it must lie between 0 and 1")
+    return value

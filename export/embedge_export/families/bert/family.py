@@ -1,0 +1,124 @@
+"""BERT, RoBERTa, XLM-RoBERTa and jina-embeddings-v3 as families."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embedge.errors import SourceError
+from embedge_export.families.bert.config import BertConfig, bert_config
+from embedge_export.families.bert.fields import JINA_V3
+from embedge_export.families.bert.names import TextLayout, text_layout
+from embedge_export.families.family import Array, Family, Ids, Opened, Targets
+from embedge_export.reading.fields import is_whole, shown
+from embedge_export.tensors.weights import Weights
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bert(Family[BertConfig]):
+    """See Family.
+
+    Attributes:
+        network: which of the tables of fields.py.
+        counts_from_padding: positions begin after the padding token's id, so that many rows of
+            their table are no text's (RoBERTa has 514 positions for 512 tokens).
+    """
+
+    adds_token_types: bool = True
+    network: str
+    counts_from_padding: bool = False
+
+    def names(self, stored: Weights) -> TextLayout:
+        """The checkpoint's tensors, understood; see `text_layout`."""
+        return text_layout(stored)
+
+    def read(self, config: Mapping[str, Any], weights: Weights) -> BertConfig:
+        """The checked config; see `bert_config`."""
+        return bert_config(config, weights, self.network)
+
+    def positions(self, folder: Path, config: Mapping[str, Any]) -> object:
+        """See Family."""
+        positions = config.get("max_position_embeddings")
+        if not self.counts_from_padding or not isinstance(positions, int):
+            return positions
+        pad = config.get("pad_token_id") or 0
+        if not is_whole(pad) or pad < 0:
+            raise SourceError(
+                f'{folder / "config.json"}: "pad_token_id" is {shown(pad)}, not a token id'
+            )
+        return positions - (pad + 1)
+
+    def open(
+        self,
+        folder: Path,
+        config: Mapping[str, Any],
+        stored: Weights,
+        *,
+        adapters: Mapping[str, Path],
+        tasks: Sequence[str],
+    ) -> Opened[BertConfig]:
+        """See Family. If there are adapters, they stand among the weights."""
+        layout = self.names(stored)
+        record = self.read(config, layout.weights)
+        if adapters:
+            raise SourceError(
+                f"{folder} has a folder of adapters, which is not supported for a "
+                f"{record.family} network; merge each with peft (merge_and_unload) and export that"
+            )
+        named = self.stored_adapters(folder, config)
+        if named is None:
+            if layout.parametrised:
+                raise SourceError(
+                    f"{folder} holds adapters among its weights that its config.json does not "
+                    'name in "lora_adaptations"; download the model again'
+                )
+            return Opened(record, layout.weights, {})
+        found = layout.adapters(named.tasks, named.rank, named.alpha)
+        return Opened(record, layout.weights, {task: found[task] for task in tasks})
+
+    def poolings(self, config: BertConfig) -> tuple[str, ...]:
+        """See Family."""
+        from embedge_export.graph.packed import PackedBatch
+
+        return PackedBatch.poolings
+
+    def calibrated(self) -> tuple[str, ...]:
+        """See Family."""
+        from embedge_export.families.bert.blocks import SAMPLED
+
+        return SAMPLED
+
+    def vectors(
+        self,
+        config: BertConfig,
+        weights: Weights,
+        texts: Sequence[Ids],
+        *,
+        pooling: str,
+        **calls: Any,
+    ) -> Array:
+        """See Family."""
+        from embedge_export.families.bert.truth import bert_vectors
+
+        return bert_vectors(config, weights, texts, pooling=pooling, **calls)
+
+    def write(
+        self, config: BertConfig, weights: Weights, targets: Targets, **about: Any
+    ) -> "list[ir.Value]":
+        """See Family."""
+        from embedge_export.families.bert.blocks import write
+
+        return write(config, weights, targets, **about)
+
+    def recipe_added(self, config: BertConfig) -> int:
+        """See Family. Where positions are counted from a padding id, graphs changed once."""
+        return 0 if config.padding_id is None else 1
+
+
+BERT = Bert(network="bert", tokenizer="BertTokenizer", counts_padding=True)
+ROBERTA = Bert(network="roberta", tokenizer="RobertaTokenizer", counts_from_padding=True)
+XLM_ROBERTA = Bert(network="xlm-roberta", tokenizer="XLMRobertaTokenizer", counts_from_padding=True)
+JINA_EMBEDDINGS_V3 = replace(XLM_ROBERTA, network=JINA_V3)
