@@ -11,8 +11,8 @@ from torch import Tensor
 
 from mini.adapt import RANK
 from mini.network import Shape
+from seeded.decoder_layouts import Dimensions, v5_text_small_config
 from seeded.files import QWEN_TOKENS, staged, tokenizer_config, write_json, write_v5_files
-from seeded.layouts import Dimensions, v5_text_small_config
 from seeded.tensors import adapter_config
 
 NAME = "embedge-mini"

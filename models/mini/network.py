@@ -16,7 +16,7 @@ from torch.nn import functional
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Sizes of the network, named as in `seeded.layouts`."""
+    """Sizes of the network, named as in `seeded.decoder_layouts`."""
 
     vocab: int
     hidden: int = 256

@@ -9,16 +9,16 @@ however they are cut into shards. It knows nothing of embedge.
     python models/seeded FOLDER --model v5-text-small --size demo --seed 0
 """
 
-from seeded.clip import write_bert, write_jina_clip, write_v3, write_v3_native
-from seeded.encoders import EncoderSize
-from seeded.layouts import SIZES, TASKS, Dimensions
-from seeded.vision import VisionSize
-from seeded.writers import (
+from seeded.bert import write_bert, write_v3, write_v3_native
+from seeded.bert_layouts import EncoderSize
+from seeded.decoder_layouts import SIZES, TASKS, Dimensions
+from seeded.decoders import (
     write_decoder,
     write_eurobert,
     write_v5_text_nano,
     write_v5_text_small,
 )
+from seeded.eva02 import VisionSize, write_jina_clip
 
 __all__ = [
     "SIZES",

@@ -12,8 +12,8 @@ if not __package__:  # started as a folder: Python then looks inside the package
 
 from seeded import (
     SIZES,
-    encoders,
-    vision,
+    bert_layouts,
+    eva02,
     write_bert,
     write_decoder,
     write_eurobert,
@@ -68,13 +68,13 @@ def _write_encoder(
 ) -> None:
     if size == "demo" or shards != 1 or outliers:
         raise ValueError(f"{model} is written tiny or full, in one file, without outliers")
-    text = encoders.FULL if size == "full" else encoders.EncoderSize()
+    text = bert_layouts.FULL if size == "full" else bert_layouts.EncoderSize()
     if model == "v3":
         write_v3(folder, size=text, tokenizer=tokenizer, seed=seed)
     elif model == "bert":
         write_bert(folder, size=text, tokenizer=tokenizer, seed=seed)
     else:
-        image = vision.FULL if size == "full" else vision.VisionSize()
+        image = eva02.FULL if size == "full" else eva02.VisionSize()
         write_jina_clip(folder, text=text, vision=image, tokenizer=tokenizer, seed=seed)
 
 

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+from seeded.decoder_layouts import TASKS, Dimensions
 from seeded.files import write_json
-from seeded.layouts import TASKS, Dimensions
 
 # Weights: key -> (shape, spread). Where it is the gain of a norm, it is one around 1.
 _GAIN = re.compile(r"(norm\d?|LayerNorm|_ln)\.weight$")

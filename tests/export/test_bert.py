@@ -24,7 +24,7 @@ from embedge_export.numbers.calibration import Inputs
 from embedge_export.numbers.rounding import compensated, nearest, scales
 from embedge_export.output.reuse import RECIPES
 from embedge_export.source.folder import open_source
-from seeded.encoders import INSTRUCTIONS, V3_TASKS
+from seeded.bert_layouts import INSTRUCTIONS, V3_TASKS
 
 KINDS = {
     "v3": seeded.write_v3,

@@ -19,7 +19,7 @@ from embedge_export.model import open_model
 from embedge_export.source.folder import open_source
 from reference import oracle
 from reference.samples import TEXTS
-from seeded.encoders import V3_TASKS
+from seeded.bert_layouts import V3_TASKS
 
 BARS = {"fp32": (0.999999, 1e-5), "fp16": (0.9999, 1e-2), "int8": (0.995, 0.1)}
 LENGTHS = (1, 2, 7, 64, 400)

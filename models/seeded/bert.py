@@ -1,23 +1,21 @@
-"""One function a folder: jina-embeddings-v3, jina-clip-v2, BERT and XLM-RoBERTa.
+"""One function a folder: jina-embeddings-v3, BERT and XLM-RoBERTa.
 
-Puts the parts of encoders.py and vision.py together in a staged folder that appears when all of
-it is written. Knows nothing of how any of them is made.
+Puts the parts of bert_layouts.py together in a staged folder that appears when all of it is
+written.
 """
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 
-from seeded.encoders import (
+from seeded.bert_layouts import (
     INSTRUCTIONS,
     V3_TASKS,
     EncoderSize,
     bert_plan,
     bert_tokenizer,
-    clip_text_config,
     encoder_config,
     flash_plan,
     native_plan,
@@ -32,9 +30,8 @@ from seeded.files import (
     write_sentence_transformers,
 )
 from seeded.tensors import write_plan
-from seeded.vision import VisionSize, preprocessor_config, vision_config, vision_plan
 
-MATRYOSHKA = (32, 64, 128, 256, 512, 768, 1024)
+_AFTER = ("Pooling", "Normalize")
 
 
 def write_v3(
@@ -58,9 +55,9 @@ def write_v3(
         `folder`.
     """
     with staged(folder) as part:
-        size = _begin(part, size or EncoderSize(), tokenizer, roberta_tokenizer)
+        size = begin(part, size or EncoderSize(), tokenizer, roberta_tokenizer)
         write_json(part / "config.json", encoder_config(size, "v3"))
-        _tokenizer_config(part, "PreTrainedTokenizerFast", "<pad>", "</s>", 8194)
+        write_tokenizer_config(part, "PreTrainedTokenizerFast", "<pad>", "</s>", 8194)
         prompts = {task: INSTRUCTIONS.get(task, "") for task in V3_TASKS}
         write_sentence_transformers(part, prompts, None)
         write_modules(
@@ -83,9 +80,9 @@ def write_v3_native(
 ) -> Path:
     """Writes one task of jina-embeddings-v3 as transformers has it; arguments of `write_v3`."""
     with staged(folder) as part:
-        size = _begin(part, size or EncoderSize(), tokenizer, roberta_tokenizer)
+        size = begin(part, size or EncoderSize(), tokenizer, roberta_tokenizer)
         write_json(part / "config.json", encoder_config(size, "v3-native"))
-        _tokenizer_config(part, "PreTrainedTokenizerFast", "<pad>", "</s>", 8194)
+        write_tokenizer_config(part, "PreTrainedTokenizerFast", "<pad>", "</s>", 8194)
         write_pooling(part, size.hidden, "mean_tokens")
         write_card(part, "jina-embeddings-v3-hf")
         write_plan(part, native_plan(size), seed)
@@ -107,10 +104,10 @@ def write_bert(
     if kind == "xlm-roberta":
         make, pad, close = roberta_tokenizer, "<pad>", "</s>"
     with staged(folder) as part:
-        size = _begin(part, size or EncoderSize(), tokenizer, make)
+        size = begin(part, size or EncoderSize(), tokenizer, make)
         config = encoder_config(size, kind)
         write_json(part / "config.json", config)
-        _tokenizer_config(part, "PreTrainedTokenizerFast", pad, close, 512)
+        write_tokenizer_config(part, "PreTrainedTokenizerFast", pad, close, 512)
         write_pooling(part, size.hidden, pooling)
         write_card(part, kind)
         plan = bert_plan(
@@ -120,65 +117,7 @@ def write_bert(
     return folder
 
 
-def write_jina_clip(
-    folder: Path,
-    *,
-    text: EncoderSize | None = None,
-    vision: VisionSize | None = None,
-    tokenizer: Path | None = None,
-    seed: int = 0,
-    inner: str = "",
-) -> Path:
-    """Writes jina-clip-v2's layout: a text and a vision tower of one width.
-
-    Args:
-        folder: as of `write_v3`.
-        text: Sizes of the text tower, whose heads are 64 wide.
-        vision: Sizes of the vision tower.
-        tokenizer: as of `write_v3`.
-        seed: as of `write_v3`.
-        inner: Another segment in the text tower's keys, "roberta." as some checkpoints have it.
-
-    Returns:
-        `folder`.
-    """
-    image = vision or VisionSize()
-    with staged(folder) as part:
-        size = _begin(part, text or EncoderSize(), tokenizer, roberta_tokenizer)
-        if size.hidden != image.width or size.hidden != 64 * size.heads:
-            raise ValueError("the towers must be of one width, and the text heads 64 wide")
-        config: Mapping[str, Any] = {
-            "add_projections": False,
-            "architectures": ["JinaCLIPModel"],
-            "auto_map": {
-                "AutoConfig": "jinaai/jina-clip-implementation--configuration_clip.JinaCLIPConfig",
-                "AutoModel": "jinaai/jina-clip-implementation--modeling_clip.JinaCLIPModel",
-            },
-            "initializer_factor": 1.0,
-            "logit_scale_init_value": 2.6592,
-            "matryoshka_dimensions": [d for d in MATRYOSHKA if d <= size.hidden],
-            "model_type": "jina_clip",
-            "projection_dim": size.hidden,
-            "text_config": clip_text_config(size),
-            "truncate_dim": None,
-            "vision_config": vision_config(image),
-        }
-        write_json(part / "config.json", config)
-        write_json(part / "preprocessor_config.json", preprocessor_config(image))
-        _tokenizer_config(part, "PreTrainedTokenizerFast", "<pad>", "</s>", 8194)
-        write_card(part, "jina-clip-v2")
-        prefix = f"text_model.transformer.{inner}"
-        plan: dict[str, tuple[tuple[int, ...], float]] = {"logit_scale": ((), 1.0)}
-        plan |= flash_plan(size, prefix=prefix, adapters=1)
-        plan |= {f"vision_model.{key}": value for key, value in vision_plan(image).items()}
-        write_plan(part, plan, seed)
-    return folder
-
-
-_AFTER = ("Pooling", "Normalize")
-
-
-def _begin(part: Path, size: EncoderSize, given: Path | None, make: Any) -> EncoderSize:
+def begin(part: Path, size: EncoderSize, given: Path | None, make: Any) -> EncoderSize:
     """Writes tokenizer.json; the size with a table as long as it needs."""
     tokenizer = Tokenizer.from_file(str(given)) if given is not None else make()
     tokenizer.save(str(part / "tokenizer.json"))
@@ -186,7 +125,8 @@ def _begin(part: Path, size: EncoderSize, given: Path | None, make: Any) -> Enco
     return size if size.vocab is not None else dataclasses.replace(size, vocab=count)
 
 
-def _tokenizer_config(part: Path, kind: str, pad: str, close: str, limit: int) -> None:
+def write_tokenizer_config(part: Path, kind: str, pad: str, close: str, limit: int) -> None:
+    """Writes tokenizer_config.json; `limit` in tokens."""
     write_json(
         part / "tokenizer_config.json",
         {

@@ -1,13 +1,20 @@
-"""jina-clip-v2's vision tower, EVA02: its sizes, tensors and configs.
+"""EVA02, jina-clip-v2's vision tower, and the folder of the whole model.
 
-Takes sizes; gives a plan (key -> shape and spread, see tensors.py) and the parts of config.json
-and preprocessor_config.json. Writes nothing.
+Takes sizes; makes a plan of tensors (key -> shape and spread, see tensors.py), the parts of
+config.json and preprocessor_config.json, and writes all of it beside a text tower of bert.py.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from seeded.tensors import Plan
+from seeded.bert import begin, write_tokenizer_config
+from seeded.bert_layouts import EncoderSize, clip_text_config, flash_plan, roberta_tokenizer
+from seeded.files import staged, write_card, write_json
+from seeded.tensors import Plan, write_plan
+
+MATRYOSHKA = (32, 64, 128, 256, 512, 768, 1024)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,3 +112,58 @@ def preprocessor_config(size: VisionSize) -> dict[str, Any]:
         "size": size.image,
         "std": [0.26862954, 0.26130258, 0.27577711],
     }
+
+
+def write_jina_clip(
+    folder: Path,
+    *,
+    text: EncoderSize | None = None,
+    vision: VisionSize | None = None,
+    tokenizer: Path | None = None,
+    seed: int = 0,
+    inner: str = "",
+) -> Path:
+    """Writes jina-clip-v2's layout: a text and a vision tower of one width.
+
+    Args:
+        folder: as of `write_v3`.
+        text: Sizes of the text tower, whose heads are 64 wide.
+        vision: Sizes of the vision tower.
+        tokenizer: as of `write_v3`.
+        seed: as of `write_v3`.
+        inner: Another segment in the text tower's keys, "roberta." as some checkpoints have it.
+
+    Returns:
+        `folder`.
+    """
+    image = vision or VisionSize()
+    with staged(folder) as part:
+        size = begin(part, text or EncoderSize(), tokenizer, roberta_tokenizer)
+        if size.hidden != image.width or size.hidden != 64 * size.heads:
+            raise ValueError("the towers must be of one width, and the text heads 64 wide")
+        config: Mapping[str, Any] = {
+            "add_projections": False,
+            "architectures": ["JinaCLIPModel"],
+            "auto_map": {
+                "AutoConfig": "jinaai/jina-clip-implementation--configuration_clip.JinaCLIPConfig",
+                "AutoModel": "jinaai/jina-clip-implementation--modeling_clip.JinaCLIPModel",
+            },
+            "initializer_factor": 1.0,
+            "logit_scale_init_value": 2.6592,
+            "matryoshka_dimensions": [d for d in MATRYOSHKA if d <= size.hidden],
+            "model_type": "jina_clip",
+            "projection_dim": size.hidden,
+            "text_config": clip_text_config(size),
+            "truncate_dim": None,
+            "vision_config": vision_config(image),
+        }
+        write_json(part / "config.json", config)
+        write_json(part / "preprocessor_config.json", preprocessor_config(image))
+        write_tokenizer_config(part, "PreTrainedTokenizerFast", "<pad>", "</s>", 8194)
+        write_card(part, "jina-clip-v2")
+        prefix = f"text_model.transformer.{inner}"
+        plan: dict[str, tuple[tuple[int, ...], float]] = {"logit_scale": ((), 1.0)}
+        plan |= flash_plan(size, prefix=prefix, adapters=1)
+        plan |= {f"vision_model.{key}": value for key, value in vision_plan(image).items()}
+        write_plan(part, plan, seed)
+    return folder

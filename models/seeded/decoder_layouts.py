@@ -1,4 +1,4 @@
-"""The layouts: sizes of the networks, and config.json of each model, as the real ones have them.
+"""Decoders and EuroBERT: sizes of the networks, and config.json of each, as real ones have them.
 
 Takes the name of a model and of a size; gives `Dimensions` and dicts. Writes nothing, and knows
 neither weights nor tokenizers beyond the ids it is given.

@@ -1,4 +1,4 @@
-"""One function a family of models: each writes the whole folder that a model's repository holds.
+"""One function a family of decoders, and EuroBERT: each writes the folder of a whole model.
 
 Takes a folder, a size and a seed; puts layouts, files and tensors together in a staged folder
 that appears when all of it is written. Knows nothing of how any of them is made.
@@ -6,6 +6,15 @@ that appears when all of it is written. Knows nothing of how any of them is made
 
 from pathlib import Path
 
+from seeded.decoder_layouts import (
+    Dimensions,
+    decoder_config,
+    dimensions_of,
+    eurobert_config,
+    v5_text_nano_config,
+    v5_text_small_config,
+    with_vocabulary,
+)
 from seeded.files import (
     EUROBERT,
     INSTRUCTION,
@@ -18,15 +27,6 @@ from seeded.files import (
     write_sentence_transformers,
     write_tokenizer,
     write_v5_files,
-)
-from seeded.layouts import (
-    Dimensions,
-    decoder_config,
-    dimensions_of,
-    eurobert_config,
-    v5_text_nano_config,
-    v5_text_small_config,
-    with_vocabulary,
 )
 from seeded.tensors import plan_of, write_adapters, write_weights
 
