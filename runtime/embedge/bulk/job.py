@@ -61,7 +61,7 @@ class Summary:
 
 
 class Job:
-    """Embeds a stream of records into a sink.
+    """Embeds a stream of records into a sink. A job runs once.
 
     >>> from functools import partial
     >>> from pathlib import Path
