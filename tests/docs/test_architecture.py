@@ -8,6 +8,7 @@ import pytest
 import embedge
 import embedge_export
 from doc_pages import ROOT
+from embedge_export.families.register import FAMILIES
 
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
@@ -31,3 +32,9 @@ def test_the_folders_of_tests_are_in_contributing() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     folders = {path.name for path in (ROOT / "tests").iterdir() if list(path.glob("*.py"))}
     assert folders == set(re.findall(r"`tests/(\w+)`", text))
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/export.md"])
+def test_every_model_type_is_on_the_page(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert [name for name in FAMILIES if f"`{name}`" not in text] == []
