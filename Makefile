@@ -128,35 +128,36 @@ test-emulated: .venv/stamp smollm2 ## int8 on x86 without VNNI and on arm64, emu
 	$(BIN)/python -m pytest tests/emulated
 
 # `make bench MODEL_KIND=v5-text-nano OPTIONS="--peers 'embedge int8,torch bf16' --rounds 1"`; the
-# options of each are listed by `.venv/bin/python tests/bench/run.py --help`, and so on.
+# options of each are listed by `PYTHONPATH=tests .venv/bin/python -m bench.race.run --help`, and so on.
 MODEL_KIND ?= v5-text-small
+BENCH := PYTHONPATH=tests:models $(BIN)/python -m bench
 
 .PHONY: bench
 bench: .venv/stamp ## speed against other ways to run the same weights: [MODEL_KIND=] [OPTIONS=]
-	$(BIN)/python tests/bench/run.py --model-kind $(MODEL_KIND) $(OPTIONS)
+	$(BENCH).race.run --model-kind $(MODEL_KIND) $(OPTIONS)
 
 .PHONY: bench-memory
 bench-memory: .venv/stamp ## seconds to start and memory held, one task and four: [MODEL_KIND=] [OPTIONS=]
-	$(BIN)/python tests/bench/memory.py --model-kind $(MODEL_KIND) $(OPTIONS)
+	$(BENCH).memory.run --model-kind $(MODEL_KIND) $(OPTIONS)
 
 .PHONY: bench-clip
 bench-clip: .venv/stamp ## jina-clip-v2's image and text tower against torch and OpenVINO: [OPTIONS=]
-	$(BIN)/python tests/bench/clip.py $(OPTIONS)
+	$(BENCH).clip.run $(OPTIONS)
 
 # The device is looked for before anything is installed.
 .PHONY: bench-gpu
 bench-gpu: ## fp16 on CUDA against torch, on a machine with a CUDA device: [MODEL_KIND=] [OPTIONS=]
-	@$(PYTHON) tests/bench/cuda.py
+	@$(PYTHON) tests/bench/machine/cuda.py
 	@$(MAKE) --no-print-directory .venv-gpu/stamp
-	.venv-gpu/bin/python tests/bench/gpu.py --model-kind $(MODEL_KIND) $(OPTIONS)
+	PYTHONPATH=tests .venv-gpu/bin/python -m bench.gpu --model-kind $(MODEL_KIND) $(OPTIONS)
 
 .PHONY: bench-export
 bench-export: .venv/stamp ## time and memory of a full-size export of four tasks
-	$(BIN)/python tests/bench/export_cost.py
+	$(BENCH).export_cost
 
 .PHONY: fidelity
 fidelity: .venv/stamp smollm2 ## int8 against fp32 on 258 texts, batches included: [PACKS=] [LOWER="int8 fp16"]
-	$(BIN)/python tests/bench/fidelity.py $(PACKS) \
+	$(BENCH).fidelity.run $(PACKS) \
 		--precisions $(call commas,$(LOWER))
 
 PHOTOS ?=
@@ -165,7 +166,7 @@ PHOTOS ?=
 fidelity-photos: .venv/stamp ## int8 image towers against fp32 on photographs: PHOTOS=folder [OPTIONS=]
 	@test -n "$(PHOTOS)" || { echo "name a folder of photographs: make fidelity-photos PHOTOS=folder" >&2; \
 		exit 2; }
-	PYTHONPATH=tests:models $(BIN)/python tests/bench/photos.py "$(PHOTOS)" $(OPTIONS)
+	$(BENCH).fidelity.photos "$(PHOTOS)" $(OPTIONS)
 
 .PHONY: docs
 docs: .venv/stamp ## the parts of docs/ that come from the code: commands, errors, formats, bars

@@ -14,7 +14,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from peers import seeded_source
+from bench.race.peers import seeded_source
 
 TASKS = "retrieval,text-matching,clustering,classification"
 PRECISIONS = "fp16,int8"

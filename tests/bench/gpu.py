@@ -13,14 +13,13 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-import cuda
-import facts
-from bars import rates
-from compete import Race, Result
+from bench.machine import cuda, facts
+from bench.race.bars import rates
+from bench.race.compete import Race, Result
+from bench.race.peers import KINDS, Bench, Contender, PeerError, environment, seeded_source
+from bench.race.report import NOTHING, left_out, markdown
+from bench.race.work import Work, parse
 from embedge.engine.devices import cuda_problem
-from peers import KINDS, Bench, Contender, PeerError, environment, seeded_source
-from report import NOTHING, left_out, markdown
-from work import Work, parse
 
 BATCHES = "1,4,16,64,256"
 LENGTHS = "32,128,512,2048,8192"

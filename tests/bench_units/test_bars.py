@@ -2,9 +2,9 @@
 
 import pytest
 
-from bars import BARS, Bar, conclusion, rates, verdict
-from compete import Result
-from report import (
+from bench.race.bars import BARS, Bar, conclusion, rates, verdict
+from bench.race.compete import Result
+from bench.race.report import (
     NOTHING,
     bars_table,
     budgets_table,
@@ -15,7 +15,7 @@ from report import (
     start_table,
     stream_table,
 )
-from work import parse
+from bench.race.work import parse
 
 SHAPE = parse("1x100")
 BAR = Bar("peer", ("peer a", "peer b"), 1.15)

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-import clip
 import seeded
-from clip_worker import noise
-from compete import Race, Result
+from bench.clip import run as clip
+from bench.clip.worker import noise
+from bench.race.compete import Race, Result
+from bench.race.work import parse, texts_of
 from embedge_export.families.bert.truth import bert_vectors
 from embedge_export.model import open_model
 from embedge_export.source.folder import open_source
-from work import parse, texts_of
 
 VOCABULARY = 250
 
@@ -36,7 +36,7 @@ def results(source):
             threads=1,
             seconds=0.01,
             longest=10,
-            script=clip.WORKER,
+            program=clip.WORKER,
         )
         race.run(parse(work), rounds=1)
         found[tower] = race, race.finish()

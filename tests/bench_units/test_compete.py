@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-import compete
-from compete import Race, Result, expected_seconds
-from peers import Contender
-from work import parse
+from bench.race.compete import Race, Result, expected_seconds
+from bench.race.peers import Contender
+from bench.race.work import parse
 
 # A worker whose vectors are those of its path: (1, path) for every text.
 FAKE = """
@@ -33,16 +32,22 @@ for line in sys.stdin:
 
 
 @pytest.fixture
-def race(tmp_path, monkeypatch):
+def race(tmp_path):
     """Makes a race of fake contenders: (name, kind, path) each."""
     script = tmp_path / "fake.py"
     script.write_text(FAKE)
-    monkeypatch.setattr(compete, "WORKER", script)
 
     def make(*contenders: tuple[str, str, str], longest: float = 1000.0) -> Race:
         python = Path(sys.executable)
         made = [Contender(name, python, kind, Path(path)) for name, kind, path in contenders]
-        return Race(made, vocabulary=10, threads=1, seconds=0.1, longest=longest)
+        return Race(
+            made,
+            program=(str(script),),
+            vocabulary=10,
+            threads=1,
+            seconds=0.1,
+            longest=longest,
+        )
 
     return make
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-import cuda
-import gpu
-from compete import Result
-from gpu import covers, grid, mark_larger, merge, table
-from work import parse
+from bench import gpu
+from bench.gpu import covers, grid, mark_larger, merge, table
+from bench.machine import cuda
+from bench.race.compete import Result
+from bench.race.work import parse
 
 
 def test_the_grid_has_every_shape_once_smallest_first():

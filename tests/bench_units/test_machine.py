@@ -5,9 +5,7 @@ import sys
 
 import pytest
 
-import cuda
-import facts
-import smaps
+from bench.machine import cuda, facts, smaps
 
 ROLLUP = """\
 55d0c0a00000-7ffd5a1f0000 ---p 00000000 00:00 0                          [rollup]

@@ -1,6 +1,6 @@
 """What `make bench-memory` says of its readings."""
 
-from memory import combine, summary, table
+from bench.memory.run import combine, summary, table
 
 
 def reading(peak: float, load: float, anonymous: float = 100.0) -> dict:

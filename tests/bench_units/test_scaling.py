@@ -2,8 +2,8 @@
 
 import pytest
 
-import scaling
-from scaling import lengths_table, over_lengths, predict, thread_counts, threads_table
+from bench.race import scaling
+from bench.race.scaling import lengths_table, over_lengths, predict, thread_counts, threads_table
 
 
 @pytest.mark.parametrize(

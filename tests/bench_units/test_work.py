@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lengths import paragraphs, sentences, spread
-from work import STREAMS, parse, texts_of
+from bench.race.lengths import paragraphs, sentences, spread
+from bench.race.work import STREAMS, parse, texts_of
 
 
 def test_a_shape_is_texts_by_tokens():

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from peers import plain
-from work import parse, texts_of
-from worker import KINDS, answer, batched, last, opener, pad
+from bench.race.peers import plain
+from bench.race.work import parse, texts_of
+from bench.race.worker import answer, batched, last, opener, pad
 
 
 def test_a_peer_gets_sorted_batches_and_answers_in_order():
@@ -50,13 +50,13 @@ def test_a_shape_runs_at_once_and_a_failure_is_an_answer():
     assert answer(broken, 100, {"work": "64x4", "seconds": 0}) == {"error": "no room"}
 
 
-def test_a_budget_is_part_of_a_name(monkeypatch):
+def test_a_budget_is_part_of_a_name():
     def opened(path, threads, *, budget=None):
         return path, threads, budget
 
-    monkeypatch.setitem(KINDS, "embedge-int8", opened)
-    assert opener("embedge-int8")("pack", 2) == ("pack", 2, None)
-    assert opener("embedge-int8-budget-4096")("pack", 2) == ("pack", 2, 4096)
+    kinds = {"embedge-int8": opened}
+    assert opener("embedge-int8", kinds)("pack", 2) == ("pack", 2, None)
+    assert opener("embedge-int8-budget-4096", kinds)("pack", 2) == ("pack", 2, 4096)
     assert plain("embedge int8 budget 4096") == "embedge int8"
     for name in ("embedge int8", "torch bf16 budget 4096", "embedge int8 budget 0"):
         assert plain(name) == name

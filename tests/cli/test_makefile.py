@@ -211,8 +211,8 @@ def test_export_without_a_model_says_how(tree):
 
 
 def test_the_benches_take_a_model_and_options(tree):
-    for target, script in (("bench", "run.py"), ("bench-memory", "memory.py")):
-        command = f".venv/bin/python tests/bench/{script} --model-kind"
+    for target, subject in (("bench", "race"), ("bench-memory", "memory")):
+        command = f"PYTHONPATH=tests:models .venv/bin/python -m bench.{subject}.run --model-kind"
         (planned,) = make(tree, "--dry-run", target).stdout.splitlines()
         assert planned.rstrip() == f"{command} v5-text-small"
         arguments = ("MODEL_KIND=v5-text-nano", "OPTIONS=--peers 'embedge int8' --rounds 1")
@@ -221,7 +221,7 @@ def test_the_benches_take_a_model_and_options(tree):
 
 
 def test_bench_gpu_installs_nothing_without_a_device(tree):
-    script = tree / "tests" / "bench" / "cuda.py"
+    script = tree / "tests" / "bench" / "machine" / "cuda.py"
     script.parent.mkdir(parents=True)
     script.write_text('import sys\nsys.exit("bench-gpu: this machine has no CUDA device")\n')
     done = make(tree, "bench-gpu")

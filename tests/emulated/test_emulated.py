@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from machines import ARM_CPUS, Machine, arm64, lacking, x86
 
 from embedge import Embedder
 from embedge.engine.kernels import EXACT, EXACT_BY_OPTION
 from embedge_export.export import export_pack
+from emulated.machines import ARM_CPUS, Machine, arm64, lacking, x86
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKER = Path(__file__).with_name("worker.py")

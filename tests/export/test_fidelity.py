@@ -2,7 +2,6 @@
 
 import json
 import sys
-from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -10,21 +9,9 @@ import pytest
 
 from embedge import sessions
 
-BENCH = Path(__file__).resolve().parents[1] / "bench"
 
-
-@pytest.fixture
-def bench(monkeypatch):
-    """tests/bench on the path, as it is for `python tests/bench/fidelity.py`."""
-    monkeypatch.syspath_prepend(str(BENCH))
-    yield
-    for name in ("corpus", "corpus_texts", "fidelity", "measures", "stand_ins"):
-        sys.modules.pop(name, None)
-
-
-@pytest.mark.usefixtures("bench")
 def test_the_corpus_is_large_varied_and_always_the_same():
-    from corpus import corpus
+    from bench.fidelity.corpus import corpus
 
     pairs = corpus()
     assert pairs == corpus()
@@ -36,9 +23,8 @@ def test_the_corpus_is_large_varied_and_always_the_same():
     assert max(len(text) for text in texts) > 8000
 
 
-@pytest.mark.usefixtures("bench")
 def test_measures_of_vectors_that_can_be_checked_by_hand():
-    from measures import BARS, compare, cosines, missed
+    from bench.fidelity.measures import BARS, compare, cosines, missed
 
     want = np.array([[1, 0], [0, 1], [1, 1], [2, 1]], np.float32)
     got = np.array([[2, 0], [1, 0], [3, 3], [2, 1]], np.float32)
@@ -72,9 +58,8 @@ class Sociable:
         return vectors
 
 
-@pytest.mark.usefixtures("bench")
 def test_a_network_whose_texts_see_each_other_is_found_out(tiny_pack, tmp_path, capsys):
-    import fidelity
+    from bench.fidelity import run as fidelity
 
     texts = [("word", "one"), ("word", "two, and three"), ("data", "{}"), ("english", "a b " * 9)]
     command = ["fidelity", str(tiny_pack), "--tasks", "clustering", "--out", str(tmp_path)]

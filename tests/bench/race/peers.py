@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+from bench import places
+
 KINDS = ("v5-text-small", "v5-text-nano")
 TASK = "retrieval"
 # torch is named exactly and first, so that what follows takes it as it is.
@@ -152,8 +153,8 @@ def _torch(bench: Bench) -> list[Contender]:
 
 def _openvino(bench: Bench) -> list[Contender]:
     python = environment(bench.folder, "openvino")
-    script = Path(__file__).with_name("openvino_convert.py")
-    graphs = once(bench.place("openvino"), lambda out: [python, script, bench.merged(), out])
+    program = ("-m", "bench.race.openvino_convert")
+    graphs = once(bench.place("openvino"), lambda out: [python, *program, bench.merged(), out])
     return [
         Contender("OpenVINO int8 f32", python, "openvino-int8-f32", graphs / "int8.xml"),
         Contender("OpenVINO int8 bf16", python, "openvino-int8-bf16", graphs / "int8.xml"),
@@ -184,12 +185,12 @@ def seeded_source(folder: Path, kind: str = KINDS[0], size: str = "full") -> Pat
     folder.mkdir(parents=True, exist_ok=True)
     source = folder / (kind if size == "full" else f"{kind}-{size}")
     if not source.exists():
-        command: list[str | Path] = [sys.executable, ROOT / "models/seeded", source]
+        command: list[str | Path] = [sys.executable, places.ROOT / "models/seeded", source]
         command += ["--model", kind]
         command += ["--size", size, "--seed", "0"]
         if size == "full" and kind == "v5-text-small":
             tokenizer = folder / "tokenizer.json"
-            run([sys.executable, ROOT / "models/tokenizer.py", tokenizer])
+            run([sys.executable, places.ROOT / "models/tokenizer.py", tokenizer])
             command += ["--tokenizer", tokenizer]
         run(command)
     return source
@@ -233,5 +234,10 @@ def run(command: list[str | Path]) -> None:
     start = time.monotonic()
     shown = " ".join(str(part) for part in command if "\n" not in str(part))
     print(f"  {shown[:150]}", file=sys.stderr, flush=True)
-    subprocess.run([str(part) for part in command], check=True, stdout=sys.stderr)
+    subprocess.run(
+        [str(part) for part in command],
+        check=True,
+        stdout=sys.stderr,
+        env=places.environment(),
+    )
     print(f"  took {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)

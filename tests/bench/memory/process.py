@@ -1,6 +1,6 @@
 """One fresh process of `make bench-memory`: opens a pack, loads tasks, embeds one text with each.
 
-python memory_process.py PACK PREPARED TASK...   # PREPARED: a folder, or "-"; prints JSON
+python -m bench.memory.process PACK PREPARED TASK...   # PREPARED: a folder, or "-"; prints JSON
 """
 
 import dataclasses
@@ -8,7 +8,7 @@ import json
 import sys
 import time
 
-import smaps
+from bench.machine import smaps
 
 TEXT = "Which planet is known as the Red Planet?"
 
@@ -30,7 +30,7 @@ def main() -> None:
     first = time.perf_counter()
     for task in tasks[1:]:
         embedder.encode([TEXT], task=task)
-    from worker import versions  # it brings NumPy, which is part of what embedge costs
+    from bench.race.worker import versions  # it brings NumPy, which is part of what embedge costs
 
     answer = {
         "import": imported - start,

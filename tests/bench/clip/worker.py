@@ -1,11 +1,11 @@
-"""worker.py for jina-clip-v2: its own contenders, each one tower, everything else as there.
+"""The race's worker for jina-clip-v2: its own contenders, each one tower, everything else as there.
 
 An image is a "text" of ids too, so that pieces of work, turns and rates are what they are
 elsewhere: "4x1" is four images. Its pixels are noise seeded by its ids, the same for all, drawn
 before the clock counts (a contender's first run of a shape is dropped).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import worker
-from work import Ids
-from worker import Run, Vectors
+from bench.race import worker
+from bench.race.work import Ids
+from bench.race.worker import Opener, Run, Vectors
 
 
 @cache
@@ -35,6 +35,8 @@ def of_images(forward: Callable[[Any], Vectors], size: int) -> Run:
 
 def open_embedge(path: str, threads: int, *, tower: str, precision: str) -> Run:
     """A graph of the exporter's, in the runtime's own session with its default settings."""
+    import onnx_ir
+
     from embedge.engine.session import OnnxSession
 
     task = "image" if tower == "image" else "retrieval.query"
@@ -42,18 +44,18 @@ def open_embedge(path: str, threads: int, *, tower: str, precision: str) -> Run:
     session = OnnxSession(graph, device="cpu", threads=threads, tower=tower)
     if tower == "text":
         return worker.batched(session.run)
-    return of_images(session.run, session._session.get_inputs()[0].shape[-1])
+    return of_images(session.run, int(onnx_ir.load(graph).graph.inputs[0].shape[-1]))
 
 
 def open_torch(path: str, threads: int, *, tower: str, dtype: str) -> Run:
-    """clip_torch.py's towers."""
+    """towers.py's towers."""
     import torch
 
-    import clip_torch
+    from bench.clip import towers
 
     torch.set_num_threads(threads)
     kind = getattr(torch, dtype)
-    network = getattr(clip_torch, f"{tower}_tower")(Path(path), kind)
+    network = getattr(towers, f"{tower}_tower")(Path(path), kind)
 
     def forward(*arrays: Any) -> Vectors:
         with torch.inference_mode():
@@ -65,7 +67,7 @@ def open_torch(path: str, threads: int, *, tower: str, dtype: str) -> Run:
 
 
 def open_openvino(path: str, threads: int, *, tower: str, precision: str, group: int | None) -> Run:
-    """clip_convert.py's graphs; worker.py's settings."""
+    """convert.py's graphs, with the race's settings."""
     import openvino
 
     settings: dict[str, Any] = {
@@ -86,7 +88,7 @@ def open_openvino(path: str, threads: int, *, tower: str, precision: str, group:
     return of_images(forward, compiled.input(0).get_partial_shape()[-1].get_length())
 
 
-worker.KINDS = {
+KINDS: Mapping[str, Opener] = {
     f"{tower} {name}": partial(function, tower=tower, **settings)
     for tower in ("image", "text")
     for name, function, settings in (
@@ -102,4 +104,4 @@ worker.KINDS = {
 
 
 if __name__ == "__main__":
-    worker.main()
+    worker.main(KINDS)

@@ -12,13 +12,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import facts
-import scaling
-from bars import BARS, SUBJECT, conclusion, verdict
-from command_line import listed, race_options
-from compete import Race, Result
-from peers import KINDS, Bench, Contender, LineUp, prepare, seeded_source
-from report import (
+from bench.machine import facts
+from bench.race import scaling
+from bench.race.bars import BARS, SUBJECT, conclusion, verdict
+from bench.race.command_line import listed, race_options
+from bench.race.compete import Race, Result
+from bench.race.peers import KINDS, Bench, Contender, LineUp, prepare, seeded_source
+from bench.race.report import (
     bars_table,
     budgets_table,
     latency_table,
@@ -27,8 +27,8 @@ from report import (
     start_table,
     stream_table,
 )
-from work import STREAMS, Work, parse
-from worker import BATCH
+from bench.race.work import STREAMS, Work, parse
+from bench.race.worker import BATCH
 
 NAMES = [
     "embedge int8",

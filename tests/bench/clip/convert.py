@@ -1,9 +1,9 @@
 """Converts one of jina-clip-v2's towers for OpenVINO, in OpenVINO's own environment.
 
-    python clip_convert.py text|image SOURCE OUT      # OUT/int8.xml and OUT/fp16.xml
+    python -m bench.clip.convert text|image SOURCE OUT      # OUT/int8.xml and OUT/fp16.xml
 
-As openvino_convert.py: nncf's INT8_SYM weights, one scale a row, and fp16 beside them. Any number
-of texts or images in a run.
+As race/openvino_convert.py: nncf's INT8_SYM weights, one scale a row, and fp16 beside them. Any
+number of texts or images in a run.
 """
 
 import sys
@@ -13,7 +13,7 @@ import nncf
 import openvino
 import torch
 
-from clip_torch import image_tower, text_tower
+from bench.clip.towers import image_tower, text_tower
 
 
 def main() -> None:

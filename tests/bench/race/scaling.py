@@ -9,10 +9,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from compete import Worker
-from peers import Contender
-from report import NOTHING, markdown
-from work import parse
+from bench.race.compete import Worker
+from bench.race.peers import Contender
+from bench.race.report import NOTHING, markdown
+from bench.race.work import parse
 
 TEXTS = 1000  # that a cost is told for
 TOKENS = 4096  # of one call, so that a plan has something to choose from

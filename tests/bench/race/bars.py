@@ -8,8 +8,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from compete import Result
-from work import Work
+from bench.race.compete import Result
+from bench.race.work import Work
 
 SUBJECT = "embedge int8"
 

@@ -1,7 +1,7 @@
 """One contender of the benchmark, in its own process and environment.
 
-Started as `python worker.py KIND PATH THREADS VOCABULARY`; prints a JSON line when it is ready,
-then answers each JSON line on standard input with one on standard output:
+Started as `python -m bench.race.worker KIND PATH THREADS VOCABULARY`; prints a JSON line when it
+is ready, then answers each JSON line on standard input with one on standard output:
 
     {"work": "1x128", "seconds": 2}  ->  {"times": [0.1, ...], "vector": [...]}
     {"memory": true}                 ->  {"peak": MiB, "anonymous": MiB, ...}
@@ -17,20 +17,21 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-import smaps
-from work import Ids, Work, parse, texts_of
+from bench.machine import smaps
+from bench.race.work import Ids, Work, parse, texts_of
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before ONNX Runtime is imported: no usage reports
 
 Vectors = NDArray[np.float32]  # (n, D), pooled at the last token, not normalised
 Run = Callable[[list[Ids], int], Vectors]  # texts, and how many of them at most in one batch
+Opener = Callable[[str, int], Run]  # path, threads
 Forward = Callable[[Ids, Ids], Vectors]  # padded ids and mask, both (B, S)
 
 # Texts of a stream in one batch of a peer, sorted by length: Sentence Transformers' default.
@@ -75,15 +76,26 @@ def open_embedge(
     path: str, threads: int, *, precision: str, device: str = "cpu", budget: int | None = None
 ) -> Run:
     """A pack, as `Embedder.encode` runs it once it has token ids: its plan, its limits."""
-    from embedge import Embedder
     from embedge.calls import Call
+    from embedge.choices import choose
     from embedge.items import Items
+    from embedge.pack.files import open_pack
+    from embedge.runner import Runner
 
-    budget = ONE_RUN if device == "cuda" else budget
-    embedder = Embedder(
-        path, precision=precision, device=device, threads=threads, token_budget=budget
+    pack = open_pack(path)
+    assert pack.manifest.text is not None
+    choices = choose(
+        pack,
+        precision=precision,
+        device=device,
+        threads=threads,
+        token_budget=ONE_RUN if device == "cuda" else budget,
+        memory_limit=None,
     )
-    runner, call = embedder._encoder._runner, Call.of(embedder.manifest)
+    runner = Runner(
+        pack, choices, pad_token_id=pack.manifest.text.pad_token_id, arena=False, prepared=None
+    )
+    call = Call.of(pack.manifest)
     runner.load(call)  # the session alone: the peers load no tokenizer either
 
     def run(texts: list[Ids], most: int) -> Vectors:
@@ -149,7 +161,7 @@ def open_openvino(path: str, threads: int, *, precision: str, group: int | None 
     return batched(lambda ids, mask: np.array(request.infer([ids, mask])[0], np.float32))
 
 
-KINDS: dict[str, Callable[[str, int], Run]] = {
+KINDS: Mapping[str, Opener] = {
     "embedge-int8": partial(open_embedge, precision="int8"),
     "embedge-fp32": partial(open_embedge, precision="fp32"),
     "embedge-fp16-cuda": partial(open_embedge, precision="fp16", device="cuda"),
@@ -164,10 +176,10 @@ KINDS: dict[str, Callable[[str, int], Run]] = {
 }
 
 
-def opener(kind: str) -> Callable[[str, int], Run]:
-    """Of `KINDS`; "embedge-int8-budget-4096" is embedge-int8 with that token_budget."""
+def opener(kind: str, kinds: Mapping[str, Opener]) -> Opener:
+    """Of `kinds`; "embedge-int8-budget-4096" is embedge-int8 with that token_budget."""
     plain, _, budget = kind.partition("-budget-")
-    return partial(KINDS[plain], budget=int(budget)) if budget else KINDS[plain]
+    return partial(kinds[plain], budget=int(budget)) if budget else kinds[plain]
 
 
 PACKAGES = (
@@ -222,12 +234,12 @@ def answer(run: Run, vocabulary: int, request: dict[str, Any]) -> dict[str, Any]
     return {"error": told[:300]}
 
 
-def main() -> None:
+def main(kinds: Mapping[str, Opener] = KINDS) -> None:
     """Loads, says so, and answers until standard input ends."""
     kind, path, threads, vocabulary = *sys.argv[1:3], int(sys.argv[3]), int(sys.argv[4])
     answers, sys.stdout = sys.stdout, sys.stderr  # whatever a package has to say goes elsewhere
     start = time.perf_counter()
-    run = opener(kind)(path, threads)
+    run = opener(kind, kinds)(path, threads)
     loaded = time.perf_counter()
     run(texts_of(parse(WARM_UP), vocabulary), 1)
     first = time.perf_counter()

@@ -1,6 +1,6 @@
 """Converts a plain transformers model for OpenVINO, in OpenVINO's own environment.
 
-    python openvino_convert.py MODEL OUT      # OUT/int8.xml and OUT/fp16.xml, each with a .bin
+    python -m bench.race.openvino_convert MODEL OUT    # OUT/int8.xml, OUT/fp16.xml, a .bin each
 
 The graph pools the last token, as embedge's does, so that nobody pays for carrying every token's
 vector out. int8.xml has weights in nncf's INT8_SYM (one scale a row; the CPU plugin then quantises

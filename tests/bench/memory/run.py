@@ -16,14 +16,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import facts
+from bench import places
+from bench.machine import facts
+from bench.race.peers import KINDS, Bench, seeded_source
+from bench.race.report import markdown
 from embedge.pack.manifest import Manifest
 from embedge.pack.reading import read_manifest
-from peers import KINDS, Bench, seeded_source
-from report import markdown
 
 TASKS = ("retrieval", "text-matching", "clustering", "classification")
-PROCESS = Path(__file__).with_name("memory_process.py")
+PROCESS = ("-m", "bench.memory.process")
 MIB = 2**20
 SECONDS = ("import", "load", "first", "start")
 
@@ -36,10 +37,11 @@ def measure(
     for _ in range(processes):
         start = time.perf_counter()
         done = subprocess.run(
-            [sys.executable, str(PROCESS), str(pack), str(prepared or "-"), *tasks],
+            [sys.executable, *PROCESS, str(pack), str(prepared or "-"), *tasks],
             stdout=subprocess.PIPE,
             text=True,
             check=True,
+            env=places.environment(),
         )
         answer = json.loads(done.stdout)
         answer["start"] = time.perf_counter() - start

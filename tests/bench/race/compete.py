@@ -8,16 +8,17 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from peers import Contender
-from work import Work, parse
+from bench import places
+from bench.race.peers import Contender
+from bench.race.work import Work, parse
 
-WORKER = Path(__file__).with_name("worker.py")
+WORKER = ("-m", "bench.race.worker")  # what Python is started with
 # Whose vectors the others' are compared with: the first of them that takes part.
 TRUTHS = ("torch fp32", "embedge fp32")
 
@@ -37,17 +38,20 @@ class Result:
 
 
 class Worker:
-    """A contender's process, of `script` where it is not `WORKER`.
+    """A contender's process, which runs `program`.
 
     Raises:
         RuntimeError: it died; with its last words.
     """
 
     def __init__(
-        self, contender: Contender, threads: int, vocabulary: int, script: Path | None = None
+        self,
+        contender: Contender,
+        threads: int,
+        vocabulary: int,
+        program: Sequence[str] = WORKER,
     ) -> None:
-        command = [contender.python, script or WORKER, contender.kind, contender.path]
-        command += [threads, vocabulary]
+        command = [contender.python, *program, contender.kind, contender.path, threads, vocabulary]
         self._words = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
         self._process = subprocess.Popen(
             [str(part) for part in command],
@@ -55,6 +59,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._words,
             text=True,
+            env=places.environment(),
         )
         try:
             self.ready = self._answer()
@@ -102,7 +107,7 @@ class Race:
         threads: of each.
         seconds: of each turn.
         longest: seconds that one run may take; work that would take longer is skipped.
-        script: what each contender's process runs; worker.py unless given.
+        program: what each contender's Python runs.
     """
 
     def __init__(
@@ -113,7 +118,7 @@ class Race:
         threads: int,
         seconds: float,
         longest: float,
-        script: Path | None = None,
+        program: Sequence[str] = WORKER,
     ) -> None:
         self.results = {contender.name: Result() for contender in contenders}
         self._seconds, self._longest = seconds, longest
@@ -123,7 +128,7 @@ class Race:
             result = self.results[contender.name]
             try:
                 worker = self._workers[contender.name] = Worker(
-                    contender, threads, vocabulary, script
+                    contender, threads, vocabulary, program
                 )
             except RuntimeError as error:
                 result.failure = str(error)

@@ -24,18 +24,18 @@ from typing import Any
 
 import numpy as np
 
-from corpus import corpus
+from bench import places
+from bench.fidelity.corpus import corpus
+from bench.fidelity.measures import BARS, Vectors, compare, cosines, least_by_kind, missed
+from bench.fidelity.stand_ins import padded, plain_int8
 from embedge import Embedder, TruncationWarning
 from embedge.engine.kernels import integer_kernel
 from embedge.machine.resources import cpu_name
 from embedge.pack.verification import Report
 from embedge_export.corpus.texts import LONG_TEXTS, SHORT_TEXTS
 from embedge_export.export import export_pack
-from measures import BARS, Vectors, compare, cosines, least_by_kind, missed
-from stand_ins import padded, plain_int8
 
-ROOT = Path(__file__).resolve().parents[2]
-SOURCES = (ROOT / "models" / "smollm2-135m", ROOT / "models" / "embedge-mini")
+SOURCES = (places.ROOT / "models" / "smollm2-135m", places.ROOT / "models" / "embedge-mini")
 MAX_LENGTH = 2048  # tokens
 BATCHES = (2, 7, 32)  # texts given to one call
 SHORT = 200  # tokens; longer texts meet others only in the call with all of them
@@ -193,7 +193,9 @@ def main() -> int:
     parser.add_argument("--precisions", default="int8", help="comma-separated (default: int8)")
     parser.add_argument("--tasks", help="comma-separated (default: all)")
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--out", type=Path, default=ROOT / "bench", help="where things are kept")
+    parser.add_argument(
+        "--out", type=Path, default=places.ROOT / "bench", help="where things are kept"
+    )
     options = parser.parse_args()
     precisions = options.precisions.split(",")
     results: dict[str, dict[str, Any]] = {}

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from bars import BARS, SUBJECT, Bar, conclusion, rates, verdict
-from compete import Result
-from work import Work
+from bench.race.bars import BARS, SUBJECT, Bar, conclusion, rates, verdict
+from bench.race.compete import Result
+from bench.race.work import Work
 
 NOTHING = "-"
 

@@ -21,17 +21,18 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-import facts
-from command_line import listed, race_options
-from compete import Race, Result
+from bench import places
+from bench.machine import facts
+from bench.race.command_line import listed, race_options
+from bench.race.compete import Race, Result
+from bench.race.peers import Contender, PeerError, environment, once, run
+from bench.race.report import bars_table, left_out, speed_table, start_table
+from bench.race.work import Work, parse
 from embedge_export.graph.weight_file import WeightFile
 from embedge_export.model import Model, open_model
 from embedge_export.precision import PRECISIONS
 from embedge_export.source.folder import open_source
 from embedge_export.write import image_network, text_network, write
-from peers import ROOT, Contender, PeerError, environment, once, run
-from report import bars_table, left_out, speed_table, start_table
-from work import Work, parse
 
 NAMES = (
     "embedge int8",
@@ -46,8 +47,8 @@ TOWERS = ("image", "text")
 IMAGES = "1,4,8"
 TEXTS = "1x16,1x128,1x512,16x64"
 TASK = "retrieval.query"
-WORKER = Path(__file__).with_name("clip_worker.py")
-CONVERT = Path(__file__).with_name("clip_convert.py")
+WORKER = ("-m", "bench.clip.worker")
+CONVERT = ("-m", "bench.clip.convert")
 
 
 def seeded_source(folder: Path, size: str) -> Path:
@@ -55,7 +56,7 @@ def seeded_source(folder: Path, size: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     source = folder / ("jina-clip-v2" if size == "full" else f"jina-clip-v2-{size}")
     if not source.exists():
-        command = [sys.executable, ROOT / "models/seeded", source, "--model", "jina-clip-v2"]
+        command = [sys.executable, places.ROOT / "models/seeded", source, "--model", "jina-clip-v2"]
         run([*command, "--size", size, "--seed", "0"])
     return source
 
@@ -165,7 +166,7 @@ def prepare(
 
 
 def _converted(python: Path, tower: str, source: Path, out: Path) -> Path:
-    return once(out, lambda part: [python, CONVERT, tower, source, part])
+    return once(out, lambda part: [python, *CONVERT, tower, source, part])
 
 
 def report(
@@ -224,7 +225,7 @@ def main() -> None:
             threads=options.threads,
             seconds=options.seconds,
             longest=options.longest,
-            script=WORKER,
+            program=WORKER,
         )
         for work in works[tower]:
             race.run(work, options.rounds)

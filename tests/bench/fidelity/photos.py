@@ -20,7 +20,10 @@ from typing import Any
 import numpy as np
 
 import massive
-from clip import seeded_source
+from bench import places
+from bench.clip.run import seeded_source
+from bench.fidelity.eva_of_vit import eva_of_vit, vit_vectors
+from bench.fidelity.measures import Vectors, compare, cosines
 from embedge.engine.session import OnnxSession
 from embedge.images.pipeline import decode_images
 from embedge.items import Items
@@ -32,10 +35,7 @@ from embedge_export.model import open_model
 from embedge_export.precision import PRECISIONS
 from embedge_export.source.folder import open_source
 from embedge_export.write import image_network, write, write_refined
-from eva_of_vit import eva_of_vit, vit_vectors
-from measures import Vectors, compare, cosines
 
-ROOT = Path(__file__).resolve().parents[2]
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 BAR = 0.995  # lowest cosine of int8
 TOWERS = ("vit", "full")
@@ -144,7 +144,9 @@ def main() -> int:
     parser.add_argument("--towers", default=",".join(TOWERS), help=f"of {', '.join(TOWERS)}")
     parser.add_argument("--most", type=int, help="photographs, spread over the folder's")
     parser.add_argument("--threads", type=int, default=threads_here().value)
-    parser.add_argument("--out", type=Path, default=ROOT / "bench", help="where things are kept")
+    parser.add_argument(
+        "--out", type=Path, default=places.ROOT / "bench", help="where things are kept"
+    )
     options = parser.parse_args()
     photos = sorted(p for p in options.photos.rglob("*") if p.suffix.lower() in ENDINGS)
     if not photos:

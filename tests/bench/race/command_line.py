@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import facts
-from peers import plain
+from bench.machine import facts
+from bench.race.peers import plain
 
 
 def race_options(

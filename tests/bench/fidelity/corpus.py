@@ -8,7 +8,7 @@ of up to about 2,000 tokens. Knows no model and no tokenizer, so lengths are set
 import random
 from collections.abc import Callable, Iterator
 
-from corpus_texts import CODE, DATA, EDGES, ENGLISH, LANGUAGES, SYMBOLS, WORDS
+from bench.fidelity.corpus_texts import CODE, DATA, EDGES, ENGLISH, LANGUAGES, SYMBOLS, WORDS
 
 SEED = 20
 _BLOCKS = (  # first and last code points that noise is drawn from

@@ -4,7 +4,7 @@ The prose is that of the Python language reference, which every Python carries (
 it): whole paragraphs of two sentences or more, and the sentences of all paragraphs. Of the sorted
 counts of tokens, so many are taken at even distances, so that the list has the shape of the whole.
 
-    python tests/bench/lengths.py models/tokenizer-qwen3/tokenizer.json
+    PYTHONPATH=tests python -m bench.race.lengths models/tokenizer-qwen3/tokenizer.json
 """
 
 import argparse

@@ -1,0 +1,1 @@
+"""Benchmarks, as one package: `make bench` and its sisters run its modules."""

@@ -1,0 +1,1 @@
+"""jina-clip-v2's towers against others: `make bench-clip`."""

@@ -1,0 +1,1 @@
+"""Lower precisions against fp32, on texts and photographs: `make fidelity`."""

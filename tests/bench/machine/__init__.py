@@ -1,0 +1,1 @@
+"""What a machine is, and what a process holds of its memory."""

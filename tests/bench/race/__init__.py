@@ -1,0 +1,1 @@
+"""Contenders taking turns at the same work: `make bench`."""

@@ -1,0 +1,1 @@
+"""int8 on emulated CPUs: `make test-emulated`."""
