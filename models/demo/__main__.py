@@ -22,7 +22,8 @@ from demo.adapters import WORK, cross_table, show_table, topic_sentences
 from demo.questions import show_answers
 from demo.screen import Screen, open_screen
 from embedge import Embedder, EmbedgeError
-from embedge.cli.screen import say, sentence, size_text
+from embedge.cli.screen import say, size_text
+from embedge.reasons import one_line
 
 ROOT = Path(__file__).resolve().parents[2]
 MAP = ROOT / "models" / "packs" / "demo-map.png"
@@ -52,7 +53,7 @@ def main() -> int:
             screen.heading("3. A map of 64 sentences on 8 topics")
             show_map(screen, embedder, options.map)
     except (EmbedgeError, OSError) as error:
-        say(f"demo: {sentence(error)}")
+        say(f"demo: {one_line(error)}")
         return 2
     show_ending(screen, time.perf_counter() - start, options.pack)
     return 0

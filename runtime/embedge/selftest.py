@@ -24,6 +24,7 @@ from embedge.images.gate_images import sample_images
 from embedge.pack.files import Pack, check_files
 from embedge.pack.manifest import Manifest
 from embedge.pack.verification import Bars
+from embedge.reasons import one_line
 from embedge.vectors import normalise
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def compare_images(embedder: "Embedder") -> Comparison:
         )
         cosine = _least_cosine(embedder.encode_image(images), expected)
     except MissingExtraError as error:
-        return Comparison(IMAGES, None, bar, True, " ".join(str(error).split()))
+        return Comparison(IMAGES, None, bar, True, one_line(error))
     return Comparison(IMAGES, cosine, bar, cosine >= bar)
 
 

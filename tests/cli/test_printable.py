@@ -10,7 +10,7 @@ from PIL import Image
 from cli_fakes import MANIFEST, FakeEmbedder, write_pack
 from embedge.cli import main
 from embedge.cli.commands import export
-from embedge.cli.progress import Progress
+from embedge.cli.progress import ProgressBar
 from embedge.images.pillow import RefusedImageError
 from embedge.pack.verification import Figures, Report
 from embedge.printable import printable
@@ -114,7 +114,7 @@ def test_errors_warnings_and_the_progress_line(monkeypatch, capsys):
     check(capsys.readouterr().err)
     assert main(["bench", "x", "--debug"]) == 2  # the traceback, on lines of its own
     assert "\x1b" not in capsys.readouterr().err
-    with Progress(True) as progress:
+    with ProgressBar(True) as progress:
         progress.say(EVIL)
         progress.update(0.5, EVIL)
     check(capsys.readouterr().err)

@@ -12,7 +12,7 @@ from cli_fakes import MANIFEST, FakeEmbedder, samples_for, write_pack
 from embedge.choice import Choice
 from embedge.cli import main, screen
 from embedge.cli.commands import doctor
-from embedge.cli.progress import Progress
+from embedge.cli.progress import ProgressBar
 from embedge.engine import devices, kernels, loading
 
 
@@ -193,7 +193,7 @@ class Terminal(io.StringIO):
 
 def test_progress_is_silent_unless_on_a_terminal():
     stream = io.StringIO()
-    with Progress(stream=stream) as progress:
+    with ProgressBar(stream=stream) as progress:
         progress.update(0.5, "half")
     assert stream.getvalue() == ""
 
@@ -201,7 +201,7 @@ def test_progress_is_silent_unless_on_a_terminal():
 def test_progress_tells_the_time_left_and_cleans_up():
     now = [0.0]
     stream = Terminal()
-    with Progress(stream=stream, clock=lambda: now[0]) as progress:
+    with ProgressBar(stream=stream, clock=lambda: now[0]) as progress:
         now[0] = 30.0
         progress.update(0.25, "layer 7")
         assert stream.getvalue().endswith("[######..................]  25%  layer 7  1:30 left")
@@ -216,7 +216,7 @@ def test_progress_tells_the_time_left_and_cleans_up():
 
 def test_progress_never_exceeds_the_line():
     stream = Terminal()
-    with Progress(stream=stream) as progress:
+    with ProgressBar(stream=stream) as progress:
         progress.update(1.0, "x" * 500)
     assert max(len(part) for part in stream.getvalue().split("\r")) <= 79
 

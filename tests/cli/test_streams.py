@@ -13,7 +13,7 @@ import pytest
 import embedge
 from embedge import Embedder
 from embedge.cli import main
-from embedge.cli.progress import Progress
+from embedge.cli.progress import ProgressBar
 from embedge.cli.streams import input_bytes, is_terminal, standard_streams
 from tiny import IMAGE, write_pack
 
@@ -168,7 +168,7 @@ def test_what_is_said_may_be_lost(monkeypatch, pack, texts, tmp_path):
         monkeypatch.undo()
         assert code == 1
         assert out.exists()
-        with Progress(True, stream=full) as progress:
+        with ProgressBar(True, stream=full) as progress:
             progress.update(0.5, "half")
             progress.say("a word")
 

@@ -14,6 +14,7 @@ import numpy as np
 from embedge.bulk.records import NO_PLACE, Bad, Record
 from embedge.bulk.sinks import Item, Sink
 from embedge.errors import MemoryLimitError
+from embedge.reasons import one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,7 @@ class Job:
         except MemoryLimitError as error:
             # Refused before anything ran, for the sake of some texts: find them by halves.
             if len(records) == 1:
-                self._refuse(records[0].where, " ".join(str(error).split()))
+                self._refuse(records[0].where, one_line(error))
                 return
             middle = len(records) // 2
             self._embed(records[:middle], 0)

@@ -28,9 +28,10 @@ from typing import NoReturn
 from embedge import __version__
 from embedge.cli.commands import bench, classify, doctor, embed, export, info, search, verify
 from embedge.cli.interrupt import INTERRUPTED, Asked, Stopped, stops
-from embedge.cli.screen import naming_stdout, say, sentence
+from embedge.cli.screen import naming_stdout, say
 from embedge.cli.streams import standard_streams
 from embedge.errors import CancelledError, EmbedgeError, GateError
+from embedge.reasons import one_line
 
 COMMANDS: dict[str, ModuleType] = {
     "embed": embed,
@@ -114,13 +115,13 @@ def _ending(error: Exception, *, debug: bool) -> int:
     if isinstance(error, CancelledError):
         say("embedge: interrupted")
     elif isinstance(error, EmbedgeError):
-        say(f"embedge: error: {sentence(error)}")
+        say(f"embedge: error: {one_line(error)}")
     elif isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        say(f"embedge: error: {where}{error.strerror or sentence(error)}")
+        say(f"embedge: error: {where}{error.strerror or one_line(error)}")
     else:
         kind = type(error).__name__
-        detail = f": {sentence(error)}" if str(error) else ""
+        detail = f": {one_line(error)}" if str(error) else ""
         hint = "" if debug else " (run again with --debug to see where, and report it)"
         say(f"embedge: unexpected error: {kind}{detail}{hint}")
     return exit_code(type(error))

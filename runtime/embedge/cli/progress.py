@@ -31,7 +31,7 @@ def add_progress_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-class Progress:
+class ProgressBar:
     """The progress line; a context manager that leaves a clean line behind."""
 
     def __init__(

@@ -54,11 +54,6 @@ def encodable(text: str, encoding: str | None) -> str:
     return text.encode(name, "replace").decode(name)
 
 
-def sentence(error: BaseException) -> str:
-    """An error's message on one line."""
-    return " ".join(str(error).split())
-
-
 def table(rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()) -> str:
     """Rows as aligned columns; the columns in `right` are aligned to the right."""
     cells = [[printable(cell) for cell in row] for row in rows]

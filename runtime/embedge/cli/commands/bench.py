@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedge.cli import arguments, screen
 from embedge.cli.interrupt import cancellable
-from embedge.cli.progress import Progress, add_progress_option
+from embedge.cli.progress import ProgressBar, add_progress_option
 from embedge.errors import OptionError
 from embedge.machine.resources import cpu_name
 from embedge.options import shown
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     if not 0 < options.seconds < 3600:
         raise OptionError(f"--seconds {options.seconds} must lie between 0 and 3600")
     start = time.perf_counter()
-    with arguments.open_embedder(options) as embedder, Progress(options.progress) as progress:
+    with arguments.open_embedder(options) as embedder, ProgressBar(options.progress) as progress:
         task = options.task or embedder.manifest.default_task
         embedder.load(task)
         loaded = time.perf_counter()

@@ -13,7 +13,7 @@ from embedge.bulk.image_files import chunked, image_paths
 from embedge.cli import arguments, screen
 from embedge.cli.interrupt import cancellable
 from embedge.cli.libtiff import quiet_libtiff
-from embedge.cli.progress import Progress, add_progress_option
+from embedge.cli.progress import ProgressBar, add_progress_option
 from embedge.errors import OptionError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
         raise OptionError(f"--template {options.template!r} has no {{}} for the label")
     sentences = [options.template.replace("{}", label) for label in labels]
     bad: list[str] = []
-    with Progress(options.progress) as progress:
+    with ProgressBar(options.progress) as progress:
 
         def refuse(path: Path | str, reason: str) -> None:
             bad.append(reason)
@@ -105,7 +105,7 @@ def _embed(
     embedder: "Embedder",
     chunk: Sequence[Path],
     task: str | None,
-    progress: Progress,
+    progress: ProgressBar,
     start: int,
     total: int,
 ) -> "tuple[NDArray[Any], dict[int, str]]":

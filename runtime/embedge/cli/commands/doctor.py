@@ -19,6 +19,7 @@ from embedge.cli import arguments, screen
 from embedge.engine import telemetry
 from embedge.errors import EmbedgeError
 from embedge.machine import resources as machine
+from embedge.reasons import one_line
 
 SUMMARY = "report what runs here, what was chosen, and why"
 DESCRIPTION = """\
@@ -127,7 +128,7 @@ def _runtime() -> Iterator[Finding]:
     try:
         module = load_runtime()
     except EmbedgeError as error:
-        yield Finding("onnxruntime", versions, problem=problem or screen.sentence(error))
+        yield Finding("onnxruntime", versions, problem=problem or one_line(error))
         return
     version = str(module.__version__)
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
@@ -180,7 +181,7 @@ def _missing_default() -> str | None:
     try:
         default_folder()
     except EmbedgeError as error:
-        return screen.sentence(error)
+        return one_line(error)
     return None
 
 
@@ -192,13 +193,13 @@ def _without_pack(options: argparse.Namespace, missing: str) -> Iterator[Finding
     try:
         device = choose_device(options.device, precision=options.precision, held=PRECISIONS)
     except EmbedgeError as error:
-        yield Finding("device", options.device, problem=screen.sentence(error))
+        yield Finding("device", options.device, problem=one_line(error))
     else:
         yield Finding("device", device.value, device.reason)
     try:
         threads = machine.threads_here(options.threads)
     except EmbedgeError as error:
-        yield Finding("threads", "?", problem=screen.sentence(error))
+        yield Finding("threads", "?", problem=one_line(error))
     else:
         yield Finding("threads", str(threads.value), threads.reason)
     memory = machine.choose_memory_limit(None, available=machine.read_available_memory())
@@ -220,7 +221,7 @@ def _with_pack(options: argparse.Namespace) -> Iterator[Finding]:
             yield _kernel()
             yield from _vectors(embedder)
     except EmbedgeError as error:
-        yield Finding("pack", path or "the bundled one", problem=screen.sentence(error))
+        yield Finding("pack", path or "the bundled one", problem=one_line(error))
 
 
 def _vectors(embedder: "embedge.Embedder") -> Iterator[Finding]:

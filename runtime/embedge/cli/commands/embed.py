@@ -18,7 +18,7 @@ from embedge.cli.inputs import check_paths
 from embedge.cli.interrupt import cancellable
 from embedge.cli.libtiff import quiet_libtiff
 from embedge.cli.outputs import check_different, check_not_read, check_output
-from embedge.cli.progress import Progress, add_progress_option
+from embedge.cli.progress import ProgressBar, add_progress_option
 from embedge.cli.streams import input_bytes, is_terminal
 from embedge.errors import OptionError
 from embedge.pack.manifest import MANIFEST
@@ -122,7 +122,7 @@ def run(options: argparse.Namespace) -> int:
     with (
         warnings.catch_warnings(),
         arguments.open_embedder(options) as embedder,
-        Progress(options.progress) as progress,
+        ProgressBar(options.progress) as progress,
     ):
         held = [embedder.folder / name for name in (MANIFEST, *embedder.manifest.files)]
         check_not_read("--out", path, held)
@@ -205,7 +205,7 @@ def _check_image_options(options: argparse.Namespace) -> None:
 class _Report:
     """What a job reports, as lines on stderr."""
 
-    def __init__(self, things: str, progress: Progress) -> None:
+    def __init__(self, things: str, progress: ProgressBar) -> None:
         self._things = things  # "texts" or "images"
         self._progress = progress
         self._bad = 0

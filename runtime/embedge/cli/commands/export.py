@@ -6,7 +6,7 @@ from typing import Any
 
 from embedge.cli import screen
 from embedge.cli.exporter import load_exporter
-from embedge.cli.progress import Progress, add_progress_option
+from embedge.cli.progress import ProgressBar, add_progress_option
 from embedge.cli.reports import finer_lines, gate_rows
 from embedge.errors import OptionError
 from embedge.pack.manifest import PRECISIONS, Manifest
@@ -83,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
             revision=options.revision,
             offline=options.offline,
         )
-    with Progress(options.progress) as progress:
+    with ProgressBar(options.progress) as progress:
 
         def report(step: Any) -> None:
             part = step.done / step.total if step.total else None
@@ -133,7 +133,7 @@ def folder(text: str) -> Path:
 
 def _write_merged(source: Any, options: argparse.Namespace) -> None:
     """Writes each task's weights with its adapter merged in, for other programs."""
-    with Progress(options.progress) as progress:
+    with ProgressBar(options.progress) as progress:
 
         def report(task: str, done: int, total: int) -> None:
             progress.update(done / max(total, 1), f"{task} merged, tensors")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from embedge.cli import arguments, screen
 from embedge.cli.interrupt import cancellable
 from embedge.cli.libtiff import quiet_libtiff
-from embedge.cli.progress import Progress, add_progress_option
+from embedge.cli.progress import ProgressBar, add_progress_option
 from embedge.errors import (
     CancelledError,
     IndexOutdatedError,
@@ -24,6 +24,7 @@ from embedge.errors import (
 )
 from embedge.files.whole import WholeFile, find_obstacle
 from embedge.printable import printable
+from embedge.reasons import one_line
 
 if TYPE_CHECKING:
     from embedge.embedder import Embedder
@@ -94,7 +95,7 @@ def run(options: argparse.Namespace) -> int:
     if options.sheet is not None:
         _check_not_searched(options.sheet, root)
     with (
-        Progress(options.progress) as progress,
+        ProgressBar(options.progress) as progress,
         arguments.open_embedder(options) as embedder,
         _open_index(options, root, embedder) as index,
     ):
@@ -115,7 +116,7 @@ def run(options: argparse.Namespace) -> int:
             try:
                 hits = ask()
             except IndexRowsError as error:
-                progress.say(f"embedge: {screen.sentence(error)}")
+                progress.say(f"embedge: {one_line(error)}")
                 report = _update(index, root, progress, keeps=not options.no_index)
                 hits = ask()
     if not passages:
@@ -151,7 +152,7 @@ def _open_index(options: argparse.Namespace, root: Path, embedder: "Embedder") -
 
 
 def _update(
-    index: "SearchIndex", root: Path, progress: Progress, *, keeps: bool
+    index: "SearchIndex", root: Path, progress: ProgressBar, *, keeps: bool
 ) -> "UpdateReport | None":
     """Brings the index up to date; None where it can only be read."""
 
@@ -173,7 +174,7 @@ def _update(
             progress.say("embedge: what is embedded so far is kept; the next search goes on there")
         raise
     except IndexReadOnlyError as error:
-        progress.say(f"embedge: {screen.sentence(error)}; searching it as it stands")
+        progress.say(f"embedge: {one_line(error)}; searching it as it stands")
         return None
     if before and before != (now := index.runtimes):
         progress.say(

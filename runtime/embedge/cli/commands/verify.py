@@ -15,7 +15,7 @@ from embedge.cli import arguments, screen
 from embedge.cli.apart import CrashedError, can_run_apart, run_apart
 from embedge.cli.exporter import load_exporter
 from embedge.cli.golden import DOCUMENTS, QUERY, TOKEN_TEXTS, TOLERANCE, find_golden
-from embedge.cli.progress import Progress, add_progress_option
+from embedge.cli.progress import ProgressBar, add_progress_option
 from embedge.cli.reports import loss_rows
 from embedge.errors import (
     DeviceError,
@@ -26,6 +26,7 @@ from embedge.errors import (
 from embedge.machine import resources as machine
 from embedge.pack.manifest import PRECISIONS, Manifest
 from embedge.pack.verification import IMAGE_TOWER, Report
+from embedge.reasons import one_line
 
 if TYPE_CHECKING:
     from embedge.embedder import Embedder
@@ -142,11 +143,11 @@ def checks(pack: "Pack", options: argparse.Namespace) -> Iterator[Check]:
             with arguments.open_embedder(options, precision=precision) as embedder:
                 yield from _precision_checks(manifest, embedder, precision, golden=options.golden)
         except DeviceError as error:
-            yield Check(precision, "skip", f"cannot run here: {screen.sentence(error)}")
+            yield Check(precision, "skip", f"cannot run here: {one_line(error)}")
         except (PackError, OptionError) as error:
-            yield Check(precision, "FAIL", f"{screen.sentence(error)}")
+            yield Check(precision, "FAIL", one_line(error))
         except EmbedgeError as error:
-            yield Check(precision, "FAIL", f"{screen.sentence(error)}; {AGAIN}")
+            yield Check(precision, "FAIL", f"{one_line(error)}; {AGAIN}")
     if options.source is not None:
         yield from _source_checks(pack, options.source, options)
 
@@ -244,7 +245,7 @@ def _source_checks(pack: "Pack", spec: str, options: argparse.Namespace) -> Iter
         yield Check("source", "FAIL", detail)
         return
     yield Check("source", "OK", "what the pack was made from")
-    with Progress(options.progress) as progress:
+    with ProgressBar(options.progress) as progress:
         reports: dict[str, Report] = load_exporter("verify_pack")(
             pack.folder,
             source,
