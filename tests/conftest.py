@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from tiny import write_pack
+from support.tiny import write_pack
 
 # Before any test imports ONNX Runtime: it would record and send how the tests use it. What embedge
 # itself does about that is tested in processes without this variable (runtime/test_privacy.py).

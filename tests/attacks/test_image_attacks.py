@@ -15,7 +15,7 @@ from PIL import Image, ImageFile
 from embedge import Embedder, ImageError, batches
 from embedge.images.pillow import MAX_PIXELS, RefusedImageError
 from embedge.images.sources import check_source
-from tiny import IMAGE
+from support.tiny import IMAGE
 
 MakePack = Callable[..., Path]
 

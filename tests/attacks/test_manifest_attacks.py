@@ -27,7 +27,7 @@ from embedge.pack.checks import MAX_NAMES
 from embedge.pack.files import open_pack, verify_files
 from embedge.pack.manifest import MANIFEST
 from embedge.pack.reading import MAX_MANIFEST_BYTES, dump_manifest
-from tiny import IMAGE, edit_manifest, relist, write_graph
+from support.tiny import IMAGE, edit_manifest, relist, write_graph
 
 MakePack = Callable[..., Path]
 GRAPH = "text-matching.fp32.onnx"

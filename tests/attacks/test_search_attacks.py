@@ -12,7 +12,7 @@ import pytest
 
 from embedge import SearchIndex
 from embedge.errors import IndexFileError, IndexRowsError, NonFiniteError, SearchIndexError
-from search_cases import BEFORE, Words, content, fresh, lay
+from support.search_cases import BEFORE, Words, content, fresh, lay
 
 QUERY = "these words stay"
 

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli_fakes import WIDTH, FakeEmbedder, vector
 from embedge.bulk.job import IMAGES, Chunking, Job, Step, Summary, chunks
 from embedge.bulk.ranges import RangesSink
 from embedge.bulk.records import NO_PLACE, Bad, Record
 from embedge.bulk.sinks import Sink, open_sink
 from embedge.errors import CancelledError, MemoryLimitError
 from embedge.vectors import normalise
+from support.fakes import WIDTH, FakeEmbedder, vector
 
 
 class Kept(Sink):

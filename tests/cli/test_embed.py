@@ -11,11 +11,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cli_fakes import FakeEmbedder, vector
 from embedge.cli import main
 from embedge.errors import MemoryLimitError
 from embedge.vectors import normalise, quantise
-from tiny import edit_manifest
+from support.fakes import FakeEmbedder, vector
+from support.tiny import edit_manifest
 
 
 @pytest.fixture
@@ -320,7 +320,7 @@ def test_a_full_disk_leaves_nothing_and_names_the_file(fake, tmp_path, name, kin
     code = """
 import resource, sys
 sys.path.insert(0, sys.argv[1])
-from cli_fakes import FakeEmbedder
+from support.fakes import FakeEmbedder
 from embedge.cli import arguments, main
 arguments.open_embedder = lambda options: FakeEmbedder()
 resource.setrlimit(resource.RLIMIT_FSIZE, (2**13, resource.RLIM_INFINITY))

@@ -11,7 +11,7 @@ from PIL import Image
 from embedge import Embedder
 from embedge.cli import main
 from embedge.cli.commands.classify import score, split_labels
-from tiny import IMAGE
+from support.tiny import IMAGE
 
 COLOURS = {"red.png": (255, 0, 0), "sub/green.jpg": (0, 255, 0), "sub/blue.webp": (0, 0, 255)}
 

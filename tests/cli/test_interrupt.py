@@ -16,7 +16,7 @@ import signal, sys
 sys.path.insert(0, sys.argv[1])
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background jobs
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored under nohup
-from cli_fakes import FakeEmbedder
+from support.fakes import FakeEmbedder
 from embedge.cli import arguments, main
 
 class Slow(FakeEmbedder):

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 import embedge
-from cli_fakes import FakeEmbedder, write_pack
 from embedge.cli import COMMANDS, interrupt, main, screen
 from embedge.errors import GateError, MissingExtraError, OptionError
+from support.fakes import FakeEmbedder, write_pack
 
 
 def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -151,7 +151,7 @@ def test_broken_pipe_is_quiet(tmp_path):
     code = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from cli_fakes import FakeEmbedder
+from support.fakes import FakeEmbedder
 from embedge.cli import arguments, main
 arguments.open_embedder = lambda options: FakeEmbedder()
 sys.exit(main(["embed"]))
@@ -184,7 +184,7 @@ def test_a_full_disk_is_one_sentence_that_names_the_file(tmp_path, arguments, na
     code = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from cli_fakes import FakeEmbedder
+from support.fakes import FakeEmbedder
 from embedge.cli import arguments, main
 arguments.open_embedder = lambda options: FakeEmbedder()
 sys.exit(main(sys.argv[2:]))

@@ -7,14 +7,14 @@ import unicodedata
 import pytest
 from PIL import Image
 
-from cli_fakes import MANIFEST, FakeEmbedder, write_pack
 from embedge.cli import main
 from embedge.cli.commands import export
 from embedge.cli.progress import ProgressBar
 from embedge.images.pillow import RefusedImageError
 from embedge.pack.verification import Figures, Report
 from embedge.printable import printable
-from tiny import IMAGE
+from support.fakes import MANIFEST, FakeEmbedder, write_pack
+from support.tiny import IMAGE
 
 # Clears the line and writes another; an 8-bit escape; a line of its own; a reversed text; DEL.
 EVIL = "x\x1b[1K\rlicence     apache-2.0\x9b2J\nOK  files\u202eecnecil\u2028y\x7f\x00z"

@@ -8,12 +8,12 @@ import os
 
 import pytest
 
-from cli_fakes import MANIFEST, FakeEmbedder, samples_for, write_pack
 from embedge.choice import Choice
 from embedge.cli import main, screen
 from embedge.cli.commands import doctor
 from embedge.cli.progress import ProgressBar
 from embedge.engine import devices, kernels, loading
+from support.fakes import MANIFEST, FakeEmbedder, samples_for, write_pack
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from embedge.cli import main
 from embedge.search import default_place, update
-from search_cases import Words
+from support.search_cases import Words
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from embedge.cli import main
-from tiny import IMAGE
+from support.tiny import IMAGE
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from embedge import Embedder
 from embedge.cli import main
 from embedge.cli.progress import ProgressBar
 from embedge.cli.streams import input_bytes, is_terminal, standard_streams
-from tiny import IMAGE, write_pack
+from support.tiny import IMAGE, write_pack
 
 CLOSINGS = {"stdin": "<&-", "stdout": ">&-", "stderr": "2>&-", "all": "<&- >&- 2>&-"}
 

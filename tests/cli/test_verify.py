@@ -9,7 +9,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cli_fakes import MANIFEST, FakeEmbedder, write_pack
 from embedge.cli import golden, main
 from embedge.cli.commands import verify
 from embedge.cli.exporter import load_exporter
@@ -18,6 +17,7 @@ from embedge.errors import DeviceError, MissingExtraError, PackFileError
 from embedge.pack.manifest import FileEntry, Samples
 from embedge.pack.reading import read_manifest
 from embedge.pack.verification import Bars, Figures, Report
+from support.fakes import MANIFEST, FakeEmbedder, write_pack
 
 TEXTS = ("a bb", "ccc d e")
 PASSED = {

@@ -7,8 +7,8 @@ import pytest
 
 import embedge
 import embedge_export
-from doc_pages import ROOT
 from embedge_export.families.register import FAMILIES
+from support.doc_pages import ROOT
 
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 

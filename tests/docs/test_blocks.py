@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from doc_pages import LANGUAGES, NAMES, NOT_RUN, ROOT, Block, blocks
-from tiny import IMAGE, write_pack
+from support.doc_pages import LANGUAGES, NAMES, NOT_RUN, ROOT, Block, blocks
+from support.tiny import IMAGE, write_pack
 
 BASH = None if sys.platform == "win32" else shutil.which("bash")  # Windows' own is WSL's
 ENOUGH = 12  # characters of a reason

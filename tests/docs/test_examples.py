@@ -10,8 +10,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from doc_pages import ROOT
 from embedge import Embedder
+from support.doc_pages import ROOT
 
 EXAMPLES = ROOT / "examples"
 PATIENCE = 60  # seconds

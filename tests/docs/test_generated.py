@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from doc_pages import ROOT
+from support.doc_pages import ROOT
 
 DOCS = ROOT / "docs"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import embedge
-from doc_pages import NAMES, PAGES, ROOT, prose
+from support.doc_pages import NAMES, PAGES, ROOT, prose
 
 LINK = re.compile(r"!?\[[^]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)

@@ -3,7 +3,7 @@
 import re
 import tomllib
 
-from doc_pages import ROOT
+from support.doc_pages import ROOT
 
 
 def test_every_version_of_python_is_tested() -> None:

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clean_process import make_place, run_clean
 from demo import adapters, drawing, grid, questions, texts
 from demo.screen import Screen, open_screen
+from support.clean_process import make_place, run_clean
 
 ROOT = Path(__file__).resolve().parents[2]
 TOPICS = list(texts.TOPICS)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-import massive
 import seeded
 from embedge import Embedder
 from embedge.cli import main
@@ -33,6 +32,7 @@ from embedge_export.precision.floats import Float32
 from embedge_export.precision.int8 import Int8
 from embedge_export.recheck import verify_pack
 from embedge_export.source.folder import open_source
+from support import massive
 
 PRECISIONS = ("fp32", "fp16", "int8")
 

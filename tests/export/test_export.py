@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-import massive
 import seeded
 from embedge import Embedder
 from embedge.cli import main
@@ -32,6 +31,7 @@ from embedge_export.output.stage import LOCK
 from embedge_export.precision.int8 import Int8
 from embedge_export.recheck import verify_pack
 from embedge_export.source.folder import open_source
+from support import massive
 
 TASKS = ("retrieval", "text-matching", "clustering", "classification")
 

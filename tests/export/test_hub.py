@@ -17,7 +17,7 @@ import seeded
 from embedge.errors import MissingExtraError, SourceError
 from embedge_export.source import files as source_files
 from embedge_export.source import hub
-from source_kinds import KINDS, write_kind
+from support.source_kinds import KINDS, write_kind
 
 NAME = "seeded/v5"
 OLD, NEW = "a" * 40, "b" * 40

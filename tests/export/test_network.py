@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from onnxruntime.quantization import quantize_dynamic
 from safetensors.numpy import load_file, save_file
 
-import massive
 import seeded
 from embedge import Embedder
 from embedge.batches import LONG, Limits, pad, plan
@@ -29,6 +28,7 @@ from embedge_export.precision import PRECISIONS
 from embedge_export.precision.floats import Float16, Float32
 from embedge_export.precision.precision import Operand
 from embedge_export.source.folder import open_source
+from support import massive
 
 
 class Rotated32(Float32):

@@ -19,7 +19,7 @@ from embedge.cli.golden import GOLDEN, TOKEN_TEXTS
 from embedge_export.source.folder import open_source
 from seeded.files import EUROBERT, new_tokenizer, staged, write_tokenizer
 from seeded.tensors import plan_of
-from source_kinds import KINDS
+from support.source_kinds import KINDS
 
 PACKAGE = Path(seeded.__file__).parent
 NANO = GOLDEN["jina-embeddings-v5-text-nano"]
@@ -166,7 +166,7 @@ def test_depth_does_not_explode(tmp_path):
 WRITE_ALL = """
 import sys
 from pathlib import Path
-from source_kinds import KINDS, write_kind
+from support.source_kinds import KINDS, write_kind
 for kind in KINDS:
     write_kind(kind, Path(sys.argv[1]) / kind)
 """

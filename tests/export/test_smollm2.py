@@ -17,7 +17,7 @@ import seeded
 from embedge_export.families.decoder.truth import network_vectors
 from embedge_export.model import open_model
 from embedge_export.source.folder import open_source
-from tiny import byte_characters
+from support.tiny import byte_characters
 
 gguf = pytest.importorskip("gguf", reason="gguf is not installed (dependency group `test`)")
 from smollm2 import fetch  # noqa: E402  (after the skip: its package needs gguf)

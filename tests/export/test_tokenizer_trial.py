@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from embedge.errors import SourceError
 from embedge_export.source.tokenizer import classes as tokenizer_classes
 from embedge_export.source.tokenizer.trial import TRIAL, try_tokenizer
-from tiny import byte_tokenizer
+from support.tiny import byte_tokenizer
 
 BPE = {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]}
 WORDS = {"type": "WhitespaceSplit"}

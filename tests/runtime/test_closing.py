@@ -10,7 +10,7 @@ import pytest
 
 from embedge import ClosedError, Embedder, SearchIndex
 from embedge.closing import Lifetime
-from tiny import IMAGE, write_pack
+from support.tiny import IMAGE, write_pack
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ from embedge.machine.cpu_caches import Cache, CpuCaches
 from embedge.pack.manifest import MemoryCost
 from embedge.pack.reading import read_manifest
 from embedge.run_size import LEAST, MOST, UNKNOWN
-from tiny import DIMENSION, EOS, PAD, edit_manifest
+from support.tiny import DIMENSION, EOS, PAD, edit_manifest
 
 MakePack = Callable[..., Path]
 TAIL = [-1, 0.5, -0.5, 0, 1]

@@ -26,7 +26,7 @@ from embedge import (
 )
 from embedge.images import pillow, pipeline
 from embedge.images.pixels import to_square
-from tiny import DIMENSION, IMAGE
+from support.tiny import DIMENSION, IMAGE
 
 MakePack = Callable[..., Path]
 
@@ -352,7 +352,7 @@ def test_a_pack_without_image_tower_and_a_closed_one_say_so(pack: Path, image_pa
 
 def test_a_graph_of_the_other_tower_is_refused(image_pack: Path) -> None:
     from embedge import PackFileError
-    from tiny import edit_manifest
+    from support.tiny import edit_manifest
 
     def swap(root: dict[str, Any]) -> None:
         for graph in root["graphs"]:

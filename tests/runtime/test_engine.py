@@ -21,8 +21,8 @@ from embedge.errors import (
     MissingExtraError,
     PackFileError,
 )
-from slow_graph import slow_graph
-from tiny import write_graph
+from support.slow_graph import slow_graph
+from support.tiny import write_graph
 
 CACHED = (loading.load_runtime, kernels.integer_kernel)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from embedge.pack.external_data import MESSAGES, Reference, references, referred_files
-from tiny import write_graph
+from support.tiny import write_graph
 
 
 def external(location: str) -> TensorProto:

@@ -12,7 +12,7 @@ import pytest
 from embedge import Embedder, PackFileError
 from embedge.errors import DeviceError, EmbedgeError, MemoryLimitError
 from embedge.failures import file_remedy, loading_failure, running_failure
-from tiny import relist
+from support.tiny import relist
 
 GRAPH = Path("g.onnx")
 

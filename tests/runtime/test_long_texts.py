@@ -12,7 +12,7 @@ from embedge.errors import CancelledError, OptionError, TextTooLongError
 from embedge.texts import tokens
 from embedge.texts.long import fold_spaces, pieces_of
 from embedge.texts.tokens import PIECE, TextTokenizer
-from tiny import byte_tokenizer
+from support.tiny import byte_tokenizer
 
 WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+|\s*[\r\n]+|\s+(?!\S)|\s+"
 

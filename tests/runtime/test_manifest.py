@@ -15,7 +15,7 @@ from embedge.pack.checks import safe_name
 from embedge.pack.manifest import FileEntry, Manifest
 from embedge.pack.reading import dump_manifest, parse_manifest, read_manifest
 from embedge.pack.verification import Report
-from tiny import IMAGE
+from support.tiny import IMAGE
 
 MakePack = Callable[..., Path]
 

@@ -11,8 +11,8 @@ import pytest
 
 from embedge.engine import native_work as module
 from embedge.engine.native_work import native_work
-from slow_graph import slow_graph
-from tiny import IMAGE, write_pack
+from support.slow_graph import slow_graph
+from support.tiny import IMAGE, write_pack
 
 START = """
 import os, sys, threading, time, warnings

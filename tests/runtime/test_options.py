@@ -18,7 +18,7 @@ from embedge.options import (
     shown,
     whole_number,
 )
-from tiny import IMAGE, write_pack
+from support.tiny import IMAGE, write_pack
 
 DIGITS = 10**5000  # Python refuses to write it
 

@@ -23,7 +23,7 @@ from embedge.pack.files import (
     verify_files,
 )
 from embedge.pack.reading import read_manifest
-from tiny import write_pack
+from support.tiny import write_pack
 
 MakePack = Callable[..., Path]
 

@@ -24,7 +24,7 @@ from embedge import (
     TextError,
 )
 from embedge.errors import IndexOutdatedError
-from tiny import edit_manifest, relist, write_pack
+from support.tiny import edit_manifest, relist, write_pack
 
 # How to make those that take more than a message.
 SPECIAL: dict[str, Any] = {

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 import seeded
-from clean_process import Place, make_place, run_clean
 from embedge.cli import COMMANDS
-from tiny import IMAGE, write_pack
+from support.clean_process import Place, make_place, run_clean
+from support.tiny import IMAGE, write_pack
 
 LIBRARY = """
 import sys, time

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from embedge import Embedder, SearchIndex
-from search_cases import lay
-from tiny import edit_manifest
+from support.search_cases import lay
+from support.tiny import edit_manifest
 
 BAD = "a line with <eos> in it"  # token 257, and the network has 257 rows
 PART = "word " * 60

@@ -20,7 +20,7 @@ import pytest
 from embedge import SearchIndex
 from embedge.errors import IndexBusyError, IndexFileError, IndexOutdatedError, IndexReadOnlyError
 from embedge.search import database, update
-from search_cases import AFTER, BEFORE, Words, check_between, content, fresh, lay
+from support.search_cases import AFTER, BEFORE, Words, check_between, content, fresh, lay
 
 QUERY = "these words stay"
 
@@ -149,7 +149,7 @@ from pathlib import Path
 sys.path[:0] = {path!r}
 from embedge import SearchIndex
 from embedge.search import database, update
-from search_cases import Words, check_between, content, fresh
+from support.search_cases import Words, check_between, content, fresh
 
 update.FEWEST = update.MOST = 2
 database.SYNCHRONOUS = "OFF"
@@ -261,7 +261,7 @@ import sys
 sys.path[:0] = {[str(Path(__file__).parent.parent), str(Path(database.__file__).parents[2])]!r}
 from embedge import SearchIndex
 from embedge.search import database, update
-from search_cases import Words
+from support.search_cases import Words
 database.SYNCHRONOUS = "OFF"
 update.FEWEST = update.MOST = 2
 for _ in range(10):

@@ -14,7 +14,7 @@ from PIL import Image
 from embedge import CancelledError, Embedder, IndexOutdatedError, OptionError, sessions
 from embedge.images import pillow
 from embedge.search import SearchIndex, UpdateProgress, update
-from tiny import DIMENSION, IMAGE
+from support.tiny import DIMENSION, IMAGE
 
 MakePack = Callable[..., Path]
 

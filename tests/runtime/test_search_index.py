@@ -23,7 +23,7 @@ from embedge.errors import (
     OptionError,
 )
 from embedge.search import UpdateProgress, UpdateReport, files, passages, update
-from search_cases import AFTER, BEFORE, Words, content, fresh, lay
+from support.search_cases import AFTER, BEFORE, Words, content, fresh, lay
 
 QUERY = "these words stay"
 

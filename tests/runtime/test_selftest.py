@@ -6,7 +6,6 @@ import math
 import numpy as np
 import pytest
 
-from cli_fakes import MANIFEST, WIDTH, FakeEmbedder, list_samples, samples_for
 from embedge import Embedder
 from embedge.errors import PackFileError
 from embedge.pack.verification import Bars, Report
@@ -22,7 +21,8 @@ from embedge.selftest import (
     load_samples,
     shift_bar,
 )
-from tiny import IMAGE
+from support.fakes import MANIFEST, WIDTH, FakeEmbedder, list_samples, samples_for
+from support.tiny import IMAGE
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from embedge.calls import alias_prompt, alias_task, resolve
 from embedge.pack.reading import read_manifest
-from tiny import write_pack
+from support.tiny import write_pack
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers
 
 from embedge import Embedder, PackFileError
 from embedge.texts.growth import MOST_MAPPED, find_growth
-from tiny import byte_tokenizer, relist
+from support.tiny import byte_tokenizer, relist
 
 
 def with_normalizer(normalizer: Any) -> Tokenizer:

@@ -12,7 +12,7 @@ import pytest
 from embedge.errors import OptionError, PackFileError, TextError
 from embedge.texts.tokenizer_library import TokenizerError, guarded
 from embedge.texts.tokens import TextTokenizer
-from tiny import EOS, byte_tokenizer
+from support.tiny import EOS, byte_tokenizer
 
 SOUND: dict[str, Any] = {
     "version": "1.0",

@@ -13,7 +13,7 @@ from embedge.errors import CancelledError, OptionError, PackFileError, TextError
 from embedge.texts import tokens
 from embedge.texts.checks import check_texts
 from embedge.texts.tokens import CHUNK, TextTokenizer
-from tiny import EOS, byte_tokenizer
+from support.tiny import EOS, byte_tokenizer
 
 CORPUS = [
     "How fast does light travel in a vacuum? It's 299,792,458 metres every second.",

@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 
-import massive
 from bench import places
 from bench.clip.run import seeded_source
 from bench.fidelity.eva_of_vit import eva_of_vit, vit_vectors
@@ -35,6 +34,7 @@ from embedge_export.model import open_model
 from embedge_export.precision import PRECISIONS
 from embedge_export.source.folder import open_source
 from embedge_export.write import image_network, write, write_refined
+from support import massive
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 BAR = 0.995  # lowest cosine of int8

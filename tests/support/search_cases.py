@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from cli_fakes import FakeEmbedder
 from embedge.search import Hit, SearchIndex
+from support.fakes import FakeEmbedder
 
 
 class Words(FakeEmbedder):
