@@ -28,6 +28,7 @@ from bench.race.compete import Race, Result
 from bench.race.peers import Contender, PeerError, environment, once, run
 from bench.race.report import bars_table, left_out, speed_table, start_table
 from bench.race.work import Work, parse
+from embedge_export.families.bert.config import BertConfig
 from embedge_export.graph.weight_file import WeightFile
 from embedge_export.model import Model, open_model
 from embedge_export.precision import PRECISIONS
@@ -56,8 +57,8 @@ def seeded_source(folder: Path, size: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     source = folder / ("jina-clip-v2" if size == "full" else f"jina-clip-v2-{size}")
     if not source.exists():
-        command = [sys.executable, places.ROOT / "models/seeded", source, "--model", "jina-clip-v2"]
-        run([*command, "--size", size, "--seed", "0"])
+        options = ["--model", "jina-clip-v2", "--size", size, "--seed", "0"]
+        run([sys.executable, places.ROOT / "models/seeded", source, *options])
     return source
 
 
@@ -87,6 +88,7 @@ def write_merged(source: Path, out: Path) -> None:
 
 def _transformers_config(model: Model) -> dict[str, Any]:
     config = model.config
+    assert isinstance(config, BertConfig)
     words, types = (
         len(model.base.read(f"embeddings.{name}_embeddings.weight"))
         for name in ("word", "token_type")

@@ -44,7 +44,11 @@ def open_embedge(path: str, threads: int, *, tower: str, precision: str) -> Run:
     session = OnnxSession(graph, device="cpu", threads=threads, tower=tower)
     if tower == "text":
         return worker.batched(session.run)
-    return of_images(session.run, int(onnx_ir.load(graph).graph.inputs[0].shape[-1]))
+    shape = onnx_ir.load(graph).graph.inputs[0].shape
+    assert shape is not None
+    size = shape[-1]
+    assert isinstance(size, int)
+    return of_images(session.run, size)
 
 
 def open_torch(path: str, threads: int, *, tower: str, dtype: str) -> Run:

@@ -94,8 +94,8 @@ def _similarities(vectors: Vectors) -> NDArray[np.float64]:
 
 def _spearman(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     """Rank correlation; similarities of floats have no ties worth averaging."""
-    ranks = [np.argsort(np.argsort(x)).astype(np.float64) for x in (a, b)]
-    return float(np.corrcoef(*ranks)[0, 1])
+    ranks_a, ranks_b = (np.argsort(np.argsort(x)).astype(np.float64) for x in (a, b))
+    return float(np.corrcoef(ranks_a, ranks_b)[0, 1])
 
 
 def _kept(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> float:

@@ -27,7 +27,7 @@ from embedge.engine.session import OnnxSession
 from embedge.images.pipeline import decode_images
 from embedge.items import Items
 from embedge.machine.resources import cpu_name, threads_here
-from embedge_export.families.eva02.tower import EvaTower
+from embedge_export.families.family import ImageTower
 from embedge_export.gate.compare import compare_image_graph
 from embedge_export.gate.report import TaskReport
 from embedge_export.model import open_model
@@ -46,19 +46,19 @@ def _quiet(label: str) -> None:
     """For walks whose steps nobody follows."""
 
 
-def open_tower(name: str, out: Path) -> EvaTower:
+def open_tower(name: str, out: Path) -> ImageTower:
     """One of `TOWERS`; what it is made of is kept in `out`."""
     if name == "vit":
-        tower, vit = eva_of_vit()
-        pixels = tower.pixels()
-        own = tower.reference(pixels, advance=_quiet)
+        vit_tower, vit = eva_of_vit()
+        pixels = vit_tower.pixels()
+        own = vit_tower.reference(pixels, advance=_quiet)
         near = cosines(own, vit_vectors(vit, pixels))
         print(
             f"  the tower and the ViT itself: cosine {near.min():.3f}, {near.mean():.3f} in the "
             "mean",
             file=sys.stderr,
         )
-        return tower
+        return vit_tower
     source = seeded_source(out, "full")
     folder = source.with_name(f"{source.name}-massive")
     if not folder.exists():
@@ -72,7 +72,7 @@ def open_tower(name: str, out: Path) -> EvaTower:
     return tower
 
 
-def write_graphs(tower: EvaTower, out: Path, threads: int) -> TaskReport:
+def write_graphs(tower: ImageTower, out: Path, threads: int) -> TaskReport:
     """fp32 and int8 as an export writes them, and int8 without fitting; returns int8's gate."""
     shutil.rmtree(out, ignore_errors=True)
     (out / "nearest").mkdir(parents=True)
@@ -90,7 +90,9 @@ def write_graphs(tower: EvaTower, out: Path, threads: int) -> TaskReport:
     return report
 
 
-def measure(tower: EvaTower, graphs: Path, photos: Sequence[Path], threads: int) -> dict[str, Any]:
+def measure(
+    tower: ImageTower, graphs: Path, photos: Sequence[Path], threads: int
+) -> dict[str, Any]:
     """Figures of both int8 graphs against fp32."""
     places = {
         "fp32": graphs / "image.fp32.onnx",

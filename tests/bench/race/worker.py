@@ -31,7 +31,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before ONNX Runtime is imported: no
 
 Vectors = NDArray[np.float32]  # (n, D), pooled at the last token, not normalised
 Run = Callable[[list[Ids], int], Vectors]  # texts, and how many of them at most in one batch
-Opener = Callable[[str, int], Run]  # path, threads
+Opener = Callable[..., Run]  # path, threads; embedge's also takes a token budget
 Forward = Callable[[Ids, Ids], Vectors]  # padded ids and mask, both (B, S)
 
 # Texts of a stream in one batch of a peer, sorted by length: Sentence Transformers' default.
