@@ -16,7 +16,7 @@ from embedge.texts.tokens import TextTokenizer
 from embedge_export.corpus.texts import CALIBRATION_TEXTS, LONG_TEXTS, SHORT_TEXTS
 from embedge_export.families.family import Family, ImageTower, TextConfig
 from embedge_export.families.register import family_of
-from embedge_export.numbers.calibration import SampleRows
+from embedge_export.numbers.calibration import CalibrationRows
 from embedge_export.numbers.exact import product
 from embedge_export.source.folder import Source
 from embedge_export.source.tokenizer.ids import check_ids
@@ -52,9 +52,9 @@ class Gate:
 
     Attributes:
         ids: token ids of the built-in texts, with the default prompt.
-        vectors: for each task, float32 (texts, dimension), not normalised.
+        vectors: for each task, float32 (texts, dimension), not normalized.
         pixels: the built-in images, float32 (images, 3, size, size), if there is an image tower.
-        image_vectors: float32 (images, dimension), not normalised.
+        image_vectors: float32 (images, dimension), not normalized.
     """
 
     ids: Sequence[NDArray[np.int32]]
@@ -116,13 +116,13 @@ def reference(
 
 def calibration(
     model: Model, task: str, *, advance: Callable[[str], None] = lambda label: None
-) -> SampleRows:
+) -> CalibrationRows:
     """What each linear of a task reads on texts that are not among those of the gate.
 
     Returns:
         float32 (tokens, in) by the key of a weight, for those that `Family.calibrated` names.
     """
-    samples: SampleRows = {}
+    samples: CalibrationRows = {}
     names = model.family.calibrated()
 
     def observe(key: str, rows: NDArray[np.float32]) -> None:

@@ -23,7 +23,7 @@ from embedge_export.gate.report import TaskReport
 from embedge_export.graph.builder import GraphBuilder
 from embedge_export.graph.weight_file import WeightFile
 from embedge_export.model import Model, calibration
-from embedge_export.numbers.calibration import SampleRows
+from embedge_export.numbers.calibration import CalibrationRows
 from embedge_export.precision import Precision
 
 OnLabel = Callable[[str], None]  # called with a label before each step
@@ -36,7 +36,7 @@ class _Writer(Protocol):
         self,
         targets: Sequence[tuple[Precision, GraphBuilder]],
         *,
-        samples: SampleRows,
+        samples: CalibrationRows,
         advance: OnLabel,
     ) -> list[ir.Value]: ...
 
@@ -64,7 +64,7 @@ class Network:
     width: int
     steps: int
     write: _Writer
-    calibrate: Callable[[OnLabel], SampleRows]
+    calibrate: Callable[[OnLabel], CalibrationRows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def networks(model: Model) -> list[Network]:
 
 def walks(precisions: Sequence[Precision]) -> int:
     """How often an export walks over a network's layers, truth included."""
-    calibrated = any(precision.samples for precision in precisions)
+    calibrated = any(precision.calibrates for precision in precisions)
     return 1 + bool(precisions) + calibrated
 
 
@@ -141,7 +141,7 @@ def write(
     folder: Path,
     *,
     shared: Mapping[str, WeightFile] | None = None,
-    samples: SampleRows | None = None,
+    samples: CalibrationRows | None = None,
     advance: OnLabel = lambda label: None,
 ) -> list[Written]:
     """Writes a network's graph at every precision.
@@ -196,8 +196,8 @@ def write_refined(
             before every step of the walks and before each gate.
     """
     walk = partial(advance, "")
-    samples: SampleRows = {}
-    if any(precision.samples for precision in precisions):
+    samples: CalibrationRows = {}
+    if any(precision.calibrates for precision in precisions):
         samples = network.calibrate(walk)
     written = write(network, precisions, folder, shared=shared, samples=samples, advance=walk)
     for precision, graph in zip(precisions, written, strict=True):

@@ -17,11 +17,11 @@ from embedge.errors import AdapterError, SourceError
 from embedge.pack.reading import read_manifest
 from embedge.vectors import normalise
 from embedge_export.export import export_pack
-from embedge_export.families.bert.blocks import SAMPLED, read_bert_layer
+from embedge_export.families.bert.blocks import CALIBRATED, read_bert_layer
 from embedge_export.families.bert.truth import bert_vectors
 from embedge_export.model import calibration, open_model, reference
 from embedge_export.numbers.calibration import Inputs
-from embedge_export.numbers.rounding import compensated, nearest, scales
+from embedge_export.numbers.rounding import compensate, nearest, scales
 from embedge_export.output.reuse import RECIPES
 from embedge_export.source.folder import open_source
 from seeded.bert_layouts import INSTRUCTIONS, V3_TASKS
@@ -119,7 +119,7 @@ def test_sample_rows_are_what_the_linears_read(source):
     weights = model.weights(task)
     samples = calibration(model, task)
     layers = range(model.config.num_hidden_layers)
-    assert set(samples) == {f"layers.{i}.{name}.weight" for i in layers for name in SAMPLED}
+    assert set(samples) == {f"layers.{i}.{name}.weight" for i in layers for name in CALIBRATED}
 
     def after(rows, stream, index, linear, norm):
         weight, bias = (weights.read(f"layers.{index}.{linear}.{x}") for x in ("weight", "bias"))
@@ -131,13 +131,13 @@ def test_sample_rows_are_what_the_linears_read(source):
 
     for index in layers:
         stream, attended, middle, inner = (
-            samples[f"layers.{index}.{name}.weight"] for name in SAMPLED
+            samples[f"layers.{index}.{name}.weight"] for name in CALIBRATED
         )
         want = after(attended, stream, index, "self_attn.o_proj", "post_attention_layernorm")
         np.testing.assert_allclose(middle, want, atol=1e-5)
         if index + 1 in layers:
             want = after(inner, middle, index, "mlp.fc2", "post_mlp_layernorm")
-            got = samples[f"layers.{index + 1}.{SAMPLED[0]}.weight"]
+            got = samples[f"layers.{index + 1}.{CALIBRATED[0]}.weight"]
             np.testing.assert_allclose(got, want, atol=1e-5)
 
 
@@ -169,7 +169,7 @@ def test_weights_are_rounded_to_fit_those_rows(tmp_path):
     def error(levels):
         return np.square(held_out @ (levels * step[:, None] - turned.weight).T).sum()
 
-    fitted = compensated(turned.weight, step, turned.inputs)
+    fitted = compensate(turned.weight, step, turned.inputs)
     assert error(fitted) < 0.9 * error(nearest(turned.weight, step))
 
 

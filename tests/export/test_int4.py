@@ -11,9 +11,9 @@ from embedge_export.graph.builder import FLOAT, INT64, GraphBuilder
 from embedge_export.graph.layers import Activation, Linear, Rows
 from embedge_export.graph.weight_file import WeightFile
 from embedge_export.numbers.calibration import Inputs
-from embedge_export.numbers.rounding import LEVELS, compensated, nearest, scales
+from embedge_export.numbers.rounding import LEVELS, compensate, nearest, scales
 from embedge_export.precision import PRECISIONS
-from embedge_export.precision.int4 import BLOCK, packed, quantised
+from embedge_export.precision.int4 import BLOCK, pack_nibbles, quantize
 
 INT4 = PRECISIONS["int4"]
 
@@ -44,7 +44,7 @@ def test_products_are_those_of_the_integers(tmp_path, width):
     """Whole blocks or not. What may differ is the kernel's own rounding of activations."""
     x, weight = normal(1, 9, width), normal(2, 40, width)
     bias = np.linspace(-5, 5, 40, dtype=np.float32)
-    levels, scale = quantised(Linear("l", weight))
+    levels, scale = quantize(Linear("l", weight))
     assert levels.min() >= -8
     assert levels.max() <= 7
     stored = levels * np.repeat(scale, BLOCK, axis=1)[:, :width]
@@ -60,7 +60,7 @@ def test_products_are_those_of_the_integers(tmp_path, width):
 
 def test_nibbles_stand_low_first_and_the_rest_is_the_zero_point():
     levels = np.arange(-8, 8, dtype=np.int8)[None].repeat(2, axis=0)  # (2, 16)
-    stored = packed(levels)
+    stored = pack_nibbles(levels)
     assert stored.shape == (2, 1, 16)
     assert stored[0, 0, :8].tolist() == [0x10, 0x32, 0x54, 0x76, 0x98, 0xBA, 0xDC, 0xFE]
     assert set(stored[0, 0, 8:].tolist()) == {0x88}
@@ -70,7 +70,7 @@ def test_nibbles_stand_low_first_and_the_rest_is_the_zero_point():
 def test_zeros_give_zeros(tmp_path, inputs):
     x, weight = normal(1, 3, 64), normal(2, 8, 64)
     x[1] = weight[5] = weight[6, :BLOCK] = weight[7, BLOCK:] = 0
-    _, scale = quantised(Linear("l", weight, inputs=inputs))
+    _, scale = quantize(Linear("l", weight, inputs=inputs))
     assert ((scale == 0) == [[False] * 2] * 5 + [[True] * 2, [True, False], [False, True]]).all()
     y = run_linear(tmp_path, Linear("l", weight, inputs=inputs), x)
     assert np.isfinite(y).all()
@@ -125,10 +125,10 @@ def test_int8_rounds_as_before_blocks_had_scales(width):
     expected = transcribed(weight, scale, inputs)
     assert (expected != nearest(weight, scale)).any()
     assert np.abs(expected).max() == LEVELS
-    got = compensated(weight, scale, inputs)
+    got = compensate(weight, scale, inputs)
     assert np.mean(got != expected) < 0.002
     each = np.repeat(scale[:, None], width, axis=1)
-    np.testing.assert_array_equal(compensated(weight, each, inputs), got)
+    np.testing.assert_array_equal(compensate(weight, each, inputs), got)
 
 
 def test_a_pack_of_int4_alone_passes_and_is_chosen_with_its_reason(tiny_source, tmp_path):

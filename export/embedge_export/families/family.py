@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from embedge.errors import SourceError
 from embedge.pack.manifest import ImageInput
 from embedge_export.families.stored_adapters import StoredAdapters, read_stored_adapters
-from embedge_export.numbers.calibration import SampleRows
+from embedge_export.numbers.calibration import CalibrationRows
 from embedge_export.reading.fields import is_whole, shown
 from embedge_export.tensors.lora import Delta
 from embedge_export.tensors.weights import Weights
@@ -129,7 +129,7 @@ class ImageTower(Protocol):
         """The gate's images as the network takes them, float32 (images, 3, size, size)."""
         ...
 
-    def calibration(self, *, advance: Callable[[str], None]) -> SampleRows:
+    def calibration(self, *, advance: Callable[[str], None]) -> CalibrationRows:
         """What linears read of images that are not the gate's: (tokens, in) by weight key."""
         ...
 
@@ -141,7 +141,7 @@ class ImageTower(Protocol):
         self,
         targets: Targets,
         *,
-        samples: SampleRows | None,
+        samples: CalibrationRows | None,
         advance: Callable[[str], None],
     ) -> "list[ir.Value]":
         """Writes its graph at every precision; as `Family.write`."""
@@ -284,7 +284,7 @@ class Family(ABC, Generic[Config]):
         *,
         pooling: str,
         touched: Callable[[str], bool],
-        samples: SampleRows | None = None,
+        samples: CalibrationRows | None = None,
         advance: Callable[[str], None],
     ) -> "list[ir.Value]":
         """Writes the network's graph at every precision, all of them in step.

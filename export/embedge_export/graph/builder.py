@@ -37,7 +37,7 @@ class GraphBuilder:
         shared: data file of what several graphs hold bit for bit.
 
     Attributes:
-        notes: figures that whoever adds a piece wants told of it, by the piece's name.
+        notes: figures of a piece, by its name, from the code that adds it.
     """
 
     def __init__(self, name: str, *, own: WeightFile, shared: WeightFile) -> None:

@@ -48,7 +48,7 @@ class CausalBatch(Batch):
         """See Batch.
 
         The operator has two kernels on a CPU. One holds the square of scores and takes every text
-        by its own length, so its numbers do not depend on padding; up to some 1,000 tokens it is
+        by its own length, so its numbers do not depend on padding; up to about 1,000 tokens it is
         up to 1.7 times as quick. The other works in blocks, in memory linear in the length. A sink
         of weight 0 selects the first; which one runs hangs on the longest text, not on padding.
         """

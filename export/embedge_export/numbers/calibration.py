@@ -1,4 +1,4 @@
-"""What a linear reads: sample rows, in the coordinates of its weight, for whoever rounds it.
+"""What a linear reads: calibration rows, in the coordinates of its weight, for rounding it.
 
 The rows come from the NumPy reference's pass over the calibration texts or images. They follow the
 weight: when a norm or a rotation is folded into it, `unnormed`, `rotated` and `blocks` turn the
@@ -22,7 +22,7 @@ _DAMPING = 0.01
 _ERROR_BITS = 24  # of the whole numbers that feedback is multiplied by
 
 # Rows that linears read, float32 (tokens, in), by the key of a weight.
-SampleRows = dict[str, NDArray[np.float32]]
+CalibrationRows = dict[str, NDArray[np.float32]]
 
 
 class Inputs:
@@ -78,7 +78,7 @@ class Inputs:
 
 
 def take_rows(
-    samples: SampleRows | None, prefix: str, modules: Sequence[str]
+    samples: CalibrationRows | None, prefix: str, modules: Sequence[str]
 ) -> list[Inputs | None]:
     """The rows of each of a layer's modules, taken out of the samples, which need the memory."""
     rows = [(samples or {}).pop(f"{prefix}.{module}.weight", None) for module in modules]

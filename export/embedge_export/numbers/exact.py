@@ -120,7 +120,7 @@ def power(base: float, exponents: NDArray[Any]) -> Array:
 
 
 def cosine_sine(angles: NDArray[Any]) -> tuple[Array, Array]:
-    """Cosines and sines of float32 angles up to some 10^6, float32."""
+    """Cosines and sines of float32 angles up to about 10^6, float32."""
     flat = np.ascontiguousarray(angles).reshape(-1)
     cosine, sine = np.empty(flat.shape, np.float32), np.empty(flat.shape, np.float32)
     for start in range(0, len(flat), _SLAB):

@@ -32,7 +32,7 @@ def nearest(matrix: NDArray[np.float32], scale: NDArray[np.float32]) -> NDArray[
     return np.asarray(np.clip(levels, -LEVELS, LEVELS, out=levels), np.int8)
 
 
-def compensated(
+def compensate(
     weight: NDArray[np.float32],
     scale: NDArray[np.float32],
     inputs: Inputs,

@@ -61,7 +61,7 @@ class Float32(_Float):
 
     name = "fp32"
     rotates = False
-    samples = False
+    calibrates = False
     minimum_cosine = wanted_cosine = 0.999999
     largest_difference = 1e-5
     batch_difference = 1e-6
@@ -72,7 +72,7 @@ class Float16(_Float):
     """Half precision for CUDA."""
 
     name = "fp16"
-    samples = True
+    calibrates = True
     rotates = True  # spreads massive activations, so that fewer digits are lost to them
     minimum_cosine = wanted_cosine = 0.9999
     largest_difference = None

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from embedge_export.graph.builder import CONTRIB, FLOAT, GraphBuilder
 from embedge_export.graph.layers import Activation, Linear, Table
-from embedge_export.numbers.rounding import SMALLEST, compensated
+from embedge_export.numbers.rounding import SMALLEST, compensate
 from embedge_export.precision.integers import int8_rows, spread_out
 from embedge_export.precision.precision import Operand, Precision
 
@@ -38,7 +38,7 @@ class Int4(Precision):
 
     name = "int4"
     rotates = True
-    samples = True
+    calibrates = True
     minimum_cosine = wanted_cosine = 0.95
     largest_difference = None
     batch_difference = 2e-2  # three times what the module tells of
@@ -67,12 +67,12 @@ class Int4(Precision):
 
         @cache
         def rounded() -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-            return quantised(turned)
+            return quantize(turned)
 
         y = graph.op(
             "MatMulNBits",
             operand.values,
-            graph.weight(f"{name}.weight", lambda: packed(rounded()[0]), shared=shared),
+            graph.weight(f"{name}.weight", lambda: pack_nibbles(rounded()[0]), shared=shared),
             graph.weight(f"{name}.scale", lambda: rounded()[1].reshape(-1), shared=shared),
             dtype=FLOAT,
             domain=CONTRIB,
@@ -87,7 +87,7 @@ class Int4(Precision):
         return y
 
 
-def quantised(linear: Linear) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+def quantize(linear: Linear) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """A weight's levels, -8 to 7, int8 (out, in), and its scales, float32 (out, blocks)."""
     weight = linear.weight
     width = weight.shape[1]
@@ -99,12 +99,12 @@ def quantised(linear: Linear) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     # Blocks of zeros stay zeros, whatever levels the columns before them ask for.
     stored = np.where(np.abs(scale) <= SMALLEST, np.float32(0), scale)
     if linear.inputs is not None:
-        levels = compensated(weight, each, linear.inputs, lowest=_LOWEST, highest=_HIGHEST)
+        levels = compensate(weight, each, linear.inputs, lowest=_LOWEST, highest=_HIGHEST)
         return levels, stored
     return np.clip(np.rint(weight / each), _LOWEST, _HIGHEST).astype(np.int8), stored
 
 
-def packed(levels: NDArray[np.int8]) -> NDArray[np.uint8]:
+def pack_nibbles(levels: NDArray[np.int8]) -> NDArray[np.uint8]:
     """Levels (out, in) as MatMulNBits takes them: uint8 (out, blocks, 16), low nibble first."""
     blocks = _blocks(levels) + np.int8(8)  # what fills the last block is the zero point
     pairs = blocks.astype(np.uint8).reshape(*blocks.shape[:2], BLOCK // 2, 2)

@@ -23,13 +23,16 @@ from numpy.typing import NDArray
 from embedge_export.graph.builder import CONTRIB, FLOAT, GraphBuilder
 from embedge_export.graph.layers import Activation, Linear, Table
 from embedge_export.numbers.exact import product as exact_product
-from embedge_export.numbers.rounding import DIGIT, LEVELS, SMALLEST, compensated, nearest, scales
+from embedge_export.numbers.rounding import DIGIT, LEVELS, SMALLEST, compensate, nearest, scales
 from embedge_export.numbers.sensitivity import TABLE
 from embedge_export.precision.integers import int8_rows, spread_out
 from embedge_export.precision.precision import Operand, Refinable
 
 _UINT8 = ir.DataType.UINT8
-_USUAL, _TOWERING = 100, 30  # sample rows that a loss is told of: evenly taken, and the largest
+_USUAL, _TOWERING = (
+    100,
+    30,
+)  # calibration rows that a loss is measured on: evenly taken, and the largest
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ class Int8(Refinable):
 
     name: ClassVar[str] = "int8"
     rotates: ClassVar[bool] = True
-    samples: ClassVar[bool] = True
+    calibrates: ClassVar[bool] = True
     minimum_cosine: ClassVar[float] = 0.998
     wanted_cosine: ClassVar[float] = 0.9985
     largest_difference: ClassVar[float | None] = None
@@ -123,7 +126,7 @@ class Int8(Refinable):
             step = scales(turned.weight)  # (out,)
             if turned.inputs is None:
                 return nearest(turned.weight, step), step
-            levels = compensated(turned.weight, step, turned.inputs)
+            levels = compensate(turned.weight, step, turned.inputs)
             graph.notes[name] = _loss(turned, levels, step)
             return levels, step
 

@@ -21,20 +21,20 @@ def int8_rows(graph: GraphBuilder, ids: ir.Value, table: Table, *, finer: bool =
     """
 
     @cache
-    def quantised() -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    def rounded() -> tuple[NDArray[np.int8], NDArray[np.float32]]:
         rows = table.read()
         scale = scales(rows)
         return nearest(rows, scale), scale[:, None]
 
     def rest() -> NDArray[np.int8]:
-        levels, step = quantised()
+        levels, step = rounded()
         return nearest(table.read() - levels * step, step[:, 0] / DIGIT)
 
     def rows_of(stored: ir.Value) -> ir.Value:
         return graph.cast(graph.op("Gather", stored, ids, axis=0), FLOAT)
 
-    stored = graph.weight("embedding", lambda: quantised()[0], shared=table.shared)
-    steps = graph.weight("embedding.scale", lambda: quantised()[1], shared=table.shared)
+    stored = graph.weight("embedding", lambda: rounded()[0], shared=table.shared)
+    steps = graph.weight("embedding.scale", lambda: rounded()[1], shared=table.shared)
     rows = rows_of(stored)
     if finer:
         low = rows_of(graph.weight("embedding.low", rest, shared=table.shared))

@@ -31,7 +31,7 @@ class Precision(Protocol):
     Attributes:
         name: as in the manifest.
         rotates: whether the residual stream is rotated first (rotation.py).
-        samples: whether it wants to see what each linear reads (calibration.py).
+        calibrates: whether it wants to see what each linear reads (calibration.py).
         minimum_cosine: the bar: the lowest cosine to the reference over the gate's texts.
         wanted_cosine: the bar with a margin, for texts that the gate does not see and other CPUs:
             below it, what can be had at little cost is taken.
@@ -43,7 +43,7 @@ class Precision(Protocol):
 
     name: ClassVar[str]
     rotates: ClassVar[bool]
-    samples: ClassVar[bool]
+    calibrates: ClassVar[bool]
     minimum_cosine: ClassVar[float]
     wanted_cosine: ClassVar[float]
     largest_difference: ClassVar[float | None]

@@ -93,7 +93,7 @@ class MergedWeights:
         return self._adapter is not None and key in self._adapter.touched
 
     def read(self, key: str) -> NDArray[np.float32]:
-        """The merged tensor, C-contiguous, read anew at each call."""
+        """The merged tensor, C-contiguous, read again at each call."""
         weight = self._base.read(key)
         if self._adapter is not None and key in self._adapter.touched:
             weight += self._adapter.delta(key)

@@ -25,7 +25,7 @@ class Weights(Protocol):
         """Shape of a tensor, known without reading it."""
 
     def read(self, key: str) -> NDArray[np.float32]:
-        """The tensor, C-contiguous, read anew at each call."""
+        """The tensor, C-contiguous, read again at each call."""
 
 
 def check_tensors(

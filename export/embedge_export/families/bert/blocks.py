@@ -25,12 +25,12 @@ from embedge_export.graph.builder import GraphBuilder
 from embedge_export.graph.layer_norm import Norm, add_and_norm, apply_norm, read_norm
 from embedge_export.graph.layers import Activation, Linear, Table
 from embedge_export.graph.packed import PackedBatch
-from embedge_export.numbers.calibration import Inputs, SampleRows, take_rows
+from embedge_export.numbers.calibration import CalibrationRows, Inputs, take_rows
 from embedge_export.precision import Precision
 from embedge_export.tensors.weights import Weights
 
 # One linear of each row of inputs there is: key and value read what query reads.
-SAMPLED = ("self_attn.q_proj", "self_attn.o_proj", "mlp.fc1", "mlp.fc2")
+CALIBRATED = ("self_attn.q_proj", "self_attn.o_proj", "mlp.fc1", "mlp.fc2")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ def read_bert_layer(
     weights: Weights,
     index: int,
     touched: Callable[[str], bool],
-    samples: SampleRows | None = None,
+    samples: CalibrationRows | None = None,
 ) -> BertLayer:
     """Reads one layer; arguments as of the decoder's `read_layer`.
 
@@ -59,7 +59,7 @@ def read_bert_layer(
     the reference's rows are in the weights' own coordinates.
     """
     prefix = f"layers.{index}"
-    attention, output, mlp, product = take_rows(samples, prefix, SAMPLED)
+    attention, output, mlp, product = take_rows(samples, prefix, CALIBRATED)
 
     def linear(name: str, module: str, inputs: Inputs | None) -> Linear:
         key = f"{prefix}.{module}"
@@ -172,7 +172,7 @@ def write(
     *,
     pooling: str,
     touched: Callable[[str], bool],
-    samples: SampleRows | None = None,
+    samples: CalibrationRows | None = None,
     advance: Callable[[str], None],
 ) -> list[ir.Value]:
     """Writes a network's graph at every precision; arguments as of the decoder's `write`."""

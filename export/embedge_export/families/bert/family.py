@@ -70,7 +70,7 @@ class Bert(Family[BertConfig]):
             )
         named = self.stored_adapters(folder, config)
         if named is None:
-            if layout.parametrised:
+            if layout.parametrized:
                 raise SourceError(
                     f"{folder} holds adapters among its weights that its config.json does not "
                     'name in "lora_adaptations"; download the model again'
@@ -87,9 +87,9 @@ class Bert(Family[BertConfig]):
 
     def calibrated(self) -> tuple[str, ...]:
         """See Family."""
-        from embedge_export.families.bert.blocks import SAMPLED
+        from embedge_export.families.bert.blocks import CALIBRATED
 
-        return SAMPLED
+        return CALIBRATED
 
     def vectors(
         self,

@@ -1,10 +1,10 @@
 """How checkpoints name the tensors of one BERT-like network, and the adapters stored among them.
 
 Takes the tensors of a folder as they are called there; gives them under the names of
-transformers' `jina_embeddings_v3` (`layers.0.self_attn.q_proj.weight`), whoever wrote them:
+transformers' `jina_embeddings_v3` (`layers.0.self_attn.q_proj.weight`). The layouts:
 
 - jina-embeddings-v3 and jina-clip-v2's text tower: `[text_model.transformer.][roberta.]encoder.
-  layers.0.mixer.Wqkv`, q, k and v in one, every linear and table parametrised: the weight is
+  layers.0.mixer.Wqkv`, q, k and v in one, every linear and table parametrized: the weight is
   `….parametrizations.weight.original`, and beside it stand `0.lora_A` and `0.lora_B` of all tasks.
 - BERT and XLM-RoBERTa: `[bert.|roberta.]encoder.layer.0.attention.self.query`.
 - transformers' own: as it is.
@@ -26,7 +26,7 @@ from embedge_export.tensors.renamed import NamedWeights, Place
 from embedge_export.tensors.weights import Weights
 
 _MODELS = ("roberta.", "bert.", "model.")
-# Heads and buffers: what a pooled text vector does not pass through, or what is computed anew.
+# Heads and buffers: what a pooled text vector does not pass through, or what is computed again.
 _UNUSED = re.compile(
     r"(pooler\.dense|classifier(\.(dense|out_proj))?|qa_outputs"
     r"|lm_head(\.(dense|layer_norm|decoder))?"
@@ -92,7 +92,7 @@ class TextLayout:
 
     Attributes:
         weights: without any adapter.
-        parametrised: whether adapters stand among the weights.
+        parametrized: whether adapters stand among the weights.
     """
 
     weights: NamedWeights
@@ -100,7 +100,7 @@ class TextLayout:
     _sides: Mapping[str, Mapping[str, Place]]
 
     @property
-    def parametrised(self) -> bool:
+    def parametrized(self) -> bool:
         """Whether adapters stand among the weights."""
         return bool(self._sides)
 

@@ -29,7 +29,7 @@ def bert_vectors(
     product: Product = float_product,
     disturb: Disturbance = lambda key, rows: rows,
 ) -> Array:
-    """Pooled vectors of token id sequences: float32 (texts, hidden), not normalised.
+    """Pooled vectors of token id sequences: float32 (texts, hidden), not normalized.
 
     Args:
         config: the network.

@@ -22,14 +22,14 @@ from embedge_export.graph.builder import FLOAT, GraphBuilder
 from embedge_export.graph.causal import CausalBatch
 from embedge_export.graph.layers import Activation, Linear, Table
 from embedge_export.graph.packed import PackedBatch
-from embedge_export.numbers.calibration import Inputs, SampleRows, take_rows
+from embedge_export.numbers.calibration import CalibrationRows, Inputs, take_rows
 from embedge_export.numbers.rotation import Rotation
 from embedge_export.precision import Precision
 from embedge_export.tensors.weights import Weights
 
 Gain = NDArray[np.float32]
 # The linears that are the first to read their rows: q, k and v read the same, and gate and up.
-SAMPLED = ("self_attn.q_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.down_proj")
+CALIBRATED = ("self_attn.q_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.down_proj")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ def read_layer(
     weights: Weights,
     index: int,
     touched: Callable[[str], bool],
-    samples: SampleRows | None = None,
+    samples: CalibrationRows | None = None,
 ) -> Layer:
     """Reads one layer.
 
@@ -94,7 +94,7 @@ def read_layer(
             layer are taken out.
     """
     prefix = f"layers.{index}"
-    attention, output, mlp, product = take_rows(samples, prefix, SAMPLED)
+    attention, output, mlp, product = take_rows(samples, prefix, CALIBRATED)
 
     def linear(name: str, module: str, inputs: Inputs | None) -> Linear:
         weight, bias = (f"{prefix}.{module}.{part}" for part in ("weight", "bias"))
@@ -282,7 +282,7 @@ def write(
     *,
     pooling: str,
     touched: Callable[[str], bool],
-    samples: SampleRows | None = None,
+    samples: CalibrationRows | None = None,
     advance: Callable[[str], None],
 ) -> list[ir.Value]:
     """Writes a network's graph at every precision, all of them in step.

@@ -51,9 +51,9 @@ class Decoder(Family[NetworkConfig]):
 
     def calibrated(self) -> tuple[str, ...]:
         """See Family."""
-        from embedge_export.families.decoder.blocks import SAMPLED
+        from embedge_export.families.decoder.blocks import CALIBRATED
 
-        return SAMPLED
+        return CALIBRATED
 
     def vectors(
         self,

@@ -31,7 +31,7 @@ from embedge_export.graph.layer_norm import (
     read_norm,
 )
 from embedge_export.graph.layers import Activation, Linear, Rows
-from embedge_export.numbers.calibration import Inputs, SampleRows, take_rows
+from embedge_export.numbers.calibration import CalibrationRows, Inputs, take_rows
 from embedge_export.numbers.exact import cosine_sine, power
 from embedge_export.numbers.rotation import Rotation
 from embedge_export.precision import Precision
@@ -40,7 +40,7 @@ from embedge_export.tensors.weights import Weights
 
 Array = NDArray[np.float32]
 # One linear of each row of inputs there is: key and value read what query does, up what gate does.
-SAMPLED = ("attn.q_proj", "attn.proj", "mlp.w1", "mlp.w3")
+CALIBRATED = ("attn.q_proj", "attn.proj", "mlp.w1", "mlp.w3")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,10 +87,10 @@ class EvaBlock:
         )
 
 
-def read_block(weights: Weights, index: int, samples: SampleRows) -> EvaBlock:
+def read_block(weights: Weights, index: int, samples: CalibrationRows) -> EvaBlock:
     """Reads one block, and takes its rows out of the samples."""
     prefix = f"blocks.{index}"
-    rows, attended, mlp, product = take_rows(samples, prefix, SAMPLED)
+    rows, attended, mlp, product = take_rows(samples, prefix, CALIBRATED)
 
     def linear(name: str, module: str, bias: str | None, inputs: Inputs | None) -> Linear:
         return Linear(
@@ -307,7 +307,7 @@ def write(
     weights: Weights,
     targets: Sequence[tuple[Precision, GraphBuilder]],
     *,
-    samples: SampleRows | None = None,
+    samples: CalibrationRows | None = None,
     advance: Callable[[str], None],
 ) -> list[ir.Value]:
     """Writes a tower's graph at every precision, all of them in step.
@@ -316,7 +316,7 @@ def write(
         config: the tower.
         weights: without the prefix "vision_model.".
         targets: each precision and the graph that it is written into.
-        samples: rows that the linears of `SAMPLED` read, by the key of the weight.
+        samples: rows that the linears of `CALIBRATED` read, by the key of the weight.
         advance: called with a label before each step.
 
     Returns:

@@ -16,7 +16,7 @@ from embedge.pack.manifest import ImageInput
 from embedge_export.corpus.images import calibration_images
 from embedge_export.families.eva02.config import EvaConfig
 from embedge_export.families.family import Targets
-from embedge_export.numbers.calibration import SampleRows
+from embedge_export.numbers.calibration import CalibrationRows
 from embedge_export.numbers.exact import product
 from embedge_export.tensors.weights import Weights
 
@@ -49,20 +49,20 @@ class EvaTower:
         """See ImageTower."""
         return from_square(sample_images(self.input.size), self.input)
 
-    def calibration(self, *, advance: Callable[[str], None]) -> SampleRows:
-        """What each linear of `SAMPLED` reads of images that are not the gate's.
+    def calibration(self, *, advance: Callable[[str], None]) -> CalibrationRows:
+        """What each linear of `CALIBRATED` reads of images that are not the gate's.
 
         Returns:
             float32 (tokens, in) by the key of a weight: of every image the class token's row, which
             all attention ends in, and those of patches all over it.
         """
-        from embedge_export.families.eva02.blocks import SAMPLED
+        from embedge_export.families.eva02.blocks import CALIBRATED
         from embedge_export.families.eva02.truth import eva_vectors
 
-        samples: SampleRows = {}
+        samples: CalibrationRows = {}
 
         def observe(key: str, rows: Array) -> None:
-            if key.removesuffix(".weight").endswith(SAMPLED):
+            if key.removesuffix(".weight").endswith(CALIBRATED):
                 samples[key] = rows[:, ::_EVERY].reshape(-1, rows.shape[-1])
 
         pixels = from_square(calibration_images(self.input.size), self.input)
@@ -81,7 +81,7 @@ class EvaTower:
         self,
         targets: Targets,
         *,
-        samples: SampleRows | None,
+        samples: CalibrationRows | None,
         advance: Callable[[str], None],
     ) -> "list[ir.Value]":
         """See ImageTower."""

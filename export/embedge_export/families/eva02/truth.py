@@ -25,12 +25,12 @@ def eva_vectors(
     observe: Observer = lambda key, rows: None,
     product: Product = float_product,
 ) -> Array:
-    """Vectors of images: float32 (images, width), not normalised.
+    """Vectors of images: float32 (images, width), not normalized.
 
     Args:
         config: the tower.
         weights: without the prefix "vision_model.".
-        pixels: float32 (images, 3, image_size, image_size), normalised as the model wants it.
+        pixels: float32 (images, 3, image_size, image_size), normalized as the model wants it.
         advance: called with a label before each step.
         observe: called with each linear's weight key and the rows that it reads, float32
             (images, tokens, in).
