@@ -1,6 +1,7 @@
 """Odd values in a model's settings files: taken as meant, or one sentence with the file."""
 
 import json
+from collections.abc import Mapping
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,7 +13,7 @@ from embedge_export.source import sentence_fields
 from embedge_export.source.folder import open_source
 from embedge_export.source.tokenizer import fields as tokenizer_fields
 
-TABLES = {
+TABLES: dict[str, Mapping[str, object]] = {
     "config_sentence_transformers.json": sentence_fields.MODEL_FIELDS,
     "sentence_bert_config.json": sentence_fields.NETWORK_FIELDS,
     "1_Pooling/config.json": sentence_fields.POOLING_FIELDS,

@@ -22,6 +22,7 @@ from embedge_export.model import open_model
 from embedge_export.source.folder import open_source
 from embedge_export.tensors.checkpoint import open_weights
 from embedge_export.tensors.lora import load_adapter
+from embedge_export.tensors.weights import Weights
 
 ADAPTER_FIELDS = (
     "peft_type",
@@ -321,7 +322,7 @@ def test_any_tensor_of_any_shape_is_read_or_refused_in_one_sentence(family, tmp_
     save_file(tensors, folder / "model.safetensors")
     try:
         model = open_model(open_source(folder))
-        towers = [model.weights(model.source.tasks[0])]
+        towers: list[Weights] = [model.weights(model.source.tasks[0])]
         towers += [] if model.image is None else [model.image.weights]
         for tower in towers:
             for key in sorted(tower.keys()):

@@ -101,4 +101,5 @@ def test_a_cuda_device_is_asked_of_the_driver():
     assert "NVIDIA's driver is not installed" in str(cuda.problem(nothing))
     assert cuda.problem(lambda name: Driver(1)) is None
     for driver in (Driver(0), Driver(1, error=100)):
-        assert "no CUDA device that it can use" in str(cuda.problem(lambda name, d=driver: d))
+        found = cuda.problem(dict.fromkeys(cuda.LIBRARIES, driver).__getitem__)
+        assert "no CUDA device that it can use" in str(found)

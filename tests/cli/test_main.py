@@ -123,9 +123,8 @@ def test_warnings_are_sentences(monkeypatch, capsys, tmp_path):
 def test_pillows_warnings_which_name_no_file_are_not_shown(monkeypatch, capsys):
     class Warns(FakeEmbedder):
         def load(self, task=None):
-            place = {"filename": "TiffImagePlugin.py", "lineno": 982}
-            module = "PIL.TiffImagePlugin"
-            warnings.warn_explicit("Corrupt EXIF data", UserWarning, module=module, **place)
+            place = ("TiffImagePlugin.py", 982, "PIL.TiffImagePlugin")
+            warnings.warn_explicit("Corrupt EXIF data", UserWarning, *place)
 
     monkeypatch.setattr("embedge.cli.arguments.open_embedder", lambda options: Warns())
     assert main(["bench", "x", "--shapes", "1x4", "--seconds", "0.001"]) == 0

@@ -157,8 +157,8 @@ def test_golden_similarities(change, verdict):
     figures = golden.GOLDEN[name].similarities
 
     class Exact(FakeEmbedder):
-        def encode_query(self, text, **options):
-            assert text == golden.QUERY
+        def encode_query(self, texts, **options):
+            assert texts == golden.QUERY
             return np.array([1, 0, 0, 0], np.float32)
 
         def encode_document(self, texts, **options):

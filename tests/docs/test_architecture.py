@@ -21,7 +21,7 @@ def test_the_rooms_are_those_of_the_page(heading: str, package: object) -> None:
     section = PAGE.partition(f"## {heading}\n")[2].partition("\n## ")[0]
     cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
     named = set(re.findall(r"`(\w+)/`", " ".join(cells)))
-    folder = Path(str(package.__file__)).parent  # type: ignore[attr-defined]
+    folder = Path(str(package.__file__)).parent
     rooms = {path.parent.name for path in folder.glob("[a-z]*/__init__.py")}
     assert named == rooms
     modules = set(re.findall(r"`(\w+)`", " ".join(cells)))

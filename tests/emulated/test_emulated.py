@@ -68,9 +68,9 @@ def ask(tmp_path_factory):
             folder = tmp_path_factory.mktemp("answer")
             (folder / "texts.json").write_text(json.dumps(TEXTS), encoding="utf-8")
             out = folder / "vectors.npz"
-            arguments = (str(pack), task, str(folder / "texts.json"), str(out))
+            arguments = [str(pack), task, str(folder / "texts.json"), str(out)]
             if pack.name == "embedge-mini":
-                arguments += ("doctor",)
+                arguments += ["doctor"]
             told = machine.run(WORKER, *arguments, path=(ROOT / "runtime",))
             with np.load(out) as held:
                 arrays = {name: held[name] for name in ("chosen", "alone", "plain")}

@@ -18,6 +18,7 @@ from embedge.pack.reading import read_manifest
 from embedge.vectors import normalise
 from embedge_export.export import export_pack
 from embedge_export.families.bert.blocks import CALIBRATED, read_bert_layer
+from embedge_export.families.bert.config import BertConfig
 from embedge_export.families.bert.truth import bert_vectors
 from embedge_export.model import calibration, open_model, reference
 from embedge_export.numbers.calibration import Inputs
@@ -80,6 +81,7 @@ def test_padding_tokens_within_a_text_are_not_counted(tmp_path):
     precisions = ("fp32", "fp16", "int8")
     export_pack(folder, out=tmp_path / "pack", precisions=precisions)
     model = open_model(open_source(folder))
+    assert isinstance(model.config, BertConfig)
     assert model.config.padding_id == 1
     plain = np.array([0, 40, 50, 60, 70, 2], np.int32)
     texts = [np.insert(plain, at, 1) for at in (1, 3, [2, 2, 4], 5)] + [plain]

@@ -526,6 +526,7 @@ def test_worst_linears_are_kept_finer_until_the_bar_is_met(tmp_path, monkeypatch
     for task in tasks:
         figures = manifest.verification["int8"].tasks[task]
         before = kept.verification["int8"].tasks[task]
+        assert figures.cosine_min_before is not None
         assert figures.cosine_min_before[-1] == before.cosine_min < 0.999
         assert figures.cosine_min >= 0.999
         assert figures.batch_difference == 0

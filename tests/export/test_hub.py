@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -53,6 +54,7 @@ class Hub:
             if commit is None:
                 return 404, {"X-Error-Code": "RevisionNotFound"}, b"{}"
             files = self.files(commit)
+            body: list[Any] | dict[str, Any]
             if rest[0] == "tree":
                 body = [{"type": "file", "path": name} | self.about(p) for name, p in files.items()]
             else:
@@ -301,6 +303,7 @@ def test_a_revision_that_is_no_commit_is_not_pinned(monkeypatch, sha):
 READ = """
 import json, sys
 from pathlib import Path
+from typing import Any
 root = Path(sys.argv[1]).resolve()
 opened = set()
 def watch(event, arguments):

@@ -192,8 +192,8 @@ def test_the_table_loses_at_most_half_a_step_of_each_row(tmp_path, precision, st
         ids = graph.input("ids", INT64, ("batch", "sequence"))
         rows = precision.embedding(graph, ids, Table(32, lambda: table, shared=True))
         graph.save(tmp_path / "g.onnx", {"rows": rows}, ("batch", "sequence", 32))
-    ids = np.arange(50).reshape(5, 10)
-    got = session(tmp_path / "g.onnx").run(None, {"ids": ids})[0].reshape(50, 32)
+    read = np.arange(50).reshape(5, 10)
+    got = session(tmp_path / "g.onnx").run(None, {"ids": read})[0].reshape(50, 32)
     half_step = np.abs(table).max(axis=1, keepdims=True) / steps / 2
     assert (np.abs(got - table) <= half_step * 1.02).all()  # float32 rounds as well
 

@@ -1,6 +1,7 @@
 """What is kept finer, in which order, and how the truth is asked what a text hangs on."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,13 +56,14 @@ class FakeProbe:
 
 def refined(reports, probe=None, precision=None):
     """The last report, and the precisions that were written."""
-    written, made = [], iter(reports)
+    written: list[Any] = []
+    made = iter(reports)
     found = refine(
         precision or PRECISIONS["int8"],
         LOSSES,
         judge=lambda: next(made),
         write=written.append,
-        size=lambda: 1000 + sum(len(p.finer) for p in written),
+        size=lambda: 1000 + sum(len(one.finer) for one in written),
         probe=probe,
     )
     return found, written
@@ -146,7 +148,7 @@ def test_noise_in_the_layer_that_a_text_hangs_on_moves_it_most():
 
     def run(texts, disturb):
         generator = np.random.default_rng(0)
-        total = 0
+        total: Any = 0
         for layer, size in sizes.items():
             row = (size * generator.standard_normal((1, 64))).astype(np.float32)
             rows = np.repeat(row, sum(map(len, texts)), axis=0)
@@ -155,7 +157,12 @@ def test_noise_in_the_layer_that_a_text_hangs_on_moves_it_most():
         return total[:: len(texts[0])]
 
     moved = sensitivities(run, np.arange(2, dtype=np.int32), list(sizes))
-    assert sorted(moved, key=moved.get, reverse=True) == ["layers.1", TABLE, "layers.0", "layers.2"]
+    assert sorted(moved, key=lambda name: moved[name], reverse=True) == [
+        "layers.1",
+        TABLE,
+        "layers.0",
+        "layers.2",
+    ]
     assert moved == sensitivities(run, np.arange(2, dtype=np.int32), list(sizes))
 
 
@@ -168,9 +175,9 @@ def test_the_truth_knows_a_tie(tiny_source):
     gate = reference(model)
     probe = Probe(model, "retrieval", gate)
     assert probe.ties(0.002) == {}
-    moved = probe.ties(0.0)  # with no room at all, whatever is lost is too much
-    assert set(moved) == {text for text, ids in enumerate(gate.ids) if len(ids) <= 64}
-    assert 0.999 < min(moved.values()) < max(moved.values()) < 1
+    ties = probe.ties(0.0)  # with no room at all, whatever is lost is too much
+    assert set(ties) == {text for text, ids in enumerate(gate.ids) if len(ids) <= 64}
+    assert 0.999 < min(ties.values()) < max(ties.values()) < 1
     moved = probe.moved(0)
     assert list(moved) == [TABLE, *(f"layers.{i}" for i in range(model.config.num_hidden_layers))]
     assert all(value > 0 for value in moved.values())

@@ -803,4 +803,4 @@ def test_a_damaged_file_is_named_and_never_a_traceback(small, name, data):
 def test_a_source_cannot_be_changed(models):
     source = open_source(models / "small")
     with pytest.raises(AttributeError):
-        source.pooling = "mean"
+        source.pooling = "mean"  # type: ignore[misc]

@@ -138,7 +138,7 @@ def test_packs(source, pixels, expected, figures):
 
 def test_the_tower_of_the_benchmark(source, pixels, expected):
     """What our speed is compared with is the same network."""
-    from clip_torch import image_tower
+    from bench.clip.towers import image_tower
 
     with torch.inference_mode():
         got = image_tower(source[0])(torch.from_numpy(pixels)).numpy()

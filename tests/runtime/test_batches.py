@@ -52,7 +52,7 @@ def test_every_index_once_and_no_run_above_its_limits(
 @given(st.lists(st.integers(1, 500), min_size=1, max_size=50), st.randoms())
 def test_the_order_of_texts_does_not_change_the_shapes(lengths: list[int], random: object) -> None:
     shuffled = list(lengths)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    random.shuffle(shuffled)
     shapes = [(len(run), lengths[run[0]]) for run in plan(lengths, limits(2000))]
     assert shapes == [(len(run), shuffled[run[0]]) for run in plan(shuffled, limits(2000))]
 

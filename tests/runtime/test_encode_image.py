@@ -113,7 +113,7 @@ def test_task_width_length_and_type_are_those_of_encode(embedder: Embedder) -> N
     assert embedder.encode_image(image, embedding_type="ubinary").tolist() == [0b11010001]
     for wrong in ({"task": "x"}, {"truncate_dim": 9}, {"embedding_type": "int3"}):
         with pytest.raises(OptionError):
-            embedder.encode_image(image, **wrong)  # type: ignore[arg-type]
+            embedder.encode_image(image, **wrong)
 
 
 def test_text_and_image_vectors_can_be_compared(embedder: Embedder) -> None:
@@ -226,7 +226,7 @@ def test_no_two_threads_decode_the_callers_own_image(embedder: Embedder) -> None
         Watched.inside -= 1
         Watched.loaded = True
 
-    image.load = load  # type: ignore[assignment, method-assign]
+    image.load = load  # type: ignore[method-assign]
     embedder.encode_image([image] * 8)
     assert Watched.most == 1
 

@@ -390,7 +390,7 @@ class _Without:
 
 @pytest.mark.usefixtures("_fresh")
 def test_an_empty_shell_of_onnxruntime_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace())  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace())
     with pytest.raises(MissingExtraError, match="shell"):
         loading.load_runtime()
 
@@ -401,6 +401,6 @@ def test_telemetry_is_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = SimpleNamespace(
         InferenceSession=object, disable_telemetry_events=lambda: called.append(True)
     )
-    monkeypatch.setitem(sys.modules, "onnxruntime", fake)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "onnxruntime", fake)
     assert loading.load_runtime() is fake
     assert called == [True]

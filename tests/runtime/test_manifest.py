@@ -255,7 +255,7 @@ def test_a_report_is_written_as_it_was_read(manifest: Manifest) -> None:
 
 def test_what_a_newer_version_reports_is_kept(manifest: Manifest) -> None:
     root = json.loads(dump_manifest(manifest))
-    reports = copy.deepcopy(VERIFICATION)
+    reports: Any = copy.deepcopy(VERIFICATION)
     reports["int8"]["seconds"] = [1, {"a": None}]
     reports["int8"]["bars"]["recall"] = 0.9
     reports["int8"]["tasks"]["a"]["recall"] = 0.99

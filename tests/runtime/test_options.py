@@ -250,7 +250,7 @@ def test_a_manifest_is_read_by_a_str(embedder: Embedder) -> None:
     assert embedge.read_manifest(str(embedder.folder)) == embedder.manifest
     for path in ("", 5, b"x", "a\0b"):
         with pytest.raises(OptionError):
-            embedge.read_manifest(path)  # type: ignore[arg-type]
+            embedge.read_manifest(path)
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_a_folder_that_cannot_be_listed_is_told_unless_it_is_the_root(
     real = os.scandir
     closed = tmp_path / "b"
 
-    def scandir(path: str):  # type: ignore[no-untyped-def]
+    def scandir(path: str):
         if Path(path) == closed:
             raise PermissionError(13, "Permission denied", path)
         return real(path)

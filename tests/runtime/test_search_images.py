@@ -243,7 +243,7 @@ def test_another_preprocessing_is_another_meaning(
 
 def test_an_unknown_kind_is_refused(embedder: Embedder) -> None:
     with SearchIndex(None, embedder) as index, pytest.raises(OptionError, match="kind 'sound'"):
-        index.search("x", kind="sound")  # type: ignore[arg-type]
+        index.search("x", kind="sound")
 
 
 def test_a_text_and_an_image_of_the_same_bytes_are_two_things(

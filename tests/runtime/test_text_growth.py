@@ -77,7 +77,7 @@ def test_a_table_of_characters() -> None:
 
     for size, refused in ((33, False), (MOST_MAPPED, False), (MOST_MAPPED + 1, True)):
         Fake.normalizer = Held(size)
-        assert (find_growth(Fake()) is not None) is refused  # type: ignore[arg-type]
+        assert (find_growth(Fake()) is not None) is refused
 
 
 @pytest.mark.parametrize("name", ["continuing_subword_prefix", "end_of_word_suffix"])
