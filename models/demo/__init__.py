@@ -1,7 +1,7 @@
 """The demo: a pack at work on texts that a reader can check by eye.
 
     screen      what goes to the terminal, whatever it is
-    texts       small labelled sets, written by hand
+    texts       small labeled sets, written by hand
     questions   questions about embedge, answered from its own documentation
     adapters    each task's vectors on each kind of work
     drawing     the sentences in two dimensions, as a picture

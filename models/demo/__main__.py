@@ -84,7 +84,7 @@ def show_model(screen: Screen, embedder: Embedder) -> None:
     size = size_text(sum(entry.size for entry in manifest.files.values()))
     screen.show(screen.bold(manifest.model_id))
     screen.paragraph(
-        f"{embedder.dimension} dimensions, tasks {', '.join(embedder.tasks)}; {size}, licence "
+        f"{embedder.dimension} dimensions, tasks {', '.join(embedder.tasks)}; {size}, license "
         f"{manifest.license or 'unknown'}",
         indent="  ",
     )
@@ -104,8 +104,8 @@ def show_map(screen: Screen, embedder: Embedder, path: Path) -> None:
     texts, topics = topic_sentences()
     task = "clustering" if "clustering" in embedder.tasks else embedder.manifest.default_task
     points = drawing.project(embedder.encode(texts, task=task))  # (64, 2)
-    colours = dict(zip(dict.fromkeys(topics), drawing.COLOURS, strict=True))
-    letters = {topic[0].upper(): colour for topic, colour in colours.items()}
+    colors = dict(zip(dict.fromkeys(topics), drawing.COLORS, strict=True))
+    letters = {topic[0].upper(): color for topic, color in colors.items()}
     lines = grid.draw(
         points, [topic[0].upper() for topic in topics], columns=screen.width - 4, rows=ROWS
     )
@@ -114,14 +114,14 @@ def show_map(screen: Screen, embedder: Embedder, path: Path) -> None:
         cells = [screen.tint(cell, letters[cell]) if cell in letters else cell for cell in line]
         screen.show(f"  {''.join(cells)}".rstrip())
     screen.show()
-    legend = (f"{topic[0].upper()}\N{NO-BREAK SPACE}{topic}" for topic in colours)
+    legend = (f"{topic[0].upper()}\N{NO-BREAK SPACE}{topic}" for topic in colors)
     screen.paragraph("  ".join(legend), indent="  ")
     drawing.draw(
         path,
         points,
         topics,
-        title=f"{len(texts)} sentences, {len(colours)} topics",
-        subtitle="Each dot is a sentence, placed by its vector; the colours are the true topics.",
+        title=f"{len(texts)} sentences, {len(colors)} topics",
+        subtitle="Each dot is a sentence, placed by its vector; the colors are the true topics.",
         note=f"{embedder.manifest.model_id}, {embedder.precision}, task {task}; t-SNE",
     )
     screen.show()

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from embedge.files.whole import WholeFile
 
-# Okabe and Ito's colours for all kinds of eyes, two of them (yellow, black) replaced.
-COLOURS = (
+# Okabe and Ito's colors for all kinds of eyes, two of them (yellow, black) replaced.
+COLORS = (
     *("#0072b2", "#d55e00", "#009e73", "#cc79a7"),
     *("#e69f00", "#56b4e9", "#882255", "#8c8c2e"),
 )
@@ -28,7 +28,7 @@ NEAR = 0.17  # of the picture's width: points of a group so near share a shape
 
 
 def project(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Points (n, 2) that keep neighbours together, by t-SNE; the same for the same vectors."""
+    """Points (n, 2) that keep neighbors together, by t-SNE; the same for the same vectors."""
     from sklearn.manifold import TSNE
 
     model: Any = TSNE(
@@ -80,15 +80,15 @@ def draw(
     near = NEAR * 2 * half[0]
     names = list(dict.fromkeys(groups))
     members = {name: points[[group == name for group in groups]] for name in names}
-    colours = dict(zip(names, COLOURS, strict=False))
+    colors = dict(zip(names, COLORS, strict=False))
     for name in names:
-        _draw_shape(axes, members[name], near, _mix(colours[name], PAPER, 0.86))
+        _draw_shape(axes, members[name], near, _mix(colors[name], PAPER, 0.86))
     for name in names:
         axes.scatter(
-            *members[name].T, s=58, color=colours[name], edgecolor=PAPER, linewidth=1.1, zorder=3
+            *members[name].T, s=58, color=colors[name], edgecolor=PAPER, linewidth=1.1, zorder=3
         )
     cores = {name: core(points, near) for name, points in members.items()}
-    _draw_labels(canvas.get_renderer(), axes, points, cores, colours)
+    _draw_labels(canvas.get_renderer(), axes, points, cores, colors)
     figure.text(0.04, 0.94, title, fontsize=19, fontweight="bold", color=INK, va="center")
     figure.text(0.04, 0.885, subtitle, fontsize=11, color=FAINT, va="center")
     figure.text(0.96, 0.035, note, fontsize=8.5, color=FAINT, va="center", ha="right")
@@ -102,12 +102,12 @@ def draw(
 def core(points: NDArray[np.float64], near: float) -> NDArray[np.float64]:
     """The most of a group's points (k, 2) that lie near one of them."""
     distances = np.linalg.norm(points[:, None] - points[None], axis=2)  # (k, k)
-    centre = (distances <= near).sum(axis=1).argmax()
-    kept: NDArray[np.float64] = points[distances[centre] <= near]
+    center = (distances <= near).sum(axis=1).argmax()
+    kept: NDArray[np.float64] = points[distances[center] <= near]
     return kept
 
 
-def _draw_shape(axes: Any, points: NDArray[np.float64], near: float, colour: str) -> None:
+def _draw_shape(axes: Any, points: NDArray[np.float64], near: float, color: str) -> None:
     """A soft shape behind a group: every triangle of points that lie near one another."""
     from matplotlib.collections import PolyCollection
 
@@ -120,8 +120,8 @@ def _draw_shape(axes: Any, points: NDArray[np.float64], near: float, colour: str
     axes.add_collection(
         PolyCollection(
             triangles,
-            facecolor=colour,
-            edgecolor=colour,
+            facecolor=color,
+            edgecolor=color,
             linewidth=RIM,
             joinstyle="round",
             capstyle="round",
@@ -135,7 +135,7 @@ def _draw_labels(
     axes: Any,
     points: NDArray[np.float64],
     cores: dict[str, NDArray[np.float64]],
-    colours: dict[str, str],
+    colors: dict[str, str],
 ) -> None:
     """Each group's name beside its core, where it covers least."""
     from matplotlib.patheffects import withStroke
@@ -152,7 +152,7 @@ def _draw_labels(
             name,
             fontsize=13.5,
             fontweight="bold",
-            color=_mix(colours[name], INK, 0.3),
+            color=_mix(colors[name], INK, 0.3),
             ha="center",
             va="center",
             zorder=4,
@@ -169,7 +169,7 @@ def _draw_labels(
 def _places(
     pixels: NDArray[np.float64], half: NDArray[np.float64], gap: float
 ) -> list[NDArray[np.float64]]:
-    """Centres for a label around a group, the best liked first; in pixels."""
+    """Centers for a label around a group, the best liked first; in pixels."""
     low, high = pixels.min(axis=0), pixels.max(axis=0)
     middle = np.median(pixels, axis=0)
     above, below = high[1] + gap + half[1], low[1] - gap - half[1]
@@ -207,7 +207,7 @@ def _cost(
     return covered + 20 * crossed + 50 * outside
 
 
-def _mix(colour: str, other: str, part: float) -> str:
-    """A colour with a part of another in it."""
-    pairs = [(int(colour[i : i + 2], 16), int(other[i : i + 2], 16)) for i in (1, 3, 5)]
+def _mix(color: str, other: str, part: float) -> str:
+    """A color with a part of another in it."""
+    pairs = [(int(color[i : i + 2], 16), int(other[i : i + 2], 16)) for i in (1, 3, 5)]
     return "#" + "".join(f"{round(a + (b - a) * part):02x}" for a, b in pairs)

@@ -1,6 +1,6 @@
-"""What goes to the terminal: width, colour and signs as stdout can show them.
+"""What goes to the terminal: width, color and signs as stdout can show them.
 
-Takes lines, prints them; nothing of it knows what they say. Colour is used on a terminal only,
+Takes lines, prints them; nothing of it knows what they say. Color is used on a terminal only,
 and not where NO_COLOR is set.
 """
 
@@ -22,7 +22,7 @@ class Screen:
     """How stdout is to be written to."""
 
     width: int  # columns
-    colour: bool
+    color: bool
     encoding: str
 
     def show(self, line: str = "") -> None:
@@ -40,13 +40,13 @@ class Screen:
 
     def bold(self, text: str) -> str:
         """The text in bold where that can be shown."""
-        return f"\x1b[1m{text}\x1b[0m" if self.colour else text
+        return f"\x1b[1m{text}\x1b[0m" if self.color else text
 
-    def tint(self, text: str, colour: str) -> str:
-        """The text in a colour "#rrggbb", the nearest of the usual 256."""
-        if not self.colour:
+    def tint(self, text: str, color: str) -> str:
+        """The text in a color "#rrggbb", the nearest of the usual 256."""
+        if not self.color:
             return text
-        red, green, blue = (round(int(colour[i : i + 2], 16) / 255 * 5) for i in (1, 3, 5))
+        red, green, blue = (round(int(color[i : i + 2], 16) / 255 * 5) for i in (1, 3, 5))
         return f"\x1b[1;38;5;{16 + 36 * red + 6 * green + blue}m{text}\x1b[0m"
 
     def sign(self, sign: str, otherwise: str) -> str:
@@ -66,6 +66,6 @@ def open_screen(
     plain = environment.get("NO_COLOR") or environment.get("TERM") == "dumb"
     return Screen(
         width=min(max(shutil.get_terminal_size().columns, NARROWEST), WIDEST),
-        colour=stream.isatty() and not plain,
+        color=stream.isatty() and not plain,
         encoding=stream.encoding or "ascii",
     )

@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import v_measure_score
 
 from embedge import Embedder
-from embedge.vectors import Vectors, normalise
+from embedge.vectors import Vectors, normalize
 from mini.corpus import Entry
 from mini.scores import read_pairs, recall, spearman
 
@@ -124,7 +124,7 @@ def measure(tests: Suite, encoded: Encoded, *, width: int) -> dict[str, float]:
     """
 
     def cut(vectors: Vectors) -> Vectors:
-        return normalise(vectors[:, :width])
+        return normalize(vectors[:, :width])
 
     row = {
         f"retrieval {name}": 100 * recall(cut(queries) @ cut(documents).T)

@@ -1,4 +1,4 @@
-"""What is minimised: nearness to targets, order of similarities, contrast, and spread.
+"""What is minimized: nearness to targets, order of similarities, contrast, and spread.
 
 All take vectors as the network gives them, (B, D), and look at them at each Matryoshka width
 (arXiv 2205.13147).

@@ -54,7 +54,7 @@ class Linear(nn.Linear):
 
 
 class Attention(nn.Module):
-    """Causal attention with normalised queries and keys, rotary positions."""
+    """Causal attention with normalized queries and keys, rotary positions."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -142,7 +142,7 @@ class Student(nn.Module):
         self._frequencies = shape.rope_theta**-powers  # (head_dim / 2,)
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        """Token ids (B, S), padded on the right, and lengths (B,) -> (B, H), not normalised."""
+        """Token ids (B, S), padded on the right, and lengths (B,) -> (B, H), not normalized."""
         angles = torch.arange(ids.shape[1])[:, None] * self._frequencies  # (S, head_dim / 2)
         rotary = torch.stack([angles.cos(), angles.sin()])  # (2, S, head_dim / 2)
         states, last = self.embed_tokens(ids), lengths - 1

@@ -25,7 +25,7 @@ ALIKE = 0.85  # teacher's similarity from which two documents answer the same qu
 TOGETHER = 48  # texts that are padded to one length
 PAIRS = 160  # in a batch for retrieval
 MATCHES = 192  # pairs in a batch for text matching
-POOL = 40_000  # texts among which neighbours are looked for
+POOL = 40_000  # texts among which neighbors are looked for
 TOPICS = 400  # groups that the teacher's vectors are cut into
 SPREAD = 0.5  # weight of the regulariser
 
@@ -52,7 +52,7 @@ class Material:
 
 
 def retrieval(material: Material) -> Draw:
-    """A query and the passage that answers it; neighbours by source make the negatives hard."""
+    """A query and the passage that answers it; neighbors by source make the negatives hard."""
     pairs = [
         (row, query, entry.source)
         for row, entry in enumerate(material.entries)
@@ -91,13 +91,13 @@ def text_matching(material: Material) -> Draw:
     pool = np.array([n for n, entry in enumerate(material.entries) if entry.source in everyday])
     pool = generator.choice(pool, min(POOL, len(pool)), replace=False)
     near = torch.from_numpy(material.targets[pool].astype(np.float32))
-    neighbours = np.concatenate(
+    neighbors = np.concatenate(
         [(part @ near.T).topk(17).indices[:, 1:].numpy() for part in near.split(2048)]
     )  # (POOL, 16), itself left out
 
     def draw(student: Student, generator: np.random.Generator) -> Tensor:
         first = generator.integers(len(pool), size=MATCHES)
-        second = neighbours[first, generator.integers(neighbours.shape[1], size=MATCHES)]
+        second = neighbors[first, generator.integers(neighbors.shape[1], size=MATCHES)]
         rows = pool[np.concatenate([first, second])]
         texts = [material.entries[row].text for row in rows]
         vectors = material.vectors(student, batches.varied(texts, (DOCUMENT,), generator))
@@ -138,14 +138,14 @@ def clustering(material: Material) -> Draw:
 
 def classification(material: Material) -> Draw:
     """Texts with one label drawn together: what kind of thing a definition or a saying is of."""
-    labelled = _grouped(
+    labeled = _grouped(
         (row, f"{entry.source} {entry.label}")
         for row, entry in enumerate(material.entries)
         if entry.label and entry.source in ("wordnet", "fortunes")
     )
 
     def draw(student: Student, generator: np.random.Generator) -> Tensor:
-        rows, labels = _draw_groups(labelled, 32, 8, generator)
+        rows, labels = _draw_groups(labeled, 32, 8, generator)
         texts = [material.entries[row].text for row in rows]
         vectors = material.vectors(student, batches.varied(texts, (DOCUMENT,), generator))
         return (
@@ -178,9 +178,9 @@ def _queries(entry: Entry) -> list[str]:
     ]
 
 
-def _grouped(labelled: Iterable[tuple[int, str]]) -> list[NDArray[np.int64]]:
+def _grouped(labeled: Iterable[tuple[int, str]]) -> list[NDArray[np.int64]]:
     found: dict[str, list[int]] = {}
-    for row, label in labelled:
+    for row, label in labeled:
         found.setdefault(label, []).append(row)
     return [np.array(rows) for rows in found.values() if len(rows) >= 24]
 
@@ -200,10 +200,10 @@ def _topics(material: Material) -> list[NDArray[np.int64]]:
     long = np.array([n for n, entry in enumerate(material.entries) if len(entry.text) > 40])
     rows = generator.choice(long, min(POOL, len(long)), replace=False)
     near = torch.from_numpy(material.targets[rows].astype(np.float32))
-    centres = near[:TOPICS].clone()
+    centers = near[:TOPICS].clone()
     for _ in range(12):
-        nearest = (near @ centres.T).argmax(1)
-        sums = torch.zeros_like(centres).index_add_(0, nearest, near)
-        centres = losses.unit(sums)
+        nearest = (near @ centers.T).argmax(1)
+        sums = torch.zeros_like(centers).index_add_(0, nearest, near)
+        centers = losses.unit(sums)
     found = [rows[(nearest == topic).numpy()] for topic in range(TOPICS)]
     return [members for members in found if len(members) >= 24]

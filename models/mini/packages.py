@@ -11,9 +11,9 @@ import sys
 import zipfile
 from pathlib import Path
 
-# package -> licence of the texts taken from it, as its copyright file states it.
+# package -> license of the texts taken from it, as its copyright file states it.
 DEBIAN = {
-    "wordnet-base": "WordNet licence (BSD-like)",
+    "wordnet-base": "WordNet license (BSD-like)",
     "dict-gcide": "GPL-2.0-or-later (Webster 1913: public domain)",
     "dict-foldoc": "GFDL-1.1-or-later",
     "dict-jargon": "public domain",

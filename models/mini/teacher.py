@@ -1,4 +1,4 @@
-"""Embeds texts with the teacher, all-MiniLM-L6-v2: mean over tokens, normalised, 384 wide.
+"""Embeds texts with the teacher, all-MiniLM-L6-v2: mean over tokens, normalized, 384 wide.
 
 Writes one file for each chunk of texts, so that an interrupted run goes on where it stopped.
 """

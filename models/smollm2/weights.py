@@ -83,7 +83,7 @@ def read_config(reader: GGUFReader) -> dict[str, Any]:
 
 
 def read_tensors(reader: GGUFReader, config: dict[str, Any]) -> dict[str, NDArray[np.float32]]:
-    """Every tensor, dequantised, under its name in transformers.
+    """Every tensor, dequantized, under its name in transformers.
 
     Raises:
         ValueError: there is one without a name there.
@@ -111,11 +111,11 @@ def read_tensors(reader: GGUFReader, config: dict[str, Any]) -> dict[str, NDArra
 def halves(rows: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
     """Puts a query's or key's rows in transformers' order.
 
-    llama.cpp turns neighbouring rows of a head by one angle (0 and 1, 2 and 3, …), transformers
+    llama.cpp turns neighboring rows of a head by one angle (0 and 1, 2 and 3, …), transformers
     those half a head apart (0 and d/2, 1 and d/2 + 1, …).
 
     Args:
-        rows: (heads * d, hidden), neighbours in pairs.
+        rows: (heads * d, hidden), neighbors in pairs.
         heads: how many heads they are of.
     """
     pairs = rows.reshape(heads, -1, 2, rows.shape[1])  # (heads, d/2, 2, hidden)

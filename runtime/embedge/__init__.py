@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from embedge.pack.reading import read_manifest
     from embedge.search import SearchIndex
     from embedge.texts.tokens import TruncationWarning
-    from embedge.vectors import RangesWarning, quantise, similarity
+    from embedge.vectors import RangesWarning, quantize, similarity
 
 __version__ = "0.1.0"
 
@@ -77,7 +77,7 @@ __all__ = [
     "TextTooLongError",
     "TruncationWarning",
     "__version__",
-    "quantise",
+    "quantize",
     "read_manifest",
     "similarity",
 ]
@@ -88,13 +88,26 @@ _LAZY = {
     "RangesWarning": "embedge.vectors",
     "SearchIndex": "embedge.search",
     "TruncationWarning": "embedge.texts.tokens",
-    "quantise": "embedge.vectors",
+    "quantize": "embedge.vectors",
     "read_manifest": "embedge.pack.reading",
     "similarity": "embedge.vectors",
 }
 
 
+# Old names, kept for one release.
+_RENAMED = {"quantise": "quantize"}
+
+
 def __getattr__(name: str) -> Any:
+    if name in _RENAMED:
+        import warnings
+
+        warnings.warn(
+            f"embedge.{name} is now embedge.{_RENAMED[name]}; the old name goes with 0.2",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        name = _RENAMED[name]
     if name not in _LAZY:
         raise AttributeError(f"module 'embedge' has no attribute {name!r}")
     import importlib

@@ -22,7 +22,7 @@ from embedge.pack.manifest import MemoryCost
 ATTENTION_LENGTH = 4096
 # Tokens; a decoder's graph attends to longer texts by another kernel
 # (embedge_export/graph/causal.py), so that they never share a run with shorter ones: a text's
-# vector would depend on its neighbours.
+# vector would depend on its neighbors.
 LONG = 1024
 # The lengths of long texts are padded to a multiple of it. Their kernel works in blocks, and counts
 # a block of one token in another order.

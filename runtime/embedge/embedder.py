@@ -191,12 +191,12 @@ class Embedder:
                 that prompt; the pack's default task if left out.
             prompt_name: one of `prompts`; the pack's default prompt if left out.
             prompt: this very text before every input instead of a named prompt; "" for none.
-            truncate_dim: keep the first so many dimensions, before normalising. Widths in
+            truncate_dim: keep the first so many dimensions, before normalizing. Widths in
                 `manifest.matryoshka_dimensions` are those that the model was trained for.
             max_length: at most so many tokens a text, prompt and special tokens included.
             normalize: scale vectors to length 1.
-            embedding_type: "float32", or a smaller type: see `embedge.quantise`.
-            ranges: for int8 and uint8: see `embedge.quantise`.
+            embedding_type: "float32", or a smaller type: see `embedge.quantize`.
+            ranges: for int8 and uint8: see `embedge.quantize`.
             on_overflow: "truncate" cuts a text that is too long (with one warning an embedder,
                 counted in `truncations`), "error" refuses it. A word, or run of spaces or digits,
                 that ends neither within a quarter of a million characters nor within 32 for each

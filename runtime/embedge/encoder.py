@@ -28,7 +28,7 @@ from embedge.pack.manifest import ImageInput, TextInput
 from embedge.runner import Runner
 from embedge.texts.checks import check_texts, take_texts
 from embedge.texts.tokens import TextTokenizer, TruncationWarning
-from embedge.vectors import normalise, quantise_some
+from embedge.vectors import normalize, quantize_some
 
 
 class Encoder:
@@ -135,8 +135,8 @@ class Encoder:
         """Runs a call, and gives its vectors the form that was asked for."""
         vectors = self._runner.run(call, batches, items)  # (n, width)
         if call.normalize:
-            vectors = normalise(vectors)
-        result = quantise_some(vectors, call.embedding_type, ranges=call.ranges)
+            vectors = normalize(vectors)
+        result = quantize_some(vectors, call.embedding_type, ranges=call.ranges)
         result = result[0] if single else result
         items.check(result)
         return result

@@ -25,7 +25,7 @@ from embedge.pack.files import Pack, check_files
 from embedge.pack.manifest import Manifest
 from embedge.pack.verification import Bars
 from embedge.reasons import one_line
-from embedge.vectors import normalise
+from embedge.vectors import normalize
 
 if TYPE_CHECKING:
     from embedge.embedder import Embedder
@@ -159,7 +159,7 @@ def _bars(manifest: Manifest, precision: str) -> Bars:
 
 def _least_cosine(vectors: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> float:
     """Of vectors (n, D) of length 1 to those expected (n, D)."""
-    return float((vectors.astype(np.float64) * normalise(expected)).sum(axis=1).min())
+    return float((vectors.astype(np.float64) * normalize(expected)).sum(axis=1).min())
 
 
 def _load(

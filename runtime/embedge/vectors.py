@@ -2,7 +2,7 @@
 
 Pure NumPy functions on float32 arrays (n, d) or (d,). They know no model and no file.
 
-The quantised forms are those of Sentence Transformers (`quantize_embeddings` in its
+The quantized forms are those of Sentence Transformers (`quantize_embeddings` in its
 `quantization` module), so that vectors from both can stand in one index:
 
     int8, uint8      256 equal buckets between a smallest and a largest value per dimension
@@ -34,7 +34,7 @@ class RangesWarning(UserWarning):
     """The int8 or uint8 vectors depend on the batch that they were made in."""
 
 
-def normalise(vectors: Vectors) -> Vectors:
+def normalize(vectors: Vectors) -> Vectors:
     """Scales every vector to length 1. A zero vector stays zero."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return np.asarray(vectors / np.maximum(lengths, EPSILON), dtype=np.float32)
@@ -59,11 +59,11 @@ def similarity(a: ArrayLike, b: ArrayLike) -> NDArray[np.float32]:
             f"a has {left.shape[1]} dimensions, b has {right.shape[1]}; "
             "embed both with the same truncate_dim"
         )
-    cosines = normalise(left) @ normalise(right).T  # (n, d) @ (d, m) -> (n, m)
+    cosines = normalize(left) @ normalize(right).T  # (n, d) @ (d, m) -> (n, m)
     return np.asarray(np.clip(cosines, -1.0, 1.0), dtype=np.float32)
 
 
-def quantise(
+def quantize(
     vectors: ArrayLike, embedding_type: EmbeddingType, *, ranges: ArrayLike | None = None
 ) -> NDArray[Any]:
     """Writes vectors in a smaller type.
@@ -81,7 +81,7 @@ def quantise(
         (uint8, the packed byte) the width is d / 8, rounded up: where d is not a multiple of 8 the
         last byte is filled with zero bits.
 
-    >>> quantise([0.5, -0.5, 0.1, -0.1, 0.2, -0.2, 0.0, 1.0], "ubinary").tolist()
+    >>> quantize([0.5, -0.5, 0.1, -0.1, 0.2, -0.2, 0.0, 1.0], "ubinary").tolist()
     [169]
     """
     check_embedding_type(embedding_type, ranges)
@@ -99,15 +99,15 @@ def quantise(
             f"row {int(np.argmin(finite))} of vectors holds NaN or infinity, which "
             f"{embedding_type} cannot say; leave such rows out"
         )
-    return _quantise(
+    return _quantize(
         values, embedding_type, None if ranges is None else check_ranges(ranges, values.shape[-1])
     )
 
 
-def quantise_some(
+def quantize_some(
     vectors: Vectors, embedding_type: EmbeddingType, *, ranges: Ranges | None
 ) -> NDArray[Any]:
-    """`quantise` for rows (n, d) of which some are missing, written as NaN: those become zeros.
+    """`quantize` for rows (n, d) of which some are missing, written as NaN: those become zeros.
 
     Missing rows take no part in the ranges of int8 and uint8. As float32 they stay NaN. The options
     are those of a `Call`, which checked them.
@@ -116,13 +116,13 @@ def quantise_some(
         return vectors
     held = ~np.isnan(vectors).any(axis=1)  # (n,)
     bounds = None if ranges is None else np.array(ranges, np.float32)
-    small = _quantise(vectors[held], embedding_type, bounds)
+    small = _quantize(vectors[held], embedding_type, bounds)
     rows = np.zeros((len(vectors), small.shape[1]), small.dtype)
     rows[held] = small
     return rows
 
 
-def _quantise(
+def _quantize(
     values: Vectors, embedding_type: EmbeddingType, bounds: NDArray[np.float32] | None
 ) -> NDArray[Any]:
     """Finite values (n, d) or (d,) in a smaller type; of int8 and uint8 with bounds (2, d)."""
@@ -176,7 +176,7 @@ def _batch_bounds(values: Vectors) -> tuple[Vectors, Vectors]:
             f"int8 and uint8 vectors depend on the batch, and this one has {len(rows)} vectors "
             f"(fewer than {ENOUGH_FOR_RANGES}); pass ranges= of a large sample",
             RangesWarning,
-            stacklevel=4,  # past `quantise`
+            stacklevel=4,  # past `quantize`
         )
     if len(rows) == 0:
         nothing = np.zeros(values.shape[-1], np.float32)

@@ -13,7 +13,7 @@ from embedge.bulk.ranges import RangesSink
 from embedge.bulk.records import NO_PLACE, Bad, Record
 from embedge.bulk.sinks import Sink, open_sink
 from embedge.errors import CancelledError, MemoryLimitError
-from embedge.vectors import normalise
+from embedge.vectors import normalize
 from support.fakes import WIDTH, FakeEmbedder, vector
 
 
@@ -74,7 +74,7 @@ def test_what_came_of_it_is_a_record():
     assert refused == [("f:3", "is not UTF-8"), ("folder", "cannot be read")]
     assert sink.count == 4
     assert list(sink.rows) == [0, 1, 3]
-    np.testing.assert_array_equal(sink.rows[0], normalise(np.array(vector("ab c"), np.float32)))
+    np.testing.assert_array_equal(sink.rows[0], normalize(np.array(vector("ab c"), np.float32)))
 
 
 def test_steps_go_from_nothing_to_all():
@@ -140,7 +140,7 @@ def test_ranges_come_from_all_chunks(tmp_path):
     job.run(records_of("a bb", "ccc d", "e"))
     assert held.count == 3
     low, high = np.load(ranges)
-    made = [normalise(np.array(vector(text), np.float32)) for text in ("a bb", "ccc d", "e")]
+    made = [normalize(np.array(vector(text), np.float32)) for text in ("a bb", "ccc d", "e")]
     np.testing.assert_array_equal(low, np.min(made, axis=0))
     np.testing.assert_array_equal(high, np.max(made, axis=0))
     assert sink.rows[0].dtype == np.int8

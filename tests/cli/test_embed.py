@@ -13,7 +13,7 @@ import pytest
 
 from embedge.cli import main
 from embedge.errors import MemoryLimitError
-from embedge.vectors import normalise, quantise
+from embedge.vectors import normalize, quantize
 from support.fakes import FakeEmbedder, vector
 from support.tiny import edit_manifest
 
@@ -35,7 +35,7 @@ def stdin(monkeypatch):
 
 
 def expected(text: str) -> list[float]:
-    return normalise(np.array(vector(text), np.float32)).tolist()
+    return normalize(np.array(vector(text), np.float32)).tolist()
 
 
 def lines(capsys) -> list[dict]:
@@ -144,9 +144,9 @@ def test_npy(fake, tmp_path, kind, count):
     arguments = ["embed", str(path), "--out", str(out), "--embedding-type", kind]
     assert main(arguments) == 0
     rows = np.load(out)
-    vectors = normalise(np.array([vector(text) for text in texts], np.float32))
+    vectors = normalize(np.array([vector(text) for text in texts], np.float32))
     ranges = np.stack([vectors.min(axis=0), vectors.max(axis=0)])
-    wanted = quantise(vectors, kind, ranges=ranges if kind in ("int8", "uint8") else None)
+    wanted = quantize(vectors, kind, ranges=ranges if kind in ("int8", "uint8") else None)
     assert rows.dtype == wanted.dtype
     assert rows.tolist() == wanted.tolist()
     assert [file.name for file in tmp_path.iterdir() if file.suffix == ".part"] == []

@@ -13,7 +13,7 @@ from embedge.cli import main
 from embedge.cli.commands.classify import score, split_labels
 from support.tiny import IMAGE
 
-COLOURS = {"red.png": (255, 0, 0), "sub/green.jpg": (0, 255, 0), "sub/blue.webp": (0, 0, 255)}
+COLORS = {"red.png": (255, 0, 0), "sub/green.jpg": (0, 255, 0), "sub/blue.webp": (0, 0, 255)}
 
 
 @pytest.fixture
@@ -25,8 +25,8 @@ def both(make_pack) -> Path:
 def photos(tmp_path) -> Path:
     folder = tmp_path / "photos"
     (folder / "sub").mkdir(parents=True)
-    for name, colour in COLOURS.items():
-        Image.new("RGB", (8, 6), colour).save(folder / name)
+    for name, color in COLORS.items():
+        Image.new("RGB", (8, 6), color).save(folder / name)
     (folder / "notes.txt").write_text("no image")
     (folder / ".hidden.png").write_bytes(b"")
     return folder
@@ -143,19 +143,19 @@ def test_a_text_pack_says_that_it_has_no_image_tower(pack, photos, capsys):
         assert "no image tower" in capsys.readouterr().err
 
 
-def labelled(both: Path, photos: Path) -> tuple[np.ndarray, np.ndarray]:
+def labeled(both: Path, photos: Path) -> tuple[np.ndarray, np.ndarray]:
     """Cosines of the three photos with two labels, made by hand."""
     with Embedder(both) as embedder:
         texts = embedder.encode(["a photo of cats", "a photo of a dog"], prompt="")
-        images = embedder.encode_image([photos / name for name in COLOURS])
+        images = embedder.encode_image([photos / name for name in COLORS])
     return images @ texts.T, texts
 
 
 def test_labels_come_with_cosines_where_the_pack_has_no_scale(both, photos, capsys):
-    command = ["classify", *(str(photos / name) for name in COLOURS), "--labels", " cats, a dog,"]
+    command = ["classify", *(str(photos / name) for name in COLORS), "--labels", " cats, a dog,"]
     assert main([*command, "--pack", str(both), "--json"]) == 0
-    cosines, _ = labelled(both, photos)
-    for row, name, expected in zip(out(capsys), COLOURS, cosines, strict=True):
+    cosines, _ = labeled(both, photos)
+    for row, name, expected in zip(out(capsys), COLORS, cosines, strict=True):
         assert row["file"] == str(photos / name)
         by_label = dict(zip(["cats", "a dog"], expected, strict=True))
         assert row["cosine"] == pytest.approx(by_label, abs=1e-5)

@@ -17,7 +17,7 @@ from support.fakes import MANIFEST, FakeEmbedder, write_pack
 from support.tiny import IMAGE
 
 # Clears the line and writes another; an 8-bit escape; a line of its own; a reversed text; DEL.
-EVIL = "x\x1b[1K\rlicence     apache-2.0\x9b2J\nOK  files\u202eecnecil\u2028y\x7f\x00z"
+EVIL = "x\x1b[1K\rlicense     apache-2.0\x9b2J\nOK  files\u202eecnecil\u2028y\x7f\x00z"
 
 
 def check(text: str) -> None:
@@ -26,7 +26,7 @@ def check(text: str) -> None:
         assert bad == [], line
     assert "x" in text  # it was shown
     assert not any(
-        line.startswith(("licence     apache", "OK  files")) for line in text.split("\n")
+        line.startswith(("license     apache", "OK  files")) for line in text.split("\n")
     )
 
 

@@ -54,13 +54,13 @@ def test_info(capsys, tmp_path):
     assert facts["license"] == "cc-by-nc-4.0"
 
 
-@pytest.mark.parametrize("licence", [None, "apache-2.0"])
-def test_info_on_other_licences(capsys, tmp_path, licence):
-    pack = write_pack(tmp_path, dataclasses.replace(MANIFEST, license=licence))
+@pytest.mark.parametrize("license", [None, "apache-2.0"])
+def test_info_on_other_licenses(capsys, tmp_path, license):
+    pack = write_pack(tmp_path, dataclasses.replace(MANIFEST, license=license))
     assert main(["info", str(pack)]) == 0
     out = capsys.readouterr().out
     assert "non-commercial" not in out
-    assert ("UNKNOWN" in out) == (licence is None)
+    assert ("UNKNOWN" in out) == (license is None)
 
 
 def test_info_of_what_is_no_pack(capsys, tmp_path):

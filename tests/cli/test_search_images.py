@@ -55,8 +55,8 @@ def test_the_sheet_shows_the_images_found(both, photos, tmp_path, capsys):
     assert "2 images drawn in" in captured.err
     assert "notes.txt:1" in captured.out  # the words come as well
     with Image.open(sheet) as image:
-        colours = {colour for _, colour in image.convert("RGB").getcolors(2**20)}
-    assert {(250, 0, 0), (0, 0, 250)} <= colours
+        colors = {color for _, color in image.convert("RGB").getcolors(2**20)}
+    assert {(250, 0, 0), (0, 0, 250)} <= colors
     assert not list(tmp_path.glob("*.part"))
 
 

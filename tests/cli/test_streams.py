@@ -190,13 +190,13 @@ def test_odd_streams(monkeypatch):
 def test_a_warning_that_cannot_be_shown_costs_no_vector(pack, stderr):
     code = f"""
 import io, sys
-from embedge import Embedder, quantise
+from embedge import Embedder, quantize
 closed = io.StringIO()
 closed.close()
 sys.stderr = {stderr}
 with Embedder(sys.argv[1]) as embedder:
     print(embedder.encode(["x" * 500], embedding_type="int8").shape, embedder.truncations)
-print(quantise([[0.0, 1.0]], "int8").shape)
+print(quantize([[0.0, 1.0]], "int8").shape)
 """
     done = run_code(code, pack)
     assert done.stdout == "(1, 8) 1\n(1, 2)\n"

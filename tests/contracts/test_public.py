@@ -25,7 +25,7 @@ ERRORS = """
 PUBLIC = {
     embedge: f"""
         Embedder SearchIndex
-        quantise read_manifest similarity
+        quantize read_manifest similarity
         RangesWarning TruncationWarning
         __version__
         {ERRORS}

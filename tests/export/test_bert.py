@@ -15,7 +15,7 @@ from embedge import Embedder
 from embedge.engine.session import OnnxSession
 from embedge.errors import AdapterError, SourceError
 from embedge.pack.reading import read_manifest
-from embedge.vectors import normalise
+from embedge.vectors import normalize
 from embedge_export.export import export_pack
 from embedge_export.families.bert.blocks import CALIBRATED, read_bert_layer
 from embedge_export.families.bert.config import BertConfig
@@ -97,7 +97,7 @@ def test_padding_tokens_within_a_text_are_not_counted(tmp_path):
     for precision, bar in zip(precisions, (1e-5, 0.02, 0.1), strict=True):
         session = OnnxSession(tmp_path / "pack" / f"base.{precision}.onnx", device="cpu", threads=1)
         got = session.run(ids, mask)
-        np.testing.assert_allclose(normalise(got), normalise(expected), rtol=0, atol=bar)
+        np.testing.assert_allclose(normalize(got), normalize(expected), rtol=0, atol=bar)
         for row, text in enumerate(texts):
             alone = session.run(text[None].astype(np.int64), np.ones((1, len(text)), np.int64))
             if precision == "int8":

@@ -151,13 +151,13 @@ class Terminal(io.TextIOWrapper):
         return True
 
 
-def test_colour_is_for_terminals_that_want_it():
+def test_color_is_for_terminals_that_want_it():
     terminal = Terminal(io.BytesIO(), encoding="utf-8")
-    assert open_screen(terminal, {}).colour
-    assert not open_screen(terminal, {"NO_COLOR": "1"}).colour
-    assert open_screen(terminal, {"NO_COLOR": ""}).colour
-    assert not open_screen(terminal, {"TERM": "dumb"}).colour
-    assert not open_screen(io.StringIO(), {}).colour
+    assert open_screen(terminal, {}).color
+    assert not open_screen(terminal, {"NO_COLOR": "1"}).color
+    assert open_screen(terminal, {"NO_COLOR": ""}).color
+    assert not open_screen(terminal, {"TERM": "dumb"}).color
+    assert not open_screen(io.StringIO(), {}).color
 
 
 def test_plain_screens_get_plain_text():

@@ -32,7 +32,7 @@ def test_measures_of_vectors_that_can_be_checked_by_hand():
     same = compare(want * 7, want)
     assert same["cosine_min"] == pytest.approx(1)
     assert same["spearman"] == pytest.approx(1)
-    assert same["neighbours_kept"] == 1
+    assert same["neighbors_kept"] == 1
     assert compare(got, want)["cosine_mean"] == pytest.approx(0.75)
     assert compare(got, want)["spearman"] < 0.9
     good = same | {
@@ -42,7 +42,7 @@ def test_measures_of_vectors_that_can_be_checked_by_hand():
     }
     assert missed(good, BARS["int8"]) == []
     for name in good:
-        if name not in ("cosine_p1", "neighbours_kept"):
+        if name not in ("cosine_p1", "neighbors_kept"):
             assert len(missed(good | {name: float("nan")}, BARS["int8"])) == 1
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from embedge.vectors import normalise
+from embedge.vectors import normalize
 from embedge_export.gate.compare import compare
 from embedge_export.gate.report import report as entry_of
 from embedge_export.precision import PRECISIONS
@@ -63,4 +63,4 @@ def test_length_does_not_matter_direction_does():
         return honest(ids, mask) * 7
 
     assert compare(longer, TEXTS, REFERENCE).failures(FP32) == []
-    np.testing.assert_allclose(normalise(REFERENCE * 7), normalise(REFERENCE), rtol=1e-5)
+    np.testing.assert_allclose(normalize(REFERENCE * 7), normalize(REFERENCE), rtol=1e-5)

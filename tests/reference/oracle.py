@@ -92,14 +92,14 @@ def encode(
 
 
 def cut(vectors: NDArray[np.float32], width: int | None = None) -> NDArray[np.float32]:
-    """Slices, then normalises: (n, D) -> (n, width)."""
+    """Slices, then normalizes: (n, D) -> (n, width)."""
     return torch.nn.functional.normalize(torch.from_numpy(vectors)[:, :width], p=2, dim=-1).numpy()
 
 
 def run(
     network: Network, ids: torch.Tensor, mask: torch.Tensor, *, mean: bool = False
 ) -> torch.Tensor:
-    """Pooled vectors (B, D) of ids and mask (B, S), by last token or mean, not normalised."""
+    """Pooled vectors (B, D) of ids and mask (B, S), by last token or mean, not normalized."""
     with torch.inference_mode():
         hidden = network(input_ids=ids, attention_mask=mask).last_hidden_state
     if mean:

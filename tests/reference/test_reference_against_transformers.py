@@ -43,7 +43,7 @@ def case(request, sources):
     return network, config, MergedWeights(base, adapter)
 
 
-def test_vectors_before_normalising(case, request, figures):
+def test_vectors_before_normalizing(case, request, figures):
     """Alone in transformers, side by side in the reference, at every length up to 700 tokens."""
     network, config, weights = case
     generator = np.random.default_rng(0)

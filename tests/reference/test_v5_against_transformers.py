@@ -1,7 +1,7 @@
 """The v5 models' layouts, small and nano: packs against transformers and peft.
 
 Every task, prompt and Matryoshka width, over batches of mixed lengths, through the real Embedder
-on one side and the model's own recipe (tokenizer, peft, last token, slice, normalise) on the
+on one side and the model's own recipe (tokenizer, peft, last token, slice, normalize) on the
 other.
 """
 
@@ -62,7 +62,7 @@ def test_manifest_says_what_the_model_is(v5_model, v5_pack):
 
 @pytest.fixture(scope="module")
 def expected(network, tokenizer):
-    """The other side's vectors of a task, prompt and batch of TEXTS, not normalised."""
+    """The other side's vectors of a task, prompt and batch of TEXTS, not normalized."""
 
     @functools.cache
     def compute(task, prompt, batch):
@@ -156,11 +156,11 @@ def test_long_text_beside_a_short_one(v5_model, long, embedder, figures):
     assert difference <= largest
 
 
-def test_lengths_of_vectors_that_are_not_normalised(expected, v5_pack):
+def test_lengths_of_vectors_that_are_not_normalized(expected, v5_pack):
     with Embedder(v5_pack, precision="fp32", device="cpu", threads=1) as embedder:
         got = embedder.encode(TEXTS, task="retrieval.query", normalize=False)
     want = expected("retrieval", "query", ALL)
-    assert np.linalg.norm(want, axis=1).min() > 2  # so that it differs from normalised ones
+    assert np.linalg.norm(want, axis=1).min() > 2  # so that it differs from normalized ones
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
 
 

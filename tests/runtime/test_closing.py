@@ -62,7 +62,7 @@ CALLS: dict[str, Callable[[Embedder, Any], Any]] = {
     "encode_query": lambda embedder, hook: embedder.encode_query(["a", "b"], progress=hook),
     "encode_document": lambda embedder, hook: embedder.encode_document(["a", "b"], progress=hook),
     "encode_image": lambda embedder, hook: embedder.encode_image(
-        [np.full((4, 4), grey, np.uint8) for grey in range(5)], progress=hook
+        [np.full((4, 4), gray, np.uint8) for gray in range(5)], progress=hook
     ),
 }
 

@@ -31,17 +31,17 @@ from support.tiny import DIMENSION, IMAGE
 MakePack = Callable[..., Path]
 
 
-def plain(*colour: int) -> Image.Image:
-    """An image of one colour."""
-    return Image.new("RGB", (7, 5), colour)
+def plain(*color: int) -> Image.Image:
+    """An image of one color."""
+    return Image.new("RGB", (7, 5), color)
 
 
-def answer(*colour: int, task: int = 1) -> list[float]:
+def answer(*color: int, task: int = 1) -> list[float]:
     """What the tiny image tower gives for a plain image, by hand."""
-    return [*(value / 255 for value in colour), task, 0, 0, 0, 1]
+    return [*(value / 255 for value in color), task, 0, 0, 0, 1]
 
 
-COLOURS = [(255, 51, 0), (0, 0, 0), (102, 204, 51), (5, 10, 15), (255, 255, 255)]
+COLORS = [(255, 51, 0), (0, 0, 0), (102, 204, 51), (5, 10, 15), (255, 255, 255)]
 
 
 @pytest.fixture
@@ -86,9 +86,9 @@ def tower(monkeypatch: pytest.MonkeyPatch) -> FakeTower:
 
 
 def test_rows_come_in_order_and_one_image_gives_a_vector(embedder: Embedder) -> None:
-    images = [plain(*colour) for colour in COLOURS]
+    images = [plain(*color) for color in COLORS]
     rows = embedder.encode_image(images, normalize=False)
-    np.testing.assert_allclose(rows, [answer(*colour) for colour in COLOURS], atol=1e-6)
+    np.testing.assert_allclose(rows, [answer(*color) for color in COLORS], atol=1e-6)
     assert rows.dtype == np.float32
     one = embedder.encode_image(images[2], normalize=False)
     np.testing.assert_array_equal(one, rows[2])
@@ -96,12 +96,12 @@ def test_rows_come_in_order_and_one_image_gives_a_vector(embedder: Embedder) -> 
 
 
 def test_a_generator_of_paths_and_an_array_of_images(embedder: Embedder, tmp_path: Path) -> None:
-    for number, colour in enumerate(COLOURS):
-        plain(*colour).save(tmp_path / f"{number}.png")
-    expected = embedder.encode_image([plain(*colour) for colour in COLOURS])
-    paths = (tmp_path / f"{number}.png" for number in range(len(COLOURS)))
+    for number, color in enumerate(COLORS):
+        plain(*color).save(tmp_path / f"{number}.png")
+    expected = embedder.encode_image([plain(*color) for color in COLORS])
+    paths = (tmp_path / f"{number}.png" for number in range(len(COLORS)))
     np.testing.assert_array_equal(embedder.encode_image(paths), expected)
-    stacked = np.stack([np.asarray(plain(*colour)) for colour in COLOURS])  # (N, H, W, 3)
+    stacked = np.stack([np.asarray(plain(*color)) for color in COLORS])  # (N, H, W, 3)
     np.testing.assert_array_equal(embedder.encode_image(stacked), expected)
 
 
@@ -162,7 +162,7 @@ def test_an_image_that_turns_out_bad_loses_no_other(
     embedder: Embedder, tmp_path: Path, embedding_type: Any
 ) -> None:
     bad = half_a_file(tmp_path)
-    good = [plain(*colour) for colour in COLOURS]
+    good = [plain(*color) for color in COLORS]
     ranges = np.array([[-1] * DIMENSION, [1] * DIMENSION]) if embedding_type == "uint8" else None
     options: Any = {"embedding_type": embedding_type, "ranges": ranges}
     expected = embedder.encode_image(good, **options)
@@ -191,7 +191,7 @@ def test_on_error_is_told_of_every_bad_image_instead(embedder: Embedder, tmp_pat
 
 
 def test_ranges_come_from_the_good_images_only(embedder: Embedder) -> None:
-    images = [plain(*colour) for colour in COLOURS]
+    images = [plain(*color) for color in COLORS]
     with pytest.warns(RangesWarning):
         expected = embedder.encode_image(images, embedding_type="uint8")
     with pytest.warns(RangesWarning):
@@ -296,7 +296,7 @@ def test_an_error_of_the_network_leaves_no_thread(image_pack: Path, tower: FakeT
     tower.poison = 102 / 255
     with Embedder(image_pack) as embedder:
         with pytest.raises(NonFiniteError, match="item 2"):
-            embedder.encode_image([plain(*colour) for colour in COLOURS] * 9)
+            embedder.encode_image([plain(*color) for color in COLORS] * 9)
         assert not [t for t in threading.enumerate() if t.name.startswith("embedge-images")]
 
 
@@ -380,7 +380,7 @@ def test_without_pillow_the_extra_is_named(
 
 
 def test_squares_that_were_made_already_give_the_same_vectors(embedder: Embedder) -> None:
-    images = [plain(*colour) for colour in COLOURS]
+    images = [plain(*color) for color in COLORS]
     squares = [to_square(image, IMAGE, upright=True) for image in images]
     told: list[tuple[int, int]] = []
     rows = embedder.encode_squares(

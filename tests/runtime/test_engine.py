@@ -389,7 +389,7 @@ class _Without:
 
 
 @pytest.mark.usefixtures("_fresh")
-def test_an_empty_shell_of_onnxruntime_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_shell_of_onnxruntime_is_recognized(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace())
     with pytest.raises(MissingExtraError, match="shell"):
         loading.load_runtime()

@@ -49,7 +49,7 @@ def model_with(tensor: bytes) -> bytes:
     return field(7, field(5, tensor))
 
 
-def test_initialisers(tmp_path: Path) -> None:
+def test_initializers(tmp_path: Path) -> None:
     write_graph(tmp_path, "a.onnx", constant=[0.0] * 8, location="weights.bin")
     write_graph(tmp_path, "b.onnx", constant=[0.0] * 8, location=None)
     assert referred_files((tmp_path / "a.onnx").read_bytes()) == {"weights.bin"}

@@ -58,7 +58,7 @@ def gif(extensions: bytes) -> bytes:
 
 
 def tiff(tags: int, size: int) -> bytes:
-    """A grey pixel, and tags that all point at the same bytes."""
+    """A gray pixel, and tags that all point at the same bytes."""
     entries = [(256, 3, 1, 1), (257, 3, 1, 1), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1)]
     entries += [(273, 4, 1, 8), (277, 3, 1, 1), (278, 3, 1, 1), (279, 4, 1, 1)]
     start = 8 + 2 + 12 * (len(entries) + tags) + 4

@@ -94,7 +94,7 @@ def test_what_is_left_out_is_left_out_and_nothing_else() -> None:
     assert stream.read() == expected[-12:]
 
 
-def test_orientation_survives_a_bulky_neighbour() -> None:
+def test_orientation_survives_a_bulky_neighbor() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     data = png(exif=exif)

@@ -80,7 +80,7 @@ def test_the_middle_starts_where_half_to_even_says(excess: int, first: int) -> N
     assert np.asarray(crop(turned, 8))[:, 0, 0].tolist() == list(range(first, first + 8))
 
 
-def test_a_plain_colour_can_be_computed_by_hand() -> None:
+def test_a_plain_color_can_be_computed_by_hand() -> None:
     spec = ImageInput(
         size=4,
         resize="shortest",

@@ -21,9 +21,9 @@ def at(sheet: Image.Image, index: int) -> tuple[int, int]:
 
 @pytest.mark.parametrize("count", [0, 1, COLUMNS, COLUMNS + 1, 3 * COLUMNS])
 def test_pictures_stand_row_by_row(count: int) -> None:
-    colours = [(10 * number, 255 - 10 * number, 99) for number in range(count)]
-    sheet = draw_sheet([(Image.new("RGB", (30, 20), colour), ("a",)) for colour in colours])
-    assert [sheet.getpixel(at(sheet, index)) for index in range(count)] == colours
+    colors = [(10 * number, 255 - 10 * number, 99) for number in range(count)]
+    sheet = draw_sheet([(Image.new("RGB", (30, 20), color), ("a",)) for color in colors])
+    assert [sheet.getpixel(at(sheet, index)) for index in range(count)] == colors
     rows = max(1, -(-count // COLUMNS))
     assert sheet.height == rows * (PICTURE + LINES * LINE + GAP) + GAP
 

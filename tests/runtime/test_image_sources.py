@@ -14,11 +14,11 @@ from embedge import ImageError
 from embedge.images.pillow import RefusedImageError, decode
 from embedge.images.sources import check_source, list_images, open_source
 
-COLOUR = (10, 200, 30)
+COLOR = (10, 200, 30)
 
 
 def picture(size: tuple[int, int] = (6, 4)) -> Image.Image:
-    return Image.new("RGB", size, COLOUR)
+    return Image.new("RGB", size, COLOR)
 
 
 def encoded(form: str = "PNG", image: Image.Image | None = None, **options: Any) -> bytes:
@@ -71,18 +71,18 @@ def test_every_kind_of_source_gives_the_same_image(file: Path) -> None:
     for source in sources:
         pixels = read(source)
         assert pixels.shape == (4, 6, 3), source
-        assert (pixels == COLOUR).all(), source
+        assert (pixels == COLOR).all(), source
 
 
-def test_a_grey_array_and_one_that_is_not_contiguous() -> None:
-    grey = np.arange(24, dtype=np.uint8).reshape(4, 6)
-    np.testing.assert_array_equal(read(grey)[:, :, 0], grey)
-    np.testing.assert_array_equal(read(grey[:, ::-2])[:, :, 0], grey[:, ::-2])
+def test_a_gray_array_and_one_that_is_not_contiguous() -> None:
+    gray = np.arange(24, dtype=np.uint8).reshape(4, 6)
+    np.testing.assert_array_equal(read(gray)[:, :, 0], gray)
+    np.testing.assert_array_equal(read(gray[:, ::-2])[:, :, 0], gray[:, ::-2])
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM"])
 def test_the_formats_of_photos_and_screens_are_read(form: str) -> None:
-    assert np.abs(read(encoded(form)).astype(int) - COLOUR).max() < 8
+    assert np.abs(read(encoded(form)).astype(int) - COLOR).max() < 8
 
 
 def test_the_first_frame_counts() -> None:
@@ -90,7 +90,7 @@ def test_the_first_frame_counts() -> None:
     for form in ("GIF", "WEBP", "TIFF", "PNG"):
         options = {} if form in ("TIFF",) else {"duration": 100}
         data = encoded(form, save_all=True, append_images=[other], **options)
-        assert np.abs(read(data).astype(int) - COLOUR).max() < 20, form
+        assert np.abs(read(data).astype(int) - COLOR).max() < 20, form
 
 
 def test_one_image_and_several(file: Path) -> None:
@@ -110,7 +110,7 @@ def test_the_callers_image_stays_open_and_unchanged(file: Path) -> None:
     with Image.open(file) as image:
         assert read(image).shape == (4, 6, 3)
         assert image.size == (6, 4)
-        assert image.getpixel((0, 0)) == COLOUR
+        assert image.getpixel((0, 0)) == COLOR
     loaded = picture()
     loaded.info["note"] = "mine"
     read(loaded)

@@ -172,8 +172,8 @@ def test_a_missing_and_an_unknown_field_are_refused_with_their_names(manifest: M
     root = json.loads(dump_manifest(manifest))
     with pytest.raises(ManifestError, match="'pooling'"):
         parse_manifest(json.dumps({k: v for k, v in root.items() if k != "pooling"}))
-    with pytest.raises(ManifestError, match="'colour'"):
-        parse_manifest(json.dumps({**root, "colour": "red"}))
+    with pytest.raises(ManifestError, match="'color'"):
+        parse_manifest(json.dumps({**root, "color": "red"}))
 
 
 def test_every_graph_is_found_by_task_and_precision(manifest: Manifest) -> None:

@@ -233,17 +233,17 @@ def test_what_is_no_array_of_vectors(vectors: Any) -> None:
     with pytest.raises(OptionError):
         embedge.similarity(vectors, [1.0])
     with pytest.raises(OptionError):
-        embedge.quantise(vectors, "binary")
+        embedge.quantize(vectors, "binary")
 
 
 @pytest.mark.parametrize("kind", ["int8", "uint8", "binary", "ubinary"])
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
-def test_what_is_not_finite_is_not_quantised(kind: Any, number: float) -> None:
+def test_what_is_not_finite_is_not_quantized(kind: Any, number: float) -> None:
     ranges = [[0.0, 0.0], [1.0, 1.0]] if kind.endswith("int8") else None
     with pytest.raises(OptionError, match="row 1 of vectors"):
-        embedge.quantise([[0.0, 1.0], [number, 1.0]], kind, ranges=ranges)
+        embedge.quantize([[0.0, 1.0], [number, 1.0]], kind, ranges=ranges)
     with pytest.raises(OptionError, match="row 0 of vectors"):
-        embedge.quantise([number, 1.0], kind, ranges=ranges)
+        embedge.quantize([number, 1.0], kind, ranges=ranges)
 
 
 def test_a_manifest_is_read_by_a_str(embedder: Embedder) -> None:

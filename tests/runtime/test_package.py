@@ -78,9 +78,14 @@ def test_warnings_can_be_silenced_by_their_own_class() -> None:
     assert issubclass(embedge.RangesWarning, UserWarning)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", embedge.RangesWarning)
-        embedge.quantise([[0.0, 1.0]], "int8")
+        embedge.quantize([[0.0, 1.0]], "int8")
 
 
 def test_the_tests_cannot_reach_the_network() -> None:
     with socket.socket() as connection, pytest.raises(RuntimeError, match="network"):
         connection.connect(("192.0.2.1", 80))
+
+
+def test_the_old_spelling_still_works_for_one_release() -> None:
+    with pytest.deprecated_call(match=r"is now embedge\.quantize"):
+        assert embedge.quantise is embedge.quantize

@@ -19,7 +19,7 @@ from support.tiny import IMAGE, write_pack
 
 LIBRARY = """
 import sys, time
-from embedge import Embedder, quantise
+from embedge import Embedder, quantize
 with Embedder(sys.argv[1]) as embedder:
     embedder.encode(["one", "two"], progress=lambda done, total: None)
     time.sleep({seconds})

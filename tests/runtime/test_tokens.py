@@ -16,7 +16,7 @@ from embedge.texts.tokens import CHUNK, TextTokenizer
 from support.tiny import EOS, byte_tokenizer
 
 CORPUS = [
-    "How fast does light travel in a vacuum? It's 299,792,458 metres every second.",
+    "How fast does light travel in a vacuum? It's 299,792,458 meters every second.",
     "Wie schnell ist das Licht? Straße, Übermaß, naïve façade — “quoted”…",
     "光在真空中的速度是多少\uff1f 光速は毎秒約三十万キロメートルである。",
     "def main():\n    return  {'a': 1,\t'b':\n\n 2}\n\n\n",
@@ -141,7 +141,7 @@ runs = st.lists(st.tuples(st.sampled_from(PIECES), st.integers(1, 80)), min_size
 @example(runs=[("light", 1), (" \n \n", 60)], tail="x", room=2)
 @example(runs=[("e", 1), ("\u0301\u0323", 80)], tail="", room=5)
 @example(runs=[("light", 1), (" ", 60), ("   <mask>", 1)], tail="", room=2)
-def test_a_long_text_cut_before_tokenising_gives_the_tokens_of_the_whole(
+def test_a_long_text_cut_before_tokenizing_gives_the_tokens_of_the_whole(
     trained: dict[str, Path],
     runs: list[tuple[str, int]],
     tail: str,
@@ -189,7 +189,7 @@ def _real(path: Path, kept: dict[Path, Any] = {}) -> tuple[TextTokenizer, Any]: 
     return pair
 
 
-def test_a_megabyte_is_not_tokenised_to_keep_a_few_tokens(
+def test_a_megabyte_is_not_tokenized_to_keep_a_few_tokens(
     trained: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokenizer = TextTokenizer(trained["closing"])
@@ -239,7 +239,7 @@ def test_digits_that_are_grouped_from_their_end(tmp_path: Path) -> None:
     assert as_lists(encoded.ids) == [[2, 3]]
 
 
-def test_one_endless_word_is_tokenised_whole_and_right(trained: dict[str, Path]) -> None:
+def test_one_endless_word_is_tokenized_whole_and_right(trained: dict[str, Path]) -> None:
     text = "0" * 5000
     encoded = TextTokenizer(trained["plain"]).encode([text], prompt="", max_length=4)
     assert as_lists(encoded.ids) == reference(trained["plain"], [text], 4)
@@ -376,7 +376,7 @@ GOLDEN = {
         "Query: ",
         [2859, 25, 2585, 4937, 1558, 3100, 5821, 304, 264, 28202, 30],
     ),
-    "In a vacuum, light travels 299,792,458 metres every second - "
+    "In a vacuum, light travels 299,792,458 meters every second - "
     "a universal constant of nature.": (
         "Document: ",
         [

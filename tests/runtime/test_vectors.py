@@ -12,8 +12,8 @@ from embedge.vectors import (
     RangesWarning,
     check_embedding_type,
     check_ranges,
-    normalise,
-    quantise,
+    normalize,
+    quantize,
     similarity,
 )
 
@@ -22,15 +22,15 @@ floats = st.floats(-100, 100, width=32)
 matrices = arrays.arrays(np.float32, st.tuples(st.integers(1, 6), st.just(16)), elements=floats)
 
 
-def test_normalise_by_hand() -> None:
+def test_normalize_by_hand() -> None:
     vectors = np.array([[3, 4], [0, 0], [-2, 0]], np.float32)
-    np.testing.assert_allclose(normalise(vectors), [[0.6, 0.8], [0, 0], [-1, 0]], rtol=1e-6)
-    assert normalise(vectors).dtype == np.float32
+    np.testing.assert_allclose(normalize(vectors), [[0.6, 0.8], [0, 0], [-1, 0]], rtol=1e-6)
+    assert normalize(vectors).dtype == np.float32
 
 
 @given(matrices)
 def test_every_vector_gets_length_one_or_stays_tiny(vectors: Any) -> None:
-    lengths = np.linalg.norm(normalise(vectors), axis=1)
+    lengths = np.linalg.norm(normalize(vectors), axis=1)
     big = np.linalg.norm(vectors, axis=1) > 1e-6
     np.testing.assert_allclose(lengths[big], 1, atol=1e-5)
     assert (lengths <= 1 + 1e-5).all()
@@ -55,17 +55,17 @@ def test_similarity_refuses_what_has_no_cosine() -> None:
 
 def test_binary_by_hand() -> None:
     bits = np.array([1, 0, 1, 0, 1, 0, 0, 1], np.float32) - 0.5  # 0b10101001 = 169
-    assert quantise(bits, "ubinary").tolist() == [169]
-    assert quantise(bits, "binary").tolist() == [169 - 128]
-    assert quantise(np.zeros(8), "ubinary").tolist() == [0]  # 0 is not above 0
-    assert quantise(np.ones((2, 9)), "ubinary").tolist() == [[255, 128], [255, 128]]
+    assert quantize(bits, "ubinary").tolist() == [169]
+    assert quantize(bits, "binary").tolist() == [169 - 128]
+    assert quantize(np.zeros(8), "ubinary").tolist() == [0]  # 0 is not above 0
+    assert quantize(np.ones((2, 9)), "ubinary").tolist() == [[255, 128], [255, 128]]
 
 
 @given(matrices)
 def test_binary_is_what_sentence_transformers_documents(vectors: Any) -> None:
     packed = np.packbits(vectors > 0).reshape(len(vectors), -1)
-    assert (quantise(vectors, "ubinary") == packed).all()
-    binary = quantise(vectors, "binary")
+    assert (quantize(vectors, "ubinary") == packed).all()
+    binary = quantize(vectors, "binary")
     assert binary.dtype == np.int8
     assert (binary == packed.astype(int) - 128).all()
     # How clients decode it.
@@ -75,14 +75,14 @@ def test_binary_is_what_sentence_transformers_documents(vectors: Any) -> None:
 
 def test_int8_by_hand_outside_values_saturate_and_a_dead_dimension_does_not_divide() -> None:
     vectors = np.array([[-255, 0, 0], [255, 10.9, 0], [900, 300, 1], [-900, -300, -1]], np.float32)
-    assert quantise(vectors, "uint8", ranges=RANGES).tolist() == [
+    assert quantize(vectors, "uint8", ranges=RANGES).tolist() == [
         [0, 0, 0],
         [255, 10, 0],
         [255, 255, 255],
         [0, 0, 0],
     ]
     # 10.9 - 128 = -117.1, cut to -117: one above uint8 - 128, as in Sentence Transformers.
-    assert quantise(vectors, "int8", ranges=RANGES).tolist() == [
+    assert quantize(vectors, "int8", ranges=RANGES).tolist() == [
         [-128, -128, -128],
         [127, -117, -128],
         [127, 127, 127],
@@ -95,21 +95,21 @@ def test_int8_is_what_sentence_transformers_documents_within_the_ranges(vectors:
     low, high = np.full(16, -100, np.float32), np.full(16, 100, np.float32)
     buckets = (vectors - low) / ((high - low) / 255)
     ranges = np.stack([low, high])
-    assert (quantise(vectors, "uint8", ranges=ranges) == buckets.astype(np.uint8)).all()
-    assert (quantise(vectors, "int8", ranges=ranges) == (buckets - 128).astype(np.int8)).all()
+    assert (quantize(vectors, "uint8", ranges=ranges) == buckets.astype(np.uint8)).all()
+    assert (quantize(vectors, "int8", ranges=ranges) == (buckets - 128).astype(np.int8)).all()
 
 
 @pytest.mark.parametrize("kind", ["int8", "uint8"])
 def test_ranges_of_a_small_batch_come_with_a_warning(kind: Any) -> None:
     vectors = np.random.default_rng(0).normal(size=(99, 4)).astype(np.float32)
     with pytest.warns(RangesWarning, match="99 vectors"):
-        small = quantise(vectors, kind)
+        small = quantize(vectors, kind)
     assert small.min() == np.iinfo(small.dtype).min
     assert small.max() == np.iinfo(small.dtype).max
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        quantise(np.concatenate([vectors, vectors]), kind)
-        quantise(vectors, kind, ranges=[[-9] * 4, [9] * 4])
+        quantize(np.concatenate([vectors, vectors]), kind)
+        quantize(vectors, kind, ranges=[[-9] * 4, [9] * 4])
 
 
 def test_shapes_and_types() -> None:
@@ -123,7 +123,7 @@ def test_shapes_and_types() -> None:
     ]:
         given_ranges = ranges if kind in ("int8", "uint8") else None
         for shape in ((16,), (1, 16), (0, 16), (3, 16)):
-            result = quantise(np.zeros(shape), kind, ranges=given_ranges)
+            result = quantize(np.zeros(shape), kind, ranges=given_ranges)
             assert result.shape == (*shape[:-1], width)
             assert result.dtype == dtype
 

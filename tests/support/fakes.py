@@ -14,7 +14,7 @@ from embedge.errors import ClosedError, NonFiniteError, OptionError, TextTooLong
 from embedge.pack.manifest import FileEntry, Graph, Manifest, MemoryCost, Samples, TextInput
 from embedge.pack.reading import dump_manifest
 from embedge.pack.verification import Report
-from embedge.vectors import normalise, quantise
+from embedge.vectors import normalize, quantize
 
 WIDTH = 4
 MANIFEST = Manifest(
@@ -70,7 +70,7 @@ def write_pack(folder: Path, manifest: Manifest = MANIFEST) -> Path:
 
 
 def vector(text: str) -> list[float]:
-    """The lengths of the first words, before normalising: "ab c" -> [2, 1, 0, 0]."""
+    """The lengths of the first words, before normalizing: "ab c" -> [2, 1, 0, 0]."""
     lengths = [len(word) for word in text.split()[:WIDTH]]
     return [float(length) for length in lengths] + [0.0] * (WIDTH - len(lengths))
 
@@ -139,10 +139,10 @@ class FakeEmbedder:
         if "nan" in items:
             raise NonFiniteError("item 0: NaN")
         rows = np.array([vector(item) for item in items], np.float32).reshape(-1, WIDTH)
-        rows = normalise(rows[:, :truncate_dim])
+        rows = normalize(rows[:, :truncate_dim])
         if progress is not None:
             progress(len(items), len(items))
-        result = quantise(rows, embedding_type, ranges=ranges)
+        result = quantize(rows, embedding_type, ranges=ranges)
         return result[0] if isinstance(texts, str) else result
 
     encode_query = encode

@@ -10,7 +10,7 @@ With `image=IMAGE` it has an image tower too. Its images are 4 x 4, from 0 to 1,
 
     [mean of red, of green, of blue, number of the task, 0, 0, 0, 1]
 
-so a plain image of the colour (255, 51, 0) becomes [1, 0.2, 0, task, 0, 0, 0, 1].
+so a plain image of the color (255, 51, 0) becomes [1, 0.2, 0, task, 0, 0, 0, 1].
 """
 
 import hashlib

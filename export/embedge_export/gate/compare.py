@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from embedge.batches import pad
 from embedge.engine.session import OnnxSession
-from embedge.vectors import normalise
+from embedge.vectors import normalize
 from embedge_export.gate.report import TaskReport
 
 Array = NDArray[np.float32]
@@ -90,7 +90,7 @@ def _judge(vectors: Array, reference: Array, alone: Array, probes: NDArray[np.in
             batch_difference=nan,
             finite=False,
         )
-    got, want = normalise(vectors), normalise(reference)
+    got, want = normalize(vectors), normalize(reference)
     cosines = np.sum(got.astype(np.float64) * want, axis=1)
     return TaskReport(
         cosine_min=float(cosines.min()),
@@ -98,7 +98,7 @@ def _judge(vectors: Array, reference: Array, alone: Array, probes: NDArray[np.in
         cosine_mean=float(cosines.mean()),
         difference_max=float(np.abs(got - want).max()),
         rank_correlation=_spearman(_similarities(got), _similarities(want)),
-        batch_difference=float(np.abs(normalise(alone) - got[probes]).max()),
+        batch_difference=float(np.abs(normalize(alone) - got[probes]).max()),
         finite=True,
     )
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from embedge_export.numbers.calibration import Inputs
 
-LEVELS = np.float32(127)  # symmetric: -127..127, so that no sign is favoured
+LEVELS = np.float32(127)  # symmetric: -127..127, so that no sign is favored
 DIGIT = 2 * LEVELS  # what one step of a second digit divides: half a step is its most
 SMALLEST = np.float32(1e-30)  # a scale for rows of zeros
 _BLOCK = 32  # columns; what those before a block ask of it is one product

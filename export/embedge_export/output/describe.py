@@ -17,7 +17,7 @@ from embedge.pack.contract import INPUTS, OUTPUT
 from embedge.pack.manifest import FileEntry, Graph, Manifest, MemoryCost, Samples, TextInput
 from embedge.pack.reading import dump_manifest, parse_manifest
 from embedge.pack.verification import Report
-from embedge.vectors import normalise
+from embedge.vectors import normalize
 from embedge_export.corpus.texts import SHORT_TEXTS
 from embedge_export.families.family import TextConfig
 from embedge_export.model import Gate, Model
@@ -117,10 +117,10 @@ def rehearse(model: Model, names: Sequence[str]) -> None:
 def write_samples(model: Model, gate: Gate, folder: Path) -> None:
     """Writes the tokenizer, and the reference vectors by which a machine can check itself."""
     (folder / TOKENIZER).write_bytes(model.source.tokenizer.read_bytes())
-    samples = [normalise(gate.vectors[task][:SAMPLE_TEXTS]) for task in model.source.tasks]
+    samples = [normalize(gate.vectors[task][:SAMPLE_TEXTS]) for task in model.source.tasks]
     np.save(folder / SAMPLES, np.stack(samples), allow_pickle=False)
     if gate.image_vectors is not None:
-        np.save(folder / IMAGE_SAMPLES, normalise(gate.image_vectors), allow_pickle=False)
+        np.save(folder / IMAGE_SAMPLES, normalize(gate.image_vectors), allow_pickle=False)
 
 
 def describe_pack(

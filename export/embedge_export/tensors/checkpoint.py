@@ -241,7 +241,7 @@ def _read_header(path: Path) -> dict[str, _Tensor]:
         if entry["dtype"] not in (*DTYPES, *_BUFFER_DTYPES):
             raise SourceError(
                 f"{path}: tensor {name!r} has dtype {entry['dtype']}; bfloat16, float16 and "
-                "float32 are read. Take the model's unquantised weights"
+                "float32 are read. Take the model's unquantized weights"
             )
         offset = start + entry["data_offsets"][0]
         tensors[name] = _Tensor(path, name, entry["dtype"], tuple(entry["shape"]), offset)

@@ -2,7 +2,7 @@
 
 A stream is embedded in chunks; buckets by chunk would give one text different numbers in
 different places. Here float32 rows (n, width) wait in a temporary file until the smallest and
-largest values of all are known, then they are quantised and passed on.
+largest values of all are known, then they are quantized and passed on.
 """
 
 import contextlib
@@ -18,9 +18,9 @@ from embedge.bulk.sinks import Item, Sink
 from embedge.errors import OptionError
 from embedge.files.npy import NpyError, read_npy
 from embedge.files.whole import WholeFile, find_obstacle
-from embedge.vectors import check_ranges, quantise
+from embedge.vectors import check_ranges, quantize
 
-BLOCK = 4096  # rows quantised at a time
+BLOCK = 4096  # rows quantized at a time
 
 
 def read_ranges(path: str) -> np.ndarray[Any, Any] | None:
@@ -46,10 +46,10 @@ def read_ranges(path: str) -> np.ndarray[Any, Any] | None:
 
 
 class RangesSink(Sink):
-    """Holds float32 rows back, learns their ranges, quantises them into another sink.
+    """Holds float32 rows back, learns their ranges, quantizes them into another sink.
 
     Args:
-        sink: for the quantised rows.
+        sink: for the quantized rows.
         embedding_type: "int8" or "uint8".
         width: numbers of a row.
         path: where the ranges are kept, as .npy (2, width); None: nowhere.
@@ -83,7 +83,7 @@ class RangesSink(Sink):
         return len(self._items)
 
     def finish(self, count: int) -> None:
-        """Quantises all rows, passes them on, keeps the ranges if a file was named."""
+        """Quantizes all rows, passes them on, keeps the ranges if a file was named."""
         if self._items:
             ranges = np.stack([self._low, self._high])  # (2, width)
             self._file.seek(0)
@@ -91,7 +91,7 @@ class RangesSink(Sink):
                 items = self._items[start : start + BLOCK]
                 data = self._file.read(4 * self._width * len(items))
                 rows = np.frombuffer(data, np.float32).reshape(len(items), self._width)
-                self._sink.write(items, quantise(rows, self._type, ranges=ranges))
+                self._sink.write(items, quantize(rows, self._type, ranges=ranges))
             self._keep(ranges)
         self._file.close()
         self._sink.finish(count)

@@ -2,7 +2,7 @@
 
 To the pixel what the models' own code does (jina-clip-v2, transform.py: torchvision's Resize and
 CenterCrop on PIL images, then RGB, then normalizing), with two exceptions:
-photos are turned upright, and 16-bit greys keep their shades. Takes PIL images, gives float32
+photos are turned upright, and 16-bit grays keep their shades. Takes PIL images, gives float32
 (3, size, size). `from_square`, the arithmetic at its end, needs no Pillow. Knows neither files nor
 networks.
 """
@@ -29,8 +29,8 @@ def to_pixels(image: "Image.Image", spec: ImageInput, *, upright: bool) -> NDArr
 
     Args:
         image: any mode of 1, 8 or 16 bits a channel; the first frame of several. Transparency is
-            dropped, so that the colour behind it shows, as in the model's own code.
-        spec: size and normalisation.
+            dropped, so that the color behind it shows, as in the model's own code.
+        spec: size and normalization.
         upright: turn it as its EXIF orientation says, as viewers do; the model's own code does
             not, so its vectors of photos that lie on their side differ.
 

@@ -52,7 +52,7 @@ class TextInput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageInput:
-    """How images become pixels for this model: resized, cropped to a square, normalised."""
+    """How images become pixels for this model: resized, cropped to a square, normalized."""
 
     size: int  # pixels, width and height of the square
     resize: str  # "shortest": the shorter edge becomes `size`, then the middle is cut out

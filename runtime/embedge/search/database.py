@@ -1,4 +1,4 @@
-"""The file of an index: made, recognised, checked, and changed in transactions that hold or do not.
+"""The file of an index: made, recognized, checked, and changed in transactions that hold or do not.
 
 Takes a path and what determines the vectors (the `meaning`), gives connections inside
 transactions; every fault of SQLite leaves as a named error. A file that is not an embedge index is
@@ -117,7 +117,7 @@ class Database:
 
     def _open(self, *, rebuild: bool) -> sqlite3.Connection:
         if self._path is not None:
-            _recognise(self._path)
+            _recognize(self._path)
         connection = sqlite3.connect(
             "" if self._path is None else self._path,
             timeout=TIMEOUT,
@@ -194,7 +194,7 @@ def damaged(what: str, path: Path | None = None) -> IndexFileError:
     return IndexFileError(f"{path or 'the search index'} is damaged ({what}); {_REMEDY}")
 
 
-def _recognise(path: Path) -> None:
+def _recognize(path: Path) -> None:
     """Makes the file if there is none; refuses one that is not an index, without touching it."""
     if not path.exists():
         # It holds what the texts hold, so it is the user's alone.

@@ -32,7 +32,7 @@ def head_of_long(
 
     What never comes to such an end (one endless word, or run of spaces, digits or marks) is cut
     for good at `most` characters, and counts as cut: its tokens are those of its first `most`
-    characters. Merges look at their neighbours, so these are the tokens of the whole wherever
+    characters. Merges look at their neighbors, so these are the tokens of the whole wherever
     a run goes on as it began; it is not proven for a word or run whose tokens depend on an end
     that far away. A text of fewer than `most` characters always gets the tokens of the whole.
 

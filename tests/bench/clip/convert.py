@@ -17,7 +17,7 @@ from bench.clip.towers import image_tower, text_tower
 
 
 def main() -> None:
-    """Traces, quantises the weights, writes both."""
+    """Traces, quantizes the weights, writes both."""
     tower, source, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
     if tower == "image":
         network = image_tower(source)

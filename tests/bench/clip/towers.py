@@ -20,7 +20,7 @@ EPSILON = 1e-6
 
 
 class Attention(nn.Module):
-    """Over all tokens of an image; pairs of neighbours turn by where a patch is."""
+    """Over all tokens of an image; pairs of neighbors turn by where a patch is."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ def rotary_angles(grid: int, head: int, trained: int) -> Tensor:
 
 
 def turned(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """(…, tokens, head) with every pair of neighbours turned."""
+    """(…, tokens, head) with every pair of neighbors turned."""
     pairs = x.unflatten(-1, (-1, 2))
     across = torch.stack([-pairs[..., 1], pairs[..., 0]], dim=-1).flatten(-2)
     return x * cosine + across * sine

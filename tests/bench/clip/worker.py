@@ -20,7 +20,7 @@ from bench.race.worker import Opener, Run, Vectors
 
 @cache
 def noise(ids: tuple[int, ...], size: int) -> NDArray[np.float32]:
-    """One image, float32 (3, size, size), as normalised pixels are."""
+    """One image, float32 (3, size, size), as normalized pixels are."""
     return np.random.default_rng(ids).standard_normal((3, size, size), np.float32)
 
 

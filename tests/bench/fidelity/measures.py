@@ -1,6 +1,6 @@
 """How near vectors of one precision are to those of another: plain numbers from two arrays.
 
-Takes float32 (n, d) of the same texts, normalised or not; knows no text and no model.
+Takes float32 (n, d) of the same texts, normalized or not; knows no text and no model.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,7 +43,7 @@ def cosines(a: Vectors, b: Vectors) -> NDArray[np.float64]:
 
 
 def compare(got: Vectors, want: Vectors) -> dict[str, float]:
-    """Cosines, rank correlation of all similarities, and how many near neighbours are kept."""
+    """Cosines, rank correlation of all similarities, and how many near neighbors are kept."""
     each = cosines(got, want)
     ours, theirs = _similarities(got), _similarities(want)
     pairs = np.triu_indices(len(want), k=1)
@@ -52,7 +52,7 @@ def compare(got: Vectors, want: Vectors) -> dict[str, float]:
         "cosine_p1": float(np.percentile(each, 1)),
         "cosine_mean": float(each.mean()),
         "spearman": _spearman(ours[pairs], theirs[pairs]),
-        "neighbours_kept": _kept(ours, theirs),
+        "neighbors_kept": _kept(ours, theirs),
     }
 
 

@@ -127,7 +127,7 @@ def _refuse(index: int, reason: str) -> None:
 
 def table(results: dict[str, dict[str, Any]]) -> str:
     """Markdown."""
-    keys = ("cosine_min", "cosine_p1", "cosine_mean", "spearman", "neighbours_kept")
+    keys = ("cosine_min", "cosine_p1", "cosine_mean", "spearman", "neighbors_kept")
     lines = [
         "| tower | weights | least cosine | 1st percentile | mean | Spearman | top-10 kept |",
         "|---|---|---:|---:|---:|---:|---:|",

@@ -118,7 +118,7 @@ def _ties(verification: Mapping[str, Report], precision: str, task: str) -> set[
 
 
 def _encode(embedder: Embedder, task: str, texts: Any) -> Vectors:
-    """Not normalised, so that a last bit cannot be lost in a division."""
+    """Not normalized, so that a last bit cannot be lost in a division."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TruncationWarning)
         length = min(MAX_LENGTH, embedder.max_length)
@@ -153,7 +153,7 @@ def table(results: dict[str, dict[str, Any]]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
     for name, one in results.items():
         keys = ("cosine_min", "cosine_p1", "cosine_mean", "spearman")
-        cells = [name, *(f"{one[key]:.6f}" for key in keys), f"{one['neighbours_kept']:.3f}"]
+        cells = [name, *(f"{one[key]:.6f}" for key in keys), f"{one['neighbors_kept']:.3f}"]
         cells += [f"{one[key]:.1g}" for key in ("batch_difference", "padding_difference")]
         plain = one["plain int8"]
         for way in ("alone", "batch"):

@@ -2,7 +2,7 @@
 
 `embedge.sessions.open_session` is the one seam for that. `padded` runs the pack's graph with more
 padding than any plan gives it; `plain_int8` runs what others' int8 is: ONNX Runtime's dynamic
-quantisation of the pack's fp32 graph, with its default settings.
+quantization of the pack's fp32 graph, with its default settings.
 """
 
 import contextlib
@@ -67,7 +67,7 @@ def plain_int8(graph: Path, folder: Path) -> Iterator[None]:
 
     Args:
         graph: fp32, of the pack's one task that is asked for.
-        folder: where to write the quantised graph.
+        folder: where to write the quantized graph.
     """
     load_runtime()  # imports ONNX Runtime so that it sends no usage reports
     from onnxruntime.quantization import quantize_dynamic

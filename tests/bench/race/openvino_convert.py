@@ -3,7 +3,7 @@
     python -m bench.race.openvino_convert MODEL OUT    # OUT/int8.xml, OUT/fp16.xml, a .bin each
 
 The graph pools the last token, as embedge's does, so that nobody pays for carrying every token's
-vector out. int8.xml has weights in nncf's INT8_SYM (one scale a row; the CPU plugin then quantises
+vector out. int8.xml has weights in nncf's INT8_SYM (one scale a row; the CPU plugin then quantizes
 activations by groups as it runs), fp16.xml has them in fp16.
 """
 
@@ -30,7 +30,7 @@ class LastToken(torch.nn.Module):
 
 
 def main() -> None:
-    """Traces, quantises the weights, writes both."""
+    """Traces, quantizes the weights, writes both."""
     source, out = sys.argv[1], Path(sys.argv[2])
     model = AutoModel.from_pretrained(source, dtype=torch.float32).eval()
     model.config.use_cache = False

@@ -35,7 +35,7 @@ from optimum.exporters.onnx import main_export
 main_export(sys.argv[1], output=sys.argv[2], task="feature-extraction", device="cpu")
 """
 # Optimum's own dynamic recipe for CPUs without VNNI, and with it.
-OPTIMUM_QUANTISE = """
+OPTIMUM_QUANTIZE = """
 import os, sys
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 from optimum.onnxruntime import ORTQuantizer
@@ -170,13 +170,13 @@ def _optimum(bench: Bench, *, vnni: bool) -> list[Contender]:
     graphs = once(
         bench.place("optimum"), lambda out: [python, "-c", OPTIMUM_EXPORT, bench.merged(), out]
     )
-    quantised = once(
+    quantized = once(
         bench.place(f"optimum-{recipe}"),
-        lambda out: [python, "-c", OPTIMUM_QUANTISE, graphs, out, recipe],
+        lambda out: [python, "-c", OPTIMUM_QUANTIZE, graphs, out, recipe],
     )
     return [
         Contender("Optimum fp32", python, "onnx", graphs / "model.onnx"),
-        Contender("Optimum int8", python, "onnx", quantised / "model_quantized.onnx"),
+        Contender("Optimum int8", python, "onnx", quantized / "model_quantized.onnx"),
     ]
 
 

@@ -29,7 +29,7 @@ from bench.race.work import Ids, Work, parse, texts_of
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before ONNX Runtime is imported: no usage reports
 
-Vectors = NDArray[np.float32]  # (n, D), pooled at the last token, not normalised
+Vectors = NDArray[np.float32]  # (n, D), pooled at the last token, not normalized
 Run = Callable[[list[Ids], int], Vectors]  # texts, and how many of them at most in one batch
 Opener = Callable[..., Run]  # path, threads; embedge's also takes a token budget
 Forward = Callable[[Ids, Ids], Vectors]  # padded ids and mask, both (B, S)

@@ -1,7 +1,7 @@
 """EVA02 vision towers: weights -> blocks -> (rotated) -> a graph from pixels to vectors.
 
 Pre-norm blocks with a LayerNorm more inside each half (sub-LayerNorm), SwiGLU, and rotary positions
-in two directions on the patches, whose pairs are neighbours. The patch convolution is written as
+in two directions on the patches, whose pairs are neighbors. The patch convolution is written as
 cutting and a product. Of the last block only the class token's row is computed after its keys and
 values. Sources: EVA-02 arXiv 2303.11331, sub-LayerNorm arXiv 2210.06423.
 

@@ -23,7 +23,7 @@ from embedge_export.tensors.weights import Weights
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-_EVERY = 5  # the first of so many tokens is a calibration row; their neighbours are much like them
+_EVERY = 5  # the first of so many tokens is a calibration row; their neighbors are much like them
 Array = NDArray[np.float32]
 
 

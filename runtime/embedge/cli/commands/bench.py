@@ -1,6 +1,6 @@
 """`embedge bench`: how fast a pack runs here, by the shape of the work.
 
-Makes texts of an exact token count, times `encode` as users call it (tokenising included), and
+Makes texts of an exact token count, times `encode` as users call it (tokenizing included), and
 prints one line a shape with everything that the figure depends on.
 """
 

@@ -119,7 +119,7 @@ def _show(manifest: Manifest, out: Path) -> None:
     screen.show()
     for precision in manifest.precisions():
         screen.show(f"{precision}: {screen.size_text(manifest.size_of(precision))}")
-    screen.show(f"{out}: {manifest.model_id}, licence {manifest.license or 'unknown'}")
+    screen.show(f"{out}: {manifest.model_id}, license {manifest.license or 'unknown'}")
 
 
 def folder(text: str) -> Path:

@@ -11,7 +11,7 @@ from embedge.pack.manifest import Manifest
 
 SUMMARY = "describe a model pack"
 DESCRIPTION = """\
-Describes a model pack: model and licence, tasks and prompts, dimensions, sizes, and the precisions
+Describes a model pack: model and license, tasks and prompts, dimensions, sizes, and the precisions
 with the result of their gate. Reads manifest.json alone; `embedge verify` checks the files."""
 
 
@@ -76,9 +76,9 @@ def gate_text(manifest: Manifest, precision: str) -> str:
 
 def _rows(pack: Pack, *, bundled: bool) -> list[tuple[str, str]]:
     manifest = pack.manifest
-    licence = manifest.license or "UNKNOWN: ask the model's authors before you use it"
-    if "nc" in licence.lower().split("-"):
-        licence += "  (non-commercial use only; ask the model's authors for another)"
+    license = manifest.license or "UNKNOWN: ask the model's authors before you use it"
+    if "nc" in license.lower().split("-"):
+        license += "  (non-commercial use only; ask the model's authors for another)"
     default = manifest.default_prompt
     prompts = [
         f"{name} {json.dumps(text, ensure_ascii=False)}{' (default)' if name == default else ''}"
@@ -94,7 +94,7 @@ def _rows(pack: Pack, *, bundled: bool) -> list[tuple[str, str]]:
     where = f"{pack.folder}{' (bundled with embedge)' if bundled else ''}"
     return [
         ("model", manifest.model_id),
-        ("licence", licence),
+        ("license", license),
         ("revision", manifest.revision or "unknown"),
         ("family", f"{manifest.family}, {manifest.pooling} pooling"),
         ("tasks", ", ".join(tasks)),
