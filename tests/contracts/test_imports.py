@@ -201,7 +201,7 @@ def test_opening_a_source_loads_no_writer_of_graphs() -> None:
     assert not [
         name
         for name in loaded
-        if name.endswith((".truth", ".blocks"))
+        if name.endswith((".truth", ".blocks", ".writer"))
         or any(within(name, place) for place in ("embedge_export.graph", "onnx", "onnx_ir"))
     ]
 

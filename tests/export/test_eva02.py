@@ -21,7 +21,7 @@ from embedge_export import export, precision
 from embedge_export.corpus.images import calibration_images
 from embedge_export.export import export_pack
 from embedge_export.families.eva02.blocks import read_block, rotary_angles
-from embedge_export.families.eva02.blocks import write as write_tower
+from embedge_export.families.eva02.writer import write as write_tower
 from embedge_export.gate import refine
 from embedge_export.gate.compare import compare_image_graph
 from embedge_export.graph.builder import GraphBuilder

@@ -5,7 +5,8 @@ A new family is one folder, and one line in register.py for each `model_type` of
     families/<name>/fields.py    what every field of config.json does to the network: a table
     families/<name>/config.py    config.json and the weights' shapes, checked: a frozen record
     families/<name>/truth.py     the forward pass in NumPy, of the pieces in embedge_export/truth.py
-    families/<name>/blocks.py    reads a block's weights and writes its nodes: a `Writer` of walk.py
+    families/<name>/blocks.py    a block's weights, read from a checkpoint, and rotated
+    families/<name>/writer.py    adds a block's nodes to a graph: a `Writer` of walk.py
     families/<name>/family.py    a subclass of `Family`, and an instance for each model type
 
 The truth may not import anything that writes graphs. A family imports no other family: what

@@ -29,10 +29,8 @@ from embedge_export.precision.integers import int8_rows, spread_out
 from embedge_export.precision.precision import Operand, Refinable
 
 _UINT8 = ir.DataType.UINT8
-_USUAL, _TOWERING = (
-    100,
-    30,
-)  # calibration rows that a loss is measured on: evenly taken, and the largest
+# Calibration rows that a loss is measured on: so many evenly taken, and so many of the largest.
+_USUAL, _TOWERING = 100, 30
 
 
 @dataclass(frozen=True, slots=True)

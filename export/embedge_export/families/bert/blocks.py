@@ -1,32 +1,16 @@
-"""BERT, XLM-RoBERTa and jina-embeddings-v3 encoders: weights -> layers -> a graph.
+"""The layers of BERT, XLM-RoBERTa and jina-embeddings-v3 encoders, read from a checkpoint.
 
-One layout for all: LayerNorm after each sum, biases everywhere, exact GELU, attention to both
-sides. They differ in where positions come from: a learned row added to the token's, or rotary
-angles in attention. Tensors under the names of names.py.
-
-The residual stream itself is normed, with gain and bias, so no rotation can be folded through it:
-what reads it is spread at run time where a precision needs that. On all-MiniLM-L6-v2's real
-weights int8's lowest cosine over the gate's texts is 0.9991 so, and 0.990 without.
-
-Sources: BERT arXiv 1810.04805, jina-embeddings-v3 arXiv 2409.10173;
-reference: transformers' models of these names.
+One layout for all: LayerNorm after each sum, biases everywhere. Tensors under the names of
+names.py. Sources: BERT arXiv 1810.04805, jina-embeddings-v3 arXiv 2409.10173; reference:
+transformers' models of these names.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import onnx_ir as ir
-
-from embedge_export.families.bert.config import BertConfig
-from embedge_export.families.walk import multiply, walk
-from embedge_export.graph import layers
-from embedge_export.graph.attention import Heads, rotary_tables
-from embedge_export.graph.builder import GraphBuilder
-from embedge_export.graph.layer_norm import Norm, add_and_norm, apply_norm, read_norm
-from embedge_export.graph.layers import Activation, Linear, Table
-from embedge_export.graph.packed import PackedBatch
+from embedge_export.graph.layer_norm import Norm, read_norm
+from embedge_export.graph.layers import Linear
 from embedge_export.numbers.calibration import CalibrationRows, Inputs, take_rows
-from embedge_export.precision import Precision
 from embedge_export.tensors.weights import Weights
 
 # One linear of each row of inputs there is: key and value read what query reads.
@@ -80,111 +64,4 @@ def read_bert_layer(
         inner=linear("inner", "mlp.fc1", mlp),
         outer=linear("outer", "mlp.fc2", product),
         mlp_norm=read_norm(weights, f"{prefix}.post_mlp_layernorm"),
-    )
-
-
-class BertWriter:
-    """Writes a network's graph, layer by layer, at one precision; a `Writer` of walk.py."""
-
-    rotates = False
-
-    def __init__(
-        self,
-        config: BertConfig,
-        precision: Precision,
-        graph: GraphBuilder,
-        weights: Weights,
-        *,
-        pooling: str,
-        touched: Callable[[str], bool],
-    ) -> None:
-        self._config = config
-        self._weights = weights
-        self._pooling = pooling
-        self._touched = touched
-        self._precision = precision
-        self._graph = graph
-        rotary = None
-        if config.rope_theta is not None:
-            rotary = rotary_tables(
-                positions=config.max_position_embeddings,
-                width=config.head_dim,
-                theta=config.rope_theta,
-            )
-        heads = Heads(
-            query=config.num_attention_heads,
-            key_value=config.num_attention_heads,
-            width=config.head_dim,
-            rotary=rotary,
-        )
-        self._batch = PackedBatch(graph, heads)
-        self._stream: ir.Value | None = None  # float32 (rows, hidden)
-
-    def start(self) -> None:
-        """Starts the stream: token, position and the one token type there is, normed."""
-        graph, config, weights, touched = self._graph, self._config, self._weights, self._touched
-        words, types = (f"embeddings.{name}_embeddings.weight" for name in ("word", "token_type"))
-        kind = weights.read(types)[0]
-        table = Table(config.hidden_size, lambda: weights.read(words), not touched(words))
-        rows = self._precision.embedding(graph, self._batch.ids, table)
-        if config.rope_theta is None:
-            places = weights.read("embeddings.position_embeddings.weight")
-            places = places[config.padding_id or 0 :] + kind
-            stored = graph.weight("positions", lambda: places, shared=not touched(types))
-            update = graph.op("Gather", stored, self._batch.positions(config.padding_id), axis=0)
-        else:
-            update = graph.constant("token_type", kind)
-        self._stream = apply_norm(
-            graph,
-            graph.op("Add", rows, update),
-            read_norm(weights, "embeddings.LayerNorm"),
-            config.layer_norm_eps,
-        )
-
-    def write(self, index: int, layer: BertLayer) -> None:
-        """Attention and MLP of one layer."""
-        graph, precision = self._graph, self._precision
-        epsilon = self._config.layer_norm_eps
-        assert self._stream is not None
-        stream, rows = self._stream, self._batch.tokens
-        reads = (layer.query, layer.key, layer.value)
-        activation = Activation(stream, rows, outliers=True)
-        query, key, value = multiply(graph, precision, activation, reads)
-        activation = Activation(self._batch.attend(query, key, value), rows)
-        [update] = multiply(graph, precision, activation, [layer.attention_output])
-        stream, _ = add_and_norm(graph, stream, update, layer.attention_norm, epsilon)
-        activation = Activation(stream, rows, outliers=True)
-        [inner] = multiply(graph, precision, activation, [layer.inner])
-        activation = Activation(layers.gelu(graph, inner), rows, outliers=True)
-        [update] = multiply(graph, precision, activation, [layer.outer])
-        self._stream, _ = add_and_norm(graph, stream, update, layer.mlp_norm, epsilon)
-
-    def finish(self) -> ir.Value:
-        """Each text's rows made one: float32 (B, hidden)."""
-        assert self._stream is not None
-        return self._batch.pool(self._stream, self._pooling)
-
-
-def write(
-    config: BertConfig,
-    weights: Weights,
-    targets: Sequence[tuple[Precision, GraphBuilder]],
-    *,
-    pooling: str,
-    touched: Callable[[str], bool],
-    samples: CalibrationRows | None = None,
-    advance: Callable[[str], None],
-) -> list[ir.Value]:
-    """Writes a network's graph at every precision; arguments as of the decoder's `write`."""
-    writers = [
-        BertWriter(config, precision, graph, weights, pooling=pooling, touched=touched)
-        for precision, graph in targets
-    ]
-    return walk(
-        writers,
-        count=config.num_hidden_layers,
-        read=lambda index: read_bert_layer(weights, index, touched, samples),
-        rotate=None,
-        labels=("embedding table", "layer"),
-        advance=advance,
     )

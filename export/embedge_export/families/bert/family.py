@@ -109,7 +109,7 @@ class Bert(Family[BertConfig]):
         self, config: BertConfig, weights: Weights, targets: Targets, **about: Any
     ) -> "list[ir.Value]":
         """See Family."""
-        from embedge_export.families.bert.blocks import write
+        from embedge_export.families.bert.writer import write
 
         return write(config, weights, targets, **about)
 

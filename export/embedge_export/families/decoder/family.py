@@ -45,7 +45,7 @@ class Decoder(Family[NetworkConfig]):
 
     def poolings(self, config: NetworkConfig) -> tuple[str, ...]:
         """See Family."""
-        from embedge_export.families.decoder.blocks import batch_kind
+        from embedge_export.families.decoder.writer import batch_kind
 
         return batch_kind(config).poolings
 
@@ -73,7 +73,7 @@ class Decoder(Family[NetworkConfig]):
         self, config: NetworkConfig, weights: Weights, targets: Targets, **about: Any
     ) -> "list[ir.Value]":
         """See Family."""
-        from embedge_export.families.decoder.blocks import write
+        from embedge_export.families.decoder.writer import write
 
         return write(config, weights, targets, **about)
 

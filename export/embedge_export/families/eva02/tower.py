@@ -85,7 +85,7 @@ class EvaTower:
         advance: Callable[[str], None],
     ) -> "list[ir.Value]":
         """See ImageTower."""
-        from embedge_export.families.eva02.blocks import write
+        from embedge_export.families.eva02.writer import write
 
         return write(self.config, self.weights, targets, samples=samples, advance=advance)
 
