@@ -32,7 +32,13 @@ from embedge_export.output.describe import (
     write_samples,
 )
 from embedge_export.output.destination import check_apart, check_place, check_space
-from embedge_export.output.pack import commit, entries, existing, refuse_strangers, remove_dropped
+from embedge_export.output.pack import (
+    commit,
+    entries,
+    read_existing,
+    refuse_strangers,
+    remove_dropped,
+)
 from embedge_export.output.reuse import Reuse, plan, recipes, refuse_another, removals
 from embedge_export.output.space import pack_bytes
 from embedge_export.output.stage import Stage, check_contents, stage
@@ -124,7 +130,7 @@ def export_pack(
     with stage(out) as place:
         if not replace:
             refuse_another(place.contents.manifest, model, out)
-        found = existing(out)
+        found = read_existing(out)
         reuse = plan(found, model, out, [p.name for p in wanted], recipes(model))
         if reuse.old is not None and not reuse.missing and reuse.samples:
             return _brought_up_to_date(model, reuse.old, place, reuse, notice)

@@ -41,9 +41,9 @@ class Model:
         """The weights of a task, merged as they are read."""
         return MergedWeights(self.base, self.adapters.get(task))
 
-    def touched(self, key: str) -> bool:
+    def adapted(self, key: str) -> bool:
         """Whether any task changes this weight, so that tasks cannot share it."""
-        return any(key in adapter.touched for adapter in self.adapters.values())
+        return any(key in adapter.adapted for adapter in self.adapters.values())
 
 
 @dataclass(frozen=True, slots=True)

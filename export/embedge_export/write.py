@@ -101,7 +101,7 @@ def text_network(model: Model, task: str) -> Network:
             config,
             model.weights(task),
             pooling=model.source.pooling,
-            touched=model.touched,
+            adapted=model.adapted,
         ),
         calibrate=lambda advance: calibration(model, task, advance=advance),
     )

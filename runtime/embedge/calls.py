@@ -14,7 +14,7 @@ from typing import Literal, Self, TypedDict, get_args
 from numpy.typing import ArrayLike
 
 from embedge.errors import OptionError, PackError
-from embedge.items import OnError, Progress
+from embedge.items import OnError, OnProgress
 from embedge.options import check_one_of, flag, whole_number
 from embedge.pack.manifest import Manifest
 from embedge.texts.tokens import OnOverflow
@@ -114,7 +114,7 @@ class EncodeOptions(TypedDict, total=False):
     ranges: ArrayLike | None
     on_overflow: OnOverflow
     on_error: OnError | None
-    progress: Progress | None
+    progress: OnProgress | None
     cancel: threading.Event | None
 
 

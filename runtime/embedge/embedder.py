@@ -24,7 +24,7 @@ from embedge.encoder import Encoder
 from embedge.errors import OptionError
 from embedge.files.paths import absolute_path
 from embedge.images.sources import Images
-from embedge.items import Items, OnError, Progress
+from embedge.items import Items, OnError, OnProgress
 from embedge.options import flag
 from embedge.pack.files import open_pack
 from embedge.pack.manifest import Manifest
@@ -180,7 +180,7 @@ class Embedder:
         ranges: ArrayLike | None = None,
         on_overflow: OnOverflow = "truncate",
         on_error: OnError | None = None,
-        progress: Progress | None = None,
+        progress: OnProgress | None = None,
         cancel: threading.Event | None = None,
     ) -> NDArray[Any]:
         """Embeds texts.
@@ -271,7 +271,7 @@ class Embedder:
         upright: bool = True,
         allow_urls: bool = False,
         on_error: OnError | None = None,
-        progress: Progress | None = None,
+        progress: OnProgress | None = None,
         cancel: threading.Event | None = None,
     ) -> NDArray[Any]:
         """Embeds images, in the space of the pack's texts. Needs Pillow: `embedge[image]`.
@@ -330,7 +330,7 @@ class Embedder:
         *,
         task: str | None = None,
         truncate_dim: int | None = None,
-        progress: Progress | None = None,
+        progress: OnProgress | None = None,
         cancel: threading.Event | None = None,
     ) -> NDArray[np.float32]:
         """Embeds images that were resized and cropped already: what `encode_image` gives for them.

@@ -15,7 +15,7 @@ from embedge.errors import CancelledError, ImageError, TextError
 from embedge.options import check_callback, check_cancel
 
 OnError = Callable[[int, str], None]  # index and reason
-Progress = Callable[[int, int], None]  # items done, and in all
+OnProgress = Callable[[int, int], None]  # items done, and in all
 
 _ERRORS = {"texts": TextError, "images": ImageError}
 
@@ -44,7 +44,7 @@ class Items:
         *,
         total: int = 0,
         on_error: OnError | None = None,
-        progress: Progress | None = None,
+        progress: OnProgress | None = None,
         cancel: threading.Event | None = None,
     ) -> None:
         check_callback(on_error, "on_error(index, reason)")

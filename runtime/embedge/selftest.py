@@ -20,7 +20,7 @@ import numpy as np
 
 from embedge.errors import MissingExtraError, PackFileError
 from embedge.files.npy import NpyError, read_npy
-from embedge.images.gate_images import sample_images
+from embedge.images.gate_images import gate_images
 from embedge.pack.files import Pack, check_files
 from embedge.pack.manifest import Manifest
 from embedge.pack.verification import Bars
@@ -105,7 +105,7 @@ def compare_images(embedder: "Embedder") -> Comparison:
     if samples is None or samples.images is None or manifest.image is None:
         return Comparison(IMAGES, None, bar, True, "the pack holds no sample images' vectors")
     try:
-        images = sample_images(manifest.image.size)
+        images = gate_images(manifest.image.size)
         expected = _load(
             embedder.folder, manifest, samples.images, (len(images), manifest.dimension)
         )

@@ -14,7 +14,7 @@ from embedge.cli.commands import verify
 from embedge.cli.exporter import load_exporter
 from embedge.cli.reports import gate_rows
 from embedge.errors import DeviceError, MissingExtraError, PackFileError
-from embedge.pack.manifest import FileEntry, Samples
+from embedge.pack.manifest import Expected, FileEntry
 from embedge.pack.reading import read_manifest
 from embedge.pack.verification import Bars, Figures, Report
 from support.fakes import MANIFEST, FakeEmbedder, write_pack
@@ -47,7 +47,7 @@ def pack(tmp_path):
     manifest = dataclasses.replace(
         MANIFEST,
         files=files,
-        samples=Samples(file="samples.npy", texts=TEXTS),
+        samples=Expected(file="samples.npy", texts=TEXTS),
         verification=PASSED,
     )
     return write_pack(folder, manifest)

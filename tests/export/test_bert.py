@@ -156,7 +156,7 @@ def test_weights_are_rounded_to_fit_those_rows(tmp_path):
         observe=lambda key, rows: gate.setdefault(key, rows),
     )
     held_out = Inputs(gate["layers.1.mlp.fc2.weight"]).blocks(64).rows
-    layer = read_bert_layer(model.weights(task), 1, model.touched, samples)
+    layer = read_bert_layer(model.weights(task), 1, model.adapted, samples)
     assert not any(key.startswith("layers.1.") for key in samples)
     assert layer.key.inputs is layer.query.inputs
     assert layer.value.inputs is layer.query.inputs

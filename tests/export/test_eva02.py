@@ -14,7 +14,7 @@ from embedge import Embedder
 from embedge.cli import main
 from embedge.engine.loading import load_runtime
 from embedge.errors import GateError, SourceError
-from embedge.images.gate_images import sample_images
+from embedge.images.gate_images import gate_images
 from embedge.pack.reading import dump_manifest, read_manifest
 from embedge.pack.verification import IMAGE_TOWER
 from embedge_export import export, precision
@@ -137,17 +137,17 @@ def test_rotary_angles_are_stretched_to_the_trained_grid(source):
 
 
 def test_sample_images_are_the_same_everywhere():
-    images = sample_images(32)
+    images = gate_images(32)
     assert images.dtype == np.uint8
     assert images.shape == (6, 32, 32, 3)
-    np.testing.assert_array_equal(images, sample_images(32))
+    np.testing.assert_array_equal(images, gate_images(32))
     assert len(np.unique(images[2])) > 200  # noise
     assert images.reshape(6, -1).std(axis=1).min() > 1  # none is flat
 
 
 def test_no_calibration_image_is_among_the_gates():
     size = 64
-    fitted, gate = calibration_images(size), sample_images(size)
+    fitted, gate = calibration_images(size), gate_images(size)
     assert fitted.shape == (4, size, size, 3)
     assert fitted.dtype == np.uint8
     np.testing.assert_array_equal(fitted, calibration_images(size))
@@ -384,7 +384,7 @@ def test_an_image_that_is_encoded_has_the_reference_s_vector(source, pack):
     want = model.image.reference(pixels, advance=lambda label: None)
     want = want / np.linalg.norm(want, axis=1, keepdims=True)
     with Embedder(pack, precision="fp32", threads=1) as embedder:
-        got = embedder.encode_image(sample_images(60))
+        got = embedder.encode_image(gate_images(60))
         np.testing.assert_allclose(got, want, atol=1e-5)
         assert embedder.similarity(embedder.encode("noise"), got).shape == (1, 6)
 

@@ -70,8 +70,8 @@ def test_merge_is_the_formula(model, base, folder):
     adapter = load_adapter(folder, base)
     merged = MergedWeights(base, adapter)
     assert adapter.name == "retrieval"
-    assert len(adapter.touched) == 7 * 3
-    for key in adapter.touched:
+    assert len(adapter.adapted) == 7 * 3
+    for key in adapter.adapted:
         value = merged.read(key)
         assert value.dtype == np.float32
         assert value.flags.c_contiguous
@@ -197,10 +197,10 @@ def test_targets_as_peft_names_them(base, folder, targets, kept, extra):
     set_config(folder, target_modules=targets, **extra)
     edit_tensors(folder, only(*kept))
     adapter = load_adapter(folder, base)
-    assert adapter.touched
-    assert all(any(part in key for part in kept) for key in adapter.touched)
+    assert adapter.adapted
+    assert all(any(part in key for part in kept) for key in adapter.adapted)
     # One pair fewer, and it is half an adapter.
-    lost = max(adapter.touched).removesuffix("weight")
+    lost = max(adapter.adapted).removesuffix("weight")
     edit_tensors(folder, lambda t: {k: v for k, v in t.items() if lost not in k})
     with pytest.raises(AdapterError, match=rf"no tensors for '{lost}weight'.*half an adapter"):
         load_adapter(folder, base)
@@ -386,7 +386,7 @@ def test_a_whole_name_is_meant_in_whichever_layer_it_is(base, folder):
         layers_pattern="layers",
     )
     edit_tensors(folder, only("layers.1.self_attn.q_proj", "layers.0.self_attn.k_proj"))
-    assert len(load_adapter(folder, base).touched) == 2
+    assert len(load_adapter(folder, base).adapted) == 2
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def write(model, precision, folder, task, samples=None):
             model.weights(task),
             [(precision, graph)],
             pooling=model.source.pooling,
-            touched=model.touched,
+            adapted=model.adapted,
             samples=samples,
             advance=lambda label: None,
         )

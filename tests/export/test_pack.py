@@ -111,9 +111,9 @@ def test_a_listed_file_that_is_another_one_now_is_not_removed(tiny_pack, tmp_pat
 
 def test_what_is_damaged_is_found_whatever_its_size(tiny_pack, tmp_path):
     folder = shutil.copytree(tiny_pack, tmp_path / "pack")
-    manifest = packing.existing(folder)
+    manifest = packing.read_existing(folder)
     assert manifest == read_manifest(tiny_pack)
-    assert packing.damaged(folder, manifest, manifest.files) == set()
+    assert packing.find_damaged(folder, manifest, manifest.files) == set()
     (folder / "shared.int8.data").write_bytes(b"short")
     flipped = bytearray((folder / "shared.fp16.data").read_bytes())
     flipped[100] ^= 1
@@ -121,12 +121,12 @@ def test_what_is_damaged_is_found_whatever_its_size(tiny_pack, tmp_path):
     (folder / "samples.npy").unlink()
     (folder / "tokenizer.json").unlink()
     (folder / "tokenizer.json").symlink_to(tiny_pack / "tokenizer.json")  # as the runtime sees it
-    assert packing.damaged(folder, manifest, manifest.files) == {
+    assert packing.find_damaged(folder, manifest, manifest.files) == {
         "shared.int8.data",
         "shared.fp16.data",
         "samples.npy",
         "tokenizer.json",
     }
     (folder / MANIFEST).write_text("{}")
-    assert packing.existing(folder) is None
-    assert packing.existing(tmp_path / "nowhere") is None
+    assert packing.read_existing(folder) is None
+    assert packing.read_existing(tmp_path / "nowhere") is None

@@ -11,7 +11,7 @@ import numpy as np
 
 from embedge.choice import Choice
 from embedge.errors import ClosedError, NonFiniteError, OptionError, TextTooLongError
-from embedge.pack.manifest import FileEntry, Graph, Manifest, MemoryCost, Samples, TextInput
+from embedge.pack.manifest import Expected, FileEntry, Graph, Manifest, MemoryCost, TextInput
 from embedge.pack.reading import dump_manifest
 from embedge.pack.verification import Report
 from embedge.vectors import normalize, quantize
@@ -156,7 +156,7 @@ def samples_for(fake: FakeEmbedder, tmp_path: Path, wrong: float = 0.0) -> None:
     rows[1, 1] += np.float32(wrong)
     np.save(tmp_path / "samples.npy", rows)
     fake.manifest = dataclasses.replace(
-        MANIFEST, samples=Samples(file="samples.npy", texts=texts), files=MANIFEST.files
+        MANIFEST, samples=Expected(file="samples.npy", texts=texts), files=MANIFEST.files
     )
     list_samples(fake, tmp_path)
     fake.folder = tmp_path

@@ -284,7 +284,7 @@ class Family(ABC, Generic[Config]):
         targets: Targets,
         *,
         pooling: str,
-        touched: Callable[[str], bool],
+        adapted: Callable[[str], bool],
         samples: CalibrationRows | None = None,
         advance: Callable[[str], None],
     ) -> "list[ir.Value]":
@@ -295,7 +295,7 @@ class Family(ABC, Generic[Config]):
             weights: of one task, the adapter merged in.
             targets: each precision and the graph that it is written into.
             pooling: one of `poolings`.
-            touched: whether a weight differs between tasks.
+            adapted: whether a weight differs between tasks.
             samples: rows that the linears read, by the key of a weight; emptied as they are used.
             advance: called with a label before each of `steps`.
 

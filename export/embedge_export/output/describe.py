@@ -14,7 +14,7 @@ import numpy as np
 
 from embedge.errors import ManifestError, SourceError
 from embedge.pack.contract import INPUTS, OUTPUT
-from embedge.pack.manifest import FileEntry, Graph, Manifest, MemoryCost, Samples, TextInput
+from embedge.pack.manifest import Expected, FileEntry, Graph, Manifest, MemoryCost, TextInput
 from embedge.pack.reading import dump_manifest, parse_manifest
 from embedge.pack.verification import Report
 from embedge.vectors import normalize
@@ -55,7 +55,7 @@ def description(model: Model) -> dict[str, Any]:
         ),
         "image": None if model.image is None else model.image.input,
         "memory": _memory_cost(config),
-        "samples": Samples(
+        "samples": Expected(
             file=SAMPLES,
             texts=SHORT_TEXTS[:SAMPLE_TEXTS],
             images=None if model.image is None else IMAGE_SAMPLES,

@@ -76,7 +76,7 @@ def entries(files: Path) -> dict[str, FileEntry]:
     return result
 
 
-def existing(folder: Path) -> Manifest | None:
+def read_existing(folder: Path) -> Manifest | None:
     """The manifest of a pack that is there already; what its files are is not looked at."""
     try:
         return read_manifest(folder)
@@ -84,7 +84,7 @@ def existing(folder: Path) -> Manifest | None:
         return None
 
 
-def damaged(folder: Path, manifest: Manifest, names: Collection[str]) -> frozenset[str]:
+def find_damaged(folder: Path, manifest: Manifest, names: Collection[str]) -> frozenset[str]:
     """Which of these files of a pack are not what its manifest says; every one is hashed."""
     return frozenset(name for name in names if not _is_whole(folder / name, manifest.files[name]))
 

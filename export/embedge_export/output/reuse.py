@@ -12,7 +12,7 @@ from typing import Any
 from embedge.errors import ExportError
 from embedge.pack.manifest import Manifest
 from embedge_export.model import Model
-from embedge_export.output.pack import damaged
+from embedge_export.output.pack import find_damaged
 from embedge_export.precision import PRECISIONS
 from embedge_export.tensors.checkpoint import weight_files
 
@@ -96,7 +96,7 @@ def plan(
     current = made if isinstance(made, Mapping) else {}
     kept, broken = [], []
     for precision in found.precisions():
-        if damaged(folder, found, _files(found, precision)):
+        if find_damaged(folder, found, _files(found, precision)):
             broken.append(precision)
         elif current.get(precision) == recipes[precision]:
             kept.append(precision)
@@ -107,9 +107,9 @@ def plan(
         found,
         tuple(kept),
         tuple(sorted(missing, key=names.index)),
-        tokenizer=text is not None and not damaged(folder, found, [text.tokenizer]),
+        tokenizer=text is not None and not find_damaged(folder, found, [text.tokenizer]),
         samples=samples is not None
-        and not damaged(folder, found, [n for n in (samples.file, samples.images) if n]),
+        and not find_damaged(folder, found, [n for n in (samples.file, samples.images) if n]),
     )
 
 

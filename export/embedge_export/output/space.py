@@ -21,7 +21,7 @@ def pack_bytes(model: "Model", precisions: Iterable[str]) -> int:
     """The least that the graphs of these precisions take, all tasks together."""
     tasks = len(model.source.tasks)
     numbers = sum(
-        size * (tasks if model.touched(key) else 1) for key, size in _matrices(model.base)
+        size * (tasks if model.adapted(key) else 1) for key, size in _matrices(model.base)
     )
     if model.image is not None:
         numbers += sum(size for _, size in _matrices(model.image.weights))

@@ -1,7 +1,7 @@
 """LoRA adapters as PEFT writes them, merged into the weights they were trained on.
 
 Takes an adapter folder (adapter_config.json, adapter_model.safetensors) and the base weights.
-Gives `MergedWeights`: for every touched weight W + (B @ A) * scaling, in float32.
+Gives `MergedWeights`: for every adapted weight W + (B @ A) * scaling, in float32.
 
 An adapter that is read wrongly still gives plausible vectors, so nothing is skipped: every tensor
 must be understood, every module that the configuration names must have its pair, and every setting
@@ -42,10 +42,10 @@ class Delta(Protocol):
     """What one task adds to a network's weights.
 
     Attributes:
-        touched: keys of the weights that it changes.
+        adapted: keys of the weights that it changes.
     """
 
-    touched: frozenset[str]
+    adapted: frozenset[str]
 
     def delta(self, key: str) -> NDArray[np.float32]:
         """What is added to the weight `key`, of its shape."""
@@ -57,7 +57,7 @@ class Adapter(Delta):
 
     def __init__(self, name: str, tensors: SafetensorsWeights, pairs: Mapping[str, _Pair]) -> None:
         self.name = name
-        self.touched = frozenset(pairs)  # base keys
+        self.adapted = frozenset(pairs)  # base keys
         self._tensors = tensors
         self._pairs = dict(pairs)
 
@@ -90,12 +90,12 @@ class MergedWeights:
 
     def touches(self, key: str) -> bool:
         """Whether the adapter changes this tensor; the others are the base's, bit for bit."""
-        return self._adapter is not None and key in self._adapter.touched
+        return self._adapter is not None and key in self._adapter.adapted
 
     def read(self, key: str) -> NDArray[np.float32]:
         """The merged tensor, C-contiguous, read again at each call."""
         weight = self._base.read(key)
-        if self._adapter is not None and key in self._adapter.touched:
+        if self._adapter is not None and key in self._adapter.adapted:
             weight += self._adapter.delta(key)
         return weight
 

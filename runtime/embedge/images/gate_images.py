@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def sample_images(size: int) -> NDArray[np.uint8]:
+def gate_images(size: int) -> NDArray[np.uint8]:
     """All of them, uint8 (6, size, size, 3)."""
     y, x = np.mgrid[:size, :size].astype(np.int64)
     generator = np.random.default_rng(20260217)

@@ -79,7 +79,7 @@ class MemoryCost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Samples:
+class Expected:
     """Vectors of the NumPy reference, so that any machine can check what it computes.
 
     The file is a .npy array, float32 (tasks, texts, dimension), rows of length 1, tasks in the
@@ -110,7 +110,7 @@ class Manifest:
     text: TextInput | None
     image: ImageInput | None = None  # None: the pack has no image tower
     memory: MemoryCost
-    samples: Samples | None
+    samples: Expected | None
     graphs: tuple[Graph, ...]
     files: Mapping[str, FileEntry]
     source: Mapping[str, Any] = field(default_factory=dict)  # provenance: file hashes, recipe

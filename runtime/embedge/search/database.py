@@ -157,7 +157,7 @@ class Database:
             self._refuse_old(f"format changed: {version} -> {FORMAT_VERSION}")
         found = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")
         if {sql for (sql,) in found} != set(SCHEMA):
-            raise damaged("its tables are not ours", self._path)
+            raise damage_error("its tables are not ours", self._path)
         held = dict(connection.execute("SELECT name, value FROM meaning"))
         for name, value in self._meaning.items():
             if held.get(name) != value:
@@ -189,7 +189,7 @@ class Database:
             ) from error
 
 
-def damaged(what: str, path: Path | None = None) -> IndexFileError:
+def damage_error(what: str, path: Path | None = None) -> IndexFileError:
     """The error for an index whose content cannot be."""
     return IndexFileError(f"{path or 'the search index'} is damaged ({what}); {_REMEDY}")
 
@@ -270,7 +270,7 @@ def _named(error: Exception, path: Path | None, *, opened: bool) -> SearchIndexE
             "when that is done"
         )
     if code in DAMAGED:
-        return damaged(str(error), path)
+        return damage_error(str(error), path)
     # What cannot be opened later on is the journal: the folder is read-only.
     if code == sqlite3.SQLITE_READONLY or (opened and code == sqlite3.SQLITE_CANTOPEN):
         return IndexReadOnlyError(

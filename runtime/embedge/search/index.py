@@ -26,7 +26,7 @@ from embedge.errors import (
 from embedge.files.paths import absolute_path
 from embedge.options import check_callback, check_cancel, check_one_of, flag, shown, whole_number
 from embedge.reopening import Reduced, reduce_index
-from embedge.search.database import Database, damaged
+from embedge.search.database import Database, damage_error
 from embedge.search.nearest import Hit, nearest
 from embedge.search.passages import SPLITTING
 from embedge.search.pictures import Pictures
@@ -244,7 +244,7 @@ class SearchIndex:
         try:
             self._store.forget(damage)
         except IndexReadOnlyError:
-            return damaged(f"passages of {files} are not what they were", self._path)
+            return damage_error(f"passages of {files} are not what they were", self._path)
         return IndexRowsError(
             f"{self._path or 'the search index'} was damaged (passages of {files} are not what "
             "they were), and has forgotten them; update it, which embeds them again"

@@ -20,7 +20,7 @@ import onnx
 from numpy.typing import NDArray
 
 from embedge.engine.loading import load_runtime
-from embedge.images.gate_images import sample_images
+from embedge.images.gate_images import gate_images
 from embedge.images.pixels import from_square
 from embedge.pack.manifest import ImageInput
 from embedge_export.corpus.images import calibration_images
@@ -120,7 +120,7 @@ def eva_of_vit() -> tuple[EvaTower, Vit]:
         for prefix in prefixes
         for module in ("attention/output/dense", "mlp/fc2")
     ]
-    images = np.concatenate([sample_images(SIZE), calibration_images(SIZE)])
+    images = np.concatenate([gate_images(SIZE), calibration_images(SIZE)])
     seen = iter(vit.values(inputs, from_square(images, INPUT)))
 
     def missing_norm(name: str, rows: Array) -> None:

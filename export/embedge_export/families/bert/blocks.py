@@ -34,7 +34,7 @@ class BertLayer:
 def read_bert_layer(
     weights: Weights,
     index: int,
-    touched: Callable[[str], bool],
+    adapted: Callable[[str], bool],
     samples: CalibrationRows | None = None,
 ) -> BertLayer:
     """Reads one layer; arguments as of the decoder's `read_layer`.
@@ -51,7 +51,7 @@ def read_bert_layer(
             f"{prefix}.{name}",
             weights.read(f"{key}.weight"),
             weights.read(f"{key}.bias"),
-            shared=not touched(f"{key}.weight"),
+            shared=not adapted(f"{key}.weight"),
             inputs=inputs,
         )
 

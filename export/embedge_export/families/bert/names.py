@@ -71,7 +71,7 @@ class StoredAdapter(Delta):
     def __init__(
         self, stored: Weights, sides: Mapping[str, Mapping[str, Place]], task: int, scaling: float
     ) -> None:
-        self.touched = frozenset(sides)
+        self.adapted = frozenset(sides)
         self._stored = stored
         self._sides = sides
         self._task = task

@@ -39,12 +39,12 @@ class BertWriter:
         weights: Weights,
         *,
         pooling: str,
-        touched: Callable[[str], bool],
+        adapted: Callable[[str], bool],
     ) -> None:
         self._config = config
         self._weights = weights
         self._pooling = pooling
-        self._touched = touched
+        self._adapted = adapted
         self._precision = precision
         self._graph = graph
         rotary = None
@@ -65,15 +65,15 @@ class BertWriter:
 
     def start(self) -> None:
         """Starts the stream: token, position and the one token type there is, normed."""
-        graph, config, weights, touched = self._graph, self._config, self._weights, self._touched
+        graph, config, weights, adapted = self._graph, self._config, self._weights, self._adapted
         words, types = (f"embeddings.{name}_embeddings.weight" for name in ("word", "token_type"))
         kind = weights.read(types)[0]
-        table = Table(config.hidden_size, lambda: weights.read(words), not touched(words))
+        table = Table(config.hidden_size, lambda: weights.read(words), not adapted(words))
         rows = self._precision.embedding(graph, self._batch.ids, table)
         if config.rope_theta is None:
             places = weights.read("embeddings.position_embeddings.weight")
             places = places[config.padding_id or 0 :] + kind
-            stored = graph.weight("positions", lambda: places, shared=not touched(types))
+            stored = graph.weight("positions", lambda: places, shared=not adapted(types))
             update = graph.op("Gather", stored, self._batch.positions(config.padding_id), axis=0)
         else:
             update = graph.constant("token_type", kind)
@@ -114,19 +114,19 @@ def write(
     targets: Sequence[tuple[Precision, GraphBuilder]],
     *,
     pooling: str,
-    touched: Callable[[str], bool],
+    adapted: Callable[[str], bool],
     samples: CalibrationRows | None = None,
     advance: Callable[[str], None],
 ) -> list[ir.Value]:
     """Writes a network's graph at every precision; arguments as of the decoder's `write`."""
     writers = [
-        BertWriter(config, precision, graph, weights, pooling=pooling, touched=touched)
+        BertWriter(config, precision, graph, weights, pooling=pooling, adapted=adapted)
         for precision, graph in targets
     ]
     return walk(
         writers,
         count=config.num_hidden_layers,
-        read=lambda index: read_bert_layer(weights, index, touched, samples),
+        read=lambda index: read_bert_layer(weights, index, adapted, samples),
         rotate=None,
         labels=("embedding table", "layer"),
         advance=advance,

@@ -69,7 +69,7 @@ def read_layer(
     config: NetworkConfig,
     weights: Weights,
     index: int,
-    touched: Callable[[str], bool],
+    adapted: Callable[[str], bool],
     samples: CalibrationRows | None = None,
 ) -> Layer:
     """Reads one layer.
@@ -78,7 +78,7 @@ def read_layer(
         config: the network.
         weights: of one task.
         index: which layer.
-        touched: whether a weight differs between tasks.
+        adapted: whether a weight differs between tasks.
         samples: rows that the linears read, by the key of a weight that reads them; those of this
             layer are taken out.
     """
@@ -91,7 +91,7 @@ def read_layer(
             f"{prefix}.{name}",
             weights.read(weight),
             weights.read(bias) if bias in weights else None,
-            shared=not touched(weight),
+            shared=not adapted(weight),
             inputs=inputs,
         )
 

@@ -36,11 +36,11 @@ class DecoderWriter:
         *,
         rotation: Rotation,
         pooling: str,
-        touched: Callable[[str], bool],
+        adapted: Callable[[str], bool],
     ) -> None:
         self._config = config
         self._weights = weights
-        self._touched = touched
+        self._adapted = adapted
         self._precision = precision
         self._graph = graph
         self._rotation = rotation if precision.rotates else None
@@ -75,7 +75,7 @@ class DecoderWriter:
             table = self._weights.read(key)
             return table if rotation is None else rotation.apply(table)
 
-        table = Table(self._config.hidden_size, rows, shared=not self._touched(key))
+        table = Table(self._config.hidden_size, rows, shared=not self._adapted(key))
         self._stream = self._precision.embedding(self._graph, self._batch.ids, table)
 
     def write(self, index: int, layer: Layer) -> None:
@@ -181,7 +181,7 @@ def write(
     targets: Sequence[tuple[Precision, GraphBuilder]],
     *,
     pooling: str,
-    touched: Callable[[str], bool],
+    adapted: Callable[[str], bool],
     samples: CalibrationRows | None = None,
     advance: Callable[[str], None],
 ) -> list[ir.Value]:
@@ -192,7 +192,7 @@ def write(
         weights: of one task, the adapter merged in.
         targets: each precision and the graph that it is written into.
         pooling: one of `batch_kind(config).poolings`.
-        touched: whether a weight differs between tasks.
+        adapted: whether a weight differs between tasks.
         samples: rows that the linears read, by the key of a weight; emptied as they are used.
         advance: called with a label before each step.
 
@@ -208,14 +208,14 @@ def write(
             weights,
             rotation=rotation,
             pooling=pooling,
-            touched=touched,
+            adapted=adapted,
         )
         for precision, graph in targets
     ]
     return walk(
         writers,
         count=config.num_hidden_layers,
-        read=lambda index: read_layer(config, weights, index, touched, samples),
+        read=lambda index: read_layer(config, weights, index, adapted, samples),
         rotate=lambda layer: layer.rotated(rotation, config.head_dim),
         labels=("embedding table", "layer"),
         advance=advance,

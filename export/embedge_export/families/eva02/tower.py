@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from embedge.images.gate_images import sample_images
+from embedge.images.gate_images import gate_images
 from embedge.images.pixels import from_square
 from embedge.pack.manifest import ImageInput
 from embedge_export.corpus.images import calibration_images
@@ -47,7 +47,7 @@ class EvaTower:
 
     def pixels(self) -> Array:
         """See ImageTower."""
-        return from_square(sample_images(self.input.size), self.input)
+        return from_square(gate_images(self.input.size), self.input)
 
     def calibration(self, *, advance: Callable[[str], None]) -> CalibrationRows:
         """What each linear of `CALIBRATED` reads of images that are not the gate's.
