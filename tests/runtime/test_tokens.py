@@ -16,7 +16,7 @@ from embedge.texts.tokens import CHUNK, TextTokenizer
 from support.tiny import EOS, byte_tokenizer
 
 CORPUS = [
-    "How fast does light travel in a vacuum? It's 299,792,458 meters every second.",
+    "How fast does light travel in a vacuum? It's 299,792,458 metres every second.",
     "Wie schnell ist das Licht? Straße, Übermaß, naïve façade — “quoted”…",
     "光在真空中的速度是多少\uff1f 光速は毎秒約三十万キロメートルである。",
     "def main():\n    return  {'a': 1,\t'b':\n\n 2}\n\n\n",
@@ -376,7 +376,7 @@ GOLDEN = {
         "Query: ",
         [2859, 25, 2585, 4937, 1558, 3100, 5821, 304, 264, 28202, 30],
     ),
-    "In a vacuum, light travels 299,792,458 meters every second - "
+    "In a vacuum, light travels 299,792,458 metres every second - "
     "a universal constant of nature.": (
         "Document: ",
         [

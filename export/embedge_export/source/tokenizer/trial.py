@@ -22,7 +22,7 @@ REMEDY = "Download it again, or save it with a newer transformers"
 # ligatures, wide forms, private use.
 _CHARACTERS = "".join(chr(code) for code in range(1, 0x20000, 97) if not 0xD800 <= code < 0xE000)
 TRIAL = (
-    "How fast does light travel in a vacuum? It's 299,792,458 meters every second.",
+    "How fast does light travel in a vacuum? It's 299,792,458 metres every second.",
     "Straße, Übermaß, naïve — e\u0301 ﬁ ½ ١٢٣; 光速は毎秒約三十万キロ。 🙂👩‍👩‍👧",
     "def main():\n\treturn  {'a': 1}\r\n\n\n   \u200b\u00a0",
     "\ue000\U000f0000",  # private use: in no vocabulary
