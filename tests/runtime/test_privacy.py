@@ -54,8 +54,10 @@ if child == 0:
 assert os.waitpid(child, 0)[1] == 0
 """
 FORK_AFTER_USE = """
-import os, sys
+import os, sys, warnings
 from embedge import Embedder
+# Python's own, from 3.12 on, about any fork of a process with threads.
+warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 embedder = Embedder(sys.argv[1])
 embedder.encode(["one", "two"] * 100)
 child = os.fork()

@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
     return lay(tmp_path / "docs", BEFORE)
 
 
-class Failing(sqlite3.Connection):
+class Failing(database.Connection):
     """Raises at one statement that is no mere question, counted over all connections."""
 
     count = 0
@@ -55,9 +55,7 @@ class Failing(sqlite3.Connection):
 
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Failing]]:
-    real = sqlite3.connect
-
-    monkeypatch.setattr(database.sqlite3, "connect", lambda *a, **k: real(*a, **k, factory=Failing))
+    monkeypatch.setattr(database, "Connection", Failing)
     yield Failing
     Failing.fails_at = 0
 
@@ -421,3 +419,22 @@ def test_a_read_only_index_can_be_searched(tmp_path, read_only) -> None:
     with pytest.raises(IndexReadOnlyError):
         SearchIndex(tmp_path / "index", Words(), rebuild=True)
     assert len(content(tmp_path / "index")) == 6
+
+
+def test_a_read_that_broke_off_holds_no_lock(tmp_path: Path, monkeypatch: Any) -> None:
+    """Though its exception, and so the frame and the cursor, are kept, as Python 3.13 may do."""
+    monkeypatch.setattr(database, "TIMEOUT", 0.0)
+    path = tmp_path / "index"
+    first = database.Database(path, {"a": "1", "b": "2", "c": "3"}, rebuild=False)
+
+    def break_off() -> None:
+        with first.reading() as connection:
+            rows = connection.execute("SELECT name FROM meaning")
+            next(rows)
+            raise KeyError
+
+    with pytest.raises(KeyError) as kept:
+        break_off()
+    database.Database(path, {"a": "1"}, rebuild=True).close()  # would find the file busy
+    first.close()
+    assert "rows" in kept.traceback[-1].locals

@@ -13,8 +13,10 @@ import contextlib
 import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from embedge.errors import (
     ClosedError,
@@ -74,7 +76,7 @@ class Database:
         self._path = path
         self._meaning = dict(meaning)
         self._lock = threading.RLock()
-        self._connection: sqlite3.Connection | None = None
+        self._connection: Connection | None = None
         with self._named_errors():
             try:
                 self._connection = self._open(rebuild=rebuild)
@@ -115,7 +117,7 @@ class Database:
                 self._check(self._connection)  # another process may have made it again
                 yield self._connection
 
-    def _open(self, *, rebuild: bool) -> sqlite3.Connection:
+    def _open(self, *, rebuild: bool) -> "Connection":
         if self._path is not None:
             _recognize(self._path)
         connection = sqlite3.connect(
@@ -123,6 +125,7 @@ class Database:
             timeout=TIMEOUT,
             isolation_level=None,  # transactions begin where this module says so
             check_same_thread=False,  # the lock sees to it
+            factory=Connection,
         )
         try:
             connection.execute("PRAGMA trusted_schema = OFF")
@@ -241,13 +244,45 @@ def _empty(connection: sqlite3.Connection) -> None:
         raise sqlite3.DatabaseError("some of its tables cannot be dropped")
 
 
+class Connection(sqlite3.Connection):
+    """A connection whose reads can be ended.
+
+    SQLite holds a file's lock until each statement that reads has come to its end or was reset.
+    A loop over rows that an exception left does neither while anybody holds the exception: its
+    traceback holds the frame, and the frame the cursor.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._cursors: weakref.WeakSet[sqlite3.Cursor] = weakref.WeakSet()
+
+    def execute(self, *arguments: Any) -> sqlite3.Cursor:
+        """As SQLite's module has it; the cursor is remembered."""
+        cursor = super().execute(*arguments)
+        self._cursors.add(cursor)
+        return cursor
+
+    def end_reads(self) -> None:
+        """Closes all cursors."""
+        for cursor in list(self._cursors):
+            cursor.close()
+        self._cursors.clear()
+
+    def close(self) -> None:
+        """Closes the file, and so gives its locks back, whoever still holds a cursor."""
+        self.end_reads()
+        super().close()
+
+
 @contextlib.contextmanager
-def _transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
+def _transaction(connection: Connection, begin: str) -> Iterator[None]:
     connection.execute(begin)
     try:
         yield
+        connection.end_reads()
         connection.execute("COMMIT")
     except BaseException:
+        connection.end_reads()
         if connection.in_transaction:  # SQLite ends some itself
             connection.execute("ROLLBACK")
         raise
