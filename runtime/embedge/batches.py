@@ -131,7 +131,7 @@ def plan(lengths: Sequence[int], limits: Limits) -> list[NDArray[np.int64]]:
     # Stable, so that equal texts keep their order and a plan can be predicted.
     order = np.argsort(-tokens, kind="stable")[: np.count_nonzero(tokens)]
     if len(order):
-        _check_longest(int(order[0]), int(tokens[order[0]]), limits)
+        check_longest(int(order[0]), int(tokens[order[0]]), limits)
     runs: list[NDArray[np.int64]] = []
     start, padding = 0, 0
     for position in range(1, len(order) + 1):
@@ -145,6 +145,38 @@ def plan(lengths: Sequence[int], limits: Limits) -> list[NDArray[np.int64]]:
         runs.append(order[start:position])
         start, padding = position, 0
     return runs
+
+
+def run_around(lengths: Sequence[int], position: int, limits: Limits) -> slice:
+    """The texts that run together with one of them: what a queue takes next.
+
+    Args:
+        lengths: tokens of the texts that wait, ascending, none of 0.
+        position: the text that has to be in the run.
+        limits: what one run may cost. A text above the token budget runs alone.
+
+    Returns:
+        Neighbors within `lengths`: shorter texts first, as far as they fit, then longer ones.
+        `plan` makes one run of them.
+    """
+    start, stop = position, position + 1
+    total = lengths[position]  # tokens without padding
+
+    def fits(longest: int, shortest: int, rows: int, tokens: int) -> bool:
+        alike = (longest > LONG) == (shortest > LONG)
+        return alike and _fits(rows, longest, rows * longest - tokens, limits)
+
+    while start and fits(
+        lengths[stop - 1], lengths[start - 1], stop - start + 1, total + lengths[start - 1]
+    ):
+        start -= 1
+        total += lengths[start]
+    while stop < len(lengths) and fits(
+        lengths[stop], lengths[start], stop - start + 1, total + lengths[stop]
+    ):
+        total += lengths[stop]
+        stop += 1
+    return slice(start, stop)
 
 
 def pad(
@@ -178,11 +210,16 @@ def _fits(rows: int, length: int, padding: int, limits: Limits) -> bool:
     )
 
 
-def _check_longest(item: int, length: int, limits: Limits) -> None:
-    """Memory grows with length, so the longest text stands for all.
+def check_longest(item: int, length: int, limits: Limits) -> None:
+    """Refuses a text that would exceed the memory limit alone.
+
+    Memory grows with length, so the longest text stands for all.
 
     Where long texts are done in blocks, one of LONG tokens can take more than a somewhat longer
     one; it then runs alone, and what it takes beyond the limit is a square of LONG.
+
+    Raises:
+        MemoryLimitError: it would. Nothing was run.
     """
     needed = estimate_memory(limits, 1, length)
     if limits.memory_limit is not None and needed > limits.memory_limit:

@@ -6,14 +6,15 @@ those belong to `Embedder`, its face.
 """
 
 import contextlib
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedge.batches import Batch
+from embedge.batches import Batch, Limits
 from embedge.calls import Call
 from embedge.cautions import warn
 from embedge.choices import Choices
@@ -22,12 +23,12 @@ from embedge.fork_locks import ForkLock
 from embedge.images.pipeline import check_images, decode_images
 from embedge.images.pixels import from_square
 from embedge.images.sources import list_images
-from embedge.items import Items
+from embedge.items import Items, OnError
 from embedge.pack.files import Pack, check_files
 from embedge.pack.manifest import ImageInput, TextInput
 from embedge.runner import Runner
 from embedge.texts.checks import check_texts, take_texts
-from embedge.texts.tokens import TextTokenizer, TruncationWarning
+from embedge.texts.tokens import Encoded, TextTokenizer, TruncationWarning
 from embedge.vectors import normalize, quantize_some
 
 
@@ -38,6 +39,7 @@ class Encoder:
         pack: where their files stand.
         choices: how to run them.
         arena: keep ONNX Runtime's memory pool between runs.
+        spin: keep threads awake between the pieces of a run.
         prepared: folder for graphs in this machine's own form; None for none.
 
     Attributes:
@@ -45,14 +47,21 @@ class Encoder:
         truncations: how many texts were cut so far.
     """
 
-    def __init__(self, pack: Pack, choices: Choices, *, arena: bool, prepared: Path | None) -> None:
+    def __init__(
+        self, pack: Pack, choices: Choices, *, arena: bool, spin: bool, prepared: Path | None
+    ) -> None:
         assert pack.manifest.text is not None  # no `Call` can be made for such a pack
         self.text: TextInput = pack.manifest.text
         self.truncations = 0
         self._pack = pack
         self._device = choices.device.value
         self._runner = Runner(
-            pack, choices, pad_token_id=self.text.pad_token_id, arena=arena, prepared=prepared
+            pack,
+            choices,
+            pad_token_id=self.text.pad_token_id,
+            arena=arena,
+            spin=spin,
+            prepared=prepared,
         )
         self._lock = ForkLock()  # of the tokenizer and `truncations`
         self._tokenizer: TextTokenizer | None = None
@@ -62,11 +71,9 @@ class Encoder:
         checked, single = take_texts(texts, items.refuse)
         items.check()
         items.total = len(checked)
-        encoded = self._load_tokenizer().encode(
+        encoded = self.token_ids(
+            call,
             checked,
-            prompt=call.prompt,
-            max_length=call.max_length,
-            on_overflow=call.on_overflow,
             on_error=items.refuse,
             on_too_long=items.refuse if items.tolerant else None,
             progress=items.report,
@@ -74,6 +81,68 @@ class Encoder:
         )
         self._count_truncations(encoded.truncated, call.max_length)
         return self._run(call, self._runner.text_batches(encoded.ids), items, single=single)
+
+    def token_ids(
+        self,
+        call: Call,
+        texts: Sequence[str | None],
+        *,
+        on_error: OnError | None = None,
+        on_too_long: OnError | None = None,
+        progress: Callable[[], None] | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Encoded:
+        """Token ids of texts: the first half of `encode_texts`, for a server that merges calls.
+
+        The ids of several calls of one task can share a run: see `run_ids`. The arguments are those
+        of `TextTokenizer.encode`.
+        """
+        return self.tokenizer().encode(
+            texts,
+            prompt=call.prompt,
+            max_length=call.max_length,
+            on_overflow=call.on_overflow,
+            on_error=on_error,
+            on_too_long=on_too_long,
+            progress=progress,
+            cancel=cancel,
+        )
+
+    def limits(self) -> Limits:
+        """What one run of texts may cost."""
+        return self._runner.limits()
+
+    def images_per_run(self) -> int:
+        """How many images one run takes."""
+        return self._runner.images_per_run()
+
+    def run_ids(
+        self,
+        call: Call,
+        ids: Sequence[NDArray[np.int32]],
+        *,
+        cancel: threading.Event | None = None,
+    ) -> NDArray[np.float32]:
+        """Vectors (n, width) of token ids, not normalized: the second half of `encode_texts`.
+
+        Args:
+            call: its task and width count, and nothing else of it.
+            ids: one (length,) array a text, prompt and special tokens included.
+            cancel: set it from another thread to stop, also in the middle of a run.
+        """
+        items = Items("texts", total=len(ids), cancel=cancel)
+        return self._runner.run(call, self._runner.text_batches(ids), items)
+
+    def run_squares(
+        self,
+        call: Call,
+        squares: Sequence[NDArray[np.uint8]],
+        *,
+        cancel: threading.Event | None = None,
+    ) -> NDArray[np.float32]:
+        """Vectors (n, width) of squares (size, size, 3), not normalized; as `run_ids`."""
+        items = Items("images", total=len(squares), cancel=cancel)
+        return self._runner.run(call, self._runner.image_batches(self._pixels(squares)), items)
 
     def encode_images(self, call: Call, images: object, items: Items) -> NDArray[Any]:
         """Vectors of images: (n, d), or (d,) for one image; see `Embedder.encode_image`."""
@@ -99,29 +168,31 @@ class Encoder:
         self, call: Call, squares: Sequence[NDArray[np.uint8]], items: Items
     ) -> NDArray[Any]:
         """Vectors (n, d) of squares (size, size, 3), made into pixels as they are run."""
-        spec = self._image_input()
         items.total = len(squares)
-        pixels = ((index, from_square(square, spec)) for index, square in enumerate(squares))
-        return self._run(call, self._runner.image_batches(pixels), items, single=False)
+        batches = self._runner.image_batches(self._pixels(squares))
+        return self._run(call, batches, items, single=False)
 
     def count_tokens(self, call: Call, texts: object) -> NDArray[np.int64]:
         """Tokens of every text, (n,), uncut, with the prompt and special tokens."""
         checked, _ = check_texts(texts)
-        return self._load_tokenizer().count(checked, prompt=call.prompt)
+        return self.tokenizer().count(checked, prompt=call.prompt)
 
     def load(self, call: Call) -> None:
         """Loads what a call needs now rather than at its first run."""
         if call.tower == "image":
             self._image_input()
         else:
-            self._load_tokenizer()
+            self.tokenizer()
         self._runner.load(call)
 
     def warm_up(self, call: Call) -> None:
-        """Loads what a call needs, and runs one short text."""
+        """Loads what a call needs, and runs one short text, or a black image."""
         self.load(call)
-        shortest = [np.array([self.text.pad_token_id], np.int32)]
-        self._runner.run(call, self._runner.text_batches(shortest), Items("texts", total=1))
+        if call.tower == "image":
+            size = self._image_input().size
+            self.run_squares(call, [np.zeros((size, size, 3), np.uint8)])
+        else:
+            self.run_ids(call, [np.array([self.text.pad_token_id], np.int32)])
 
     def close(self) -> None:
         """Lets go of all that was loaded, with no call under way."""
@@ -141,6 +212,12 @@ class Encoder:
         items.check(result)
         return result
 
+    def _pixels(
+        self, squares: Sequence[NDArray[np.uint8]]
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        spec = self._image_input()
+        return ((index, from_square(square, spec)) for index, square in enumerate(squares))
+
     def _image_input(self) -> ImageInput:
         manifest = self._pack.manifest
         if manifest.image is None:
@@ -149,7 +226,8 @@ class Encoder:
             )
         return manifest.image
 
-    def _load_tokenizer(self) -> TextTokenizer:
+    def tokenizer(self) -> TextTokenizer:
+        """The pack's tokenizer, loaded if it is not yet."""
         with self._lock:
             if self._tokenizer is None:
                 check_files(self._pack, (self.text.tokenizer,))

@@ -28,6 +28,7 @@ class Runner:
         choices: how to run them.
         pad_token_id: fills the end of the shorter texts of a run.
         arena: keep ONNX Runtime's memory pool between runs.
+        spin: keep threads awake between the pieces of a run.
         prepared: folder for graphs in this machine's own form (engine/prepared.py); None for none.
     """
 
@@ -38,12 +39,13 @@ class Runner:
         *,
         pad_token_id: int,
         arena: bool,
+        spin: bool = True,
         prepared: Path | None = None,
     ) -> None:
         self._pack = pack
         self._choices = choices
         self._pad_token_id = pad_token_id
-        self._sessions = Sessions(pack, choices, arena=arena, prepared=prepared)
+        self._sessions = Sessions(pack, choices, arena=arena, spin=spin, prepared=prepared)
 
     def text_batches(self, ids: Sequence[NDArray[np.int32]]) -> Iterator[Batch]:
         """Token ids, one (length,) array a text, as runs within the limits; see `batches.plan`.
@@ -51,13 +53,16 @@ class Runner:
         Raises:
             MemoryLimitError: one text alone would exceed the memory limit.
         """
-        limits = Limits(
+        return text_batches(ids, self.limits(), self._pad_token_id)
+
+    def limits(self) -> Limits:
+        """What one run of texts may cost."""
+        return Limits(
             token_budget=self._choices.token_budget.value,
             memory=self._pack.manifest.memory,
             blocks=attends_in_blocks(),
             memory_limit=self._choices.memory_limit.value,
         )
-        return text_batches(ids, limits, self._pad_token_id)
 
     def images_per_run(self) -> int:
         """How many images one run takes.

@@ -24,15 +24,23 @@ class Sessions:
         pack: where the graphs stand.
         choices: how to run them.
         arena: keep ONNX Runtime's memory pool between runs.
+        spin: keep threads awake between the pieces of a run.
         prepared: folder for graphs in this machine's own form (engine/prepared.py); None for none.
     """
 
     def __init__(
-        self, pack: Pack, choices: Choices, *, arena: bool, prepared: Path | None = None
+        self,
+        pack: Pack,
+        choices: Choices,
+        *,
+        arena: bool,
+        spin: bool = True,
+        prepared: Path | None = None,
     ) -> None:
         self._pack = pack
         self._choices = choices
         self._arena = arena
+        self._spin = spin
         self._prepared = prepared
         self._lock = ForkLock()
         self._open: dict[str, Session] = {}  # by graph file
@@ -55,6 +63,7 @@ class Sessions:
                     device=self._choices.device.value,
                     threads=self._choices.threads.value,
                     arena=self._arena,
+                    spin=self._spin,
                 )
             return self._open[graph.file]
 
@@ -78,6 +87,8 @@ class Sessions:
         return prepared_graph(path, identity, self._prepared, threads=threads)
 
 
-def open_session(graph: Path, *, tower: str, device: str, threads: int, arena: bool) -> Session:
+def open_session(
+    graph: Path, *, tower: str, device: str, threads: int, arena: bool, spin: bool
+) -> Session:
     """Opens a graph. The one seam where tests put a fake network."""
-    return OnnxSession(graph, tower=tower, device=device, threads=threads, arena=arena)
+    return OnnxSession(graph, tower=tower, device=device, threads=threads, arena=arena, spin=spin)

@@ -260,3 +260,68 @@ def test_a_socket_that_tls_has_taken_over_is_still_stopped() -> None:
         assert time.monotonic() - start < 8
         with pytest.raises(urls.UrlError):
             download._connect(listener.getsockname()[:2], 20.0)
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("93.184.215.14", True),
+        ("2606:2800:21f:cb07:6820:80da:af6b:8b2c", True),
+        ("127.0.0.1", False),
+        ("10.1.2.3", False),
+        ("172.16.0.1", False),
+        ("192.168.1.1", False),
+        ("169.254.169.254", False),  # where clouds keep credentials
+        ("100.64.0.1", False),
+        ("0.0.0.0", False),
+        ("224.0.0.1", False),
+        ("255.255.255.255", False),
+        ("::1", False),
+        ("::", False),
+        ("fe80::1%eth0", False),
+        ("fd00::1", False),
+        ("ff02::1", False),
+        ("::ffff:127.0.0.1", False),
+        ("::ffff:93.184.215.14", True),
+        ("64:ff9b::7f00:1", False),
+        ("64:ff9b::5db8:d70e", True),
+        ("2002:7f00:1::", False),
+        ("2001:0:53aa:64c:0:1234:5678:9abc", False),
+    ],
+)
+def test_which_addresses_are_public(address: str, public: bool) -> None:
+    assert urls.is_public(address) is public
+
+
+@pytest.mark.parametrize("url", ["https://127.0.0.1/x", "https://[::1]/x", "https://inside/x"])
+def test_strangers_reach_public_addresses_only(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = socket.getaddrinfo
+
+    def resolve(host: str, *rest: Any, **options: Any) -> Any:
+        return found("127.0.0.1" if host == "inside" else host, *rest, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    with pytest.raises(urls.UrlError, match="not on the public internet"):
+        urls.fetch(url, most=1000, public=True)
+
+
+def test_strangers_use_https_only(server: str) -> None:
+    with pytest.raises(urls.UrlError, match="unknown url type"):
+        urls.fetch(f"{server}/image.png", most=1000, public=True)
+
+
+def test_a_redirect_is_looked_at_again(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first address passes as public; what it redirects to is asked about anew."""
+    asked: list[str] = []
+
+    def once(address: str) -> bool:
+        asked.append(address)
+        return len(asked) == 1
+
+    monkeypatch.setattr(urls, "is_public", once)
+    real = urls._opener
+    monkeypatch.setattr(urls, "_opener", lambda connect, *, public: real(connect, public=False))
+    with pytest.raises(urls.UrlError, match="not on the public internet"):
+        urls.fetch(f"{server}/to-image", most=10_000, public=True)
+    assert len(asked) == 2

@@ -119,7 +119,7 @@ IMAGES = (
 )
 OPENING = (
     *("path", "precision", "device", "threads", "token_budget", "memory_limit", "arena"),
-    *("prepared", "warm_up"),
+    *("spin", "prepared", "warm_up"),
 )
 
 
@@ -175,7 +175,7 @@ def test_every_option_of_a_call_is_checked_before_it_runs(embedder: Embedder, va
 @pytest.mark.parametrize("value", [*ODD, True, -1, DIGITS], ids=kind_of)
 def test_every_option_of_an_embedder_is_checked(embedder: Embedder, value: Any) -> None:
     for name in OPENING:
-        if fits(name, value) or (name in ("arena", "warm_up") and value is True):
+        if fits(name, value) or (name in ("arena", "spin", "warm_up") and value is True):
             continue
         with pytest.raises((OptionError, embedge.PackError)) as caught:
             Embedder(**{"path": embedder.folder, name: value})

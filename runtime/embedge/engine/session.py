@@ -51,6 +51,8 @@ class OnnxSession:
             the machine's cores itself nor binds threads to them.
         arena: keep the pool of memory between runs: somewhat faster, but it never shrinks. Without
             it, what a run took is given back at its end. A GPU's pool is always kept.
+        spin: keep threads awake between the pieces of a run: faster where nothing else wants the
+            cores, and far slower where something does.
         tower: "text" or "image": what the graph takes.
 
     Raises:
@@ -60,10 +62,17 @@ class OnnxSession:
     """
 
     def __init__(
-        self, graph: Path, *, device: str, threads: int, arena: bool = False, tower: str = "text"
+        self,
+        graph: Path,
+        *,
+        device: str,
+        threads: int,
+        arena: bool = False,
+        spin: bool = True,
+        tower: str = "text",
     ) -> None:
         runtime = load_runtime()
-        options = session_options(threads)
+        options = session_options(threads, spin=spin)
         self._shrink = device == "cpu" and not arena
         try:
             with native_work():
@@ -128,12 +137,14 @@ class OnnxSession:
             )
 
 
-def session_options(threads: int) -> Any:
+def session_options(threads: int, *, spin: bool = True) -> Any:
     """ONNX Runtime's options for a graph of ours: threads, memory, and exact integer kernels."""
     options = load_runtime().SessionOptions()
     options.log_severity_level = LOG_FATAL  # what fails is raised; stderr is the host's
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    if not spin:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Without it every buffer comes from malloc, which neither reuses nor returns aligned blocks of
     # this size well: 2,048 tokens of a 0.6B decoder took 3.6 GB instead of 0.5 GB.
     options.enable_cpu_mem_arena = True

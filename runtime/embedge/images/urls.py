@@ -7,6 +7,7 @@ decide; embedge fetches nothing unless it is asked to (`allow_urls=True`).
 
 import contextlib
 import http.client
+import ipaddress
 import socket
 import threading
 import time
@@ -24,6 +25,7 @@ CHUNK = 2**16
 POLL = 0.05  # seconds between two looks at `cancel`
 
 Connect = Callable[..., socket.socket]
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 LONGEST_REASON = 200  # characters of a server's own words
 
 
@@ -31,12 +33,22 @@ class UrlError(Exception):
     """Why a URL gave no bytes."""
 
 
-def fetch(url: str, *, most: int, cancel: threading.Event | None = None) -> bytes:
+def fetch(
+    url: str, *, most: int, cancel: threading.Event | None = None, public: bool = False
+) -> bytes:
     """The bytes behind a URL, at most `most`.
 
     LONGEST holds for all of it: looking the name up, connecting, redirects, headers and whatever
     else the server sends, however slowly. The work is done in a thread of its own, which is not
     waited for once the time is up or `cancel` is set: its socket is shut down, and it ends.
+
+    Args:
+        url: http or https.
+        most: bytes.
+        cancel: set it from another thread to stop.
+        public: for URLs that strangers choose: https only, and only addresses of the public
+            internet. Each is looked at when it is connected to, after its name was resolved and
+            after each redirect; proxies of the environment are not used.
 
     Raises:
         UrlError: it is malformed, the server refuses, is too slow, or sends too much.
@@ -44,7 +56,7 @@ def fetch(url: str, *, most: int, cancel: threading.Event | None = None) -> byte
     if cancel is not None and cancel.is_set():
         raise UrlError("was cancelled")  # no connection is opened
     end = time.monotonic() + LONGEST
-    download = _Download(url, most)
+    download = _Download(url, most, public=public)
     thread = threading.Thread(target=download.run, name="embedge-fetch", daemon=True)
     try:
         thread.start()
@@ -72,7 +84,8 @@ class _Download:
         error: why there are none.
     """
 
-    def __init__(self, url: str, most: int) -> None:
+    def __init__(self, url: str, most: int, *, public: bool = False) -> None:
+        self._public = public
         self._url = url
         self._most = most
         self._lock = threading.Lock()  # of the two below
@@ -112,7 +125,7 @@ class _Download:
         request = urllib.request.Request(self._url, headers=headers)
         parts: list[bytes] = []
         size = 0
-        with _opener(self._connect).open(request, timeout=SILENCE) as response:
+        with _opener(self._connect, public=self._public).open(request, timeout=SILENCE) as response:
             while part := response.read1(CHUNK):
                 size += len(part)
                 if size > self._most:
@@ -131,6 +144,8 @@ class _Download:
         """`socket.create_connection`, whose socket `stop` knows before it connects."""
         failure = OSError(f"{address[0]} has no address")
         for found in socket.getaddrinfo(*address, type=socket.SOCK_STREAM):
+            if self._public and not is_public(str(found[4][0])):
+                raise UrlError("is not on the public internet, and is not fetched")
             connection = socket.socket(*found[:3])
             try:
                 self._hold(connection)
@@ -164,10 +179,13 @@ class _Download:
 class _Redirects(urllib.request.HTTPRedirectHandler):
     max_redirections = 5
 
+    def __init__(self, schemes: tuple[str, ...]) -> None:
+        self._schemes = schemes
+
     def redirect_request(
         self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
-        """Follows to http and https only; the standard handler knows FTP too."""
+        """Follows to these schemes only; the standard handler knows FTP too."""
         scheme = urllib.parse.urlsplit(newurl).scheme
         if scheme not in ("http", "https"):
             reason = f"{msg}, to {scheme}://, which is not followed"
@@ -211,17 +229,35 @@ def _with_sockets(
     return connection
 
 
-def _opener(connect: Connect) -> urllib.request.OpenerDirector:
+def _opener(connect: Connect, *, public: bool) -> urllib.request.OpenerDirector:
     # Not build_opener, which adds handlers for file: and ftp: by itself.
     opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(),
-        _Http(connect),
+    handlers = [
         _Https(connect),
         urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.HTTPErrorProcessor(),
         urllib.request.UnknownHandler(),
-        _Redirects(),
-    ):
+        _Redirects(("https",) if public else ("http", "https")),
+    ]
+    if not public:
+        handlers += [_Http(connect), urllib.request.ProxyHandler()]
+    for handler in handlers:
         opener.add_handler(handler)
     return opener
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address belongs to the public internet, and holds none that does not.
+
+    Some IPv6 addresses carry an IPv4 one, which a gateway may connect to.
+    """
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        inner = ip.ipv4_mapped or ip.sixtofour
+        if inner is None and ip in _NAT64:
+            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if inner is not None:
+            return is_public(str(inner))
+        if ip.teredo is not None:
+            return False
+    return ip.is_global and not ip.is_multicast

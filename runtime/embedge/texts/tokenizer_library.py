@@ -10,9 +10,9 @@ that are damaged in a way which shows only while a text is encoded.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from embedge.errors import PackFileError
 from embedge.reasons import reason_of
@@ -28,6 +28,16 @@ _PASSED_ON = (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError)
 
 class TokenizerError(Exception):
     """The library failed; the text says how."""
+
+
+class Piece(NamedTuple):
+    """A token of a text, and where it stands there."""
+
+    id: int
+    text: str  # the characters that it covers; a special token's name
+    special: bool  # put there by the tokenizer
+    start: int  # characters from the text's start; `stop` is after the last
+    stop: int
 
 
 @contextlib.contextmanager
@@ -73,6 +83,23 @@ def tokenize(tokenizer: "Tokenizer", texts: list[str]) -> list[list[int] | Token
             return [error]
         return [ids for text in texts for ids in tokenize(tokenizer, [text])]
     return [encoding.ids for encoding in encodings]
+
+
+def pieces(tokenizer: "Tokenizer", text: str, *, special: bool) -> list[Piece]:
+    """The tokens of a text one by one, with the special ones if they are asked for."""
+    with guarded():
+        found = tokenizer.encode(text, add_special_tokens=special)
+        rows = zip(found.ids, found.tokens, found.special_tokens_mask, found.offsets, strict=True)
+    return [
+        Piece(id_, name if mask else text[start:stop], bool(mask), start, stop)
+        for id_, name, mask, (start, stop) in rows
+    ]
+
+
+def decode(tokenizer: "Tokenizer", ids: Sequence[int], *, skip_special: bool) -> str:
+    """The text of token ids."""
+    with guarded():
+        return str(tokenizer.decode(ids, skip_special_tokens=skip_special))
 
 
 def special_tokens(

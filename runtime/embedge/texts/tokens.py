@@ -27,9 +27,12 @@ from embedge.pack.checks import MAX_VOCABULARY
 from embedge.texts.checks import clean
 from embedge.texts.long import fold_spaces, head_of_long, pieces_of
 from embedge.texts.tokenizer_library import (
+    Piece,
     TokenizerError,
+    decode,
     folds_spaces,
     guarded,
+    pieces,
     read_tokenizer,
     special_tokens,
     tokenize,
@@ -132,6 +135,33 @@ class TextTokenizer:
         if bad:
             raise TextError(sorted(bad.items()))
         return counts
+
+    def pieces(self, text: str, *, special: bool) -> list[Piece]:
+        """The tokens of a text, at most PIECE characters, one by one; uncut, without a prompt.
+
+        Raises:
+            TextError: it is longer, or the tokenizer cannot take it.
+        """
+        if len(text) > PIECE:
+            raise TextError([(0, f"has {len(text):,} characters, more than {PIECE:,}")])
+        try:
+            return pieces(self._tokenizer, clean(text), special=special)
+        except TokenizerError as error:
+            raise TextError([(0, _untaken(error))]) from None
+
+    def decode(self, ids: Sequence[int], *, skip_special: bool) -> str:
+        """The text of token ids.
+
+        Raises:
+            TextError: an id stands for no token.
+        """
+        size = self._tokenizer.get_vocab_size()
+        if bad := [id_ for id_ in ids if not 0 <= id_ < size]:
+            raise TextError([(0, f"{bad[0]} is not a token id; they are below {size}")])
+        try:
+            return decode(self._tokenizer, ids, skip_special=skip_special)
+        except TokenizerError as error:
+            raise TextError([(0, _untaken(error))]) from None
 
     def encode(
         self,
