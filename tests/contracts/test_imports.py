@@ -23,7 +23,7 @@ ROOMS = {
         errors reasons printable cautions fork_locks choice options reopening closing failures
         files machine run_size pack engine choices items vectors texts calls
         images batches sessions runner encoder embedder selftest search bulk
-        cli __main__
+        server cli __main__
     """,
     "embedge_export": """
         reading numbers truth tensors graph precision corpus families source model output
@@ -33,6 +33,7 @@ ROOMS = {
 # Modules of one folder that stand side by side: none imports another. What they share is named.
 EQUALS = {
     "embedge.cli.commands": set[str](),
+    "embedge.server.dialects": set[str](),
     "embedge_export.precision": {"precision", "integers"},
     "embedge_export.families": {
         *("family", "fields", "heads", "rotary_base", "stored_adapters", "walk"),

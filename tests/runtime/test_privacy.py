@@ -77,6 +77,20 @@ if __name__ == "__main__":
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert pool.map(work, [sys.argv[1]])
 """
+SERVER = """
+import sys, threading, time, urllib.request
+from embedge import Embedder
+from embedge.server.run import Server
+from embedge.server.settings import Settings
+server = Server({"pack": Embedder(sys.argv[1])}, Settings(port=0, drain_seconds=0))
+def ask():
+    while not server.service.ready:
+        time.sleep(0.01)
+    urllib.request.urlopen(server.url + "/v1/embeddings", b'{"input":"one"}').read()
+    server.stop()
+threading.Thread(target=ask).start()
+server.run(announce=False)
+"""
 PROGRAMS = {
     "library": LIBRARY.format(seconds=0),
     "search": SEARCH,
@@ -85,6 +99,7 @@ PROGRAMS = {
     "fork": FORK,
     "fork after use": FORK_AFTER_USE,
     "spawn": SPAWN,
+    "server": SERVER,  # `embedge serve` without the command line, which ends by a signal only
 }
 # The arguments of each command; PACK, IMAGES, TEXTS, PHOTO and MODEL stand for paths.
 LINES = {
@@ -154,7 +169,7 @@ EVERYTHING = [*PROGRAMS, *(f"command {name}" for name in LINES)]
 
 
 def test_every_command_is_tried():
-    assert set(LINES) == set(COMMANDS)
+    assert {*LINES, "serve"} == set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", EVERYTHING)

@@ -26,7 +26,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from embedge import __version__
-from embedge.cli.commands import bench, classify, doctor, embed, export, info, search, verify
+from embedge.cli.commands import bench, classify, doctor, embed, export, info, search, serve, verify
 from embedge.cli.interrupt import INTERRUPTED, Asked, Stopped, stops
 from embedge.cli.screen import naming_stdout, say
 from embedge.cli.streams import standard_streams
@@ -36,6 +36,7 @@ from embedge.reasons import one_line
 COMMANDS: dict[str, ModuleType] = {
     "embed": embed,
     "search": search,
+    "serve": serve,
     "classify": classify,
     "info": info,
     "doctor": doctor,

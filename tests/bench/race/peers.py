@@ -27,6 +27,19 @@ ENVIRONMENTS = {
     # optimum-onnx pins transformers below 4.58, so it cannot share torch's environment.
     "optimum": [TORCH, ["torch==2.13.0", "optimum-onnx[onnxruntime]==0.1.0"]],
     "openvino": [TORCH, ["torch==2.13.0", "transformers>=5,<6", "openvino", "nncf"]],
+    # Servers, of `make bench-server`; infinity brings the Sentence Transformers that it needs.
+    "infinity": [TORCH, ["torch==2.13.0", "infinity-emb[server,torch]"]],
+    "fastapi": [
+        TORCH,
+        [
+            "torch==2.13.0",
+            "sentence-transformers>=6,<7",
+            "fastapi",
+            "uvicorn",
+            "uvloop",
+            "httptools",
+        ],
+    ],
 }
 OPTIMUM_EXPORT = """
 import os, sys

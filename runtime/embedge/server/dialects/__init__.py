@@ -1,0 +1,1 @@
+"""The protocols that clients speak, one a file; none imports another."""
