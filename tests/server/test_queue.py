@@ -176,6 +176,16 @@ def test_a_short_request_waits_for_one_run_of_a_long_one(case: Case, client: str
     assert len(runs) == 21
 
 
+def test_of_rows_of_one_length_the_oldest_fill_a_run(case: Case) -> None:
+    """They wait behind those that came after them, by length alone."""
+    case.hold()
+    lead = case.submit((0, 5), client="lead")
+    short = [case.submit((1 + n, 4), client=f"client {n}") for n in range(40)]
+    first, second = (sorted(rows) for _, rows in case.finish(lead, *short))
+    assert 10 < len(first) < 30
+    assert first + second == list(range(41))
+
+
 def test_clients_take_turns(case: Case) -> None:
     case.hold()
     many = [case.submit((n, 80), client="greedy") for n in range(10)]

@@ -6,7 +6,7 @@ about the same length, no matter who sent them. Knows no thread: who holds it ke
 """
 
 import itertools
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -111,7 +111,7 @@ class Waiting:
             places = run_around(shelf.lengths, lead, limits)
         else:
             places = slice(lead, lead + images_per_run())
-        entries = shelf.take(places)
+        entries = shelf.take(places, lead)
         line.move_to_end(ticket)
         self._turns.move_to_end(client)
         for holder, taken in by_ticket(entries).items():
@@ -168,10 +168,23 @@ class _Shelf:
             self.entries = sorted([*self.entries, *entries])
             self.lengths = [entry[0] for entry in self.entries]
 
-    def take(self, places: slice) -> list[Entry]:
-        taken = self.entries[places]
-        del self.entries[places]
-        del self.lengths[places]
+    def take(self, places: slice, lead: int) -> list[Entry]:
+        """Takes as many rows of each length as stand there, the lead among them.
+
+        Of the shortest length, which may not be taken whole, those that have waited longest.
+        """
+        shortest = self.lengths[places.start]
+        oldest = bisect_left(self.lengths, shortest)
+        if shortest == self.lengths[lead]:
+            oldest = places.start
+        end = bisect_right(
+            self.lengths, shortest, places.start, min(places.stop, len(self.lengths))
+        )
+        moved = end - places.start
+        taken = self.entries[oldest : oldest + moved] + self.entries[end : places.stop]
+        for part in (slice(end, places.stop), slice(oldest, oldest + moved)):
+            del self.entries[part]
+            del self.lengths[part]
         return taken
 
     def purge(self) -> None:
