@@ -29,6 +29,7 @@ from embedge.options import flag
 from embedge.pack.files import open_pack
 from embedge.pack.manifest import Manifest
 from embedge.reopening import Reduced, reduce_embedder
+from embedge.sessions import Sessions
 from embedge.texts.tokens import OnOverflow
 from embedge.vectors import EmbeddingType, similarity
 
@@ -110,7 +111,8 @@ class Embedder:
         if prepared is not None and self.device != "cpu":
             raise OptionError("prepared= is for the CPU; leave it out, or pass device='cpu'")
         place = None if prepared is None else absolute_path(prepared, "prepared")
-        self._encoder = Encoder(pack, choices, arena=arena, spin=spin, prepared=place)
+        sessions = Sessions(pack, choices, arena=arena, spin=spin, prepared=place)
+        self._encoder = Encoder(pack, choices, sessions)
         self._options = {  # to open it again, see __reduce__
             "path": None if path is None else self.folder,
             "precision": self.precision,

@@ -8,7 +8,6 @@ those belong to `Embedder`, its face.
 import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from embedge.items import Items, OnError
 from embedge.pack.files import Pack, check_files
 from embedge.pack.manifest import ImageInput, TextInput
 from embedge.runner import Runner
+from embedge.sessions import Sessions
 from embedge.texts.checks import check_texts, take_texts
 from embedge.texts.tokens import Encoded, TextTokenizer, TruncationWarning
 from embedge.vectors import normalize, quantize_some
@@ -38,31 +38,20 @@ class Encoder:
     Args:
         pack: where their files stand.
         choices: how to run them.
-        arena: keep ONNX Runtime's memory pool between runs.
-        spin: keep threads awake between the pieces of a run.
-        prepared: folder for graphs in this machine's own form; None for none.
+        sessions: opens the networks.
 
     Attributes:
         text: how texts become token ids.
         truncations: how many texts were cut so far.
     """
 
-    def __init__(
-        self, pack: Pack, choices: Choices, *, arena: bool, spin: bool, prepared: Path | None
-    ) -> None:
+    def __init__(self, pack: Pack, choices: Choices, sessions: Sessions) -> None:
         assert pack.manifest.text is not None  # no `Call` can be made for such a pack
         self.text: TextInput = pack.manifest.text
         self.truncations = 0
         self._pack = pack
         self._device = choices.device.value
-        self._runner = Runner(
-            pack,
-            choices,
-            pad_token_id=self.text.pad_token_id,
-            arena=arena,
-            spin=spin,
-            prepared=prepared,
-        )
+        self._runner = Runner(pack, choices, sessions, pad_token_id=self.text.pad_token_id)
         self._lock = ForkLock()  # of the tokenizer and `truncations`
         self._tokenizer: TextTokenizer | None = None
 

@@ -5,7 +5,6 @@ the order of the items, not normalized. Knows no text, no tokenizer, no prompt a
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,26 +25,17 @@ class Runner:
     Args:
         pack: where the graphs stand.
         choices: how to run them.
+        sessions: opens them.
         pad_token_id: fills the end of the shorter texts of a run.
-        arena: keep ONNX Runtime's memory pool between runs.
-        spin: keep threads awake between the pieces of a run.
-        prepared: folder for graphs in this machine's own form (engine/prepared.py); None for none.
     """
 
     def __init__(
-        self,
-        pack: Pack,
-        choices: Choices,
-        *,
-        pad_token_id: int,
-        arena: bool,
-        spin: bool = True,
-        prepared: Path | None = None,
+        self, pack: Pack, choices: Choices, sessions: Sessions, *, pad_token_id: int
     ) -> None:
         self._pack = pack
         self._choices = choices
+        self._sessions = sessions
         self._pad_token_id = pad_token_id
-        self._sessions = Sessions(pack, choices, arena=arena, spin=spin, prepared=prepared)
 
     def text_batches(self, ids: Sequence[NDArray[np.int32]]) -> Iterator[Batch]:
         """Token ids, one (length,) array a text, as runs within the limits; see `batches.plan`.

@@ -34,8 +34,8 @@ class Sessions:
         choices: Choices,
         *,
         arena: bool,
-        spin: bool = True,
-        prepared: Path | None = None,
+        spin: bool,
+        prepared: Path | None,
     ) -> None:
         self._pack = pack
         self._choices = choices

@@ -81,6 +81,7 @@ def open_embedge(
     from embedge.items import Items
     from embedge.pack.files import open_pack
     from embedge.runner import Runner
+    from embedge.sessions import Sessions
 
     pack = open_pack(path)
     assert pack.manifest.text is not None
@@ -92,9 +93,8 @@ def open_embedge(
         token_budget=ONE_RUN if device == "cuda" else budget,
         memory_limit=None,
     )
-    runner = Runner(
-        pack, choices, pad_token_id=pack.manifest.text.pad_token_id, arena=False, prepared=None
-    )
+    sessions = Sessions(pack, choices, arena=False, spin=True, prepared=None)
+    runner = Runner(pack, choices, sessions, pad_token_id=pack.manifest.text.pad_token_id)
     call = Call.of(pack.manifest)
     runner.load(call)  # the session alone: the peers load no tokenizer either
 
