@@ -267,12 +267,6 @@ class Models:
             )
         return model, task
 
-    def aliases(self) -> Iterable[str]:
-        """All names, with and without tasks, that clients may send."""
-        for name, model in self._models.items():
-            yield name
-            yield from (f"{name}:{task}" for task in model.tasks)
-
     def of_prefix(self, part: str) -> tuple[str | None, str | None] | None:
         """The model and the task that the first part of a path names; None if it names neither."""
         plain, colon, task = part.partition(":")
