@@ -3,6 +3,7 @@
 The encoder is a fake that notes its runs and waits until the test lets it go on.
 """
 
+import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -20,7 +21,7 @@ from embedge.pack.manifest import MemoryCost
 from embedge.server.metrics import Metrics
 from embedge.server.queue import Queue
 from embedge.server.refusals import Kind, Refusal
-from embedge.server.waiting import Ticket
+from embedge.server.waiting import Ticket, Waiting
 from support.serving import wait_for
 
 CALL = Call(
@@ -184,6 +185,31 @@ def test_of_rows_of_one_length_the_oldest_fill_a_run(case: Case) -> None:
     first, second = (sorted(rows) for _, rows in case.finish(lead, *short))
     assert 10 < len(first) < 30
     assert first + second == list(range(41))
+
+
+def test_what_waits_is_counted_along() -> None:
+    dice = random.Random(5)
+    waiting = Waiting()
+    for step in range(300):
+        tickets = list(waiting)
+        what = dice.random()
+        if what < 0.5 or not tickets:
+            lengths = [dice.randrange(1, 90) for _ in range(dice.randrange(1, 40))]
+            rows = [np.zeros(length, np.int32) for length in lengths]
+            client = f"client {step % 3}"
+            ticket = Ticket(CALL, rows, lengths, client=client, width=1, deliver=lambda _: None)
+            waiting.add(ticket, waiting.sort(ticket))
+        elif what < 0.6:
+            dropped = dice.choice(tickets)
+            dropped.gone = True
+            waiting.drop(dropped)
+            waiting.purge()
+        else:
+            waiting.take(LIMITS, lambda: 2)
+        assert waiting.tokens == sum(entry[0] for ticket in waiting for entry in ticket.waiting)
+    while waiting:
+        waiting.take(LIMITS, lambda: 2)
+    assert waiting.tokens == 0
 
 
 def test_clients_take_turns(case: Case) -> None:

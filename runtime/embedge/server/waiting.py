@@ -60,8 +60,7 @@ class Ticket:
         self.queued = self.begun = self.ended = 0.0
         self.gone = False  # the client left, or a row failed
         self.left = len(rows)
-        # Rows that wait, the longest last: (length, number, row).
-        self.waiting: list[tuple[int, int, int]] = []
+        self.waiting: list[Entry] = []  # rows that wait, the longest last
 
 
 # A row that waits: its length, a number that is its own, whose it is, and which of the ticket's.
@@ -69,9 +68,14 @@ Entry = tuple[int, int, Ticket, int]
 
 
 class Waiting:
-    """The tickets that wait."""
+    """The tickets that wait.
+
+    Attributes:
+        tokens: of all their rows; counted along, as each turn asks for it.
+    """
 
     def __init__(self) -> None:
+        self.tokens = 0
         self._shelves: dict[Call, _Shelf] = {}
         # By client; the next turn first in both.
         self._turns: OrderedDict[str, OrderedDict[Ticket, None]] = OrderedDict()
@@ -84,34 +88,30 @@ class Waiting:
     def __iter__(self) -> Iterator[Ticket]:
         return (ticket for line in self._turns.values() for ticket in line)
 
-    @property
-    def tokens(self) -> int:
-        """Of all rows that wait; of tickets that are gone too, until `purge`."""
-        return sum(sum(shelf.lengths) for shelf in self._shelves.values())
-
     def sort(self, ticket: Ticket) -> list[Entry]:
         """The rows of a ticket in order; the slow part of `add`, for which nobody need wait."""
         order = sorted(range(len(ticket.rows)), key=ticket.lengths.__getitem__)
         return [(ticket.lengths[row], next(self._numbers), ticket, row) for row in order]
 
     def add(self, ticket: Ticket, entries: list[Entry]) -> None:
-        """Adds a ticket with what `sort` made of it."""
-        ticket.waiting = [(length, number, row) for length, number, _, row in entries]
+        """Adds a ticket with what `sort` made of it, and keeps that."""
+        ticket.waiting = entries
         self._shelves.setdefault(ticket.call, _Shelf()).add(entries)
         self._turns.setdefault(ticket.client, OrderedDict())[ticket] = None
+        self.tokens += sum(ticket.lengths)
 
     def take(self, limits: Limits, images_per_run: Callable[[], int]) -> tuple[Call, list[Entry]]:
         """The run of the next turn; its rows no longer wait."""
         client, line = next(iter(self._turns.items()))
         ticket = next(iter(line))
         shelf = self._shelves[ticket.call]
-        length, number, _ = ticket.waiting[-1]
-        lead = bisect_left(shelf.entries, (length, number))
+        lead = bisect_left(shelf.entries, ticket.waiting[-1])
         if ticket.call.tower == "text":
             places = run_around(shelf.lengths, lead, limits)
         else:
             places = slice(lead, lead + images_per_run())
         entries = shelf.take(places, lead)
+        self.tokens -= sum(entry[0] for entry in entries)
         line.move_to_end(ticket)
         self._turns.move_to_end(client)
         for holder, taken in by_ticket(entries).items():
@@ -127,11 +127,12 @@ class Waiting:
 
     def drop(self, ticket: Ticket) -> int:
         """Nothing of a ticket waits any more; the tokens that did."""
-        tokens = sum(length for length, _, _ in ticket.waiting)
+        tokens = sum(entry[0] for entry in ticket.waiting)
         if ticket.waiting:
             ticket.waiting = []
             self._leave_line(ticket)
             self._purge = True
+        self.tokens -= tokens
         return tokens
 
     def purge(self) -> None:
