@@ -5,7 +5,7 @@ digits that give the same float32 again.
 """
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,13 @@ def json_answer(value: Any, status: int = 200, headers: Mapping[str, str] | None
     """A value as JSON; contiguous NumPy arrays may stand in it."""
     body = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
     return Answer(body=body, status=status, headers=headers or {})
+
+
+def entries(rows: Iterable[Any]) -> list[dict[str, Any]]:
+    """The `data` of an answer of /v1/embeddings; a row is a vector in the form that was asked."""
+    return [
+        {"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)
+    ]
 
 
 def base64_of(vector: NDArray[np.float32]) -> str:

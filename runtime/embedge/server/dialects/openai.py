@@ -127,11 +127,13 @@ def write(asked: _Asked, done: Done) -> Answer:
     rows: list[Any] = list(done.vectors)
     if asked.base64:
         rows = [answers.base64_of(row) for row in rows]
-    data = [
-        {"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)
-    ]
     return answers.json_answer(
-        {"object": "list", "data": data, "model": asked.model, "usage": answers.usage(done)},
+        {
+            "object": "list",
+            "data": answers.entries(rows),
+            "model": asked.model,
+            "usage": answers.usage(done),
+        },
         headers=answers.truncation_headers(done),
     )
 

@@ -159,11 +159,13 @@ def write(asked: _Asked, done: Done) -> Answer:
         (rows,) = forms.values()
     else:
         rows = [dict(zip(forms, row, strict=True)) for row in zip(*forms.values(), strict=True)]
-    data = [
-        {"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)
-    ]
     return answers.json_answer(
-        {"model": asked.model, "object": "list", "usage": answers.usage(done), "data": data},
+        {
+            "model": asked.model,
+            "object": "list",
+            "usage": answers.usage(done),
+            "data": answers.entries(rows),
+        },
         headers=answers.truncation_headers(done),
     )
 
