@@ -66,6 +66,17 @@ endef
 	.venv-reference/bin/python $(PIP_INSTALL) --no-deps timm  # torchvision would want another torch
 	@touch $@
 
+# sentence-transformers 5.7 is the last that takes the transformers of optimum-onnx (< 4.58).
+.venv-optimum/stamp: pyproject.toml
+	$(call environment,.venv-optimum)
+	.venv-optimum/bin/python $(PIP_INSTALL) torch==2.13.0
+	.venv-optimum/bin/python $(PIP_INSTALL) --editable ".[cpu,export,optimum]" --group test \
+		torch==2.13.0 "sentence-transformers>=5.1,<6"
+	@touch $@
+
+.PHONY: setup-optimum
+setup-optimum: .venv-optimum/stamp ## .venv-optimum, for `embedge export --via optimum` (installs torch)
+
 # numpy 1.26 has no wheel for Python 3.13, and 2.1 is the first that has.
 .venv-oldest/stamp: pyproject.toml
 	$(call environment,.venv-oldest)
@@ -334,5 +345,5 @@ test-wheel: wheel ## the wheel in a fresh environment, offline: Embedder() and t
 
 .PHONY: clean
 clean: ## removes environments, caches, wheels, the default pack and the map; other packs stay
-	rm -rf .venv .venv-reference .venv-oldest .venv-gpu .venv-train .venv-clients .venv-clients-node .venv-deploy build dist $(DEFAULT_PACK) $(DEMO_MAP)
+	rm -rf .venv .venv-reference .venv-optimum .venv-oldest .venv-gpu .venv-train .venv-clients .venv-clients-node .venv-deploy build dist $(DEFAULT_PACK) $(DEMO_MAP)
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis $(dir $(TOKENIZER))
