@@ -36,7 +36,7 @@ EQUALS = {
     "embedge.server.dialects": set[str](),
     "embedge_export.precision": {"precision", "integers"},
     "embedge_export.families": {
-        *("family", "fields", "heads", "rotary_base", "stored_adapters", "walk"),
+        *("family", "fields", "heads", "memory", "rotary_base", "stored_adapters", "walk"),
         *("clip", "register"),  # these stand above: a model of two families, and the list of all
     },
 }

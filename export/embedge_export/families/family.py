@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedge.errors import SourceError
-from embedge.pack.manifest import ImageInput
+from embedge.pack.manifest import ImageInput, MemoryCost
 from embedge_export.families.stored_adapters import StoredAdapters, read_stored_adapters
 from embedge_export.numbers.calibration import CalibrationRows
 from embedge_export.reading.fields import is_whole, shown
@@ -66,17 +66,7 @@ class TextConfig(Protocol):
 
     @property
     def num_hidden_layers(self) -> int:
-        """Layers."""
-        ...
-
-    @property
-    def num_attention_heads(self) -> int:
-        """Query heads of a layer."""
-        ...
-
-    @property
-    def intermediate_size(self) -> int:
-        """Width of the MLP."""
+        """Layers; 0 for a table alone."""
         ...
 
     @property
@@ -306,6 +296,10 @@ class Family(ABC, Generic[Config]):
     def steps(self, config: Config) -> int:
         """How often a walk over the layers calls `advance`, the truth's as well as the writer's."""
         return config.num_hidden_layers + 1
+
+    @abstractmethod
+    def memory_cost(self, config: Config) -> MemoryCost:
+        """The transient memory of a CPU run; see `memory.attention_cost` for networks of layers."""
 
     def recipe_added(self, config: Config) -> int:
         """Added to every precision's recipe (reuse.py): how often these graphs alone changed."""

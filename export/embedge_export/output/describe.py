@@ -14,12 +14,11 @@ import numpy as np
 
 from embedge.errors import ManifestError, SourceError
 from embedge.pack.contract import INPUTS, OUTPUT
-from embedge.pack.manifest import Expected, FileEntry, Graph, Manifest, MemoryCost, TextInput
+from embedge.pack.manifest import Expected, FileEntry, Graph, Manifest, TextInput
 from embedge.pack.reading import dump_manifest, parse_manifest
 from embedge.pack.verification import Report
 from embedge.vectors import normalize
 from embedge_export.corpus.texts import SHORT_TEXTS
-from embedge_export.families.family import TextConfig
 from embedge_export.model import Gate, Model
 from embedge_export.output.reuse import Reuse, recipes
 
@@ -54,7 +53,7 @@ def description(model: Model) -> dict[str, Any]:
             vocabulary_size=config.vocab_size,
         ),
         "image": None if model.image is None else model.image.input,
-        "memory": _memory_cost(config),
+        "memory": model.family.memory_cost(config),
         "samples": Expected(
             file=SAMPLES,
             texts=SHORT_TEXTS[:SAMPLE_TEXTS],
@@ -161,20 +160,4 @@ def describe_pack(
             name: importlib.metadata.version(name)
             for name in ("embedge", "numpy", "onnx-ir", "safetensors", "tokenizers")
         },
-    )
-
-
-def _memory_cost(config: TextConfig) -> MemoryCost:
-    """Transient memory on a CPU, from what runs of 1,024 to 4,096 tokens were measured to take.
-
-    The MLP's buffers are the widest moment. At v5-text-small's size int8 took 120 to 160 kB a
-    token and fp32 168 kB, the memory pool's slack included; at v5-text-nano's, whose attention
-    hands out no keys and values, both took 79 kB. The factors are the next whole ones above.
-    """
-    factor = 12 if config.causal else 6
-    return MemoryCost(
-        per_token=factor * 4 * (config.intermediate_size + config.hidden_size),
-        # The square of scores, which ONNX Runtime before 1.28 holds for every head of a decoder's
-        # operator. An encoder's works in blocks in every version.
-        per_token_squared=4.0 * config.num_attention_heads if config.causal else 0.0,
     )

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedge.errors import SourceError
+from embedge.pack.manifest import MemoryCost
 from embedge_export.families.bert.config import BertConfig, bert_config
 from embedge_export.families.bert.fields import JINA_V3
 from embedge_export.families.bert.names import TextLayout, text_layout
 from embedge_export.families.family import Array, Family, Ids, Opened, Targets
+from embedge_export.families.memory import attention_cost
 from embedge_export.reading.fields import is_whole, shown
 from embedge_export.tensors.weights import Weights
 
@@ -112,6 +114,15 @@ class Bert(Family[BertConfig]):
         from embedge_export.families.bert.writer import write
 
         return write(config, weights, targets, **about)
+
+    def memory_cost(self, config: BertConfig) -> MemoryCost:
+        """See Family."""
+        return attention_cost(
+            hidden=config.hidden_size,
+            intermediate=config.intermediate_size,
+            heads=config.num_attention_heads,
+            causal=config.causal,
+        )
 
     def recipe_added(self, config: BertConfig) -> int:
         """See Family. Where positions are counted from a padding id, graphs changed once."""

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from embedge.pack.manifest import MemoryCost
 from embedge_export.families.decoder.config import NetworkConfig, network_config
 from embedge_export.families.family import Array, Family, Ids, Opened, Targets
+from embedge_export.families.memory import attention_cost
 from embedge_export.tensors.lora import load_adapter
 from embedge_export.tensors.weights import Weights
 
@@ -76,6 +78,15 @@ class Decoder(Family[NetworkConfig]):
         from embedge_export.families.decoder.writer import write
 
         return write(config, weights, targets, **about)
+
+    def memory_cost(self, config: NetworkConfig) -> MemoryCost:
+        """See Family."""
+        return attention_cost(
+            hidden=config.hidden_size,
+            intermediate=config.intermediate_size,
+            heads=config.num_attention_heads,
+            causal=config.causal,
+        )
 
 
 QWEN3 = Decoder(
