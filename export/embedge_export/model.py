@@ -15,7 +15,6 @@ from embedge.errors import SourceError
 from embedge.texts.tokens import TextTokenizer
 from embedge_export.corpus.texts import CALIBRATION_TEXTS, LONG_TEXTS, SHORT_TEXTS
 from embedge_export.families.family import Family, ImageTower, TextConfig
-from embedge_export.families.register import family_of
 from embedge_export.numbers.calibration import CalibrationRows
 from embedge_export.numbers.exact import product
 from embedge_export.source.folder import Source
@@ -70,7 +69,7 @@ def open_model(source: Source) -> Model:
         SourceError: the network, its pooling, a tensor or an adapter cannot be exported.
     """
     stored = open_weights(source.folder)
-    family = family_of(source.config)
+    family = source.family
     opened = family.open(
         source.folder, source.config, stored, adapters=source.adapters, tasks=source.tasks
     )

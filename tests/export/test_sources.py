@@ -694,8 +694,8 @@ def test_a_file_that_changes_while_the_source_is_opened(small, monkeypatch):
     """Settings are read before they are hashed, and the hash must be of what was read."""
     read = sources.read_prompts
 
-    def and_change(folder, config):
-        found = read(folder, config)
+    def and_change(folder, *about):
+        found = read(folder, *about)
         path = folder / "config_sentence_transformers.json"
         path.write_text(path.read_text().replace("Query: ", "Find: "))
         return found
@@ -708,9 +708,9 @@ def test_a_file_that_changes_while_the_source_is_opened(small, monkeypatch):
 def test_a_file_that_appears_while_the_source_is_opened(small, monkeypatch):
     read = sources.read_prompts
 
-    def and_add(folder, config):
+    def and_add(folder, *about):
         (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 300}')
-        return read(folder, config)
+        return read(folder, *about)
 
     monkeypatch.setattr(sources, "read_prompts", and_add)
     with pytest.raises(SourceError, match=r"sentence_bert_config\.json changed"):

@@ -14,6 +14,7 @@ from typing import Any
 
 from embedge.errors import SourceError
 from embedge.printable import printable
+from embedge_export.families.family import Family
 from embedge_export.families.register import family_of
 from embedge_export.reading.fields import shown
 from embedge_export.reading.files import read_text_file
@@ -75,6 +76,11 @@ class Source:
     files: Mapping[str, str]  # name in the folder -> sha256 of all that the export depends on
     stamps: Mapping[str, Stamp]  # of these and of others, from before the first was read
     notes: tuple[str, ...] = ()  # what the user should know of how its settings were taken
+
+    @property
+    def family(self) -> Family[Any]:
+        """What is known of its network."""
+        return family_of(self.config)
 
     def check_unchanged(self) -> None:
         """Makes sure that the files are still those that were hashed.
@@ -157,7 +163,7 @@ def _open_folder(
     adapters = {task: path for task, path in found.items() if task in order}
     for path in adapters.values():
         lora.adapter_files(path)  # going on without one would export the bare base under its name
-    prompts, default_prompt = read_prompts(folder, config)
+    prompts, default_prompt = read_prompts(folder, config, family)
     if not (folder / TOKENIZER).exists():
         raise SourceError(
             f"{folder} has no {TOKENIZER}. With transformers, "
@@ -165,10 +171,10 @@ def _open_folder(
         )
     tokenizer = open_tokenizer_files(folder)
     check_lower_case(tokenizer, lowercases(folder))
-    check_types(tokenizer, config)
-    notes = check_class(config, tokenizer)
-    notes += notes_on_padding(tokenizer, config, tokenizer_arguments(folder).get("padding_side"))
-    max_length = read_max_length(folder, config)
+    check_types(tokenizer, family)
+    notes = check_class(config, tokenizer, family)
+    notes += notes_on_padding(tokenizer, family, tokenizer_arguments(folder).get("padding_side"))
+    max_length = read_max_length(folder, config, family)
     check_prompts(tokenizer, prompts, max_length)
     open_weights(folder)  # a damaged file is named before a gigabyte is hashed
     return Source(
@@ -182,8 +188,8 @@ def _open_folder(
         default_task=_DEFAULT_TASK if _DEFAULT_TASK in order else order[0],
         prompts=prompts,
         default_prompt=default_prompt,
-        pooling=read_pooling(folder, config),
-        matryoshka_dimensions=_matryoshka(folder, config),
+        pooling=read_pooling(folder, config, family),
+        matryoshka_dimensions=_matryoshka(folder, config, family),
         max_length=max_length,
         pad_token_id=pad_token_id(tokenizer, config),
         tokenizer=folder / TOKENIZER,
@@ -240,8 +246,7 @@ def _choose(folder: Path, known: tuple[str, ...], chosen: Sequence[str] | None) 
     return tuple(task for task in known if chosen is None or task in chosen)
 
 
-def _matryoshka(folder: Path, config: Mapping[str, Any]) -> tuple[int, ...]:
-    family = family_of(config)
+def _matryoshka(folder: Path, config: Mapping[str, Any], family: Family[Any]) -> tuple[int, ...]:
     width = family.width(folder, config)
     dimensions = config.get("matryoshka_dimensions")
     if dimensions is None:

@@ -1,9 +1,9 @@
 """What Sentence Transformers' files say about using a network: prompts, pooling, length limit.
 
-Takes a model folder and the parsed config.json; gives plain values for `folder.py`. Every field is
-read by the tables of `sentence_fields.py`: what would change the vectors and is not reproduced (a
-Dense layer, say, or texts in lower case) is an error, never skipped. Knows nothing of weights or
-adapters.
+Takes a model folder, the parsed config.json and its family; gives plain values for `folder.py`.
+Every field is read by the tables of `sentence_fields.py`: what would change the vectors and is not
+reproduced (a Dense layer, say, or texts in lower case) is an error, never skipped. Knows nothing of
+weights or adapters.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from typing import Any
 
 from embedge.errors import SourceError
 from embedge.pack.checks import MAX_LENGTH, safe_name
-from embedge_export.families.register import family_of
+from embedge_export.families.family import Family
 from embedge_export.reading.fields import Fields, Settings, is_number, is_whole, shown
 from embedge_export.reading.json_files import load_json, read_json
 from embedge_export.source import sentence_fields as tables
@@ -23,7 +23,9 @@ _NO_LIMIT = 1e9  # a tokenizer without a limit is saved with 1e30
 _ORDER = ("Transformer", "Pooling", "Normalize")
 
 
-def read_prompts(folder: Path, config: Mapping[str, Any]) -> tuple[dict[str, str], str | None]:
+def read_prompts(
+    folder: Path, config: Mapping[str, Any], family: Family[Any]
+) -> tuple[dict[str, str], str | None]:
     """Prompts by name, and the default prompt's name.
 
     Raises:
@@ -36,7 +38,6 @@ def read_prompts(folder: Path, config: Mapping[str, Any]) -> tuple[dict[str, str
         raise SourceError(f'{path}: "prompts" is not an object of strings; correct it')
     prompts = {name: text or "" for name, text in given.items()}
     default = settings.get("default_prompt_name")
-    family = family_of(config)
     if not prompts and family.prompts:
         prompts, default = dict(family.prompts), family.default_prompt
     instructions = family.task_settings(config).get("task_instructions")
@@ -51,11 +52,11 @@ def read_prompts(folder: Path, config: Mapping[str, Any]) -> tuple[dict[str, str
             f'{path}: "default_prompt_name" {shown(default)} is not among its prompts '
             f"({', '.join(prompts) or 'none'}); correct one of them"
         )
-    _check_use(folder, config, settings)
+    _check_use(folder, config, family, settings)
     return prompts, default
 
 
-def read_pooling(folder: Path, config: Mapping[str, Any]) -> str:
+def read_pooling(folder: Path, config: Mapping[str, Any], family: Family[Any]) -> str:
     """How token vectors become one: "last_token", "mean" or "cls".
 
     Raises:
@@ -65,8 +66,7 @@ def read_pooling(folder: Path, config: Mapping[str, Any]) -> str:
     places = _read_modules(folder / MODULES) if listed else {"Pooling": Path(POOLING).parent.name}
     path = folder / places.get("Pooling", "") / "config.json"
     if "Pooling" in places and (listed or path.exists()):
-        return _read_pooling_config(path, family_of(config).width(folder, config))
-    family = family_of(config)
+        return _read_pooling_config(path, family.width(folder, config))
     if family.pooling is not None:
         return family.pooling  # done by the model's own code
     if config.get("emb_pooler") == "mean":
@@ -79,7 +79,7 @@ def read_pooling(folder: Path, config: Mapping[str, Any]) -> str:
     )
 
 
-def read_max_length(folder: Path, config: Mapping[str, Any]) -> int:
+def read_max_length(folder: Path, config: Mapping[str, Any], family: Family[Any]) -> int:
     """The most tokens a text may have, special tokens included.
 
     Sentence Transformers' own limit counts where it is set, else the tokenizer's; neither more
@@ -88,7 +88,7 @@ def read_max_length(folder: Path, config: Mapping[str, Any]) -> int:
     Raises:
         SourceError: a limit is not a positive number, or there is none.
     """
-    positions = family_of(config).positions(folder, config)
+    positions = family.positions(folder, config)
     path, settings = _read_network(folder)
     known = _limit(folder / "config.json", "max_position_embeddings", positions)
     arguments = tokenizer_arguments(folder)
@@ -158,9 +158,11 @@ def _refuse_unknown(
             )
 
 
-def _check_use(folder: Path, config: Mapping[str, Any], settings: Settings) -> None:
+def _check_use(
+    folder: Path, config: Mapping[str, Any], family: Family[Any], settings: Settings
+) -> None:
     """Settings of use that the runtime does not have: another similarity, another width."""
-    width = family_of(config).width(folder, config)
+    width = family.width(folder, config)
     dimension = settings.get("truncate_dim")
     if dimension is not None and not (is_whole(dimension) and dimension >= width):
         raise settings.error(

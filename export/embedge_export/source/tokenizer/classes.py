@@ -17,7 +17,7 @@ from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers, processors
 from embedge.errors import SourceError
 from embedge.texts.tokenizer_library import TokenizerError, guarded
 from embedge_export.corpus.texts import CALIBRATION_TEXTS, LONG_TEXTS, SHORT_TEXTS
-from embedge_export.families.register import family_of
+from embedge_export.families.family import Family
 from embedge_export.reading.fields import shown
 from embedge_export.source.files import TOKENIZER as FILE
 from embedge_export.source.files import TOKENIZER_CONFIG as CONFIG
@@ -67,9 +67,8 @@ class Built:
     parts: Callable[[TokenizerFiles], Parts]
 
 
-def class_name(config: Mapping[str, Any], files: TokenizerFiles) -> str:
+def class_name(config: Mapping[str, Any], files: TokenizerFiles, family: Family[Any]) -> str:
     """The class that `AutoTokenizer` takes, without "Fast" at its end."""
-    family = family_of(config)
     named = files.config.values.get("tokenizer_class") or config.get("tokenizer_class")
     if named is not None and not isinstance(named, str):
         raise files.config.error("tokenizer_class", "it must be a name")
@@ -85,7 +84,7 @@ def class_name(config: Mapping[str, Any], files: TokenizerFiles) -> str:
     return SAME.get(name, name)
 
 
-def check_class(config: Mapping[str, Any], files: TokenizerFiles) -> list[str]:
+def check_class(config: Mapping[str, Any], files: TokenizerFiles, family: Family[Any]) -> list[str]:
     """Refuses a model whose class would give other ids than tokenizer.json.
 
     Returns:
@@ -94,7 +93,7 @@ def check_class(config: Mapping[str, Any], files: TokenizerFiles) -> list[str]:
     Raises:
         SourceError: it names what differs.
     """
-    name = class_name(config, files)
+    name = class_name(config, files, family)
     notes = notes_on_ends(name, files)
     if name in FROM_FILE:
         return [*notes, *notes_on_prefix_space(files)]
@@ -106,7 +105,7 @@ def check_class(config: Mapping[str, Any], files: TokenizerFiles) -> list[str]:
             f"pack follows {FILE}",
         ]
     remedy = f"{RESAVE} to have its ids"
-    if not family_of(config).tokenizer_is_fixed:
+    if not family.tokenizer_is_fixed:
         remedy += f', or set "tokenizer_class" to "PreTrainedTokenizerFast" to follow {FILE}'
     where = f"{files.folder / CONFIG}: its class is {name}"
     if files.model.get("type") not in (None, built.algorithm):

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 
 from embedge.errors import SourceError
 from embedge.texts.tokenizer_library import TokenizerError, guarded
-from embedge_export.families.register import family_of
+from embedge_export.families.family import Family
 from embedge_export.reading.fields import Settings, is_whole, shown
 from embedge_export.reading.json_files import read_json
 from embedge_export.source.files import ADDED_TOKENS, PROMPTS, SPECIAL_TOKENS
@@ -113,7 +113,7 @@ def check_lower_case(files: TokenizerFiles, asked: Path | None) -> None:
         )
 
 
-def check_types(files: TokenizerFiles, config: Mapping[str, Any]) -> None:
+def check_types(files: TokenizerFiles, family: Family[Any]) -> None:
     """Refuses token types other than 0, which encoders add to every token's vector.
 
     A graph has the row of type 0 in it; a text alone has no other, unless a template says so.
@@ -121,7 +121,7 @@ def check_types(files: TokenizerFiles, config: Mapping[str, Any]) -> None:
     inputs = files.config.get("model_input_names")
     if isinstance(inputs, list) and "token_type_ids" not in inputs:
         return
-    if family_of(config).adds_token_types and any(files.tokenizer.encode("a").type_ids):
+    if family.adds_token_types and any(files.tokenizer.encode("a").type_ids):
         raise SourceError(
             f"{files.folder / FILE}: its post_processor gives tokens of a single text another type "
             "than 0, which is not supported; exporting without it would give wrong vectors"

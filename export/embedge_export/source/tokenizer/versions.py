@@ -4,10 +4,9 @@ Takes a model's tokenizer files; gives sentences. A pack follows tokenizer.json,
 does, and the user should know where another program does not.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
-from embedge_export.families.register import family_of
+from embedge_export.families.family import Family
 from embedge_export.reading.fields import shown
 from embedge_export.source.files import TOKENIZER as FILE
 from embedge_export.source.files import TOKENIZER_CONFIG as CONFIG
@@ -55,9 +54,7 @@ def notes_on_prefix_space(files: TokenizerFiles) -> list[str]:
     ]
 
 
-def notes_on_padding(
-    files: TokenizerFiles, config: Mapping[str, Any], argument: object
-) -> list[str]:
+def notes_on_padding(files: TokenizerFiles, family: Family[Any], argument: object) -> list[str]:
     """Where padding on the left moves a text's places, so that its vector depends on its batch.
 
     Only BERT counts places from the row's start; the others count a text's own tokens, or see
@@ -65,13 +62,13 @@ def notes_on_padding(
 
     Args:
         files: of the model.
-        config: config.json.
+        family: its network's.
         argument: the side that Sentence Transformers' own settings ask for, if they do.
     """
     padding = files.file.get("padding")
     own = padding.get("direction") if isinstance(padding, dict) else None
     side = argument or files.config.get("padding_side") or own
-    if not family_of(config).counts_padding or str(side).lower() != "left":
+    if not family.counts_padding or str(side).lower() != "left":
         return []
     return [
         "padding_side is 'left': transformers then gives a text of this network another vector in "
