@@ -1,10 +1,11 @@
-"""One function a folder: jina-embeddings-v3, BERT and XLM-RoBERTa.
+"""One function a folder: jina-embeddings-v3, BERT, XLM-RoBERTa and DistilBERT.
 
 Puts the parts of bert_layouts.py together in a staged folder that appears when all of it is
 written.
 """
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from seeded.bert_layouts import (
     native_plan,
     roberta_tokenizer,
 )
+from seeded.bert_relatives import distilbert_config, distilbert_plan
 from seeded.files import (
     staged,
     write_card,
@@ -99,20 +101,26 @@ def write_bert(
     prefix: str = "",
     pooling: str = "mean_tokens",
 ) -> Path:
-    """Writes a "bert" or an "xlm-roberta" with learned positions; arguments of `write_v3`."""
-    make, pad, close = bert_tokenizer, "[PAD]", "[SEP]"
+    """Writes an encoder with learned positions; arguments of `write_v3`.
+
+    `kind` is "bert", "xlm-roberta" or "distilbert".
+    """
+    make: Callable[[], Tokenizer] = bert_tokenizer
+    pad, close = "[PAD]", "[SEP]"
     if kind == "xlm-roberta":
         make, pad, close = roberta_tokenizer, "<pad>", "</s>"
     with staged(folder) as part:
         size = begin(part, size or EncoderSize(), tokenizer, make)
-        config = encoder_config(size, kind)
+        config = distilbert_config(size) if kind == "distilbert" else encoder_config(size, kind)
         write_json(part / "config.json", config)
         write_tokenizer_config(part, "PreTrainedTokenizerFast", pad, close, 512)
         write_pooling(part, size.hidden, pooling)
         write_card(part, kind)
-        plan = bert_plan(
-            size, positions=config["max_position_embeddings"], types=config["type_vocab_size"]
-        )
+        positions = config["max_position_embeddings"]
+        if kind == "distilbert":
+            plan = distilbert_plan(size, positions=positions)
+        else:
+            plan = bert_plan(size, positions=positions, types=config["type_vocab_size"])
         write_plan(part, {prefix + key: value for key, value in plan.items()}, seed)
     return folder
 

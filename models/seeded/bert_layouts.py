@@ -97,7 +97,7 @@ def native_plan(size: EncoderSize) -> Plan:
         "norm1": "post_attention_layernorm",
         "norm2": "post_mlp_layernorm",
     }
-    return _plain_plan(size, "layers", names, positions=None)
+    return plain_plan(size, "layers", names, positions=None)
 
 
 def bert_plan(size: EncoderSize, *, positions: int, types: int) -> Plan:
@@ -112,13 +112,13 @@ def bert_plan(size: EncoderSize, *, positions: int, types: int) -> Plan:
         "norm1": "attention.output.LayerNorm",
         "norm2": "output.LayerNorm",
     }
-    plan = dict(_plain_plan(size, "encoder.layer", names, positions=positions, types=types))
+    plan = dict(plain_plan(size, "encoder.layer", names, positions=positions, types=types))
     plan["pooler.dense.weight"] = ((size.hidden, size.hidden), 0.1)
     plan["pooler.dense.bias"] = ((size.hidden,), 0.1)
     return plan
 
 
-def _plain_plan(
+def plain_plan(
     size: EncoderSize,
     block: str,
     names: Mapping[str, str],
@@ -126,12 +126,14 @@ def _plain_plan(
     positions: int | None,
     types: int = 1,
 ) -> Plan:
+    """An encoder whose blocks have these names; without positions or types if there are none."""
     assert size.vocab is not None
     hidden, inner = size.hidden, size.intermediate
     plan: dict[str, tuple[tuple[int, ...], float]] = {
         f"{_WORDS}.weight": ((size.vocab, hidden), 0.3),
-        f"{_TYPES}.weight": ((types, hidden), 0.3),
     }
+    if types:
+        plan[f"{_TYPES}.weight"] = ((types, hidden), 0.3)
     if positions is not None:
         plan["embeddings.position_embeddings.weight"] = ((positions, hidden), 0.1)
     _norm(plan, "embeddings.LayerNorm", hidden)
@@ -243,20 +245,24 @@ def roberta_tokenizer() -> Tokenizer:
     pieces = unigram_pieces(_words(tokenizer), special, 400)
     tokenizer.model = models.Unigram(pieces, unk_id=special.index("<unk>"))
     tokenizer.add_special_tokens(list(special))
-    return _closed(tokenizer, "<s>", "</s>")
+    return closed(tokenizer, "<s>", "</s>")
 
 
-def bert_tokenizer() -> Tokenizer:
+BERT_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+def bert_tokenizer(
+    special: tuple[str, ...] = BERT_TOKENS, begin: str = "[CLS]", close: str = "[SEP]"
+) -> Tokenizer:
     """BERT's kind: word pieces, [CLS] and [SEP] around every text."""
     tokenizer = Tokenizer(models.WordPiece({}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
-    special = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
     pieces = word_pieces(_words(tokenizer), special, 400)
     tokenizer.model = models.WordPiece(pieces, unk_token="[UNK]")
     tokenizer.add_special_tokens(list(special))
-    return _closed(tokenizer, "[CLS]", "[SEP]")
+    return closed(tokenizer, begin, close)
 
 
 def _words(tokenizer: Tokenizer) -> list[str]:
@@ -265,7 +271,8 @@ def _words(tokenizer: Tokenizer) -> list[str]:
     return [word for text in normal for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text)]
 
 
-def _closed(tokenizer: Tokenizer, begin: str, close: str) -> Tokenizer:
+def closed(tokenizer: Tokenizer, begin: str, close: str) -> Tokenizer:
+    """The tokenizer with a token before and one after every text."""
     tokens = [(token, tokenizer.token_to_id(token)) for token in (begin, close)]
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{begin} $A {close}",

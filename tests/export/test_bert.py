@@ -36,6 +36,9 @@ KINDS = {
         folder, pooling="cls_token", prefix="bert."
     ),
     "xlm-roberta": lambda folder: seeded.write_bert(folder, "xlm-roberta"),
+    "distilbert, prefix": lambda folder: seeded.write_bert(
+        folder, "distilbert", prefix="distilbert."
+    ),
 }
 
 
@@ -321,6 +324,8 @@ def test_a_tensor_with_and_without_its_prefix_is_an_error(tmp_path, kind, prefix
         ("cls.seq_relationship.bias", True),
         ("classifier.out_proj.weight", True),
         ("lm_head.layer_norm.bias", True),
+        ("vocab_projector.weight", True),
+        ("pre_classifier.bias", True),
         ("embeddings.position_ids", True),
         ("embeddings.distance_embedding.weight", False),
         ("encoder.layer.0.attention.self.distance_embedding.weight", False),
@@ -359,6 +364,10 @@ def test_only_tensors_without_effect_may_be_left_out(tmp_path, extra, known):
         ("xlm-roberta", {"pad_token_id": 513}, "pad_token_id is 513|length limit is 0"),
         ("xlm-roberta", {"pad_token_id": "1"}, "pad_token_id"),
         ("xlm-roberta", {"use_reg_tokens": True}, "use_reg_tokens"),
+        ("distilbert", {"activation": "relu"}, "activation is 'relu'"),
+        ("distilbert", {"hidden_size": 128}, "hidden_size is 128"),
+        ("distilbert", {"n_heads": 3}, "dim is 128, not a multiple of n_heads 3"),
+        ("distilbert", {"dim": None}, "dim.* is None"),
     ],
 )
 def test_what_would_change_the_vectors_is_refused_by_name(tmp_path, kind, changes, message):

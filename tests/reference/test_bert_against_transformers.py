@@ -40,6 +40,11 @@ KINDS = {
         "base",
         "mean",
     ),
+    "distilbert": (
+        lambda folder: seeded.write_bert(folder, "distilbert", size=SIZE, prefix="distilbert."),
+        "base",
+        "mean",
+    ),
     "bert cls": (
         lambda folder: seeded.write_bert(folder, size=SIZE, pooling="cls_token"),
         "base",

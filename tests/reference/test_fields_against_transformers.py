@@ -31,6 +31,7 @@ TABLES = {
     "bert": BERT_FIELDS["bert"],
     "roberta": BERT_FIELDS["roberta"],
     "xlm_roberta": BERT_FIELDS["xlm-roberta"],
+    "distilbert": BERT_FIELDS["distilbert"],
     "jina_embeddings_v3": BERT_FIELDS["jina_embeddings_v3"],
 }
 # What the code reads of a config that is not a field of config.json.
@@ -49,7 +50,7 @@ def write(name, folder):
         return seeded.write_eurobert(folder, size=DECODER_SIZE)
     if name == "jina_embeddings_v3":
         return seeded.write_v3_native(folder, size=ENCODER_SIZE)
-    kind = "bert" if name == "bert" else "xlm-roberta"
+    kind = name if name in ("bert", "distilbert") else "xlm-roberta"
     seeded.write_bert(folder, kind, size=ENCODER_SIZE)
     if name == "roberta":
         change(folder, model_type="roberta")
@@ -163,6 +164,7 @@ USED = {
     "layer_types": [["full_attention"] * 2],
     "head_dim": [16],
     "pad_token_id": [3, 0],
+    "n_heads": [2],
     "num_attention_heads": [2],  # of an encoder, whose heads are cut from the width
 }
 

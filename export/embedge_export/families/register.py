@@ -4,7 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from embedge.errors import SourceError
-from embedge_export.families.bert.family import BERT, JINA_EMBEDDINGS_V3, ROBERTA, XLM_ROBERTA
+from embedge_export.families.bert.family import (
+    BERT,
+    DISTILBERT,
+    JINA_EMBEDDINGS_V3,
+    ROBERTA,
+    XLM_ROBERTA,
+)
 from embedge_export.families.clip.family import JINA_CLIP
 from embedge_export.families.decoder.family import EUROBERT, JINA_V5, LLAMA, QWEN2, QWEN3
 from embedge_export.families.family import Family
@@ -19,6 +25,7 @@ FAMILIES: Mapping[str, Family[Any]] = {
     "bert": BERT,
     "roberta": ROBERTA,
     "xlm-roberta": XLM_ROBERTA,
+    "distilbert": DISTILBERT,
     "jina_embeddings_v3": JINA_EMBEDDINGS_V3,
     "jina_clip": JINA_CLIP,
 }

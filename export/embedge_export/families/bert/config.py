@@ -8,13 +8,22 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from embedge_export.families.bert.fields import BERT_FIELDS, JINA_FLASH, JINA_V3
+from embedge_export.families.bert.fields import BERT_FIELDS, DISTILBERT, JINA_FLASH, JINA_V3
 from embedge_export.families.fields import epsilon
 from embedge_export.families.heads import check_heads
 from embedge_export.families.rotary_base import MOST_POSITIONS, rotary_base
 from embedge_export.reading.fields import Settings, is_whole
 from embedge_export.tensors.weights import Weights, check_tensors
 
+# What DistilBERT's config calls a size, and the epsilon that its code holds.
+_DISTILBERT_NAMES = {
+    "hidden_size": "dim",
+    "intermediate_size": "hidden_dim",
+    "num_attention_heads": "n_heads",
+    "num_hidden_layers": "n_layers",
+}
+_DISTILBERT_EPSILON = 1e-12
+_FAMILIES = {"roberta": "xlm-roberta"}  # one network under two names
 ROTARY_BASE = 20_000.0  # of jina-embeddings-v3, where a config is silent (its own class's default)
 
 
@@ -29,7 +38,7 @@ class BertConfig:
     head_dim: int
     intermediate_size: int
     vocab_size: int
-    type_vocab_size: int
+    type_vocab_size: int  # 0: tokens have no type
     max_position_embeddings: int
     layer_norm_eps: float
     rope_theta: float | None  # None: a learned position is added to every token
@@ -49,7 +58,7 @@ def bert_config(config: Mapping[str, Any], weights: Weights, network: str) -> Be
     Args:
         config: config.json.
         weights: what it must fit.
-        network: "bert", "roberta", "xlm-roberta" or "jina_embeddings_v3".
+        network: a key of `BERT_FIELDS`.
 
     Raises:
         SourceError: it asks for what the writer does not know, or does not fit the weights.
@@ -76,9 +85,15 @@ def _read(config: Mapping[str, Any], network: str) -> BertConfig:
     flash = network == "xlm-roberta" and config.get("position_embedding_type") == "rotary"
     kind = JINA_FLASH if flash else network
     settings = Settings(config, BERT_FIELDS[kind])
-    hidden, heads = settings.size("hidden_size"), settings.size("num_attention_heads")
+    names = _DISTILBERT_NAMES if kind == DISTILBERT else {}
+
+    def size(name: str) -> int:
+        return settings.size(names.get(name, name))
+
+    hidden, heads = size("hidden_size"), size("num_attention_heads")
     if hidden % heads:
-        raise settings.error("hidden_size", f"not a multiple of num_attention_heads {heads}")
+        width, count = (names.get(name, name) for name in ("hidden_size", "num_attention_heads"))
+        raise settings.error(width, f"not a multiple of {count} {heads}")
     rotary = kind in (JINA_V3, JINA_FLASH)
     base = None
     if rotary:
@@ -86,20 +101,22 @@ def _read(config: Mapping[str, Any], network: str) -> BertConfig:
         if settings.size("head_dim", default=hidden // heads) != hidden // heads:
             raise settings.error("head_dim", "not hidden_size over num_attention_heads")
     return BertConfig(
-        family=JINA_V3 if rotary else "bert" if network == "bert" else "xlm-roberta",
+        family=JINA_V3 if rotary else _FAMILIES.get(kind, kind),
         hidden_size=hidden,
-        num_hidden_layers=settings.size("num_hidden_layers"),
+        num_hidden_layers=size("num_hidden_layers"),
         num_attention_heads=heads,
         head_dim=hidden // heads,
-        intermediate_size=settings.size("intermediate_size"),
-        vocab_size=settings.size("vocab_size"),
-        type_vocab_size=settings.size("type_vocab_size"),
+        intermediate_size=size("intermediate_size"),
+        vocab_size=size("vocab_size"),
+        type_vocab_size=0 if kind == DISTILBERT else size("type_vocab_size"),
         max_position_embeddings=settings.size(
             "max_position_embeddings", **({"most": MOST_POSITIONS} if rotary else {})
         ),
-        layer_norm_eps=epsilon(settings, "layer_norm_eps"),
+        layer_norm_eps=(
+            _DISTILBERT_EPSILON if kind == DISTILBERT else epsilon(settings, "layer_norm_eps")
+        ),
         rope_theta=base,
-        padding_id=None if rotary or network == "bert" else _pad(settings),
+        padding_id=_pad(settings) if kind in ("roberta", "xlm-roberta") else None,
     )
 
 
@@ -122,7 +139,9 @@ def _pad(settings: Settings) -> int:
 def expected_shapes(config: BertConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Every tensor of the network, a layer after another."""
     hidden, inner = config.hidden_size, config.intermediate_size
-    tables = {"word": config.vocab_size, "token_type": config.type_vocab_size}
+    tables = {"word": config.vocab_size}
+    if config.type_vocab_size:
+        tables["token_type"] = config.type_vocab_size
     if config.rope_theta is None:
         tables["position"] = config.max_position_embeddings
     for name, rows in tables.items():

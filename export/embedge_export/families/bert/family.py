@@ -1,4 +1,4 @@
-"""BERT, RoBERTa, XLM-RoBERTa and jina-embeddings-v3 as families."""
+"""BERT, RoBERTa, XLM-RoBERTa, DistilBERT and jina-embeddings-v3 as families."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -132,4 +132,11 @@ class Bert(Family[BertConfig]):
 BERT = Bert(network="bert", tokenizer="BertTokenizer", counts_padding=True)
 ROBERTA = Bert(network="roberta", tokenizer="RobertaTokenizer", counts_from_padding=True)
 XLM_ROBERTA = Bert(network="xlm-roberta", tokenizer="XLMRobertaTokenizer", counts_from_padding=True)
+DISTILBERT = Bert(
+    network="distilbert",
+    width_field="dim",
+    tokenizer="BertTokenizer",
+    adds_token_types=False,
+    counts_padding=True,
+)
 JINA_EMBEDDINGS_V3 = replace(XLM_ROBERTA, network=JINA_V3)

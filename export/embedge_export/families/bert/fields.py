@@ -69,6 +69,32 @@ _JINA: Fields = {
     "window_size": only(None, [-1, -1]),
 }
 
+# DistilBERT has names of its own for sizes; the epsilon of its norms is no setting.
+_DISTILBERT: Fields = {
+    **COMMON,
+    **used(
+        "dim",
+        "hidden_dim",
+        "max_position_embeddings",
+        "model_type",
+        "n_heads",
+        "n_layers",
+        "vocab_size",
+    ),
+    **unused("of training alone", "dropout", "qa_dropout", "seq_classif_dropout"),
+    **unused("a row of the table like any other, once it is loaded", "pad_token_id"),
+    **unused("how the table of positions began; the checkpoint holds it", "sinusoidal_pos_embds"),
+    **unused("for heads that stand behind the network's own output", "tie_weights_"),
+    "activation": only("gelu", "gelu_python"),
+    # transformers' class takes these for dim, n_heads and n_layers.
+    "hidden_size": only(None),
+    "num_attention_heads": only(None),
+    "num_hidden_layers": only(None),
+    "is_causal": only(False),
+    "is_decoder": only(False, None),
+}
+
+DISTILBERT = "distilbert"
 JINA_V3 = "jina_embeddings_v3"  # transformers' name; Jina's own checkpoint says xlm-roberta
 JINA_FLASH = "jina_flash"  # jina-embeddings-v3's own layout, whose model_type is xlm-roberta
 # Kind of network -> its table.
@@ -78,6 +104,7 @@ BERT_FIELDS: Mapping[str, Fields] = {
     | unused("a row of the table like any other, once it is loaded", "pad_token_id"),
     "roberta": _SHARED | _LEARNED | used("pad_token_id"),
     "xlm-roberta": _SHARED | _JINA | _LEARNED | used("pad_token_id"),
+    DISTILBERT: _DISTILBERT,
     JINA_V3: _SHARED
     | _ROTARY
     | unused("its code has rotary positions alone", "position_embedding_type"),

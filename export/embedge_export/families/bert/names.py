@@ -7,6 +7,7 @@ transformers' `jina_embeddings_v3` (`layers.0.self_attn.q_proj.weight`). The lay
   layers.0.mixer.Wqkv`, q, k and v in one, every linear and table parametrized: the weight is
   `….parametrizations.weight.original`, and beside it stand `0.lora_A` and `0.lora_B` of all tasks.
 - BERT and XLM-RoBERTa: `[bert.|roberta.]encoder.layer.0.attention.self.query`.
+- DistilBERT: `[distilbert.]transformer.layer.0.attention.q_lin`.
 - transformers' own: as it is.
 
 Tensors are read one at a time, when they are asked for. Nothing here knows a size or a config.
@@ -25,17 +26,20 @@ from embedge_export.tensors.lora import Delta
 from embedge_export.tensors.renamed import NamedWeights, Place
 from embedge_export.tensors.weights import Weights
 
-_MODELS = ("roberta.", "bert.", "model.")
+_MODELS = ("roberta.", "bert.", "distilbert.", "model.")
 # Heads and buffers: what a pooled text vector does not pass through, or what is computed again.
 _UNUSED = re.compile(
     r"(pooler\.dense|classifier(\.(dense|out_proj))?|qa_outputs"
+    r"|pre_classifier|vocab_(transform|layer_norm|projector)"
     r"|lm_head(\.(dense|layer_norm|decoder))?"
     r"|cls\.(seq_relationship|predictions(\.(decoder|transform\.(dense|LayerNorm)))?)"
     r")\.(weight|bias|gamma|beta)"
     r"|embeddings\.(position|token_type)_ids"
 )
 _PARAMETRISED = re.compile(r"(.+)\.parametrizations\.weight\.(original|0\.lora_A|0\.lora_B)")
-_BLOCK = re.compile(r"(?:encoder\.)?layers?\.(\d{1,9})\.(.+)\.(weight|bias|gamma|beta)")
+_BLOCK = re.compile(
+    r"(?:(?:encoder|transformer)\.)?layers?\.(\d{1,9})\.(.+)\.(weight|bias|gamma|beta)"
+)
 _QKV = tuple(f"self_attn.{side}_proj" for side in "qkv")
 _MODULES = {
     "mixer.out_proj": "self_attn.o_proj",
@@ -49,6 +53,14 @@ _MODULES = {
     "intermediate.dense": "mlp.fc1",
     "output.dense": "mlp.fc2",
     "output.LayerNorm": "post_mlp_layernorm",
+    "attention.q_lin": "self_attn.q_proj",
+    "attention.k_lin": "self_attn.k_proj",
+    "attention.v_lin": "self_attn.v_proj",
+    "attention.out_lin": "self_attn.o_proj",
+    "sa_layer_norm": "post_attention_layernorm",
+    "ffn.lin1": "mlp.fc1",
+    "ffn.lin2": "mlp.fc2",
+    "output_layer_norm": "post_mlp_layernorm",
 }
 _SIDES = {"gamma": "weight", "beta": "bias"}  # as the first BERT checkpoints call them
 

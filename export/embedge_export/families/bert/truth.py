@@ -52,7 +52,8 @@ def bert_vectors(
     advance("reference: embedding table")
     table = "embeddings.word_embeddings.weight"
     hidden = disturb(TABLE, weights.read(table)[np.concatenate(texts)])
-    hidden = hidden + weights.read("embeddings.token_type_embeddings.weight")[0]
+    if config.type_vocab_size:
+        hidden = hidden + weights.read("embeddings.token_type_embeddings.weight")[0]
     if config.rope_theta is None:
         positions = weights.read("embeddings.position_embeddings.weight")
         places = np.concatenate([_positions(ids, config.padding_id) for ids in texts])

@@ -10,6 +10,7 @@ weights int8's lowest cosine over the gate's texts is 0.9991 so, and 0.990 witho
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import onnx_ir as ir
 
 from embedge_export.families.bert.blocks import BertLayer, read_bert_layer
@@ -67,7 +68,7 @@ class BertWriter:
         """Starts the stream: token, position and the one token type there is, normed."""
         graph, config, weights, adapted = self._graph, self._config, self._weights, self._adapted
         words, types = (f"embeddings.{name}_embeddings.weight" for name in ("word", "token_type"))
-        kind = weights.read(types)[0]
+        kind = weights.read(types)[0] if config.type_vocab_size else np.float32(0)
         table = Table(config.hidden_size, lambda: weights.read(words), not adapted(words))
         rows = self._precision.embedding(graph, self._batch.ids, table)
         if config.rope_theta is None:
