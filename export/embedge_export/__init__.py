@@ -17,16 +17,20 @@ from embedge.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from embedge.pack.manifest import PRECISIONS
-    from embedge_export.export import OnProgress, Step, export_pack
+    from embedge_export.export import export_pack
+    from embedge_export.hub_folder import HubFolders, export_hub_folders
     from embedge_export.merged import open_for_merging, write_merged
     from embedge_export.recheck import verify_pack
     from embedge_export.source.folder import Source, open_source
+    from embedge_export.steps import OnProgress, Step
 
 __all__ = [
     "PRECISIONS",
+    "HubFolders",
     "OnProgress",
     "Source",
     "Step",
+    "export_hub_folders",
     "export_pack",
     "open_for_merging",
     "open_source",
@@ -45,9 +49,11 @@ if _missing:
 # Loaded when first asked for, so that no module waits for all others.
 _LAZY = {
     "PRECISIONS": "embedge.pack.manifest",
-    "OnProgress": "embedge_export.export",
+    "HubFolders": "embedge_export.hub_folder",
+    "OnProgress": "embedge_export.steps",
     "Source": "embedge_export.source.folder",
-    "Step": "embedge_export.export",
+    "Step": "embedge_export.steps",
+    "export_hub_folders": "embedge_export.hub_folder",
     "export_pack": "embedge_export.export",
     "open_for_merging": "embedge_export.merged",
     "open_source": "embedge_export.source.folder",

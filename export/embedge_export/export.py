@@ -11,11 +11,9 @@ are kept as they are.
 import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from embedge.errors import OptionError
 from embedge.machine.resources import threads_here
 from embedge.pack.manifest import Graph, Manifest
 from embedge_export.gate.compare import compare_graph, compare_image_graph
@@ -42,37 +40,11 @@ from embedge_export.output.pack import (
 from embedge_export.output.reuse import Reuse, plan, recipes, refuse_another, removals
 from embedge_export.output.space import pack_bytes
 from embedge_export.output.stage import Stage, check_contents, stage
-from embedge_export.precision import PRECISIONS, Precision
+from embedge_export.precision import PRECISIONS, choose_precisions
 from embedge_export.source.folder import Source, open_source
 from embedge_export.source.places import local_folder
+from embedge_export.steps import OnProgress, Steps
 from embedge_export.write import Network, networks, walks, write_refined
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step of an export: `done` of `total` units, and what comes next."""
-
-    task: str
-    precision: str  # "" while several are made in step
-    label: str
-    done: int
-    total: int
-
-
-OnProgress = Callable[[Step], None]
-
-
-@dataclass(slots=True)
-class _Steps:
-    """Counts the steps of a whole export and reports each."""
-
-    report: OnProgress
-    total: int
-    done: int = 0
-
-    def advance(self, task: str, precision: str, label: str) -> None:
-        self.report(Step(task, precision, label, self.done, self.total))
-        self.done += 1
 
 
 def export_pack(
@@ -116,7 +88,7 @@ def export_pack(
         ExportError: the folder cannot be written, or holds something else than a pack of this
             model; nothing was written.
     """
-    wanted = _check_precisions(precisions)
+    wanted = choose_precisions(precisions)
     out = check_place(out, "--out")
     if not isinstance(source, Source) and (folder := local_folder(source)) is not None:
         check_apart(out, folder, "--out")
@@ -176,7 +148,7 @@ def _make(
     folder, missing = place.files, [PRECISIONS[name] for name in reuse.missing]
     parts = networks(model)
     total = sum(walks(missing) * network.steps + len(missing) for network in parts)
-    steps = _Steps(progress, total)
+    steps = Steps(progress, total)
     gate = reference(model, advance=lambda task, label: steps.advance(task, "", label))
     graphs: list[Graph] = []
     texts: dict[str, dict[str, TaskReport]] = {p.name: {} for p in missing}
@@ -227,13 +199,3 @@ def _judge(
         pad_token_id=model.source.pad_token_id,
         threads=threads,
     )
-
-
-def _check_precisions(names: Sequence[str]) -> list[Precision]:
-    unknown = [name for name in names if name not in PRECISIONS]
-    if unknown or not names:
-        raise OptionError(
-            f"precision {', '.join(map(repr, unknown)) or 'list is empty'}: choose from "
-            f"{', '.join(PRECISIONS)}"
-        )
-    return [PRECISIONS[name] for name in dict.fromkeys(names)]

@@ -36,6 +36,7 @@ _POOLING_FLAGS = {
     "mean": "pooling_mode_mean_tokens",
     "cls": "pooling_mode_cls_token",
 }
+_OPTION = "--merged"
 OnTensor = Callable[[str, int, int], None]  # task, tensors written, tensors in all
 
 
@@ -64,7 +65,7 @@ def open_for_merging(
         ExportError: `out` is no place to write to, or a task's folder is there already.
         SourceError: the source cannot be opened, or the network has no plain form.
     """
-    check_place(out, "--merged")
+    check_place(out, _OPTION)
     opened = open_source(
         source, revision=revision, offline=offline, tasks=tasks, check_config=plain_class
     )
@@ -72,25 +73,31 @@ def open_for_merging(
     return opened
 
 
-def check_merged(source: Source, out: str | Path, *, pack: Path | None = None) -> Path:
-    """Whether `write_merged` can write there, asked before hours of other work; gives the folder.
+def check_merged(
+    source: Source, out: str | Path, *, pack: Path | None = None, option: str = _OPTION
+) -> Path:
+    """Whether task folders can be written there, asked before hours of other work.
 
     Args:
         source: The opened model.
         out: Folder for the task folders, as the user named it.
         pack: The folder of the pack that is made too; the two have to be apart.
+        option: What the user calls `out`.
+
+    Returns:
+        The folder.
 
     Raises:
         ExportError: it is no place to write to, or a task's folder is there already.
         SourceError: the network has no plain form.
     """
-    folder = check_place(out, "--merged")
-    check_apart(folder, source.folder, "--merged", above=False)
+    folder = check_place(out, option)
+    check_apart(folder, source.folder, option, above=False)
     plain_class(source.config)
     for task in source.tasks:
         if pack is not None and (contains(pack, folder) or contains(folder / task, pack)):
             raise ExportError(
-                f"--merged {folder} and the pack's folder {pack} are in each other's way; name a "
+                f"{option} {folder} and the pack's folder {pack} are in each other's way; name a "
                 "folder elsewhere"
             )
         if os.path.lexists(folder / task):
@@ -123,35 +130,65 @@ def write_merged(
             not fit the dtype.
     """
     chosen = source.tasks if tasks is None else tuple(tasks)
-    kinds = {str(kind): kind for kind in DTYPES.values()}
-    if dtype not in kinds:
-        raise ExportError(f"dtype {dtype!r} is unknown; one of {', '.join(kinds)} can be written")
+    itemsize = numpy_dtype(dtype).itemsize
     for task in chosen:
         if task not in source.tasks:
             raise SourceError(f"the source has no task {task!r}; it has {', '.join(source.tasks)}")
     source = dataclasses.replace(source, tasks=chosen)
     out = check_merged(source, out)
-    config = plain_config(source.config, dtype)
     base = open_weights(source.folder)
-    check_space(
-        out, merged_bytes(base, len(chosen), kinds[dtype].itemsize), "the plain folders take"
-    )
+    check_space(out, merged_bytes(base, len(chosen), itemsize), "the plain folders take")
     folders: list[Path] = []
     with stage(out) as place:
         for task in chosen:
-            adapter = load_adapter(source.adapters[task], base) if source.adapters else None
             part = place.files / task
             part.mkdir()
-            _write_weights(
-                part / SINGLE, MergedWeights(base, adapter), kinds[dtype], task, progress
-            )
-            _write_settings(source, config, part)
+            write_plain_folder(source, task, part, dtype=dtype, progress=progress)
             source.check_unchanged()
-            if os.path.lexists(out / task):  # a rename would replace an empty folder
-                raise ExportError(f"{out / task} appeared meanwhile; remove it, and run it again")
-            part.rename(out / task)
+            put_in_place(part, out / task)
             folders.append(out / task)
     return folders
+
+
+def numpy_dtype(name: str) -> np.dtype[Any]:
+    """The dtype of that name that weights can be written in.
+
+    Raises:
+        ExportError: none has it.
+    """
+    kinds = {str(kind): kind for kind in DTYPES.values()}
+    if name not in kinds:
+        raise ExportError(f"dtype {name!r} is unknown; one of {', '.join(kinds)} can be written")
+    return kinds[name]
+
+
+def write_plain_folder(
+    source: Source, task: str, folder: Path, *, dtype: str, progress: OnTensor | None = None
+) -> None:
+    """Writes one task's plain model into a folder that is there, as `write_merged` does."""
+    base = open_weights(source.folder)
+    adapter = load_adapter(source.adapters[task], base) if source.adapters else None
+    # An output head has no place in the plain network, and a buffer is no weight.
+    keys = [
+        key
+        for key in sorted(base.keys())
+        if not key.startswith("lm_head.") and base.dtype(key) in map(str, DTYPES.values())
+    ]
+    _write_weights(
+        folder / SINGLE, MergedWeights(base, adapter), keys, numpy_dtype(dtype), task, progress
+    )
+    _write_settings(source, plain_config(source.config, dtype), folder)
+
+
+def put_in_place(part: Path, folder: Path) -> None:
+    """Gives a folder that is whole its name.
+
+    Raises:
+        ExportError: the name was taken meanwhile.
+    """
+    if os.path.lexists(folder):  # a rename would replace an empty folder
+        raise ExportError(f"{folder} appeared meanwhile; remove it, and run it again")
+    part.rename(folder)
 
 
 def plain_config(config: Mapping[str, Any], dtype: str) -> dict[str, Any]:
@@ -182,12 +219,11 @@ def plain_class(config: Mapping[str, Any]) -> tuple[str, str]:
 def _write_weights(
     path: Path,
     weights: MergedWeights,
+    keys: Sequence[str],
     dtype: np.dtype[Any],
     task: str,
     progress: OnTensor | None,
 ) -> None:
-    # An output head has no place in the plain network.
-    keys = [key for key in sorted(weights.keys()) if not key.startswith("lm_head.")]
     shapes = {key: weights.shape(key) for key in keys}
     written = 0
 

@@ -46,13 +46,14 @@ class Network:
     """What graphs are written of.
 
     Attributes:
-        name: of its files.
+        name: of the task, or "image".
         tower: "text" or "image", as the manifest has it.
         tasks: which tasks its graph serves.
         inputs: names of the graph's inputs.
         width: of its vectors.
         steps: how often a walk over its layers calls `advance`.
         write: adds its nodes to graphs.
+        file_names: of a precision's name: what its graph and its data file are called.
         calibrate: runs the truth on calibration texts or images; gives the rows that each linear
             reads.
     """
@@ -64,6 +65,7 @@ class Network:
     width: int
     steps: int
     write: _Writer
+    file_names: Callable[[str], tuple[str, str]]
     calibrate: Callable[[OnLabel], CalibrationRows]
 
 
@@ -86,8 +88,21 @@ class Written:
         return sum((self.path.parent / name).stat().st_size for name in self.graphs[0].data)
 
 
-def text_network(model: Model, task: str) -> Network:
-    """A task's text network, its adapter merged in."""
+def text_network(
+    model: Model,
+    task: str,
+    *,
+    rows: bool = False,
+    file_names: Callable[[str], tuple[str, str]] | None = None,
+) -> Network:
+    """A task's text network, its adapter merged in.
+
+    Args:
+        model: what is exported.
+        task: one of its tasks.
+        rows: as of `Family.write`.
+        file_names: as in `Network`; those of a pack by default.
+    """
     config = model.config
     return Network(
         name=task,
@@ -102,7 +117,9 @@ def text_network(model: Model, task: str) -> Network:
             model.weights(task),
             pooling=model.source.pooling,
             adapted=model.adapted,
+            rows=rows,
         ),
+        file_names=file_names or partial(_pack_names, task),
         calibrate=lambda advance: calibration(model, task, advance=advance),
     )
 
@@ -117,6 +134,7 @@ def image_network(tower: ImageTower, tasks: Sequence[str]) -> Network:
         width=tower.width,
         steps=tower.steps,
         write=tower.write,
+        file_names=partial(_pack_names, "image"),
         calibrate=lambda advance: tower.calibration(advance=advance),
     )
 
@@ -149,7 +167,7 @@ def write(
     Args:
         network: what to write.
         precisions: one graph each.
-        folder: for `<name>.<precision>.onnx` and its data file; files of these names are replaced.
+        folder: for the files of `network.file_names`; files of these names are replaced.
         shared: by a precision's name, the data file of what several networks hold bit for bit.
         samples: the rows that each linear reads, for precisions that are fitted to them.
         advance: called `network.steps` times.
@@ -160,7 +178,7 @@ def write(
         data: list[list[WeightFile]] = []
         for precision in precisions:
             name = f"{network.name}.{precision.name}"
-            own = files.enter_context(WeightFile(folder / f"{name}.data"))
+            own = files.enter_context(WeightFile(folder / network.file_names(precision.name)[1]))
             common = shared.get(precision.name, own)
             targets.append((precision, GraphBuilder(name, own=own, shared=common)))
             data.append([own] if common is own else [common, own])
@@ -217,6 +235,10 @@ def write_refined(
         yield graph, report
 
 
+def _pack_names(name: str, precision: str) -> tuple[str, str]:
+    return f"{name}.{precision}.onnx", f"{name}.{precision}.data"
+
+
 def _save(
     network: Network,
     precision: Precision,
@@ -228,7 +250,7 @@ def _save(
     own = data[-1]
     if not own.stat().st_size:
         own.unlink()  # without adapters, all weights are in the shared file
-    path = own.with_suffix(".onnx")
+    path = own.with_name(network.file_names(precision.name)[0])
     builder.save(path, {OUTPUT: vectors}, ("batch", network.width))
     graphs = [
         Graph(

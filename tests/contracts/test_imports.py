@@ -27,7 +27,7 @@ ROOMS = {
     """,
     "embedge_export": """
         reading numbers truth tensors graph precision corpus families source model output
-        merged gate write recheck export
+        merged gate steps write recheck export hub_folder
     """,
 }
 # Modules of one folder that stand side by side: none imports another. What they share is named.

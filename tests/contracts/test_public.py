@@ -31,8 +31,8 @@ PUBLIC = {
         {ERRORS}
     """,
     embedge_export: """
-        OnProgress PRECISIONS Source Step
-        export_pack open_for_merging open_source verify_pack write_merged
+        HubFolders OnProgress PRECISIONS Source Step
+        export_hub_folders export_pack open_for_merging open_source verify_pack write_merged
     """,
 }
 PACKAGES = pytest.mark.parametrize("package", PUBLIC, ids=lambda package: package.__name__)

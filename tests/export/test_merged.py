@@ -7,13 +7,14 @@ from types import SimpleNamespace
 import ml_dtypes
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 import seeded
 from embedge.cli import main
 from embedge.errors import ExportError, SourceError
 from embedge_export import merged
 from embedge_export.merged import plain_config, write_merged
+from embedge_export.model import open_model
 from embedge_export.output.stage import MARKER, PREFIX
 from embedge_export.source.folder import open_source
 from embedge_export.source.unchanged import hash_files
@@ -86,6 +87,28 @@ def test_nano_is_a_plain_eurobert(models, tmp_path):
     config = read(folder, "config.json")
     assert (config["architectures"], config["model_type"]) == (["EuroBertModel"], "eurobert")
     assert config["rope_theta"] == 1000000
+
+
+@pytest.mark.parametrize("kind", ["bert", "xlm-roberta"])
+def test_an_encoder_is_its_own_checkpoint(tmp_path, kind):
+    source = open_source(seeded.write_bert(tmp_path / "source", kind))
+    (folder,) = write_merged(source, tmp_path / "out", dtype="float32")
+    written, stored = load_file(folder / "model.safetensors"), open_weights(source.folder)
+    assert written.keys() <= set(stored.keys())
+    assert all(np.array_equal(value, stored.read(key)) for key, value in written.items())
+    assert read(folder, "config.json")["model_type"] == kind
+    again = open_source(folder)
+    assert (again.pooling, again.max_length) == (source.pooling, source.max_length)
+    open_model(again)  # every weight of the network is there
+
+
+def test_a_buffer_is_not_written_as_a_weight(tmp_path):
+    source = seeded.write_bert(tmp_path / "source")
+    weights = load_file(source / "model.safetensors")
+    buffer = {"embeddings.position_ids": np.arange(8, dtype=np.int64)[None]}
+    save_file(weights | buffer, source / "model.safetensors", {"format": "pt"})
+    (folder,) = write_merged(open_source(source), tmp_path / "out")
+    assert load_file(folder / "model.safetensors").keys() == weights.keys()
 
 
 def test_sentence_transformers_files(models, tmp_path):
@@ -243,8 +266,8 @@ def test_refusals(models, tmp_path):
         write_merged(source, tmp_path, dtype="int8")
     with pytest.raises(SourceError, match="no task 'search'"):
         write_merged(source, tmp_path, tasks=["search"])
-    with pytest.raises(SourceError, match="no plain form of model_type 'bert'"):
-        plain_config({"model_type": "bert"}, "float32")
+    with pytest.raises(SourceError, match="no plain form of model_type 'jina_clip'"):
+        plain_config({"model_type": "jina_clip"}, "float32")
     other = shutil.copytree(models / "llama", tmp_path / "bert")
     (other / "config.json").write_text(
         (other / "config.json").read_text().replace('"llama"', '"mistral"')
@@ -257,7 +280,7 @@ def test_refusals(models, tmp_path):
 # -- refused before the work
 
 
-@pytest.mark.parametrize("kind", ["bert", "v3", "jina_clip"])
+@pytest.mark.parametrize("kind", ["v3", "v3_native", "jina_clip"])
 def test_a_network_without_a_plain_form_is_refused_before_anything_is_hashed(
     kind, tmp_path, monkeypatch, capsys
 ):

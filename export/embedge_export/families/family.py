@@ -275,6 +275,7 @@ class Family(ABC, Generic[Config]):
         *,
         pooling: str,
         adapted: Callable[[str], bool],
+        rows: bool = False,
         samples: CalibrationRows | None = None,
         advance: Callable[[str], None],
     ) -> "list[ir.Value]":
@@ -286,6 +287,8 @@ class Family(ABC, Generic[Config]):
             targets: each precision and the graph that it is written into.
             pooling: one of `poolings`.
             adapted: whether a weight differs between tasks.
+            rows: whether graphs also give all rows of the last layer, `ROWS` of
+                embedge/pack/contract.py, and take padding on either side.
             samples: rows that the linears read, by the key of a weight; emptied as they are used.
             advance: called with a label before each of `steps`.
 

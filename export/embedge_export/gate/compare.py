@@ -4,6 +4,7 @@ Takes graphs and the reference vectors of what they are run on; gives a `TaskRep
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,14 @@ from numpy.typing import NDArray
 
 from embedge.batches import pad
 from embedge.engine.session import OnnxSession
+from embedge.pack.contract import ROWS
 from embedge.vectors import normalize
 from embedge_export.gate.report import TaskReport
 
 Array = NDArray[np.float32]
 Run = Callable[[NDArray[np.int64], NDArray[np.int64]], Array]  # ids, mask (B, S) -> (B, D)
+# All texts' rows (tokens, width), and where each begins, with the end (texts + 1,) -> (texts, D).
+Pool = Callable[[Array, NDArray[np.int64]], Array]
 
 
 def compare_graph(
@@ -29,6 +33,53 @@ def compare_graph(
     """Loads a graph on the CPU and compares it; see `compare`."""
     session = OnnxSession(path, device="cpu", threads=threads)
     return compare(session.run, texts, reference, pad_token_id=pad_token_id)
+
+
+def compare_rows(
+    path: Path,
+    texts: Sequence[NDArray[np.int32]],
+    reference: Array,
+    *,
+    pool: Pool,
+    pad_token_id: int,
+    threads: int,
+) -> TaskReport:
+    """Compares what a graph's rows pool to, texts padded on the left; arguments as of `compare`.
+
+    `pool` is the truth's rule. On the right, a graph's vectors are compared with `compare_graph`.
+    """
+    session = OnnxSession(path, device="cpu", threads=threads, output=ROWS)
+
+    def run(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> Array:
+        ids, mask = pad_left(ids, mask)
+        rows = session.run(ids, mask)[mask == 1]  # (B, S, width) -> (tokens, width)
+        return pool(rows, np.concatenate([[0], np.cumsum(mask.sum(axis=1))]))
+
+    return compare(run, texts, reference, pad_token_id=pad_token_id)
+
+
+def pad_left(
+    ids: NDArray[np.int64], mask: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Ids and mask (B, S) with the padding that stands on the right moved to the left."""
+    length = ids.shape[1]
+    places = (np.arange(length) + mask.sum(axis=1, keepdims=True)) % length
+    return np.take_along_axis(ids, places, axis=1), np.take_along_axis(mask, places, axis=1)
+
+
+def worst_of(one: TaskReport, other: TaskReport) -> TaskReport:
+    """Of two comparisons with the same texts, the worse figure of each."""
+    if not (one.finite and other.finite):
+        return other if one.finite else one
+    return replace(
+        one,
+        cosine_min=min(one.cosine_min, other.cosine_min),
+        cosines=tuple(map(min, one.cosines, other.cosines)),
+        cosine_mean=min(one.cosine_mean, other.cosine_mean),
+        difference_max=max(one.difference_max, other.difference_max),
+        rank_correlation=min(one.rank_correlation, other.rank_correlation),
+        batch_difference=max(one.batch_difference, other.batch_difference),
+    )
 
 
 def compare(

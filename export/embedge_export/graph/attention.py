@@ -16,7 +16,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from embedge.batches import LONG_MULTIPLE
-from embedge_export.graph.builder import INT64, GraphBuilder
+from embedge.pack.contract import ROWS
+from embedge_export.graph.builder import BOOL, INT64, GraphBuilder
 from embedge_export.graph.layers import Rows
 from embedge_export.numbers.exact import cosine_sine, power
 
@@ -82,11 +83,27 @@ class Batch(Protocol):
         """Each text's last row, or the mean of its rows: (rows, width) -> (B, width)."""
         ...
 
+    def unpack(self, rows: ir.Value) -> ir.Value:
+        """The rows where their tokens were given: (rows, width) -> (B, S, width), 0 for padding."""
+        ...
+
 
 def declare_inputs(graph: GraphBuilder) -> tuple[ir.Value, ir.Value]:
     """Declares input_ids and attention_mask, int64 (B, S)."""
     ids = graph.input("input_ids", INT64, ("batch", "sequence"))
     return ids, graph.input("attention_mask", INT64, ("batch", "sequence"))
+
+
+def where_attended(graph: GraphBuilder, mask: ir.Value, rows: ir.Value) -> ir.Value:
+    """The rows (B, S, width) where the mask (B, S) is not 0, and zeros elsewhere."""
+    zero = graph.constant("zero", np.float32(0))
+    attended = graph.op("Unsqueeze", graph.cast(mask, BOOL), graph.numbers(2))
+    return graph.op("Where", attended, rows, zero, dtype=rows.dtype)
+
+
+def output_rows(graph: GraphBuilder, batch: Batch, rows: ir.Value, width: int) -> None:
+    """Makes the rows behind the last layer an output of the graph, float32 (B, S, width)."""
+    graph.output(ROWS, batch.unpack(rows), ("batch", "sequence", width))
 
 
 def rotary_weights(

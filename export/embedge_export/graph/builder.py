@@ -46,6 +46,7 @@ class GraphBuilder:
         self._shared = shared
         self._nodes: list[ir.Node] = []
         self._inputs: list[ir.Value] = []
+        self._outputs: list[ir.Value] = []
         self._initializers: dict[str, ir.Value] = {}
         self._made: dict[str, ir.Value] = {}
         self._count = 0
@@ -56,6 +57,11 @@ class GraphBuilder:
         value = ir.val(name, dtype, shape)
         self._inputs.append(value)
         return value
+
+    def output(self, name: str, value: ir.Value, shape: Sequence[int | str]) -> None:
+        """Declares an output beside those of `save`; a string dimension is symbolic."""
+        value.name, value.shape = name, ir.Shape(shape)
+        self._outputs.append(value)
 
     def op(
         self,
@@ -172,13 +178,12 @@ class GraphBuilder:
         return self.op("Cast", value, dtype=dtype, to=dtype.value)
 
     def save(self, path: Path, outputs: Mapping[str, ir.Value], shape: Sequence[int | str]) -> None:
-        """Writes the model file. Every output is given its name and the same shape."""
+        """Writes the model file. Each of these outputs is given its name and the same shape."""
         for name, value in outputs.items():
-            value.name = name
-            value.shape = ir.Shape(shape)
+            self.output(name, value, shape)
         graph = ir.Graph(
             self._inputs,
-            list(outputs.values()),
+            self._outputs,
             nodes=self._nodes,
             initializers=list(self._initializers.values()),
             opset_imports={"": OPSET, CONTRIB: 1},

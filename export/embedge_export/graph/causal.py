@@ -15,6 +15,7 @@ from embedge_export.graph.attention import (
     Heads,
     declare_inputs,
     rotary_weights,
+    where_attended,
 )
 from embedge_export.graph.builder import BOOL, CONTRIB, FLOAT, FLOAT16, INT32, INT64, GraphBuilder
 from embedge_export.graph.layers import Rows
@@ -25,15 +26,23 @@ _NO_SCORE = -1e30  # of a key that nobody attends to: its exponential is 0
 class CausalBatch(Batch):
     """B texts padded to S tokens, as rows (B, S); a token sees those before it.
 
-    The operator counts a text's valid tokens from the left, so it takes right padding alone.
+    The operator counts a text's valid tokens from the left, so it takes right padding alone. With
+    `turns`, every text's row is turned round until its first token stands first, and `unpack` turns
+    it back, so that the padding may stand on either side.
     """
 
     poolings = (LAST_TOKEN,)  # the only one that has seen the whole text
 
-    def __init__(self, graph: GraphBuilder, heads: Heads) -> None:
+    def __init__(self, graph: GraphBuilder, heads: Heads, *, turns: bool = False) -> None:
         self._graph = graph
         self._heads = heads
-        self.ids, self._mask = declare_inputs(graph)  # int64 (B, S)
+        self.ids, self._mask = self._given = declare_inputs(graph)  # int64 (B, S)
+        self._turns = turns
+        if turns:
+            places = self._turned("Add")
+            self.ids, self._mask = (
+                graph.op("GatherElements", x, places, axis=1) for x in self._given
+            )
         batch = graph.op("Shape", self.ids, dtype=INT64, start=0, end=1)
         self._length = graph.op("Shape", self.ids, dtype=INT64, start=1, end=2)
         one = graph.numbers(1)
@@ -103,3 +112,24 @@ class CausalBatch(Batch):
             "ReduceMax", graph.op("Mul", self._mask, positions), graph.numbers(1), keepdims=1
         )
         return graph.op("GatherND", rows, last, batch_dims=1)
+
+    def unpack(self, rows: ir.Value) -> ir.Value:
+        """See Batch."""
+        graph = self._graph
+        if self._turns:
+            places = graph.op("Unsqueeze", self._turned("Sub"), graph.numbers(2))
+            rows = graph.op("GatherND", rows, places, batch_dims=1)
+        return where_attended(graph, self._given[1], rows)
+
+    def _turned(self, way: str) -> ir.Value:
+        """Which place's row comes to stand at each place, int64 (B, S).
+
+        "Add" brings a text's first token to the first place, and "Sub" back to where it was given.
+        """
+        graph, (ids, mask) = self._graph, self._given
+        zero, one = (graph.constant(f"int64_{n}", np.int64(n)) for n in (0, 1))
+        length = graph.op("Squeeze", graph.op("Shape", ids, dtype=INT64, start=1, end=2))
+        first = graph.op("ArgMax", mask, axis=1, keepdims=1, dtype=INT64)  # (B, 1)
+        # fmod 0: the remainder has the divisor's sign, so that what is before the row's start
+        # comes from its end.
+        return graph.op("Mod", graph.op(way, graph.op("Range", zero, length, one), first), length)

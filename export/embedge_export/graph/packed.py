@@ -15,6 +15,7 @@ from embedge_export.graph.attention import (
     Heads,
     declare_inputs,
     rotary_weights,
+    where_attended,
 )
 from embedge_export.graph.builder import BOOL, CONTRIB, FLOAT, FLOAT16, INT32, INT64, GraphBuilder
 from embedge_export.graph.layers import Rows
@@ -84,6 +85,15 @@ class PackedBatch(Batch):
 
         count = graph.op("Squeeze", graph.op("Shape", self._lengths, dtype=INT64))
         return graph.for_each(count, text, rows.dtype or FLOAT)
+
+    def unpack(self, rows: ir.Value) -> ir.Value:
+        """See Batch."""
+        graph, mask = self._graph, self._mask
+        before = graph.op("CumSum", _flat(graph, mask), graph.constant("int64_0", np.int64(0)))
+        # A place without a token takes any row, and is set to 0 below.
+        row = graph.op("Max", graph.op("Sub", before, graph.numbers(1)), graph.numbers(0))
+        row = graph.op("Reshape", row, graph.op("Shape", mask, dtype=INT64))
+        return where_attended(graph, mask, graph.op("Gather", rows, row, axis=0))
 
     def _attend_by_groups(self, query: ir.Value, key: ir.Value, value: ir.Value) -> ir.Value:
         """One operator for each run of texts of one length, so that none needs a mask.

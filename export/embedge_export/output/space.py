@@ -33,6 +33,13 @@ def merged_bytes(base: Weights, tasks: int, itemsize: int) -> int:
     return tasks * itemsize * sum(size for _, size in _matrices(base))
 
 
+def hub_bytes(model: "Model", precisions: Iterable[str], itemsize: int) -> int:
+    """The least that hub folders take: for every task its weights, and each precision's graph."""
+    base, tasks = model.base, len(model.source.tasks)
+    each = itemsize + sum(_BYTES[precision] for precision in precisions)
+    return int(tasks * each * sum(size for _, size in _matrices(base)))
+
+
 def _matrices(weights: Weights) -> Sequence[tuple[str, int]]:
     """Key and size of every matrix; an output head is not written."""
     return [

@@ -54,6 +54,7 @@ class OnnxSession:
         spin: keep threads awake between the pieces of a run: faster where nothing else wants the
             cores, and far slower where something does.
         tower: "text" or "image": what the graph takes.
+        output: which of the graph's outputs `run` gives.
 
     Raises:
         PackFileError: the graph cannot be loaded.
@@ -70,6 +71,7 @@ class OnnxSession:
         arena: bool = False,
         spin: bool = True,
         tower: str = "text",
+        output: str = OUTPUT,
     ) -> None:
         runtime = load_runtime()
         options = session_options(threads, spin=spin)
@@ -86,6 +88,7 @@ class OnnxSession:
         self._graph = graph
         self._device = device
         self._inputs = INPUTS if tower == "text" else IMAGE_INPUTS
+        self._output = output
         self._runtime = runtime
         self._check(device, tower)
 
@@ -106,7 +109,7 @@ class OnnxSession:
         try:
             with native_work(options, cancel):
                 (vectors,) = self._session.run(
-                    [OUTPUT], dict(zip(self._inputs, inputs, strict=True)), options
+                    [self._output], dict(zip(self._inputs, inputs, strict=True)), options
                 )
         except Exception as error:
             if cancel is not None and cancel.is_set():
@@ -124,10 +127,10 @@ class OnnxSession:
     def _check(self, device: str, tower: str) -> None:
         inputs = {node.name for node in self._session.get_inputs()}
         outputs = {node.name for node in self._session.get_outputs()}
-        if inputs != set(self._inputs) or OUTPUT not in outputs:
+        if inputs != set(self._inputs) or self._output not in outputs:
             raise PackFileError(
                 f"{self._graph} takes {sorted(inputs)} and gives {sorted(outputs)}; a {tower} "
-                f"graph takes {sorted(self._inputs)} and gives {OUTPUT!r}: export the pack again"
+                f"graph takes {sorted(self._inputs)} and gives {self._output!r}: export it again"
             )
         # ONNX Runtime falls back to the CPU with no more than a line on stderr.
         if device == "cuda" and CUDA not in self._session.get_providers():

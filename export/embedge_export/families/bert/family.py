@@ -53,6 +53,10 @@ class Bert(Family[BertConfig]):
             )
         return positions - (pad + 1)
 
+    def plain_form(self, config: Mapping[str, Any]) -> tuple[str, str] | None:
+        """See Family. jina-embeddings-v3's own layout shares XLM-RoBERTa's model_type alone."""
+        return None if config.get("position_embedding_type") == "rotary" else self.plain
+
     def open(
         self,
         folder: Path,
@@ -129,14 +133,30 @@ class Bert(Family[BertConfig]):
         return 0 if config.padding_id is None else 1
 
 
-BERT = Bert(network="bert", tokenizer="BertTokenizer", counts_padding=True)
-ROBERTA = Bert(network="roberta", tokenizer="RobertaTokenizer", counts_from_padding=True)
-XLM_ROBERTA = Bert(network="xlm-roberta", tokenizer="XLMRobertaTokenizer", counts_from_padding=True)
+BERT = Bert(
+    network="bert",
+    tokenizer="BertTokenizer",
+    counts_padding=True,
+    plain=("bert", "BertModel"),
+)
+ROBERTA = Bert(
+    network="roberta",
+    tokenizer="RobertaTokenizer",
+    counts_from_padding=True,
+    plain=("roberta", "RobertaModel"),
+)
+XLM_ROBERTA = Bert(
+    network="xlm-roberta",
+    tokenizer="XLMRobertaTokenizer",
+    counts_from_padding=True,
+    plain=("xlm-roberta", "XLMRobertaModel"),
+)
 DISTILBERT = Bert(
     network="distilbert",
     width_field="dim",
     tokenizer="BertTokenizer",
     adds_token_types=False,
     counts_padding=True,
+    plain=("distilbert", "DistilBertModel"),
 )
-JINA_EMBEDDINGS_V3 = replace(XLM_ROBERTA, network=JINA_V3)
+JINA_EMBEDDINGS_V3 = replace(XLM_ROBERTA, network=JINA_V3, plain=None)

@@ -17,7 +17,7 @@ from embedge_export.families.bert.blocks import BertLayer, read_bert_layer
 from embedge_export.families.bert.config import BertConfig
 from embedge_export.families.walk import multiply, walk
 from embedge_export.graph import layers
-from embedge_export.graph.attention import Heads, rotary_tables
+from embedge_export.graph.attention import Heads, output_rows, rotary_tables
 from embedge_export.graph.builder import GraphBuilder
 from embedge_export.graph.layer_norm import add_and_norm, apply_norm, read_norm
 from embedge_export.graph.layers import Activation, Table
@@ -41,10 +41,12 @@ class BertWriter:
         *,
         pooling: str,
         adapted: Callable[[str], bool],
+        rows: bool,
     ) -> None:
         self._config = config
         self._weights = weights
         self._pooling = pooling
+        self._rows = rows
         self._adapted = adapted
         self._precision = precision
         self._graph = graph
@@ -106,6 +108,8 @@ class BertWriter:
     def finish(self) -> ir.Value:
         """Each text's rows made one: float32 (B, hidden)."""
         assert self._stream is not None
+        if self._rows:
+            output_rows(self._graph, self._batch, self._stream, self._config.hidden_size)
         return self._batch.pool(self._stream, self._pooling)
 
 
@@ -116,12 +120,13 @@ def write(
     *,
     pooling: str,
     adapted: Callable[[str], bool],
+    rows: bool = False,
     samples: CalibrationRows | None = None,
     advance: Callable[[str], None],
 ) -> list[ir.Value]:
     """Writes a network's graph at every precision; arguments as of the decoder's `write`."""
     writers = [
-        BertWriter(config, precision, graph, weights, pooling=pooling, adapted=adapted)
+        BertWriter(config, precision, graph, weights, pooling=pooling, adapted=adapted, rows=rows)
         for precision, graph in targets
     ]
     return walk(

@@ -13,7 +13,7 @@ from embedge_export.families.decoder.blocks import Gain, Layer, read_layer
 from embedge_export.families.decoder.config import NetworkConfig
 from embedge_export.families.walk import multiply, walk
 from embedge_export.graph import layers
-from embedge_export.graph.attention import LAST_TOKEN, Batch, Heads, rotary_tables
+from embedge_export.graph.attention import LAST_TOKEN, Batch, Heads, output_rows, rotary_tables
 from embedge_export.graph.builder import FLOAT, GraphBuilder
 from embedge_export.graph.causal import CausalBatch
 from embedge_export.graph.layers import Activation, Table
@@ -37,6 +37,7 @@ class DecoderWriter:
         rotation: Rotation,
         pooling: str,
         adapted: Callable[[str], bool],
+        rows: bool,
     ) -> None:
         self._config = config
         self._weights = weights
@@ -56,7 +57,10 @@ class DecoderWriter:
             width=config.head_dim,
             rotary=rotary,
         )
-        self._batch: Batch = batch_kind(config)(graph, heads)
+        self._rows = rows
+        self._batch: Batch = (
+            CausalBatch(graph, heads, turns=rows) if config.causal else PackedBatch(graph, heads)
+        )
         # The residual stream (rows, hidden) up to the last sum, and the update still to be
         # added: the sum is done together with the next norm.
         self._stream: ir.Value | None = None
@@ -85,7 +89,7 @@ class DecoderWriter:
         normed = self._add_and_norm(f"{prefix}.input_gain", layer.input_gain)
         attended = self._attention(prefix, layer, normed)
         rows = self._batch.tokens
-        if index == config.num_hidden_layers - 1 and self._pooling == LAST_TOKEN:
+        if index == config.num_hidden_layers - 1 and self._pools_early:
             # Nothing below looks from one row at another, so only the pooled rows are computed.
             assert self._stream is not None
             attended, self._stream = (
@@ -109,6 +113,11 @@ class DecoderWriter:
         )
         [self._update] = multiply(graph, precision, product, [down])
 
+    @property
+    def _pools_early(self) -> bool:
+        """Whether the last layer computes the pooled rows alone."""
+        return self._pooling == LAST_TOKEN and not self._rows
+
     def finish(self) -> ir.Value:
         """Each text's rows made one, normed and turned back: float32 (B, hidden)."""
         graph, config = self._graph, self._config
@@ -118,14 +127,21 @@ class DecoderWriter:
         rows = graph.op("Add", self._stream, graph.cast(self._update, FLOAT))
         kept = gain if self._rotation is None else None  # else folded into the matrix below
         value = layers.gain_of(graph, "final_gain", kept, config.hidden_size)
-        pooled = layers.rms_norm(graph, rows, value, config.rms_norm_eps)
-        if self._pooling != LAST_TOKEN:
-            pooled = self._batch.pool(pooled, self._pooling)
+        rows = layers.rms_norm(graph, rows, value, config.rms_norm_eps)
+        if self._rows:
+            rows = self._turned_back(rows, gain)
+            output_rows(graph, self._batch, rows, config.hidden_size)
+            return self._batch.pool(rows, self._pooling)
+        pooled = rows if self._pools_early else self._batch.pool(rows, self._pooling)
+        return self._turned_back(pooled, gain)
+
+    def _turned_back(self, rows: ir.Value, gain: NDArray[np.float32]) -> ir.Value:
+        """Normed rows out of the rotation, with the last norm's gain: (…, hidden)."""
         if self._rotation is None:
-            return pooled
-        rotation = self._rotation
+            return rows
+        rotation, graph = self._rotation, self._graph
         back = graph.weight("rotate_back", lambda: rotation.matrix().T * gain, shared=True)
-        return graph.op("MatMul", pooled, back)
+        return graph.op("MatMul", rows, back)
 
     def _add_and_norm(self, name: str, gain: Gain | None) -> ir.Value:
         graph, config = self._graph, self._config
@@ -182,6 +198,7 @@ def write(
     *,
     pooling: str,
     adapted: Callable[[str], bool],
+    rows: bool = False,
     samples: CalibrationRows | None = None,
     advance: Callable[[str], None],
 ) -> list[ir.Value]:
@@ -193,6 +210,7 @@ def write(
         targets: each precision and the graph that it is written into.
         pooling: one of `batch_kind(config).poolings`.
         adapted: whether a weight differs between tasks.
+        rows: as of `Family.write`.
         samples: rows that the linears read, by the key of a weight; emptied as they are used.
         advance: called with a label before each step.
 
@@ -209,6 +227,7 @@ def write(
             rotation=rotation,
             pooling=pooling,
             adapted=adapted,
+            rows=rows,
         )
         for precision, graph in targets
     ]

@@ -1,6 +1,7 @@
 """`embedge export`: hands a model folder or hub id to `embedge_export`, shows progress and gate."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,18 @@ from embedge.cli.progress import ProgressBar, add_progress_option
 from embedge.cli.reports import finer_lines, gate_rows
 from embedge.errors import OptionError
 from embedge.pack.manifest import PRECISIONS, Manifest
+from embedge.pack.verification import Report
 
 SUMMARY = "make a model pack from a model"
 DESCRIPTION = """\
 Makes a model pack from SOURCE, a folder in the Hugging Face layout or a hub id: merges each task's
 adapter, writes one graph for each task and precision, compares every graph with a plain NumPy
-reference, and keeps those that pass. For a local folder the network is never used."""
+reference, and keeps those that pass. With --layout hub it writes a folder for each task instead,
+which transformers, Sentence Transformers, Optimum and others load. For a local folder the network
+is never used."""
+
+_LAYOUTS = {"pack": "fp16,int8", "hub": "fp32,fp16,int8"}  # and the precisions by default
+_DTYPES = ("float32", "bfloat16", "float16")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -28,16 +35,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=folder,
         required=True,
         metavar="DIR",
-        help="the pack to make: a new or an empty folder, or that of a pack of this model",
+        help="the pack to make: a new or an empty folder, or that of a pack of this model; with "
+        "--layout hub, the folder for the task folders",
+    )
+    parser.add_argument(
+        "--layout",
+        choices=tuple(_LAYOUTS),
+        default="pack",
+        help="pack: for embedge; hub: folders for other programs, with weights, settings and "
+        "graphs in onnx/ (default: pack)",
     )
     parser.add_argument(
         "--tasks", metavar="A,B", help="tasks to export (default: all of the model)"
     )
     parser.add_argument(
         "--precisions",
-        default="fp16,int8",
         metavar="A,B",
-        help=f"precisions to write, of {', '.join(PRECISIONS)} (default: fp16,int8)",
+        help=f"precisions to write, of {', '.join(PRECISIONS)} (default: {_LAYOUTS['pack']}; with "
+        f"--layout hub {_LAYOUTS['hub']})",
     )
     parser.add_argument(
         "--revision", metavar="SHA", help="commit of a hub id (default: the newest)"
@@ -49,7 +64,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--merged",
         type=folder,
         metavar="DIR",
-        help="also write plain model folders, one per task, in bfloat16",
+        help="also write plain model folders, one per task",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=_DTYPES,
+        help="of the weights in plain model folders (default: bfloat16 with --merged, float32 with "
+        "--layout hub)",
     )
     parser.add_argument(
         "--replace",
@@ -66,13 +87,40 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Exports, and prints the gate; 1 if a precision did not pass it."""
+    _check(options)
     tasks = names(options.tasks, "--tasks") if options.tasks is not None else None
-    precisions = names(options.precisions, "--precisions")
+    precisions = names(options.precisions or _LAYOUTS[options.layout], "--precisions")
     for precision in precisions:
         if precision not in PRECISIONS:
             raise OptionError(
                 f"--precisions: {precision!r} is unknown; choose from {', '.join(PRECISIONS)}"
             )
+    make = _make_hub_folders if options.layout == "hub" else _make_pack
+    return make(options, tasks, precisions)
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuses options that do not belong to the layout."""
+    if options.layout == "hub":
+        if options.merged is not None:
+            raise OptionError(
+                "--merged does not go with --layout hub, whose folders hold the merged weights "
+                "already; leave it out"
+            )
+        if options.replace:
+            raise OptionError(
+                "--replace does not go with --layout hub, which never replaces a folder; remove "
+                "the task folders, or name another --out"
+            )
+    elif options.dtype is not None and options.merged is None:
+        raise OptionError(
+            "--dtype is that of plain model folders; it needs --merged DIR or --layout hub"
+        )
+
+
+def _make_pack(
+    options: argparse.Namespace, tasks: tuple[str, ...] | None, precisions: tuple[str, ...]
+) -> int:
     export_pack, source = load_exporter("export_pack"), options.source
     if options.merged is not None:
         source = load_exporter("open_for_merging")(
@@ -84,42 +132,71 @@ def run(options: argparse.Namespace) -> int:
             offline=options.offline,
         )
     with ProgressBar(options.progress) as progress:
-
-        def report(step: Any) -> None:
-            part = step.done / step.total if step.total else None
-            words = (step.task, step.precision, step.label)
-            progress.update(part, " ".join(word for word in words if word))
-
         manifest: Manifest = export_pack(
-            source,
-            out=options.out,
-            tasks=tasks,
-            precisions=precisions,
-            revision=options.revision,
-            offline=options.offline,
-            accept_failures=options.accept_failures,
-            replace=options.replace,
-            progress=report,
-            notice=lambda line: progress.say(f"embedge: {line}"),
+            source, **_common(options, tasks, precisions, progress), replace=options.replace
         )
-    _show(manifest, options.out)
-    if options.merged is not None:
-        _write_merged(source, options)
-    missed = [p for p in precisions if not manifest.passed_gate(p)]
-    if missed:
-        screen.say(f"embedge: {', '.join(missed)} did not pass the gate")
-    return 1 if missed else 0
-
-
-def _show(manifest: Manifest, out: Path) -> None:
-    """Prints the gate, and what was made."""
-    screen.show_lines(screen.table(gate_rows(manifest.verification)))
-    for line in finer_lines(manifest.verification):
-        screen.show(line)
-    screen.show()
+    _show_gate(manifest.verification)
     for precision in manifest.precisions():
         screen.show(f"{precision}: {screen.size_text(manifest.size_of(precision))}")
-    screen.show(f"{out}: {manifest.model_id}, license {manifest.license or 'unknown'}")
+    screen.show(f"{options.out}: {manifest.model_id}, license {manifest.license or 'unknown'}")
+    if options.merged is not None:
+        _write_merged(source, options)
+    return _missed([p for p in precisions if not manifest.passed_gate(p)])
+
+
+def _make_hub_folders(
+    options: argparse.Namespace, tasks: tuple[str, ...] | None, precisions: tuple[str, ...]
+) -> int:
+    with ProgressBar(options.progress) as progress:
+        made = load_exporter("export_hub_folders")(
+            options.source,
+            **_common(options, tasks, precisions, progress),
+            dtype=options.dtype or "float32",
+        )
+    _show_gate(made.verification)
+    for folder in made.folders.values():
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        screen.show(f"{folder}: {screen.size_text(size)}")
+    screen.show(f"{options.out}: {made.model_id}, license {made.license or 'unknown'}")
+    return _missed([p for p in precisions if not made.verification[p].passed])
+
+
+def _common(
+    options: argparse.Namespace,
+    tasks: tuple[str, ...] | None,
+    precisions: tuple[str, ...],
+    progress: ProgressBar,
+) -> dict[str, Any]:
+    """What both layouts take."""
+
+    def report(step: Any) -> None:
+        part = step.done / step.total if step.total else None
+        words = (step.task, step.precision, step.label)
+        progress.update(part, " ".join(word for word in words if word))
+
+    return {
+        "out": options.out,
+        "tasks": tasks,
+        "precisions": precisions,
+        "revision": options.revision,
+        "offline": options.offline,
+        "accept_failures": options.accept_failures,
+        "progress": report,
+        "notice": lambda line: progress.say(f"embedge: {line}"),
+    }
+
+
+def _show_gate(verification: Mapping[str, Report]) -> None:
+    screen.show_lines(screen.table(gate_rows(verification)))
+    for line in finer_lines(verification):
+        screen.show(line)
+    screen.show()
+
+
+def _missed(precisions: list[str]) -> int:
+    if precisions:
+        screen.say(f"embedge: {', '.join(precisions)} did not pass the gate")
+    return 1 if precisions else 0
 
 
 def folder(text: str) -> Path:
@@ -138,7 +215,9 @@ def _write_merged(source: Any, options: argparse.Namespace) -> None:
         def report(task: str, done: int, total: int) -> None:
             progress.update(done / max(total, 1), f"{task} merged, tensors")
 
-        load_exporter("write_merged")(source, options.merged, progress=report)
+        load_exporter("write_merged")(
+            source, options.merged, dtype=options.dtype or "bfloat16", progress=report
+        )
 
 
 def names(text: str, option: str) -> tuple[str, ...]:
