@@ -274,7 +274,7 @@ def _write_settings(source: Source, config: Mapping[str, Any], folder: Path) -> 
         ],
     )
     flags = {flag: pooling == source.pooling for pooling, flag in _POOLING_FLAGS.items()}
-    width = source.config["hidden_size"]
+    width = source.family.width(source.folder, source.config)
     write("1_Pooling/config.json", {"word_embedding_dimension": width, **flags})
     (folder / "2_Normalize").mkdir()  # has no settings, but its folder is looked for
     for name in COPIED:

@@ -89,7 +89,7 @@ def test_nano_is_a_plain_eurobert(models, tmp_path):
     assert config["rope_theta"] == 1000000
 
 
-@pytest.mark.parametrize("kind", ["bert", "xlm-roberta"])
+@pytest.mark.parametrize("kind", ["bert", "xlm-roberta", "distilbert"])
 def test_an_encoder_is_its_own_checkpoint(tmp_path, kind):
     source = open_source(seeded.write_bert(tmp_path / "source", kind))
     (folder,) = write_merged(source, tmp_path / "out", dtype="float32")
