@@ -14,10 +14,10 @@ from pathlib import Path
 
 from embedge.machine.resources import threads_here
 from embedge.pack.verification import Report
-from embedge_export import truth
 from embedge_export.gate.compare import compare_graph, compare_rows, worst_of
 from embedge_export.gate.probe import Probe
 from embedge_export.gate.report import TaskReport, refuse_failures, report
+from embedge_export.head import truth
 from embedge_export.merged import (
     check_merged,
     numpy_dtype,
@@ -162,7 +162,7 @@ def _judge(task: str, model: Model, gate: Gate, threads: int, path: Path) -> Tas
             path,
             texts,
             vectors,
-            pool=lambda rows, bounds: truth.pool(rows, bounds, model.source.pooling),
+            pool=lambda rows, bounds: truth.vectors(rows, bounds, model.source.head),
             **about,
         ),
     )

@@ -20,22 +20,19 @@ from numpy.typing import NDArray
 
 from embedge.errors import ExportError, SourceError
 from embedge_export.families.register import FAMILIES, family_of
+from embedge_export.head.head import Head
 from embedge_export.output.destination import check_apart, check_place, check_space, contains
 from embedge_export.output.space import merged_bytes
 from embedge_export.output.stage import stage
 from embedge_export.source.files import COPIED
 from embedge_export.source.folder import Source, open_source
+from embedge_export.source.sentence_fields import POOLING_FLAGS, POOLING_MODES
 from embedge_export.tensors.checkpoint import DTYPES, SINGLE, open_weights
 from embedge_export.tensors.lora import MergedWeights, load_adapter
 from embedge_export.tensors.writer import write_file
 
 # Fields that point to a model's own code, or to what is merged now.
 _DROPPED = ("auto_map", "task_names", "_name_or_path")
-_POOLING_FLAGS = {
-    "last_token": "pooling_mode_lasttoken",
-    "mean": "pooling_mode_mean_tokens",
-    "cls": "pooling_mode_cls_token",
-}
 _OPTION = "--merged"
 OnTensor = Callable[[str, int, int], None]  # task, tensors written, tensors in all
 
@@ -260,7 +257,9 @@ def _write_settings(source: Source, config: Mapping[str, Any], folder: Path) -> 
     write(
         "sentence_bert_config.json", {"max_seq_length": source.max_length, "do_lower_case": False}
     )
-    modules = (("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize"))
+    modules = [("", "Transformer"), ("1_Pooling", "Pooling")]
+    if source.head.normalizes:
+        modules.append(("2_Normalize", "Normalize"))
     write(
         "modules.json",
         [
@@ -273,10 +272,20 @@ def _write_settings(source: Source, config: Mapping[str, Any], folder: Path) -> 
             for index, (place, name) in enumerate(modules)
         ],
     )
-    flags = {flag: pooling == source.pooling for pooling, flag in _POOLING_FLAGS.items()}
-    width = source.family.width(source.folder, source.config)
-    write("1_Pooling/config.json", {"word_embedding_dimension": width, **flags})
-    (folder / "2_Normalize").mkdir()  # has no settings, but its folder is looked for
+    write("1_Pooling/config.json", _pooling_settings(source.head))
+    for place, _ in modules[2:]:
+        (folder / place).mkdir()  # has no settings, but its folder is looked for
     for name in COPIED:
         if (source.folder / name).exists():
             shutil.copyfile(source.folder / name, folder / name)  # follows a cache's links
+
+
+def _pooling_settings(head: Head) -> dict[str, Any]:
+    """The pooling's config.json. Flags, which every version reads, unless they lose the order."""
+    names = {mode: name for name, mode in POOLING_MODES.items()}
+    modes = [names[mode] for mode in head.modes]
+    settings: dict[str, Any] = {"word_embedding_dimension": head.hidden_size}
+    settings |= {flag: mode in modes for flag, mode in POOLING_FLAGS.items()}
+    if modes != [mode for mode in POOLING_FLAGS.values() if mode in modes]:
+        settings["pooling_mode"] = modes
+    return settings

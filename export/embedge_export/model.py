@@ -66,7 +66,7 @@ def open_model(source: Source) -> Model:
     """Opens what a source points to.
 
     Raises:
-        SourceError: the network, its pooling, a tensor or an adapter cannot be exported.
+        SourceError: the network, a tensor or an adapter cannot be exported.
     """
     stored = open_weights(source.folder)
     family = source.family
@@ -74,16 +74,10 @@ def open_model(source: Source) -> Model:
         source.folder, source.config, stored, adapters=source.adapters, tasks=source.tasks
     )
     config = opened.config
-    known = family.poolings(config)
-    if source.pooling not in known:
-        raise SourceError(
-            f"the source pools by {source.pooling!r}; a graph of a {config.family} network pools "
-            f"by {' or '.join(map(repr, known))}, and another pooling would give other vectors"
-        )
     image = family.open_image_tower(source.folder, source.config, stored)
-    if image is not None and image.width != config.hidden_size:
+    if image is not None and image.width != source.head.width:
         raise SourceError(
-            f"{source.folder}: its towers give vectors of {config.hidden_size} and "
+            f"{source.folder}: its towers give vectors of {source.head.width} and "
             f"{image.width} dimensions, which cannot be compared"
         )
     notes = (*source.notes, *check_ids(source, config.vocab_size))
@@ -142,9 +136,7 @@ def text_vectors(
     `calls` are its `advance`, `observe`, `product` and `disturb`.
     """
     with np.errstate(all="ignore"):  # NaN and infinity are looked for in the end
-        return model.family.vectors(
-            model.config, weights, ids, pooling=model.source.pooling, **calls
-        )
+        return model.family.vectors(model.config, weights, ids, head=model.source.head, **calls)
 
 
 def _check_finite(vectors: NDArray[np.float32], what: str) -> None:

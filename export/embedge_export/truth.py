@@ -10,7 +10,6 @@ order of the operations must stay as it is, too.
 
 import math
 from collections.abc import Callable
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,18 +94,3 @@ def attention(query: Array, key: Array, value: Array, product: Product, *, causa
         scores[:, np.triu(np.ones((length, length), bool), k=1)] = -np.inf
     attended = product(softmax(scores), value.transpose(0, 2, 1)).transpose(1, 0, 2)
     return np.asarray(attended.reshape(length, -1), np.float32)
-
-
-def pool(rows: Array, bounds: NDArray[np.int64], pooling: str) -> Array:
-    """Each text's rows made one: (tokens, width) -> (texts, width).
-
-    Args:
-        rows: all texts' tokens, one text below the other.
-        bounds: where each text begins, and the end of the last, (texts + 1,).
-        pooling: "last_token", "mean" or "cls".
-    """
-    if pooling == "mean":
-        means = [rows[start:end].mean(axis=0) for start, end in pairwise(bounds)]
-        return np.asarray(np.stack(means), np.float32)
-    places = bounds[:-1] if pooling == "cls" else bounds[1:] - 1
-    return np.asarray(rows[places], np.float32)

@@ -51,7 +51,9 @@ def test_the_graphs_give_the_references_vectors(source, results):
     ids = texts_of(parse("2x16"), VOCABULARY)[0]
     wanted = {
         "image": model.image.reference(pixels, advance=lambda label: None),
-        "text": bert_vectors(model.config, model.weights(clip.TASK), [ids.astype(np.int32)]),
+        "text": bert_vectors(
+            model.config, model.weights(clip.TASK), [ids.astype(np.int32)], head=model.source.head
+        ),
     }
     for tower, (race, found) in results.items():
         (vectors,) = race._vectors.values()

@@ -26,7 +26,7 @@ ROOMS = {
         server cli __main__
     """,
     "embedge_export": """
-        reading numbers truth tensors graph precision corpus families source model output
+        reading numbers truth tensors head graph precision corpus families source model output
         merged gate steps write recheck export hub_folder
     """,
 }

@@ -88,9 +88,9 @@ def test_padding_tokens_within_a_text_are_not_counted(tmp_path):
     assert model.config.padding_id == 1
     plain = np.array([0, 40, 50, 60, 70, 2], np.int32)
     texts = [np.insert(plain, at, 1) for at in (1, 3, [2, 2, 4], 5)] + [plain]
-    expected = bert_vectors(model.config, model.weights("base"), texts)
+    expected = bert_vectors(model.config, model.weights("base"), texts, head=model.source.head)
     without = dataclasses.replace(model.config, padding_id=None)
-    counted = bert_vectors(without, model.weights("base"), texts)
+    counted = bert_vectors(without, model.weights("base"), texts, head=model.source.head)
     assert np.abs(expected - counted).max() > 0.01  # it does make a difference
     ids = np.full((len(texts), 12), 1, np.int64)
     mask = np.zeros_like(ids)
@@ -156,6 +156,7 @@ def test_weights_are_rounded_to_fit_those_rows(tmp_path):
         model.config,
         model.weights(task),
         reference(model).ids,
+        head=model.source.head,
         observe=lambda key, rows: gate.setdefault(key, rows),
     )
     held_out = Inputs(gate["layers.1.mlp.fc2.weight"]).blocks(64).rows

@@ -133,7 +133,9 @@ def test_both_outputs_pass_the_gate(made, monkeypatch, tmp_path):
     gate = reference(model)
     path = made[1] / "onnx/model.onnx"
     assert not hub_folder._judge(task, model, gate, 1, path).failures(hub_folder_precision("fp32"))
-    wrong = replace(model, source=replace(model.source, pooling="cls"))
+    wrong = replace(
+        model, source=replace(model.source, head=replace(model.source.head, modes=("cls",)))
+    )
     report = hub_folder._judge(task, wrong, gate, 1, path)
     assert report.cosine_min < 0.99
     monkeypatch.setattr(hub_folder, "_judge", lambda *_: report)

@@ -133,7 +133,7 @@ def test_what_is_written_is_a_source_again(models, tmp_path, model):
     (folder,) = write_merged(source, tmp_path, tasks=source.tasks[:1], dtype="float32")
     again = open_source(folder)
     assert again.tasks == ("base",)
-    for field in ("prompts", "default_prompt", "pooling", "max_length", "pad_token_id", "license"):
+    for field in ("prompts", "default_prompt", "head", "max_length", "pad_token_id", "license"):
         assert getattr(again, field) == getattr(source, field), field
     first, second = open_weights(source.folder), open_weights(folder)
     assert set(first.keys()) == set(second.keys())

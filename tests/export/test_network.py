@@ -49,12 +49,12 @@ def write(model, precision, folder, task, samples=None):
             model.config,
             model.weights(task),
             [(precision, graph)],
-            pooling=model.source.pooling,
+            head=model.source.head,
             adapted=model.adapted,
             samples=samples,
             advance=lambda label: None,
         )
-        graph.save(path, {"sentence_embedding": pooled}, ("batch", model.config.hidden_size))
+        graph.save(path, {"sentence_embedding": pooled}, ("batch", model.source.head.width))
     return OnnxSession(path, device="cpu", threads=2)
 
 

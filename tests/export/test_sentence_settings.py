@@ -145,7 +145,7 @@ def test_what_changes_no_vector_is_taken(folder, file, fields):
     before = open_source(folder)
     change(folder / file, **fields)
     after = open_source(folder)
-    assert (after.pooling, after.max_length) == (before.pooling, before.max_length)
+    assert (after.head, after.max_length) == (before.head, before.max_length)
 
 
 def test_a_dot_product_of_vectors_of_any_length_is_refused(folder):

@@ -107,7 +107,7 @@ def test_the_folder_gives_the_original_vectors(original, tmp_path):
     ids = [np.array([5, 9, 200, 17, 3, 44], np.int32)]
     models = [open_model(open_source(folder)) for folder in (original, tmp_path / "folder")]
     first, second = (
-        network_vectors(model.config, model.weights("base"), ids, pooling="last_token")
+        network_vectors(model.config, model.weights("base"), ids, head=model.source.head)
         for model in models
     )
     np.testing.assert_array_equal(first, second)
@@ -123,7 +123,7 @@ def test_the_tokenizer_cuts_as_smollm_does(original, tmp_path):
     assert tokenizer.encode("2024").tokens == ["2", "0", "2", "4"]  # though "20" is a token
     assert tokenizer.encode("a<|im_end|>").ids[-1] == 1
     source = open_source(tmp_path / "folder")
-    assert source.pooling == "last_token"
+    assert source.head.pooling == "last_token"
     assert source.max_length == 512
     assert source.license == "apache-2.0"
 

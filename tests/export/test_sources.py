@@ -64,7 +64,7 @@ def test_v5_text_small(models):
     assert source.default_task == "text-matching"
     assert source.prompts == {"query": "Query: ", "document": "Document: "}
     assert source.default_prompt == "document"
-    assert source.pooling == "last_token"
+    assert source.head.pooling == "last_token"
     assert source.matryoshka_dimensions == (32, 64)
     assert source.max_length == 32768  # its tokenizer says 131072
     assert source.pad_token_id == source.config["bos_token_id"]  # <|endoftext|>
@@ -80,7 +80,7 @@ def test_v5_text_nano_pads_as_its_tokenizer_says(models):
     pad = next(token["id"] for token in tokens if token["content"] == "<|pad|>")
     assert source.pad_token_id == pad != source.config["pad_token_id"]
     assert source.max_length == 8192  # the tokenizer's 1e30 is no limit
-    assert source.pooling == "last_token"
+    assert source.head.pooling == "last_token"
 
 
 def test_qwen3_embedding(models):
@@ -91,14 +91,14 @@ def test_qwen3_embedding(models):
     assert source.prompts["query"].startswith("Instruct: ")
     assert source.prompts["document"] == ""
     assert source.default_prompt is None
-    assert source.pooling == "last_token"
+    assert source.head.pooling == "last_token"
     assert source.matryoshka_dimensions == ()
 
 
 @pytest.mark.parametrize("kind", ["qwen2", "llama"])
 def test_decoders_without_sentence_transformers_files(models, kind):
     source = open_source(models / kind)
-    assert source.pooling == "last_token"
+    assert source.head.pooling == "last_token"
     assert source.prompts == {}
     assert source.default_prompt is None
 
@@ -462,23 +462,27 @@ def test_prompts_that_cannot_be(small, fields):
         ({"pooling_mode_lasttoken": True}, "last_token"),
         ({"pooling_mode": "mean"}, "mean"),
         ({"pooling_mode": ["lasttoken"]}, "last_token"),
+        ({"pooling_mode_max_tokens": True}, "max"),
+        ({"pooling_mode_weightedmean_tokens": True}, "weightedmean"),
+        ({"pooling_mode": "mean_sqrt_len_tokens"}, "mean_sqrt_len_tokens"),
+        # Several are joined: flags in the order of the table, names in their own.
+        ({"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True}, "cls+mean"),
+        ({"pooling_mode": ["mean", "cls"], "pooling_mode_cls_token": False}, "mean+cls"),
     ],
 )
 def test_pooling(qwen3, config, expected):
     (qwen3 / "1_Pooling" / "config.json").write_text(json.dumps(config))
-    assert open_source(qwen3).pooling == expected
+    assert open_source(qwen3).head.pooling == expected
     (qwen3 / "modules.json").unlink()  # the folder alone says it too
-    assert open_source(qwen3).pooling == expected
+    assert open_source(qwen3).head.pooling == expected
 
 
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True}, r"cls \+ mean"),
-        ({"pooling_mode_max_tokens": True}, "pooling max is not supported"),
-        ({"pooling_mode_weightedmean_tokens": True}, "weightedmean is not supported"),
-        ({"pooling_mode_mean_sqrt_len_tokens": True}, "mean_sqrt_len_tokens is not supp"),
-        ({"pooling_mode": "max"}, "pooling max"),
+        ({"pooling_mode": "min"}, "pooling min is not supported; cls, max, mean"),
+        ({"pooling_mode": ["mean", "median"]}, r"pooling mean \+ median is not"),
+        ({"pooling_mode": []}, "without any mode"),
         ({}, "without any mode"),
         ({"pooling_mode_mean_tokens": True, "include_prompt": False}, '"include_prompt" is fal'),
     ],
@@ -517,7 +521,7 @@ def test_newer_module_names(qwen3):
         "sentence_transformers.sentence_transformer.modules.pooling.Pooling",
     )
     path.write_text(text)
-    assert open_source(qwen3).pooling == "last_token"
+    assert open_source(qwen3).head.pooling == "last_token"
 
 
 @pytest.mark.parametrize(
@@ -803,4 +807,4 @@ def test_a_damaged_file_is_named_and_never_a_traceback(small, name, data):
 def test_a_source_cannot_be_changed(models):
     source = open_source(models / "small")
     with pytest.raises(AttributeError):
-        source.pooling = "mean"  # type: ignore[misc]
+        source.tasks = ()  # type: ignore[misc]

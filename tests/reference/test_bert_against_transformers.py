@@ -15,6 +15,7 @@ from embedge import Embedder
 from embedge.engine.session import OnnxSession
 from embedge_export.export import export_pack
 from embedge_export.families.bert.truth import bert_vectors
+from embedge_export.head.head import Head
 from embedge_export.model import open_model
 from embedge_export.source.folder import open_source
 from reference import oracle
@@ -133,7 +134,9 @@ def test_reference(case, expected, figures):
     folder, _, task, pooling = case
     texts, want = expected
     model = open_model(open_source(folder))
-    got = bert_vectors(model.config, model.weights(task), texts, pooling=pooling)
+    got = bert_vectors(
+        model.config, model.weights(task), texts, head=Head(model.config.hidden_size, (pooling,))
+    )
     cosine, difference = oracle.agreement(oracle.cut(got), oracle.cut(want))
     figures("NumPy reference, BERT-like", cosine, difference)
     assert cosine >= 0.9999999
@@ -169,7 +172,9 @@ def test_a_wrong_base_would_be_noticed(case, expected):
     if model.config.padding_id:
         changes = {"padding_id": None}
     config = dataclasses.replace(model.config, **changes)
-    got = bert_vectors(config, model.weights(task), texts, pooling=pooling)
+    got = bert_vectors(
+        config, model.weights(task), texts, head=Head(model.config.hidden_size, (pooling,))
+    )
     assert oracle.agreement(oracle.cut(got), oracle.cut(want))[0] < 0.99999
 
 

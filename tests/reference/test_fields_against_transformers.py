@@ -19,6 +19,7 @@ from embedge.errors import SourceError
 from embedge_export.families.bert.fields import BERT_FIELDS
 from embedge_export.families.decoder.fields import DECODER_FIELDS
 from embedge_export.families.register import family_of
+from embedge_export.head.head import Head
 from embedge_export.reading.fields import Only, Unused, Used
 from embedge_export.tensors.checkpoint import open_weights
 
@@ -96,7 +97,7 @@ def read(folder):
 
 def ours(folder, pooling):
     family, config, weights = read(folder)
-    return family.vectors(config, weights, [IDS], pooling=pooling)[0]
+    return family.vectors(config, weights, [IDS], head=Head(config.hidden_size, (pooling,)))[0]
 
 
 def assert_same(folder):

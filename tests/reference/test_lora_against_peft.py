@@ -211,7 +211,7 @@ def test_a_merged_folder_is_a_source(merged):
     assert opened.tasks == ("base",)
     assert dict(opened.prompts) == oracle.PROMPTS
     assert opened.default_prompt == "document"
-    assert opened.pooling == "last_token"
+    assert opened.head.pooling == "last_token"
     assert opened.config["model_type"] == "qwen3"
     assert "auto_map" not in opened.config
 

@@ -9,6 +9,7 @@ import torch
 import seeded
 from embedge_export.families.decoder.truth import network_vectors
 from embedge_export.families.register import family_of
+from embedge_export.head.head import LAST_TOKEN, Head
 from embedge_export.tensors.checkpoint import open_weights
 from embedge_export.tensors.lora import MergedWeights, load_adapter
 from reference import oracle
@@ -48,7 +49,7 @@ def test_vectors_before_normalizing(case, request, figures):
     network, config, weights = case
     generator = np.random.default_rng(0)
     texts = [generator.integers(0, config.vocab_size, length) for length in LENGTHS]
-    got = network_vectors(config, weights, texts)
+    got = network_vectors(config, weights, texts, head=Head(config.hidden_size, (LAST_TOKEN,)))
     assert got.dtype == np.float32
     for ids, vector in zip(texts, got, strict=True):
         batch = torch.from_numpy(ids)[None]
@@ -64,5 +65,11 @@ def test_vectors_before_normalizing(case, request, figures):
 def test_progress_is_told_layer_by_layer(case):
     _, config, weights = case
     labels = []
-    network_vectors(config, weights, [np.arange(3)], advance=labels.append)
+    network_vectors(
+        config,
+        weights,
+        [np.arange(3)],
+        head=Head(config.hidden_size, (LAST_TOKEN,)),
+        advance=labels.append,
+    )
     assert len(labels) == config.num_hidden_layers + 1

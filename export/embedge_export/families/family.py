@@ -10,9 +10,15 @@ A new family is one folder, and one line in register.py for each `model_type` of
     families/<name>/family.py    a subclass of `Family`, and an instance for each model type
 
 The truth may not import anything that writes graphs. A family imports no other family: what
-several need stands in the modules beside their folders. Everything else follows from the record:
-opening a source, the gate, calibration, progress, plain folders. Opening a source asks for habits
-alone, so a family's methods import its truth and its writer when they are called.
+several need stands in the modules beside their folders.
+
+A network gives rows, a row a token; the `Head` (head/head.py) makes one vector of a text's rows.
+The truth ends with `head.truth.vectors(rows, bounds, head)`, the graph with `graph.head.pool`.
+Neither asks how texts are pooled, and a vector is `head.width` wide, not `config.hidden_size`.
+
+Everything else follows from the record: opening a source, the gate, calibration, progress, plain
+folders. Opening a source asks for habits alone, so a family's methods import its truth and its
+writer when they are called.
 
 Then tests: the truth against transformers (tests/reference), the graphs against the truth
 (tests/export), and the table against transformers' own class of the config.
@@ -30,6 +36,7 @@ from numpy.typing import NDArray
 from embedge.errors import SourceError
 from embedge.pack.manifest import ImageInput, MemoryCost
 from embedge_export.families.stored_adapters import StoredAdapters, read_stored_adapters
+from embedge_export.head.head import Head
 from embedge_export.numbers.calibration import CalibrationRows
 from embedge_export.reading.fields import is_whole, shown
 from embedge_export.tensors.lora import Delta
@@ -61,7 +68,7 @@ class TextConfig(Protocol):
 
     @property
     def hidden_size(self) -> int:
-        """Width of the residual stream, and of the vectors."""
+        """Width of the residual stream, and of the rows that a head reads."""
         ...
 
     @property
@@ -146,10 +153,10 @@ class Family(ABC, Generic[Config]):
     Attributes are habits: what transformers or the model's own code holds, where files say nothing.
 
     Attributes:
-        width_field: the field of config.json that says how wide vectors are.
+        width_field: the field of config.json that says how wide a row is.
         prompts: by name, where the source has none.
         default_prompt: one of these names.
-        pooling: of the model's own code: "last_token", "mean" or "cls".
+        pooling: of the model's own code, one of `head.MODES`.
         usual_pooling: where the source has no list of modules either.
         dimensions: widths that vectors were trained to be cut to.
         adds_token_types: a token's type, 0 in graphs, adds a row to its vector.
@@ -175,7 +182,7 @@ class Family(ABC, Generic[Config]):
     # ------------------------------------------------------------------ habits that ask the config
 
     def width(self, folder: Path, config: Mapping[str, Any]) -> int:
-        """How wide the model's vectors are."""
+        """How wide the rows are that the head reads."""
         width = config.get(self.width_field)
         if not is_whole(width) or width < 1:
             raise SourceError(
@@ -239,10 +246,6 @@ class Family(ABC, Generic[Config]):
         return None
 
     @abstractmethod
-    def poolings(self, config: Config) -> tuple[str, ...]:
-        """How a graph can make one vector of a text's rows."""
-
-    @abstractmethod
     def calibrated(self) -> tuple[str, ...]:
         """One linear of each row of inputs that a layer has: the ends of their weights' keys."""
 
@@ -253,16 +256,16 @@ class Family(ABC, Generic[Config]):
         weights: Weights,
         texts: Sequence[Ids],
         *,
-        pooling: str,
+        head: Head,
         **calls: Any,
     ) -> Array:
-        """The truth: float32 (texts, width), not normalized.
+        """The truth: float32 (texts, head.width), not normalized.
 
         Args:
             config: the network.
             weights: with the adapter merged in.
             texts: token ids, one array (tokens,) a text, at least one token each.
-            pooling: one of `poolings`.
+            head: how a text's rows become its vector.
             calls: any of `advance`, `observe`, `product`, `disturb`; see the truths.
         """
 
@@ -273,7 +276,7 @@ class Family(ABC, Generic[Config]):
         weights: Weights,
         targets: Targets,
         *,
-        pooling: str,
+        head: Head,
         adapted: Callable[[str], bool],
         rows: bool = False,
         samples: CalibrationRows | None = None,
@@ -285,7 +288,7 @@ class Family(ABC, Generic[Config]):
             config: the network.
             weights: of one task, the adapter merged in.
             targets: each precision and the graph that it is written into.
-            pooling: one of `poolings`.
+            head: how a text's rows become its vector.
             adapted: whether a weight differs between tasks.
             rows: whether graphs also give all rows of the last layer, `ROWS` of
                 embedge/pack/contract.py, and take padding on either side.
@@ -293,7 +296,7 @@ class Family(ABC, Generic[Config]):
             advance: called with a label before each of `steps`.
 
         Returns:
-            The pooled vectors of each target, float32 (B, width).
+            The vectors of each target, float32 (B, head.width).
         """
 
     def steps(self, config: Config) -> int:

@@ -9,7 +9,7 @@ cannot depend on what it is padded to, and padding costs nothing. Sources: group
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import numpy as np
 import onnx_ir as ir
@@ -20,8 +20,6 @@ from embedge.pack.contract import ROWS
 from embedge_export.graph.builder import BOOL, INT64, GraphBuilder
 from embedge_export.graph.layers import Rows
 from embedge_export.numbers.exact import cosine_sine, power
-
-LAST_TOKEN, MEAN = "last_token", "mean"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,13 +56,11 @@ class Batch(Protocol):
         ids: int64, the token of every row, in the shape of the rows.
         tokens: that shape.
         texts: the shape of pooled rows.
-        poolings: what `pool` can do.
     """
 
     ids: ir.Value
     tokens: Rows
     texts: Rows
-    poolings: ClassVar[tuple[str, ...]]
 
     def attend(self, query: ir.Value, key: ir.Value, value: ir.Value) -> ir.Value:
         """Attention with rotary positions, in memory linear in a text's length.
@@ -79,8 +75,8 @@ class Batch(Protocol):
         """
         ...
 
-    def pool(self, rows: ir.Value, pooling: str) -> ir.Value:
-        """Each text's last row, or the mean of its rows: (rows, width) -> (B, width)."""
+    def pool(self, rows: ir.Value, mode: str) -> ir.Value:
+        """Each text's rows made one by a mode of `head.MODES`: (rows, width) -> (B, width)."""
         ...
 
     def unpack(self, rows: ir.Value) -> ir.Value:

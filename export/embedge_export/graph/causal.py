@@ -10,7 +10,6 @@ import onnx_ir as ir
 
 from embedge.batches import LONG
 from embedge_export.graph.attention import (
-    LAST_TOKEN,
     Batch,
     Heads,
     declare_inputs,
@@ -19,6 +18,8 @@ from embedge_export.graph.attention import (
 )
 from embedge_export.graph.builder import BOOL, CONTRIB, FLOAT, FLOAT16, INT32, INT64, GraphBuilder
 from embedge_export.graph.layers import Rows
+from embedge_export.graph.pooling import Spans, pool_rows
+from embedge_export.head.head import LAST_TOKEN
 
 _NO_SCORE = -1e30  # of a key that nobody attends to: its exponential is 0
 
@@ -30,8 +31,6 @@ class CausalBatch(Batch):
     `turns`, every text's row is turned round until its first token stands first, and `unpack` turns
     it back, so that the padding may stand on either side.
     """
-
-    poolings = (LAST_TOKEN,)  # the only one that has seen the whole text
 
     def __init__(self, graph: GraphBuilder, heads: Heads, *, turns: bool = False) -> None:
         self._graph = graph
@@ -102,10 +101,11 @@ class CausalBatch(Batch):
         longest = graph.op("ReduceMax", self._valid, keepdims=0)
         return graph.op("Greater", longest, graph.constant("long", np.int64(LONG)), dtype=BOOL)
 
-    def pool(self, rows: ir.Value, pooling: str) -> ir.Value:
+    def pool(self, rows: ir.Value, mode: str) -> ir.Value:
         """See Batch. The last token is at the largest position whose mask is 1."""
-        assert pooling in self.poolings
         graph = self._graph
+        if mode != LAST_TOKEN:
+            return pool_rows(graph, graph.op("GatherND", rows, self._places), self._spans, mode)
         zero, one = (graph.constant(f"int64_{n}", np.int64(n)) for n in (0, 1))
         positions = graph.op("Range", zero, graph.op("Squeeze", self._length), one)
         last = graph.op(
@@ -133,3 +133,16 @@ class CausalBatch(Batch):
         # fmod 0: the remainder has the divisor's sign, so that what is before the row's start
         # comes from its end.
         return graph.op("Mod", graph.op(way, graph.op("Range", zero, length, one), first), length)
+
+    @cached_property
+    def _places(self) -> ir.Value:
+        """Text and position of every token, one text after another: int64 (tokens, 2)."""
+        graph = self._graph
+        return graph.op("Transpose", graph.op("NonZero", self._mask, dtype=INT64), perm=[1, 0])
+
+    @cached_property
+    def _spans(self) -> Spans:
+        """Where each text's rows are among those of `_places`."""
+        graph = self._graph
+        ends = graph.op("CumSum", self._valid, graph.constant("int64_0", np.int64(0)))
+        return Spans(graph.op("Sub", ends, self._valid), ends, self._valid)

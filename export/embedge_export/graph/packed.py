@@ -9,8 +9,6 @@ import numpy as np
 import onnx_ir as ir
 
 from embedge_export.graph.attention import (
-    LAST_TOKEN,
-    MEAN,
     Batch,
     Heads,
     declare_inputs,
@@ -19,6 +17,7 @@ from embedge_export.graph.attention import (
 )
 from embedge_export.graph.builder import BOOL, CONTRIB, FLOAT, FLOAT16, INT32, INT64, GraphBuilder
 from embedge_export.graph.layers import Rows
+from embedge_export.graph.pooling import Spans, entry, pool_rows
 
 
 class PackedBatch(Batch):
@@ -26,8 +25,6 @@ class PackedBatch(Batch):
 
     Where the mask is 0 there is no row, on whichever side of the text that is.
     """
-
-    poolings = (LAST_TOKEN, MEAN, "cls")
 
     def __init__(self, graph: GraphBuilder, heads: Heads) -> None:
         self._graph = graph
@@ -69,22 +66,10 @@ class PackedBatch(Batch):
         counted = graph.op("Mul", counted, mask)
         return graph.op("Gather", _flat(graph, counted), self._taken, axis=0)
 
-    def pool(self, rows: ir.Value, pooling: str) -> ir.Value:
+    def pool(self, rows: ir.Value, mode: str) -> ir.Value:
         """See Batch."""
-        assert pooling in self.poolings
-        graph = self._graph
-        if pooling == LAST_TOKEN:
-            return graph.op("Gather", rows, graph.op("Sub", self._ends, graph.numbers(1)), axis=0)
-        if pooling == "cls":
-            return graph.op("Gather", rows, self._starts, axis=0)
-
-        def text(number: ir.Value) -> ir.Value:
-            start, end = self._at(self._starts, number), self._at(self._ends, number)
-            own = graph.op("Slice", rows, start, end, graph.numbers(0))
-            return graph.op("ReduceMean", own, graph.numbers(0), keepdims=1)
-
-        count = graph.op("Squeeze", graph.op("Shape", self._lengths, dtype=INT64))
-        return graph.for_each(count, text, rows.dtype or FLOAT)
+        spans = Spans(self._starts, self._ends, self._lengths)
+        return pool_rows(self._graph, rows, spans, mode)
 
     def unpack(self, rows: ir.Value) -> ir.Value:
         """See Batch."""
@@ -113,7 +98,7 @@ class PackedBatch(Batch):
             return graph.op("Reshape", x, shape)
 
         def group(number: ir.Value) -> ir.Value:
-            start, end, length = (self._at(x, number) for x in (starts, ends, lengths))
+            start, end, length = (entry(graph, x, number) for x in (starts, ends, lengths))
             own = (graph.op("Slice", x, start, end, graph.numbers(0)) for x in rows)
             attended = self._operator(*(apart(x, length) for x in own))
             return graph.op("Reshape", attended, graph.numbers(-1, width))
@@ -213,11 +198,6 @@ class PackedBatch(Batch):
         apart = graph.op("Reshape", x, graph.numbers(-1, heads.key_value, 1, heads.width))
         repeated = graph.op("Expand", apart, graph.numbers(1, 1, times, 1))
         return graph.op("Reshape", repeated, graph.numbers(-1, heads.query * heads.width))
-
-    def _at(self, values: ir.Value, number: ir.Value) -> ir.Value:
-        """The entry of that number, (n,) -> (1,)."""
-        graph = self._graph
-        return graph.op("Gather", values, graph.op("Unsqueeze", number, graph.numbers(0)), axis=0)
 
 
 def _flat(graph: GraphBuilder, value: ir.Value) -> ir.Value:

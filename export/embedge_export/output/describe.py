@@ -42,9 +42,9 @@ def description(model: Model) -> dict[str, Any]:
         "default_task": source.default_task,
         "prompts": dict(source.prompts),
         "default_prompt": source.default_prompt,
-        "dimension": config.hidden_size,
+        "dimension": source.head.width,
         "matryoshka_dimensions": source.matryoshka_dimensions,
-        "pooling": source.pooling,
+        "pooling": source.head.pooling,
         "text": TextInput(
             tokenizer=TOKENIZER,
             max_length=source.max_length,

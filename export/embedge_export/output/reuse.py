@@ -62,7 +62,7 @@ def refuse_another(found: Mapping[str, Any] | None, model: Model, folder: Path) 
     same = {
         "model_id": source.model_id,
         "family": config.family,
-        "dimension": config.hidden_size,
+        "dimension": source.head.width,
     }
     if all(found.get(name) == value for name, value in same.items()):
         return

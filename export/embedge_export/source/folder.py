@@ -16,11 +16,13 @@ from embedge.errors import SourceError
 from embedge.printable import printable
 from embedge_export.families.family import Family
 from embedge_export.families.register import family_of
+from embedge_export.head.head import Head
 from embedge_export.reading.fields import shown
 from embedge_export.reading.files import read_text_file
 from embedge_export.reading.json_files import read_json
 from embedge_export.source import hub
 from embedge_export.source.files import ADAPTERS, TOKENIZER, find_adapters, read_files
+from embedge_export.source.modules import read_head
 from embedge_export.source.places import (
     is_local,
     is_text,
@@ -31,7 +33,6 @@ from embedge_export.source.places import (
 from embedge_export.source.sentence_transformers import (
     lowercases,
     read_max_length,
-    read_pooling,
     read_prompts,
     tokenizer_arguments,
 )
@@ -68,7 +69,7 @@ class Source:
     default_task: str
     prompts: Mapping[str, str]
     default_prompt: str | None
-    pooling: str  # "last_token", "mean" or "cls"
+    head: Head  # how a text's rows become its vector
     matryoshka_dimensions: tuple[int, ...]
     max_length: int  # tokens
     pad_token_id: int
@@ -188,7 +189,7 @@ def _open_folder(
         default_task=_DEFAULT_TASK if _DEFAULT_TASK in order else order[0],
         prompts=prompts,
         default_prompt=default_prompt,
-        pooling=read_pooling(folder, config, family),
+        head=read_head(folder, config, family),
         matryoshka_dimensions=_matryoshka(folder, config, family),
         max_length=max_length,
         pad_token_id=pad_token_id(tokenizer, config),

@@ -4,6 +4,7 @@ Taken from its code, in the version below; the tests hold the lists of fields th
 reads. Holds data alone; `sentence_transformers.py` reads the files by it.
 """
 
+from embedge_export.head.head import LAST_TOKEN
 from embedge_export.reading.fields import Fields, only, unused, used
 
 VERSION = "6.2.0"
@@ -82,6 +83,8 @@ POOLING_FLAGS = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
+# What a head calls each of these.
+POOLING_MODES = {mode: mode for mode in POOLING_FLAGS.values()} | {"lasttoken": LAST_TOKEN}
 POOLING_FIELDS: Fields = used(
     "pooling_mode",
     *POOLING_FLAGS,

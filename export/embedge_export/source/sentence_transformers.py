@@ -1,4 +1,4 @@
-"""What Sentence Transformers' files say about using a network: prompts, pooling, length limit.
+"""What Sentence Transformers' files say about using a network: prompts, length limit.
 
 Takes a model folder, the parsed config.json and its family; gives plain values for `folder.py`.
 Every field is read by the tables of `sentence_fields.py`: what would change the vectors and is not
@@ -11,16 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from embedge.errors import SourceError
-from embedge.pack.checks import MAX_LENGTH, safe_name
+from embedge.pack.checks import MAX_LENGTH
 from embedge_export.families.family import Family
-from embedge_export.reading.fields import Fields, Settings, is_number, is_whole, shown
-from embedge_export.reading.json_files import load_json, read_json
+from embedge_export.reading.fields import Settings, is_number, is_whole, shown
+from embedge_export.reading.json_files import read_json
 from embedge_export.source import sentence_fields as tables
-from embedge_export.source.files import LIMITS, MODULES, POOLING, PROMPTS
+from embedge_export.source.files import LIMITS, MODULES, PROMPTS
+from embedge_export.source.modules import read_modules, refuse_unknown
 
-_POOLINGS = {"lasttoken": "last_token", "mean": "mean", "cls": "cls"}
 _NO_LIMIT = 1e9  # a tokenizer without a limit is saved with 1e30
-_ORDER = ("Transformer", "Pooling", "Normalize")
 
 
 def read_prompts(
@@ -54,29 +53,6 @@ def read_prompts(
         )
     _check_use(folder, config, family, settings)
     return prompts, default
-
-
-def read_pooling(folder: Path, config: Mapping[str, Any], family: Family[Any]) -> str:
-    """How token vectors become one: "last_token", "mean" or "cls".
-
-    Raises:
-        SourceError: no file says it, or another module or setting would change the vectors.
-    """
-    listed = (folder / MODULES).exists()
-    places = _read_modules(folder / MODULES) if listed else {"Pooling": Path(POOLING).parent.name}
-    path = folder / places.get("Pooling", "") / "config.json"
-    if "Pooling" in places and (listed or path.exists()):
-        return _read_pooling_config(path, family.width(folder, config))
-    if family.pooling is not None:
-        return family.pooling  # done by the model's own code
-    if config.get("emb_pooler") == "mean":
-        return "mean"  # likewise
-    if not listed and family.usual_pooling is not None:
-        return family.usual_pooling
-    raise SourceError(
-        f"{folder} does not say how it pools its token vectors, and a guess would give wrong ones. "
-        'Add 1_Pooling/config.json, e.g. {"pooling_mode_mean_tokens": true}, as its model card says'
-    )
 
 
 def read_max_length(folder: Path, config: Mapping[str, Any], family: Family[Any]) -> int:
@@ -136,26 +112,14 @@ def _read_network(folder: Path) -> tuple[Path, Settings]:
     found = ((folder / name, read_json(folder / name)) for name in LIMITS)
     path, values = next(((p, v) for p, v in found if v), (folder / LIMITS[0], {}))
     settings = Settings(values, tables.NETWORK_FIELDS, file=str(path))
-    _refuse_unknown(path, values, tables.NETWORK_FIELDS)
+    refuse_unknown(path, values, tables.NETWORK_FIELDS)
     for name, fields in tables.ARGUMENTS.items():
         inner = values.get(name) or {}
         if not isinstance(inner, dict):
             raise settings.error(name, "it must be an object")
         Settings(inner, fields, file=str(path), inside=f"{name}.")
-        _refuse_unknown(path, inner, fields, inside=f"{name}.")
+        refuse_unknown(path, inner, fields, inside=f"{name}.")
     return path, settings
-
-
-def _refuse_unknown(
-    path: Path, values: Mapping[str, Any], fields: Fields, *, inside: str = ""
-) -> None:
-    """Fields that Sentence Transformers itself would refuse, or that only a newer version has."""
-    for name in values:
-        if name not in fields:
-            raise SourceError(
-                f"{path}: {shown(inside + name)} is not known, and may change the vectors; remove "
-                "it if it does not"
-            )
 
 
 def _check_use(
@@ -171,7 +135,7 @@ def _check_use(
             "pass truncate_dim= where you embed",
         )
     similarity = settings.get("similarity_fn_name")
-    modules = _read_modules(folder / MODULES) if (folder / MODULES).exists() else {}
+    modules = read_modules(folder / MODULES) if (folder / MODULES).exists() else {}
     if similarity in (None, "cosine") or (similarity == "dot" and "Normalize" in modules):
         return  # of vectors of length 1, the dot product is the cosine
     raise settings.error(
@@ -179,100 +143,3 @@ def _check_use(
         "and vectors are compared by their cosine here, which would rank otherwise. Set it to "
         '"cosine" if that is what you want: the vectors are the same',
     )
-
-
-def _read_modules(path: Path) -> dict[str, str]:
-    """Checks every module of modules.json; gives their folders by kind, for those we know."""
-    modules = load_json(path)
-    if not isinstance(modules, list) or not all(isinstance(m, dict) for m in modules):
-        raise SourceError(f"{path} is not a list of modules; download it again")
-    places: dict[str, str] = {}
-    names: set[str] = set()
-    order: list[str] = []
-    for module in modules:
-        kind, place = _text(path, module, "type"), _text(path, module, "path")
-        name = _known_kind(kind)
-        if name is None:
-            raise SourceError(
-                f"{path}: module {kind!r} ({place or 'no folder'}) changes the vectors and is not "
-                "supported; exporting without it would give wrong ones"
-            )
-        if name == "Transformer" and place:
-            raise SourceError(
-                f"{path}: the network stands in the sub-folder {place!r}; move its files beside "
-                'modules.json and set its "path" to ""'
-            )
-        if name == "Pooling" and name in places:
-            raise SourceError(f"{path}: it has two Pooling modules; that is not supported")
-        if (name == "Pooling" or place) and not safe_name(place):
-            raise SourceError(f"{path}: {place!r} is not the name of a folder beside it")
-        if name == "Normalize" and place:
-            inner = path.parent / place / "config.json"
-            Settings(read_json(inner), tables.NORMALIZE_FIELDS, file=str(inner))
-        label = _text(path, module, "name")
-        if label and label in names:
-            raise SourceError(f"{path}: two modules are named {label!r}, so one would be lost")
-        names.add(label)
-        places[name] = place
-        if name in _ORDER:
-            order.append(name)
-    expected = sorted(order, key=_ORDER.index)
-    if order and (order != expected or order.count("Transformer") != 1):
-        raise SourceError(
-            f"{path}: its modules are {', '.join(order)}; only a network, then its pooling, then "
-            "a norm can be exported"
-        )
-    return places
-
-
-def _known_kind(kind: str) -> str | None:
-    """The name of a module that is reproduced, or that does nothing here; else None."""
-    library, _, name = kind.rpartition(".")
-    if kind == "custom_st.Transformer":  # Jina's own
-        return name
-    known = library.split(".")[0] == "sentence_transformers" and name in (*_ORDER, "Dropout")
-    return name if known else None
-
-
-def _text(path: Path, module: Mapping[str, Any], field: str) -> str:
-    value = module.get(field, "")
-    if not isinstance(value, str):
-        raise SourceError(f'{path}: "{field}" is {shown(value)}, not a text; download it again')
-    return value
-
-
-def _read_pooling_config(path: Path, width: int) -> str:
-    values = read_json(path)
-    settings = Settings(values, tables.POOLING_FIELDS, file=str(path))
-    _refuse_unknown(path, values, tables.POOLING_FIELDS)
-    named = settings.get("pooling_mode")
-    modes = named if isinstance(named, list) else [named] if named is not None else []
-    if not all(isinstance(mode, str) for mode in modes):
-        raise settings.error("pooling_mode", "it must be a name")
-    flags = [
-        mode for flag, mode in tables.POOLING_FLAGS.items() if settings.flag(flag, default=False)
-    ]
-    if modes and flags and modes != flags:
-        raise SourceError(
-            f"{path}: pooling_mode is {shown(named)}, and its flags say {' + '.join(flags)}; "
-            "correct one of them"
-        )
-    modes = modes or flags
-    if len(modes) != 1 or modes[0] not in _POOLINGS:
-        raise SourceError(
-            f"{path}: pooling {' + '.join(map(str, modes)) or 'without any mode'} is not "
-            f"supported; one of {', '.join(_POOLINGS)} is"
-        )
-    for name in ("word_embedding_dimension", "embedding_dimension"):
-        value = settings.get(name)
-        if value is not None and value != width:
-            raise settings.error(
-                name, f"and the network gives {width}: the files are not of one model"
-            )
-    # The last token is never one of the prompt's, so it is the same either way.
-    if not settings.flag("include_prompt", default=True) and modes[0] != "lasttoken":
-        raise SourceError(
-            f'{path}: "include_prompt" is false (prompt tokens left out of the pooling), which is '
-            "not supported; exporting without it would give wrong vectors"
-        )
-    return _POOLINGS[modes[0]]

@@ -12,6 +12,7 @@ from embedge_export.families.bert.fields import JINA_V3
 from embedge_export.families.bert.names import TextLayout, text_layout
 from embedge_export.families.family import Array, Family, Ids, Opened, Targets
 from embedge_export.families.memory import attention_cost
+from embedge_export.head.head import Head
 from embedge_export.reading.fields import is_whole, shown
 from embedge_export.tensors.weights import Weights
 
@@ -85,12 +86,6 @@ class Bert(Family[BertConfig]):
         found = layout.adapters(named.tasks, named.rank, named.alpha)
         return Opened(record, layout.weights, {task: found[task] for task in tasks})
 
-    def poolings(self, config: BertConfig) -> tuple[str, ...]:
-        """See Family."""
-        from embedge_export.graph.packed import PackedBatch
-
-        return PackedBatch.poolings
-
     def calibrated(self) -> tuple[str, ...]:
         """See Family."""
         from embedge_export.families.bert.blocks import CALIBRATED
@@ -103,13 +98,13 @@ class Bert(Family[BertConfig]):
         weights: Weights,
         texts: Sequence[Ids],
         *,
-        pooling: str,
+        head: Head,
         **calls: Any,
     ) -> Array:
         """See Family."""
         from embedge_export.families.bert.truth import bert_vectors
 
-        return bert_vectors(config, weights, texts, pooling=pooling, **calls)
+        return bert_vectors(config, weights, texts, head=head, **calls)
 
     def write(
         self, config: BertConfig, weights: Weights, targets: Targets, **about: Any

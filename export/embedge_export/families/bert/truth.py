@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from embedge_export import truth
 from embedge_export.families.bert.config import BertConfig
+from embedge_export.head.head import Head
+from embedge_export.head.truth import vectors
 from embedge_export.numbers.exact import cosine_sine
 from embedge_export.numbers.sensitivity import TABLE, Disturbance
 from embedge_export.tensors.weights import Weights
@@ -23,19 +25,19 @@ def bert_vectors(
     weights: Weights,
     texts: Sequence[NDArray[np.int32]],
     *,
-    pooling: str = "mean",
+    head: Head,
     advance: Callable[[str], None] = lambda label: None,
     observe: Observer = lambda key, rows: None,
     product: Product = float_product,
     disturb: Disturbance = lambda key, rows: rows,
 ) -> Array:
-    """Pooled vectors of token id sequences: float32 (texts, hidden), not normalized.
+    """Vectors of token id sequences: float32 (texts, head.width), not normalized.
 
     Args:
         config: the network.
         weights: with the adapter merged in.
         texts: token ids, one array (tokens,) a text, at least one token each.
-        pooling: "mean", "cls" or "last_token".
+        head: how a text's rows become its vector.
         advance: called with a label before each step.
         observe: called with each linear's weight key and the rows that it reads, (tokens, in).
         product: gives a b^T; calibration takes one with the same bits on every CPU (exact.py).
@@ -81,7 +83,7 @@ def bert_vectors(
         )
         inner = truth.gelu(linear(hidden, "mlp.fc1"))
         hidden = norm(hidden + linear(inner, "mlp.fc2"), f"{layer}.post_mlp_layernorm")
-    return truth.pool(hidden, bounds, pooling)
+    return vectors(hidden, bounds, head)
 
 
 def _positions(ids: NDArray[np.int32], padding_id: int | None) -> NDArray[np.int64]:

@@ -19,9 +19,11 @@ from embedge_export.families.walk import multiply, walk
 from embedge_export.graph import layers
 from embedge_export.graph.attention import Heads, output_rows, rotary_tables
 from embedge_export.graph.builder import GraphBuilder
+from embedge_export.graph.head import pool
 from embedge_export.graph.layer_norm import add_and_norm, apply_norm, read_norm
 from embedge_export.graph.layers import Activation, Table
 from embedge_export.graph.packed import PackedBatch
+from embedge_export.head.head import Head
 from embedge_export.numbers.calibration import CalibrationRows
 from embedge_export.precision import Precision
 from embedge_export.tensors.weights import Weights
@@ -39,13 +41,13 @@ class BertWriter:
         graph: GraphBuilder,
         weights: Weights,
         *,
-        pooling: str,
+        head: Head,
         adapted: Callable[[str], bool],
         rows: bool,
     ) -> None:
         self._config = config
         self._weights = weights
-        self._pooling = pooling
+        self._head = head
         self._rows = rows
         self._adapted = adapted
         self._precision = precision
@@ -106,11 +108,11 @@ class BertWriter:
         self._stream, _ = add_and_norm(graph, stream, update, layer.mlp_norm, epsilon)
 
     def finish(self) -> ir.Value:
-        """Each text's rows made one: float32 (B, hidden)."""
+        """Each text's vector: float32 (B, head.width)."""
         assert self._stream is not None
         if self._rows:
             output_rows(self._graph, self._batch, self._stream, self._config.hidden_size)
-        return self._batch.pool(self._stream, self._pooling)
+        return pool(self._graph, self._batch, self._stream, self._head)
 
 
 def write(
@@ -118,7 +120,7 @@ def write(
     weights: Weights,
     targets: Sequence[tuple[Precision, GraphBuilder]],
     *,
-    pooling: str,
+    head: Head,
     adapted: Callable[[str], bool],
     rows: bool = False,
     samples: CalibrationRows | None = None,
@@ -126,7 +128,7 @@ def write(
 ) -> list[ir.Value]:
     """Writes a network's graph at every precision; arguments as of the decoder's `write`."""
     writers = [
-        BertWriter(config, precision, graph, weights, pooling=pooling, adapted=adapted, rows=rows)
+        BertWriter(config, precision, graph, weights, head=head, adapted=adapted, rows=rows)
         for precision, graph in targets
     ]
     return walk(

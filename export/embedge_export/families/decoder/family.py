@@ -9,6 +9,7 @@ from embedge.pack.manifest import MemoryCost
 from embedge_export.families.decoder.config import NetworkConfig, network_config
 from embedge_export.families.family import Array, Family, Ids, Opened, Targets
 from embedge_export.families.memory import attention_cost
+from embedge_export.head.head import Head
 from embedge_export.tensors.lora import load_adapter
 from embedge_export.tensors.weights import Weights
 
@@ -45,12 +46,6 @@ class Decoder(Family[NetworkConfig]):
             record, stored, {task: load_adapter(path, stored) for task, path in adapters.items()}
         )
 
-    def poolings(self, config: NetworkConfig) -> tuple[str, ...]:
-        """See Family."""
-        from embedge_export.families.decoder.writer import batch_kind
-
-        return batch_kind(config).poolings
-
     def calibrated(self) -> tuple[str, ...]:
         """See Family."""
         from embedge_export.families.decoder.blocks import CALIBRATED
@@ -63,13 +58,13 @@ class Decoder(Family[NetworkConfig]):
         weights: Weights,
         texts: Sequence[Ids],
         *,
-        pooling: str,
+        head: Head,
         **calls: Any,
     ) -> Array:
         """See Family."""
         from embedge_export.families.decoder.truth import network_vectors
 
-        return network_vectors(config, weights, texts, pooling=pooling, **calls)
+        return network_vectors(config, weights, texts, head=head, **calls)
 
     def write(
         self, config: NetworkConfig, weights: Weights, targets: Targets, **about: Any

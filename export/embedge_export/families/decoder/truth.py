@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from embedge_export import truth
 from embedge_export.families.decoder.config import NetworkConfig
+from embedge_export.head.head import Head
+from embedge_export.head.truth import vectors
 from embedge_export.numbers.exact import cosine_sine
 from embedge_export.numbers.sensitivity import TABLE, Disturbance
 from embedge_export.tensors.weights import Weights
@@ -24,19 +26,19 @@ def network_vectors(
     weights: Weights,
     texts: Sequence[NDArray[np.int32]],
     *,
-    pooling: str = "last_token",
+    head: Head,
     advance: Callable[[str], None] = lambda label: None,
     observe: Observer = lambda key, rows: None,
     product: Product = float_product,
     disturb: Disturbance = lambda key, rows: rows,
 ) -> Array:
-    """Pooled vectors of token id sequences: float32 (texts, hidden), not normalized.
+    """Vectors of token id sequences: float32 (texts, head.width), not normalized.
 
     Args:
         config: the network.
         weights: with the adapter merged in.
         texts: token ids, one array (tokens,) a text, at least one token each.
-        pooling: "last_token", "mean" or "cls".
+        head: how a text's rows become its vector.
         advance: called with a label before each layer.
         observe: called with each linear's weight key and the rows that it reads, (tokens, in).
         product: gives a b^T; calibration takes one with the same bits on every CPU (exact.py).
@@ -87,7 +89,7 @@ def network_vectors(
         rows = norm(hidden, f"{layer}.post_attention_layernorm")
         gate, up = linear(rows, "mlp.gate_proj"), linear(rows, "mlp.up_proj")
         hidden = hidden + linear(truth.silu(gate) * up, "mlp.down_proj")
-    return truth.pool(norm(hidden, "norm"), bounds, pooling)
+    return vectors(norm(hidden, "norm"), bounds, head)
 
 
 def _rotary(config: NetworkConfig, length: int) -> tuple[Array, Array]:

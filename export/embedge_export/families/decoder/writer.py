@@ -13,11 +13,13 @@ from embedge_export.families.decoder.blocks import Gain, Layer, read_layer
 from embedge_export.families.decoder.config import NetworkConfig
 from embedge_export.families.walk import multiply, walk
 from embedge_export.graph import layers
-from embedge_export.graph.attention import LAST_TOKEN, Batch, Heads, output_rows, rotary_tables
+from embedge_export.graph.attention import Batch, Heads, output_rows, rotary_tables
 from embedge_export.graph.builder import FLOAT, GraphBuilder
 from embedge_export.graph.causal import CausalBatch
+from embedge_export.graph.head import pool
 from embedge_export.graph.layers import Activation, Table
 from embedge_export.graph.packed import PackedBatch
+from embedge_export.head.head import LAST_TOKEN, Head
 from embedge_export.numbers.calibration import CalibrationRows
 from embedge_export.numbers.rotation import Rotation
 from embedge_export.precision import Precision
@@ -35,7 +37,7 @@ class DecoderWriter:
         weights: Weights,
         *,
         rotation: Rotation,
-        pooling: str,
+        head: Head,
         adapted: Callable[[str], bool],
         rows: bool,
     ) -> None:
@@ -45,7 +47,7 @@ class DecoderWriter:
         self._precision = precision
         self._graph = graph
         self._rotation = rotation if precision.rotates else None
-        self._pooling = pooling
+        self._head = head
         rotary = rotary_tables(
             positions=config.max_position_embeddings,
             width=config.head_dim,
@@ -116,10 +118,10 @@ class DecoderWriter:
     @property
     def _pools_early(self) -> bool:
         """Whether the last layer computes the pooled rows alone."""
-        return self._pooling == LAST_TOKEN and not self._rows
+        return self._head.takes_last_rows_alone and not self._rows
 
     def finish(self) -> ir.Value:
-        """Each text's rows made one, normed and turned back: float32 (B, hidden)."""
+        """Each text's vector, of rows normed and turned back: float32 (B, head.width)."""
         graph, config = self._graph, self._config
         gain = self._weights.read("norm.weight")
         assert self._stream is not None
@@ -128,12 +130,15 @@ class DecoderWriter:
         kept = gain if self._rotation is None else None  # else folded into the matrix below
         value = layers.gain_of(graph, "final_gain", kept, config.hidden_size)
         rows = layers.rms_norm(graph, rows, value, config.rms_norm_eps)
-        if self._rows:
+        # A matrix is cheaper behind the pooling, where there is one row a text.
+        turned_first = self._rows or not self._head.is_linear
+        if turned_first:
             rows = self._turned_back(rows, gain)
+        if self._rows:
             output_rows(graph, self._batch, rows, config.hidden_size)
-            return self._batch.pool(rows, self._pooling)
-        pooled = rows if self._pools_early else self._batch.pool(rows, self._pooling)
-        return self._turned_back(pooled, gain)
+        if not self._pools_early:
+            rows = pool(graph, self._batch, rows, self._head)
+        return rows if turned_first else self._turned_back(rows, gain)
 
     def _turned_back(self, rows: ir.Value, gain: NDArray[np.float32]) -> ir.Value:
         """Normed rows out of the rotation, with the last norm's gain: (…, hidden)."""
@@ -196,7 +201,7 @@ def write(
     weights: Weights,
     targets: Sequence[tuple[Precision, GraphBuilder]],
     *,
-    pooling: str,
+    head: Head,
     adapted: Callable[[str], bool],
     rows: bool = False,
     samples: CalibrationRows | None = None,
@@ -208,14 +213,14 @@ def write(
         config: the network.
         weights: of one task, the adapter merged in.
         targets: each precision and the graph that it is written into.
-        pooling: one of `batch_kind(config).poolings`.
+        head: how a text's rows become its vector.
         adapted: whether a weight differs between tasks.
         rows: as of `Family.write`.
         samples: rows that the linears read, by the key of a weight; emptied as they are used.
         advance: called with a label before each step.
 
     Returns:
-        The pooled vectors of each target, float32 (B, hidden).
+        The vectors of each target, float32 (B, head.width).
     """
     rotation = Rotation(config.hidden_size)
     writers = [
@@ -225,7 +230,7 @@ def write(
             graph,
             weights,
             rotation=rotation,
-            pooling=pooling,
+            head=head,
             adapted=adapted,
             rows=rows,
         )
