@@ -112,6 +112,11 @@ setup-optimum: .venv-optimum/stamp ## .venv-optimum, for `embedge export --via o
 		"remove $(@D)" >&2; fi
 	@touch $@
 
+.venv-stores/stamp: pyproject.toml
+	$(call environment,.venv-stores)
+	.venv-stores/bin/python $(PIP_INSTALL) --editable ".[cpu]" --group stores
+	@touch $@
+
 # ---------------------------------------------------------------------------- checks
 
 # $(call with_tokenizer,COMMAND): runs COMMAND with v5-text-small's tokenizer if it is available;
@@ -171,6 +176,11 @@ test-gpu-extra: .venv-gpu/stamp ## the extra `gpu` on a machine without a GPU
 .PHONY: test-clients
 test-clients: .venv-clients/stamp .venv-clients-node/stamp default ## `embedge serve` with the clients that people use: openai, langchain, haystack, …
 	.venv-clients/bin/python -m pytest -W ignore tests/clients
+
+# The figures of docs/stores.md are among what it prints.
+.PHONY: test-stores
+test-stores: .venv-stores/stamp default ## examples/stores/ on Qdrant, SQLite, LanceDB and PostgreSQL
+	.venv-stores/bin/python -m pytest -W ignore -rP --show-capture=stdout tests/stores
 
 .PHONY: test-emulated
 test-emulated: .venv/stamp smollm2 ## int8 on x86 without VNNI and on arm64, emulated (needs qemu-user)
@@ -345,5 +355,5 @@ test-wheel: wheel ## the wheel in a fresh environment, offline: Embedder() and t
 
 .PHONY: clean
 clean: ## removes environments, caches, wheels, the default pack and the map; other packs stay
-	rm -rf .venv .venv-reference .venv-optimum .venv-oldest .venv-gpu .venv-train .venv-clients .venv-clients-node .venv-deploy build dist $(DEFAULT_PACK) $(DEMO_MAP)
+	rm -rf .venv .venv-reference .venv-optimum .venv-oldest .venv-gpu .venv-train .venv-clients .venv-clients-node .venv-stores .venv-deploy build dist $(DEFAULT_PACK) $(DEMO_MAP)
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis $(dir $(TOKENIZER))
