@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 import seeded
 from embedge.errors import SourceError
-from embedge_export.tensors.checkpoint import open_weights, weight_files
+from embedge_export.tensors.checkpoint import DTYPES, TABLE_DTYPES, open_weights, weight_files
 from embedge_export.tensors.writer import write_file
 
 
@@ -218,3 +218,25 @@ def test_a_value_that_is_no_number_is_named_where_it_stands(tmp_path, value, dty
         weights.read("table")
     with pytest.raises(SourceError, match="'table' holds NaN"):  # and so again
         weights.read("table")
+
+
+def test_tables_of_other_dtypes_are_read_where_they_are_asked_for(tmp_path):
+    rng = np.random.default_rng(5)
+    held = {
+        "doubles": rng.normal(size=(3, 5)),
+        "bytes": rng.integers(-127, 128, (4, 2)).astype(np.int8),
+        "rows": rng.integers(0, 2**24, 7).astype(np.int32),
+        "longs": rng.integers(0, 2**24, 7),
+    }
+    folder = save(tmp_path, **held)
+    weights = open_weights(folder, {**DTYPES, **TABLE_DTYPES})
+    for name, array in held.items():
+        assert weights.dtype(name) == str(array.dtype)
+        assert (weights.read(name) == array.astype(np.float32)).all()
+    with pytest.raises(SourceError, match="has dtype F64; bfloat16, float16 and float32 are read"):
+        open_weights(save(tmp_path / "other", doubles=held["doubles"]))
+    large = open_weights(
+        save(tmp_path / "large", doubles=np.array([1e300])), {**DTYPES, **TABLE_DTYPES}
+    )
+    with pytest.raises(SourceError, match="holds NaN or infinity"):
+        large.read("doubles")

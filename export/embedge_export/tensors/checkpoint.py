@@ -31,6 +31,13 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
     "F16": np.dtype(np.float16),
     "F32": np.dtype(np.float32),
 }
+# Those of tables that were made smaller (model2vec), which few families read.
+TABLE_DTYPES: Mapping[str, np.dtype[Any]] = {
+    "F64": np.dtype(np.float64),
+    "I8": np.dtype(np.int8),
+    "I32": np.dtype(np.int32),
+    "I64": np.dtype(np.int64),
+}
 # Index buffers (`position_ids`) stand in old checkpoints; no network's weights, never read.
 _BUFFER_DTYPES = ("I64",)
 # Output heads: an embedding model has no use for them, and they carry no "model." prefix.
@@ -50,10 +57,18 @@ class _Tensor:
 
 
 class SafetensorsWeights:
-    """Weights in one or several safetensors files. Implements `Weights`."""
+    """Weights in one or several safetensors files. Implements `Weights`.
 
-    def __init__(self, tensors: Mapping[str, _Tensor]) -> None:
+    Args:
+        tensors: where each stands.
+        dtypes: those that are read, as safetensors spells them.
+    """
+
+    def __init__(
+        self, tensors: Mapping[str, _Tensor], dtypes: Mapping[str, np.dtype[Any]] = DTYPES
+    ) -> None:
         self._tensors = dict(tensors)
+        self._dtypes = dtypes
         self._finite: set[str] = set()  # those that were read whole once
 
     def keys(self) -> Collection[str]:
@@ -70,7 +85,7 @@ class SafetensorsWeights:
     def dtype(self, key: str) -> str:
         """What the file holds: "bfloat16", "float16", "float32" (or "I64" for a buffer)."""
         dtype = self._tensor(key).dtype
-        return str(DTYPES[dtype]) if dtype in DTYPES else dtype
+        return str(self._dtypes[dtype]) if dtype in self._dtypes else dtype
 
     def file(self, key: str) -> Path:
         """The file that holds a tensor."""
@@ -85,7 +100,7 @@ class SafetensorsWeights:
         """
         tensor = self._tensor(key)
         known = key in self._finite
-        if tensor.dtype not in DTYPES:
+        if tensor.dtype not in self._dtypes:
             raise SourceError(
                 f"{tensor.path}: tensor {tensor.name!r} has dtype {tensor.dtype}, which is no "
                 "weight; only bfloat16, float16 and float32 can be read"
@@ -96,7 +111,7 @@ class SafetensorsWeights:
             file.seek(tensor.offset)
             for start in range(0, result.size, _CHUNK):
                 chunk = result[start : start + _CHUNK]
-                _fill(file, tensor, chunk)
+                _fill(file, tensor, chunk, self._dtypes[tensor.dtype])
                 if not known and not np.isfinite(chunk).all():
                     place = start + int(np.argmin(np.isfinite(chunk)))
                     raise SourceError(
@@ -117,16 +132,20 @@ class SafetensorsWeights:
             ) from None
 
 
-def open_weights(folder: Path) -> SafetensorsWeights:
+def open_weights(folder: Path, dtypes: Mapping[str, np.dtype[Any]] = DTYPES) -> SafetensorsWeights:
     """Opens the weights of a model folder; only headers are read.
+
+    Args:
+        folder: with `model.safetensors`, or an index and its shards.
+        dtypes: those that are read, as safetensors spells them.
 
     Raises:
         SourceError: there are none, or a file is damaged, inconsistent or unsafe.
     """
     if (folder / SINGLE).exists():
-        tensors = _read_header(folder / SINGLE)
+        tensors = _read_header(folder / SINGLE, dtypes)
     elif (folder / INDEX).exists():
-        tensors = _read_shards(folder / INDEX)
+        tensors = _read_shards(folder / INDEX, dtypes)
     else:
         pickles = sorted(path.name for path in folder.glob("*.bin"))
         found = f" ({', '.join(pickles[:3])} is pickle, which can run code: not read)"
@@ -134,7 +153,7 @@ def open_weights(folder: Path) -> SafetensorsWeights:
             f"{folder} has neither {SINGLE} nor {INDEX}{found if pickles else ''}. Convert with "
             "transformers: AutoModel.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)"
         )
-    return SafetensorsWeights(_without_prefix(tensors))
+    return SafetensorsWeights(_without_prefix(tensors), dtypes)
 
 
 def open_file(path: Path) -> SafetensorsWeights:
@@ -149,9 +168,8 @@ def weight_files(folder: Path) -> tuple[str, ...]:
     return (INDEX, *sorted(set(_read_index(folder / INDEX).values())))
 
 
-def _fill(file: Any, tensor: _Tensor, result: NDArray[np.float32]) -> None:
-    """Reads the next `result.size` elements of an open file into `result`."""
-    held = DTYPES[tensor.dtype]
+def _fill(file: Any, tensor: _Tensor, result: NDArray[np.float32], held: np.dtype[Any]) -> None:
+    """Reads the next `result.size` elements of an open file, held as `held`, into `result`."""
     raw = np.empty(result.size, held) if held != np.float32 else result
     left = raw.view(np.uint8).data
     while left:
@@ -168,7 +186,8 @@ def _fill(file: Any, tensor: _Tensor, result: NDArray[np.float32]) -> None:
             raw.view(np.uint16), 16, out=result.view(np.uint32), dtype=np.uint32, casting="unsafe"
         )
     elif raw is not result:
-        result[:] = raw
+        with np.errstate(over="ignore"):  # of float64: infinity is looked for
+            result[:] = raw
 
 
 def _without_prefix(tensors: Mapping[str, _Tensor]) -> dict[str, _Tensor]:
@@ -179,14 +198,14 @@ def _without_prefix(tensors: Mapping[str, _Tensor]) -> dict[str, _Tensor]:
     return {key.removeprefix("model."): tensor for key, tensor in tensors.items()}
 
 
-def _read_shards(index: Path) -> dict[str, _Tensor]:
+def _read_shards(index: Path, dtypes: Mapping[str, np.dtype[Any]]) -> dict[str, _Tensor]:
     weight_map = _read_index(index)
     tensors: dict[str, _Tensor] = {}
     for shard in sorted(set(weight_map.values())):
         path = index.parent / shard
         if not path.exists():
             raise SourceError(f"{index} names the shard {shard!r}, which is missing: download it")
-        for key, tensor in _read_header(path).items():
+        for key, tensor in _read_header(path, dtypes).items():
             if key in tensors:
                 raise SourceError(
                     f"{path}: tensor {key!r} stands in {tensors[key].path.name} too; "
@@ -226,7 +245,7 @@ def _read_index(index: Path) -> dict[str, str]:
     return weight_map
 
 
-def _read_header(path: Path) -> dict[str, _Tensor]:
+def _read_header(path: Path, dtypes: Mapping[str, np.dtype[Any]] = DTYPES) -> dict[str, _Tensor]:
     """The tensors of one file. The library checks the header's size, offsets and file length."""
     with _reading(path):
         refuse_pointer(path)  # and what is not a regular file: the library would wait for a pipe
@@ -238,7 +257,7 @@ def _read_header(path: Path) -> dict[str, _Tensor]:
     for name, entry in header.items():
         if name == "__metadata__":
             continue
-        if entry["dtype"] not in (*DTYPES, *_BUFFER_DTYPES):
+        if entry["dtype"] not in (*dtypes, *_BUFFER_DTYPES):
             raise SourceError(
                 f"{path}: tensor {name!r} has dtype {entry['dtype']}; bfloat16, float16 and "
                 "float32 are read. Take the model's unquantized weights"
