@@ -102,7 +102,7 @@ def pooled(rows, mask, pooling):
 
 def test_rows_pool_to_the_vectors(made):
     source, folder = made
-    pooling = open_source(source).pooling
+    pooling = open_source(source).head.pooling
     ids, mask = batch()
     rows, vectors = run(folder / "onnx/model_quantized.onnx", ids, mask)
     np.testing.assert_allclose(pooled(rows, mask, pooling), vectors, atol=1e-6)

@@ -98,7 +98,7 @@ def test_an_encoder_is_its_own_checkpoint(tmp_path, kind):
     assert all(np.array_equal(value, stored.read(key)) for key, value in written.items())
     assert read(folder, "config.json")["model_type"] == kind
     again = open_source(folder)
-    assert (again.pooling, again.max_length) == (source.pooling, source.max_length)
+    assert (again.head, again.max_length) == (source.head, source.max_length)
     open_model(again)  # every weight of the network is there
 
 
