@@ -86,10 +86,23 @@ def softmax(scores: Array) -> Array:
     return weights
 
 
-def attention(query: Array, key: Array, value: Array, product: Product, *, causal: bool) -> Array:
-    """Attention within one text: three times (heads, T, width) -> (T, heads * width)."""
+def attention(
+    query: Array,
+    key: Array,
+    value: Array,
+    product: Product,
+    *,
+    causal: bool,
+    bias: Array | None = None,
+) -> Array:
+    """Attention within one text: three times (heads, T, width) -> (T, heads * width).
+
+    `bias` is added to the scores, (heads, T, T) or (T, T); minus infinity hides a key.
+    """
     _, length, width = query.shape
     scores = product(query, key) / np.sqrt(np.float32(width))  # (heads, T, T)
+    if bias is not None:
+        scores += bias
     if causal:
         scores[:, np.triu(np.ones((length, length), bool), k=1)] = -np.inf
     attended = product(softmax(scores), value.transpose(0, 2, 1)).transpose(1, 0, 2)

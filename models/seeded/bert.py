@@ -1,4 +1,4 @@
-"""One function a folder: jina-embeddings-v3, BERT, XLM-RoBERTa and DistilBERT.
+"""One function a folder: jina-embeddings-v3, BERT, XLM-RoBERTa, DistilBERT and MPNet.
 
 Puts the parts of bert_layouts.py together in a staged folder that appears when all of it is
 written.
@@ -22,7 +22,13 @@ from seeded.bert_layouts import (
     native_plan,
     roberta_tokenizer,
 )
-from seeded.bert_relatives import distilbert_config, distilbert_plan
+from seeded.bert_relatives import (
+    distilbert_config,
+    distilbert_plan,
+    mpnet_config,
+    mpnet_plan,
+    mpnet_tokenizer,
+)
 from seeded.files import (
     staged,
     write_card,
@@ -31,8 +37,12 @@ from seeded.files import (
     write_pooling,
     write_sentence_transformers,
 )
-from seeded.tensors import write_plan
+from seeded.tensors import Plan, write_plan
 
+_RELATIVES: dict[str, tuple[Callable[..., dict[str, Any]], Callable[..., Plan]]] = {
+    "distilbert": (distilbert_config, distilbert_plan),
+    "mpnet": (mpnet_config, mpnet_plan),
+}
 _AFTER = ("Pooling", "Normalize")
 
 
@@ -103,22 +113,24 @@ def write_bert(
 ) -> Path:
     """Writes an encoder with learned positions; arguments of `write_v3`.
 
-    `kind` is "bert", "xlm-roberta" or "distilbert".
+    `kind` is "bert", "xlm-roberta", "distilbert" or "mpnet".
     """
     make: Callable[[], Tokenizer] = bert_tokenizer
     pad, close = "[PAD]", "[SEP]"
     if kind == "xlm-roberta":
         make, pad, close = roberta_tokenizer, "<pad>", "</s>"
+    elif kind == "mpnet":
+        make, pad, close = mpnet_tokenizer, "<pad>", "</s>"
     with staged(folder) as part:
         size = begin(part, size or EncoderSize(), tokenizer, make)
-        config = distilbert_config(size) if kind == "distilbert" else encoder_config(size, kind)
+        config = _RELATIVES[kind][0](size) if kind in _RELATIVES else encoder_config(size, kind)
         write_json(part / "config.json", config)
         write_tokenizer_config(part, "PreTrainedTokenizerFast", pad, close, 512)
         write_pooling(part, size.hidden, pooling)
         write_card(part, kind)
         positions = config["max_position_embeddings"]
-        if kind == "distilbert":
-            plan = distilbert_plan(size, positions=positions)
+        if kind in _RELATIVES:
+            plan = _RELATIVES[kind][1](size, positions=positions)
         else:
             plan = bert_plan(size, positions=positions, types=config["type_vocab_size"])
         write_plan(part, {prefix + key: value for key, value in plan.items()}, seed)

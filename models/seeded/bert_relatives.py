@@ -1,11 +1,15 @@
-"""DistilBERT: BERT's network under names of its own, without token types and pooler.
+"""DistilBERT and MPNet: BERT's network under other names, and without token types.
 
-Takes sizes; gives the plan (key -> shape and spread, see tensors.py) and config.json.
+MPNet adds a number to each score by the distance of two tokens, and counts positions as RoBERTa
+does. Takes sizes; gives plans (key -> shape and spread, see tensors.py), config.json and MPNet's
+tokenizer.
 """
 
 from typing import Any
 
-from seeded.bert_layouts import EncoderSize, plain_plan
+from tokenizers import Tokenizer
+
+from seeded.bert_layouts import EncoderSize, bert_tokenizer, plain_plan
 from seeded.tensors import Plan
 
 
@@ -48,3 +52,50 @@ def distilbert_config(size: EncoderSize) -> dict[str, Any]:
         "tie_weights_": True,
         "vocab_size": size.vocab,
     }
+
+
+def mpnet_plan(size: EncoderSize, *, positions: int) -> Plan:
+    """MPNet's layout, with the pooler that sentence embeddings do not use."""
+    names = {
+        "query": "attention.attn.q",
+        "key": "attention.attn.k",
+        "value": "attention.attn.v",
+        "output": "attention.attn.o",
+        "inner": "intermediate.dense",
+        "outer": "output.dense",
+        "norm1": "attention.LayerNorm",
+        "norm2": "output.LayerNorm",
+    }
+    plan = dict(plain_plan(size, "encoder.layer", names, positions=positions, types=0))
+    plan["encoder.relative_attention_bias.weight"] = ((32, size.heads), 1.0)
+    plan["pooler.dense.weight"] = ((size.hidden, size.hidden), 0.1)
+    plan["pooler.dense.bias"] = ((size.hidden,), 0.1)
+    return plan
+
+
+def mpnet_config(size: EncoderSize) -> dict[str, Any]:
+    """config.json of MPNet."""
+    return {
+        "architectures": ["MPNetForMaskedLM"],
+        "attention_probs_dropout_prob": 0.1,
+        "bos_token_id": 0,
+        "eos_token_id": 2,
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.1,
+        "hidden_size": size.hidden,
+        "initializer_range": 0.02,
+        "intermediate_size": size.intermediate,
+        "layer_norm_eps": 1e-05,
+        "max_position_embeddings": 514,
+        "model_type": "mpnet",
+        "num_attention_heads": size.heads,
+        "num_hidden_layers": size.layers,
+        "pad_token_id": 1,
+        "relative_attention_num_buckets": 32,
+        "vocab_size": size.vocab,
+    }
+
+
+def mpnet_tokenizer() -> Tokenizer:
+    """BERT's word pieces with RoBERTa's tokens: <s> 0, <pad> 1, </s> 2."""
+    return bert_tokenizer(("<s>", "<pad>", "</s>", "[UNK]", "<mask>"), "<s>", "</s>")

@@ -36,6 +36,7 @@ KINDS = {
         folder, pooling="cls_token", prefix="bert."
     ),
     "xlm-roberta": lambda folder: seeded.write_bert(folder, "xlm-roberta"),
+    "mpnet": lambda folder: seeded.write_bert(folder, "mpnet"),
     "distilbert, prefix": lambda folder: seeded.write_bert(
         folder, "distilbert", prefix="distilbert."
     ),
@@ -78,9 +79,10 @@ def test_every_precision_passes_its_gate(source, tmp_path):
         assert figures.batch_difference == 0.0
 
 
-def test_padding_tokens_within_a_text_are_not_counted(tmp_path):
+@pytest.mark.parametrize("kind", ["xlm-roberta", "mpnet"])
+def test_padding_tokens_within_a_text_are_not_counted(kind, tmp_path):
     """They take the padding's position, as in fairseq; and int8 is the same in any batch."""
-    folder = seeded.write_bert(tmp_path / "source", "xlm-roberta")
+    folder = seeded.write_bert(tmp_path / "source", kind)
     precisions = ("fp32", "fp16", "int8")
     export_pack(folder, out=tmp_path / "pack", precisions=precisions)
     model = open_model(open_source(folder))
@@ -365,6 +367,9 @@ def test_only_tensors_without_effect_may_be_left_out(tmp_path, extra, known):
         ("xlm-roberta", {"pad_token_id": 513}, "pad_token_id is 513|length limit is 0"),
         ("xlm-roberta", {"pad_token_id": "1"}, "pad_token_id"),
         ("xlm-roberta", {"use_reg_tokens": True}, "use_reg_tokens"),
+        ("mpnet", {"relative_attention_num_buckets": 64}, "relative_attention_num_buckets is 64"),
+        ("mpnet", {"hidden_act": "relu"}, "hidden_act is 'relu'"),
+        ("mpnet", {"num_attention_heads": 4}, "relative_attention_bias.* has shape"),
         ("distilbert", {"activation": "relu"}, "activation is 'relu'"),
         ("distilbert", {"hidden_size": 128}, "hidden_size is 128"),
         ("distilbert", {"n_heads": 3}, "dim is 128, not a multiple of n_heads 3"),

@@ -253,6 +253,23 @@ def test_other_names_of_bert_s_class(bert):
         open_source(bert)
 
 
+def test_mpnet_s_class_has_bert_s_words_and_roberta_s_tokens(tmp_path):
+    folder = seeded.write_bert(tmp_path / "mpnet", "mpnet")
+    change(folder / CONFIG, tokenizer_class=None)  # the class of its model_type
+    assert open_source(folder).notes == ()
+    change(folder / CONFIG, do_lower_case=False)
+    with pytest.raises(SourceError, match="its class is MPNetTokenizer, which builds its own norm"):
+        open_source(folder)
+    change(folder / CONFIG, do_lower_case=True, tokenizer_class="MPNetTokenizerFast")
+    tokenizer = Tokenizer.from_file(str(folder / FILE))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", tokenizer.token_to_id("<s>"))]
+    )
+    tokenizer.save(str(folder / FILE))
+    with pytest.raises(SourceError, match="which builds its own post_processor"):
+        open_source(folder)
+
+
 def test_a_type_of_tokens_that_is_not_0(bert):
     tokenizer = Tokenizer.from_file(str(bert / FILE))
     tokenizer.post_processor = processors.TemplateProcessing(

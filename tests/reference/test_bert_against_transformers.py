@@ -41,6 +41,11 @@ KINDS = {
         "base",
         "mean",
     ),
+    "mpnet": (
+        lambda folder: seeded.write_bert(folder, "mpnet", size=SIZE, prefix="mpnet."),
+        "base",
+        "mean",
+    ),
     "distilbert": (
         lambda folder: seeded.write_bert(folder, "distilbert", size=SIZE, prefix="distilbert."),
         "base",

@@ -45,6 +45,7 @@ def written(sources):
         "llama": seeded.write_decoder(sources / "settings-llama", "llama"),
         "qwen3": seeded.write_decoder(sources / "settings-qwen3", "qwen3"),
         "bert": _bert(seeded.write_bert(sources / "settings-bert")),
+        "mpnet": seeded.write_bert(sources / "settings-mpnet", "mpnet"),
         "xlm-roberta": _xlm_roberta(seeded.write_v3_native(sources / "settings-v3")),
     }
 
@@ -146,6 +147,10 @@ def test_other_names_of_the_classes():
         ("bert", {"strip_accents": True}, False),
         ("bert", {"tokenize_chinese_chars": False}, True),
         ("bert", {"tokenizer_class": None}, False),
+        ("mpnet", {"tokenizer_class": None}, False),
+        ("mpnet", {"tokenizer_class": "MPNetTokenizer"}, False),
+        ("mpnet", {"tokenizer_class": "MPNetTokenizer", "do_lower_case": False}, True),
+        ("mpnet", {"tokenizer_class": "MPNetTokenizerFast", "strip_accents": False}, True),
         ("xlm-roberta", {}, False),
         ("xlm-roberta", {"tokenizer_class": None}, False),
         ("xlm-roberta", {"add_prefix_space": False}, True),

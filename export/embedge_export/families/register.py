@@ -8,6 +8,7 @@ from embedge_export.families.bert.family import (
     BERT,
     DISTILBERT,
     JINA_EMBEDDINGS_V3,
+    MPNET,
     ROBERTA,
     XLM_ROBERTA,
 )
@@ -26,6 +27,7 @@ FAMILIES: Mapping[str, Family[Any]] = {
     "roberta": ROBERTA,
     "xlm-roberta": XLM_ROBERTA,
     "distilbert": DISTILBERT,
+    "mpnet": MPNET,
     "jina_embeddings_v3": JINA_EMBEDDINGS_V3,
     "jina_clip": JINA_CLIP,
 }

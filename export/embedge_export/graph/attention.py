@@ -30,6 +30,9 @@ class Heads:
     key_value: int
     width: int
     rotary: "RotaryTables | None"  # None: positions are in the rows already
+    # What is added to a score, by how far the key is after the query: (heads, 2 * positions), from
+    # -positions to positions - 1 (distances.py). None: nothing.
+    distances: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from embedge_export.graph.attention import (
     where_attended,
 )
 from embedge_export.graph.builder import BOOL, CONTRIB, FLOAT, FLOAT16, INT32, INT64, GraphBuilder
+from embedge_export.graph.distances import distance_bias, first_distances
 from embedge_export.graph.layers import Rows
 from embedge_export.graph.pooling import Spans, entry, pool_rows
 
@@ -91,6 +92,7 @@ class PackedBatch(Batch):
         starts, ends, lengths, count = self._groups
         width = self._heads.query * self._heads.width
         rows = (query, key, value)
+        bias = self._bias(query.dtype or FLOAT)
 
         def apart(x: ir.Value, length: ir.Value) -> ir.Value:
             """(rows of a run, width) -> (its texts, their length, width)."""
@@ -100,11 +102,12 @@ class PackedBatch(Batch):
         def group(number: ir.Value) -> ir.Value:
             start, end, length = (entry(graph, x, number) for x in (starts, ends, lengths))
             own = (graph.op("Slice", x, start, end, graph.numbers(0)) for x in rows)
-            attended = self._operator(*(apart(x, length) for x in own))
+            own_bias = None if bias is None else first_distances(graph, bias, length)
+            attended = self._operator(*(apart(x, length) for x in own), bias=own_bias)
             return graph.op("Reshape", attended, graph.numbers(-1, width))
 
         def all_alike() -> ir.Value:
-            attended = self._operator(*(apart(x, lengths) for x in rows))
+            attended = self._operator(*(apart(x, lengths) for x in rows), bias=bias)
             return graph.op("Reshape", attended, graph.numbers(-1, width))
 
         dtype = query.dtype or FLOAT
@@ -120,16 +123,40 @@ class PackedBatch(Batch):
         """One operator for all texts, padded on the right; for GPUs, where a loop costs more."""
         graph = self._graph
         places, rows, valid_keys = self._padded
+        bias = self._bias(query.dtype or FLOAT)
         query, key, value = (graph.op("Gather", x, places, axis=0) for x in (query, key, value))
         attended = graph.op(
             "Reshape",
-            self._operator(query, key, value, valid_keys),
+            self._operator(query, key, value, valid=valid_keys, bias=bias),
             graph.numbers(-1, self._heads.query * self._heads.width),
         )
         return graph.op("Gather", attended, rows, axis=0)
 
+    def _bias(self, dtype: ir.DataType) -> ir.Value | None:
+        """What is added to the scores of the longest text, (1, heads, S, S); None: nothing.
+
+        Of groups S is the longest text's own length, and of padded texts what all are padded to.
+        """
+        graph, distances = self._graph, self._heads.distances
+        if distances is None:
+            return None
+
+        def make() -> ir.Value:
+            length = self._length
+            if dtype != FLOAT16:
+                length = graph.op("ReduceMax", self._lengths, graph.numbers(0), keepdims=1)
+            return graph.cast(distance_bias(graph, distances, length), dtype)
+
+        return graph.once("distance_bias", make)
+
     def _operator(
-        self, query: ir.Value, key: ir.Value, value: ir.Value, valid: ir.Value | None = None
+        self,
+        query: ir.Value,
+        key: ir.Value,
+        value: ir.Value,
+        *,
+        valid: ir.Value | None = None,
+        bias: ir.Value | None = None,
     ) -> ir.Value:
         """Rotary positions from 0 and attention: three times (texts, length, width) -> the same."""
         graph, heads = self._graph, self._heads
@@ -141,7 +168,7 @@ class PackedBatch(Batch):
             )
         return graph.op(
             "MultiHeadAttention",
-            *(query, key, value, None, valid),
+            *(query, key, value, None, valid, *(() if bias is None else (bias,))),
             domain=CONTRIB,
             num_heads=heads.query,
         )
@@ -173,6 +200,8 @@ class PackedBatch(Batch):
         A place without a token takes its text's last row, which the operator does not look at. The
         valid keys are int32 (3 * B + 2,): tokens of each text, then where each begins among the
         queries and among the keys, with their ends; the form that has a kernel in blocks on CUDA.
+        With a bias that kernel takes some lengths alone, and the others misread this form: there
+        the valid keys are 1 for each place that has a token, (B, S).
         """
         graph = self._graph
         zero, one = (graph.constant(f"int64_{n}", np.int64(n)) for n in (0, 1))
@@ -182,6 +211,9 @@ class PackedBatch(Batch):
             for x in (self._starts, self._ends, self._lengths)
         )
         row = graph.op("Min", graph.op("Add", starts, places), graph.op("Sub", ends, one))
+        if self._heads.distances is not None:
+            valid = graph.op("Less", places, lengths, dtype=BOOL)
+            return row, _where(graph, valid), graph.cast(valid, INT32)
         texts = graph.op("Squeeze", graph.op("Shape", self._lengths, dtype=INT64))
         bounds = graph.op("Range", zero, graph.op("Add", texts, one), one)
         bounds = graph.op("Mul", bounds, self._length)  # (B + 1,)

@@ -8,7 +8,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from embedge_export.families.bert.fields import BERT_FIELDS, DISTILBERT, JINA_FLASH, JINA_V3
+from embedge_export.families.bert.fields import (
+    BERT_FIELDS,
+    DISTILBERT,
+    JINA_FLASH,
+    JINA_V3,
+    MPNET,
+    MPNET_PADDING,
+)
 from embedge_export.families.fields import epsilon
 from embedge_export.families.heads import check_heads
 from embedge_export.families.rotary_base import MOST_POSITIONS, rotary_base
@@ -23,6 +30,11 @@ _DISTILBERT_NAMES = {
     "num_hidden_layers": "n_layers",
 }
 _DISTILBERT_EPSILON = 1e-12
+# MPNet shares out the distances of two tokens among these, as T5 does (arXiv 1910.10683): half of
+# them for tokens before, half for those after; from the farthest on all share the last.
+DISTANCE_BUCKETS = 32
+FARTHEST = 128  # tokens
+DISTANCE_TABLE = "encoder.relative_attention_bias.weight"
 _FAMILIES = {"roberta": "xlm-roberta"}  # one network under two names
 ROTARY_BASE = 20_000.0  # of jina-embeddings-v3, where a config is silent (its own class's default)
 
@@ -45,6 +57,8 @@ class BertConfig:
     # RoBERTa: the position of a token is this more than how many tokens up to it have another id;
     # a token of this id has this position. None: positions count every token, from 0.
     padding_id: int | None
+    # MPNet: every head adds a number to a score, by the bucket of the tokens' distance. 0: none.
+    distance_buckets: int = 0
 
     @property
     def causal(self) -> bool:
@@ -108,7 +122,7 @@ def _read(config: Mapping[str, Any], network: str) -> BertConfig:
         head_dim=hidden // heads,
         intermediate_size=size("intermediate_size"),
         vocab_size=size("vocab_size"),
-        type_vocab_size=0 if kind == DISTILBERT else size("type_vocab_size"),
+        type_vocab_size=0 if kind in (DISTILBERT, MPNET) else size("type_vocab_size"),
         max_position_embeddings=settings.size(
             "max_position_embeddings", **({"most": MOST_POSITIONS} if rotary else {})
         ),
@@ -116,7 +130,8 @@ def _read(config: Mapping[str, Any], network: str) -> BertConfig:
             _DISTILBERT_EPSILON if kind == DISTILBERT else epsilon(settings, "layer_norm_eps")
         ),
         rope_theta=base,
-        padding_id=_pad(settings) if kind in ("roberta", "xlm-roberta") else None,
+        padding_id=_padding_id(settings, kind),
+        distance_buckets=DISTANCE_BUCKETS if kind == MPNET else 0,
     )
 
 
@@ -127,7 +142,12 @@ def _rotary_base(settings: Settings, kind: str) -> float:
     return rotary_base(settings, names=("rotary_emb_base", "rope_theta"))
 
 
-def _pad(settings: Settings) -> int:
+def _padding_id(settings: Settings, kind: str) -> int | None:
+    """The id that positions are counted from; None where every token counts."""
+    if kind == MPNET:
+        return MPNET_PADDING
+    if kind not in ("roberta", "xlm-roberta"):
+        return None
     value = settings.get("pad_token_id")
     if not is_whole(value) or value < 0:
         raise settings.error("pad_token_id", "positions are counted from it, so state it")
@@ -146,6 +166,8 @@ def expected_shapes(config: BertConfig) -> Iterator[tuple[str, tuple[int, ...]]]
         tables["position"] = config.max_position_embeddings
     for name, rows in tables.items():
         yield f"embeddings.{name}_embeddings.weight", (rows, hidden)
+    if config.distance_buckets:
+        yield DISTANCE_TABLE, (config.distance_buckets, config.num_attention_heads)
     linears = {f"self_attn.{side}_proj": (hidden, hidden) for side in "qkvo"}
     linears |= {"mlp.fc1": (inner, hidden), "mlp.fc2": (hidden, inner)}
 

@@ -1,4 +1,4 @@
-"""BERT, RoBERTa, XLM-RoBERTa, DistilBERT and jina-embeddings-v3 as families."""
+"""BERT, RoBERTa, XLM-RoBERTa, DistilBERT, MPNet and jina-embeddings-v3 as families."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from embedge.errors import SourceError
 from embedge.pack.manifest import MemoryCost
 from embedge_export.families.bert.config import BertConfig, bert_config
-from embedge_export.families.bert.fields import JINA_V3
+from embedge_export.families.bert.fields import JINA_V3, MPNET_PADDING
 from embedge_export.families.bert.names import TextLayout, text_layout
 from embedge_export.families.family import Array, Family, Ids, Opened, Targets
 from embedge_export.families.memory import attention_cost
@@ -47,7 +47,7 @@ class Bert(Family[BertConfig]):
         positions = config.get("max_position_embeddings")
         if not self.counts_from_padding or not isinstance(positions, int):
             return positions
-        pad = config.get("pad_token_id") or 0
+        pad = MPNET_PADDING if self.network == "mpnet" else config.get("pad_token_id") or 0
         if not is_whole(pad) or pad < 0:
             raise SourceError(
                 f'{folder / "config.json"}: "pad_token_id" is {shown(pad)}, not a token id'
@@ -121,6 +121,7 @@ class Bert(Family[BertConfig]):
             intermediate=config.intermediate_size,
             heads=config.num_attention_heads,
             causal=config.causal,
+            biased=config.distance_buckets > 0,
         )
 
     def recipe_added(self, config: BertConfig) -> int:
@@ -153,5 +154,12 @@ DISTILBERT = Bert(
     adds_token_types=False,
     counts_padding=True,
     plain=("distilbert", "DistilBertModel"),
+)
+MPNET = Bert(
+    network="mpnet",
+    tokenizer="MPNetTokenizer",
+    adds_token_types=False,
+    counts_from_padding=True,
+    plain=("mpnet", "MPNetModel"),
 )
 JINA_EMBEDDINGS_V3 = replace(XLM_ROBERTA, network=JINA_V3, plain=None)

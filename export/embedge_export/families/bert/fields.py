@@ -95,6 +95,8 @@ _DISTILBERT: Fields = {
 }
 
 DISTILBERT = "distilbert"
+MPNET = "mpnet"
+MPNET_PADDING = 1  # the id that its code counts positions from, whatever pad_token_id says
 JINA_V3 = "jina_embeddings_v3"  # transformers' name; Jina's own checkpoint says xlm-roberta
 JINA_FLASH = "jina_flash"  # jina-embeddings-v3's own layout, whose model_type is xlm-roberta
 # Kind of network -> its table.
@@ -105,6 +107,10 @@ BERT_FIELDS: Mapping[str, Fields] = {
     "roberta": _SHARED | _LEARNED | used("pad_token_id"),
     "xlm-roberta": _SHARED | _JINA | _LEARNED | used("pad_token_id"),
     DISTILBERT: _DISTILBERT,
+    MPNET: _SHARED
+    # Its code fills this many buckets, whatever the number.
+    | {"relative_attention_num_buckets": only(32)}
+    | unused("its code does not read it", "pad_token_id", "type_vocab_size"),
     JINA_V3: _SHARED
     | _ROTARY
     | unused("its code has rotary positions alone", "position_embedding_type"),

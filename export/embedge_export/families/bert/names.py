@@ -8,6 +8,7 @@ transformers' `jina_embeddings_v3` (`layers.0.self_attn.q_proj.weight`). The lay
   `….parametrizations.weight.original`, and beside it stand `0.lora_A` and `0.lora_B` of all tasks.
 - BERT and XLM-RoBERTa: `[bert.|roberta.]encoder.layer.0.attention.self.query`.
 - DistilBERT: `[distilbert.]transformer.layer.0.attention.q_lin`.
+- MPNet: `[mpnet.]encoder.layer.0.attention.attn.q`, `encoder.relative_attention_bias`.
 - transformers' own: as it is.
 
 Tensors are read one at a time, when they are asked for. Nothing here knows a size or a config.
@@ -26,7 +27,7 @@ from embedge_export.tensors.lora import Delta
 from embedge_export.tensors.renamed import NamedWeights, Place
 from embedge_export.tensors.weights import Weights
 
-_MODELS = ("roberta.", "bert.", "distilbert.", "model.")
+_MODELS = ("roberta.", "bert.", "distilbert.", "mpnet.", "model.")
 # Heads and buffers: what a pooled text vector does not pass through, or what is computed again.
 _UNUSED = re.compile(
     r"(pooler\.dense|classifier(\.(dense|out_proj))?|qa_outputs"
@@ -53,6 +54,11 @@ _MODULES = {
     "intermediate.dense": "mlp.fc1",
     "output.dense": "mlp.fc2",
     "output.LayerNorm": "post_mlp_layernorm",
+    "attention.attn.q": "self_attn.q_proj",
+    "attention.attn.k": "self_attn.k_proj",
+    "attention.attn.v": "self_attn.v_proj",
+    "attention.attn.o": "self_attn.o_proj",
+    "attention.LayerNorm": "post_attention_layernorm",
     "attention.q_lin": "self_attn.q_proj",
     "attention.k_lin": "self_attn.k_proj",
     "attention.v_lin": "self_attn.v_proj",

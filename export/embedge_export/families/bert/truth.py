@@ -5,13 +5,14 @@ One text at a time where tokens meet. Tensors under the names of names.py. Sourc
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedge_export import truth
-from embedge_export.families.bert.config import BertConfig
+from embedge_export.families.bert.config import DISTANCE_TABLE, FARTHEST, BertConfig
 from embedge_export.head.head import Head
 from embedge_export.head.truth import vectors
 from embedge_export.numbers.exact import cosine_sine
@@ -61,6 +62,11 @@ def bert_vectors(
         places = np.concatenate([_positions(ids, config.padding_id) for ids in texts])
         hidden = hidden + positions[places]
     hidden = norm(hidden, "embeddings.LayerNorm")
+    distances: Array | None = None
+    if config.distance_buckets:
+        buckets = _buckets(max(map(len, texts)), config.distance_buckets)
+        distances = weights.read(DISTANCE_TABLE)[buckets].transpose(2, 0, 1)
+    one_text = partial(_attention, config=config, product=product, distances=distances)
     for index in range(config.num_hidden_layers):
         advance(f"reference: layer {index + 1} of {config.num_hidden_layers}")
         layer = f"layers.{index}"
@@ -74,7 +80,7 @@ def bert_vectors(
         query, key, value = (linear(hidden, f"self_attn.{side}_proj") for side in "qkv")
         attended = np.concatenate(
             [
-                _attention(query[start:end], key[start:end], value[start:end], config, product)
+                one_text(query[start:end], key[start:end], value[start:end])
                 for start, end in pairwise(bounds)
             ]
         )
@@ -94,13 +100,38 @@ def _positions(ids: NDArray[np.int32], padding_id: int | None) -> NDArray[np.int
     return np.asarray(np.cumsum(counts) * counts + padding_id, np.int64)
 
 
+def _buckets(length: int, count: int) -> NDArray[np.int64]:
+    """The bucket of every pair of tokens, by how far the key is after the query: (T, T).
+
+    The nearest have one each; farther ones share them by the logarithm of the distance, until the
+    farthest. The logarithm of what ends a bucket may come out a last bit below it.
+    """
+    half, exact = count // 2, count // 4
+    after = np.arange(length)[None] - np.arange(length)[:, None]
+    far = np.maximum(np.abs(after), 1)
+    share = np.log(far / exact) / np.log(FARTHEST / exact)
+    shared = np.minimum(exact + np.floor(share * (half - exact) + 1e-9).astype(np.int64), half - 1)
+    return np.asarray(np.where(np.abs(after) < exact, np.abs(after), shared) + half * (after > 0))
+
+
 def _attention(
-    query: Array, key: Array, value: Array, config: BertConfig, product: Product
+    query: Array,
+    key: Array,
+    value: Array,
+    *,
+    config: BertConfig,
+    product: Product,
+    distances: Array | None,
 ) -> Array:
-    """One text: three times (T, hidden) -> (T, hidden)."""
+    """One text: three times (T, hidden) -> (T, hidden).
+
+    `distances` is added to the scores: (heads, T or more, T or more).
+    """
     query, key, value = (truth.split_heads(x, config.head_dim) for x in (query, key, value))
     if config.rope_theta is not None:
         places = np.arange(query.shape[1], dtype=np.float32)[:, None]
         tables = cosine_sine(places / truth.wavelengths(config.head_dim, config.rope_theta))
         query, key = truth.turn_halves(query, *tables), truth.turn_halves(key, *tables)
-    return truth.attention(query, key, value, product, causal=config.causal)
+    if distances is not None:
+        distances = distances[:, : query.shape[1], : query.shape[1]]
+    return truth.attention(query, key, value, product, causal=config.causal, bias=distances)

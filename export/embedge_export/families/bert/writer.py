@@ -1,7 +1,7 @@
-"""Graphs of BERT, XLM-RoBERTa and jina-embeddings-v3 encoders, layer by layer (walk.py).
+"""Graphs of BERT, XLM-RoBERTa, MPNet and jina-embeddings-v3 encoders, layer by layer (walk.py).
 
 Exact GELU, attention to both sides. The networks differ in where positions come from: a learned row
-added to the token's, or rotary angles in attention.
+added to the token's, rotary angles in attention, or a learned number added to each score.
 
 The residual stream itself is normed, with gain and bias, so no rotation can be folded through it:
 what reads it is spread at run time where a precision needs that. On all-MiniLM-L6-v2's real
@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from embedge_export.families.bert.blocks import BertLayer, read_bert_layer
-from embedge_export.families.bert.config import BertConfig
+from embedge_export.families.bert.config import DISTANCE_TABLE, FARTHEST, BertConfig
 from embedge_export.families.walk import multiply, walk
 from embedge_export.graph import layers
 from embedge_export.graph.attention import Heads, output_rows, rotary_tables
@@ -59,11 +60,15 @@ class BertWriter:
                 width=config.head_dim,
                 theta=config.rope_theta,
             )
+        distances = None
+        if config.distance_buckets:
+            distances = by_distance(weights.read(DISTANCE_TABLE), config.max_position_embeddings)
         heads = Heads(
             query=config.num_attention_heads,
             key_value=config.num_attention_heads,
             width=config.head_dim,
             rotary=rotary,
+            distances=distances,
         )
         self._batch = PackedBatch(graph, heads)
         self._stream: ir.Value | None = None  # float32 (rows, hidden)
@@ -113,6 +118,33 @@ class BertWriter:
         if self._rows:
             output_rows(self._graph, self._batch, self._stream, self._config.hidden_size)
         return pool(self._graph, self._batch, self._stream, self._head)
+
+
+def by_distance(table: NDArray[np.float32], positions: int) -> NDArray[np.float32]:
+    """What a score gets, by how far the key is after the query: -positions, … positions - 1.
+
+    Args:
+        table: of every bucket, float32 (buckets, heads).
+        positions: the most tokens that a text has.
+
+    Returns:
+        float32 (heads, 2 * positions).
+    """
+    half, exact = len(table) // 2, len(table) // 4
+    shared = half - exact
+    # Buckets end where the ratio to `exact` is a root of FARTHEST / exact: compared as whole
+    # numbers, which no machine rounds.
+    ends = [
+        next(
+            d
+            for d in range(exact, FARTHEST + 1)
+            if d**shared * exact**n >= FARTHEST**n * exact**shared
+        )
+        for n in range(1, shared)
+    ]
+    far = np.arange(positions + 1)
+    bucket = np.where(far < exact, far, exact + np.searchsorted(ends, far, side="right"))
+    return np.ascontiguousarray(table[np.concatenate([bucket[:0:-1], [0], bucket[1:-1] + half])].T)
 
 
 def write(

@@ -9,7 +9,7 @@ runtime reads the file. Knows the classes of the families that can be exported, 
 
 import base64
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers, processors
@@ -199,6 +199,12 @@ def _bert(files: TokenizerFiles) -> Parts:
     )
 
 
+def _mpnet(files: TokenizerFiles) -> Parts:
+    """BERT's parts with RoBERTa's tokens around a text."""
+    around = _around(files, files.token("cls_token") or "<s>", files.token("sep_token") or "</s>")
+    return replace(_bert(files), post_processor=around)
+
+
 def _roberta(files: TokenizerFiles) -> Parts:
     space = bool(_flag(files, "add_prefix_space", False))
     return Parts(
@@ -277,6 +283,7 @@ _PIECES: Mapping[str, tuple[Any, ...]] = {
 }
 CLASSES: Mapping[str, Built] = {
     "BertTokenizer": Built("WordPiece", _PIECES, _bert),
+    "MPNetTokenizer": Built("WordPiece", _PIECES, _mpnet),
     "RobertaTokenizer": Built("BPE", _BYTES, _roberta),
     "XLMRobertaTokenizer": Built(
         "Unigram", {"unk_id": (3,), "byte_fallback": (False, None)}, _xlm_roberta
