@@ -117,6 +117,18 @@ setup-optimum: .venv-optimum/stamp ## .venv-optimum, for `embedge export --via o
 	.venv-stores/bin/python $(PIP_INSTALL) --editable ".[cpu]" --group stores
 	@touch $@
 
+# Frameworks that need no torch live together; those that do, in .venv-mteb.
+.venv-integrations/stamp: pyproject.toml
+	$(call environment,.venv-integrations)
+	.venv-integrations/bin/python $(PIP_INSTALL) --editable ".[cpu,image]" --group integrations
+	@touch $@
+
+.venv-mteb/stamp: pyproject.toml
+	$(call environment,.venv-mteb)
+	.venv-mteb/bin/python $(PIP_INSTALL) torch==2.13.0
+	.venv-mteb/bin/python $(PIP_INSTALL) --editable ".[cpu,image]" --group mteb torch==2.13.0
+	@touch $@
+
 # ---------------------------------------------------------------------------- checks
 
 # $(call with_tokenizer,COMMAND): runs COMMAND with v5-text-small's tokenizer if it is available;
@@ -181,6 +193,12 @@ test-clients: .venv-clients/stamp .venv-clients-node/stamp default ## `embedge s
 .PHONY: test-stores
 test-stores: .venv-stores/stamp default ## examples/stores/ on Qdrant, SQLite, LanceDB and PostgreSQL
 	.venv-stores/bin/python -m pytest -W ignore -rP --show-capture=stdout tests/stores
+
+.PHONY: test-integrations
+test-integrations: .venv-integrations/stamp .venv-mteb/stamp default ## the adapters with their frameworks: LangChain, LlamaIndex, Haystack, …, mteb
+	.venv-integrations/bin/python -m pytest -W ignore -o asyncio_mode=auto tests/integrations \
+		--ignore tests/integrations/test_mteb.py
+	.venv-mteb/bin/python -m pytest -W ignore tests/integrations/test_mteb.py
 
 .PHONY: test-emulated
 test-emulated: .venv/stamp smollm2 ## int8 on x86 without VNNI and on arm64, emulated (needs qemu-user)
@@ -355,5 +373,5 @@ test-wheel: wheel ## the wheel in a fresh environment, offline: Embedder() and t
 
 .PHONY: clean
 clean: ## removes environments, caches, wheels, the default pack and the map; other packs stay
-	rm -rf .venv .venv-reference .venv-optimum .venv-oldest .venv-gpu .venv-train .venv-clients .venv-clients-node .venv-stores .venv-deploy build dist $(DEFAULT_PACK) $(DEMO_MAP)
+	rm -rf .venv .venv-reference .venv-optimum .venv-oldest .venv-gpu .venv-train .venv-clients .venv-clients-node .venv-stores .venv-deploy .venv-integrations .venv-mteb build dist $(DEFAULT_PACK) $(DEMO_MAP)
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis $(dir $(TOKENIZER))

@@ -70,6 +70,7 @@ class Embedder:
         manifest: what the pack says of itself.
         folder: where it stands.
         choices: precision, device, threads, memory_limit and token_budget, each with its reason.
+        options: the arguments that open the same again, precision and device as they were chosen.
 
     >>> with Embedder() as embedder:
     ...     documents = embedder.encode_document(["Mars is red.", "Venus is hot."])  # (2, d)
@@ -113,7 +114,7 @@ class Embedder:
         place = None if prepared is None else absolute_path(prepared, "prepared")
         sessions = Sessions(pack, choices, arena=arena, spin=spin, prepared=place)
         self._encoder = Encoder(pack, choices, sessions)
-        self._options = {  # to open it again, see __reduce__
+        again: dict[str, Any] = {
             "path": None if path is None else self.folder,
             "precision": self.precision,
             "device": self.device,
@@ -125,6 +126,7 @@ class Embedder:
             "prepared": place,
             "warm_up": warm_up,
         }
+        self.options: Mapping[str, Any] = MappingProxyType(again)
         refusal = f"this embedder of {self.folder} is closed; make a new one"
         self._lifetime = Lifetime(refusal, self._encoder.close)
         for name, choice in self.choices.items():
@@ -405,7 +407,7 @@ class Embedder:
         """Pickled by path and options; the other process, or the copy, opens the pack again."""
         self._lifetime.check_open()
         fingerprint = self.manifest.fingerprint(self.precision)
-        return reduce_embedder(type(self), self._options, fingerprint)
+        return reduce_embedder(type(self), self.options, fingerprint)
 
     def __repr__(self) -> str:
         state = "closed" if self._lifetime.closed else f"{self.precision} on {self.device}"

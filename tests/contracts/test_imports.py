@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from support import adapters
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = {"embedge": ROOT / "runtime/embedge", "embedge_export": ROOT / "export/embedge_export"}
 
@@ -23,7 +25,7 @@ ROOMS = {
         errors reasons printable cautions fork_locks choice options reopening closing failures
         files machine run_size pack engine choices items vectors texts calls
         images batches sessions runner encoder embedder selftest search bulk
-        server cli __main__
+        integrations server cli __main__
     """,
     "embedge_export": """
         reading numbers truth tensors head graph precision corpus families source model output
@@ -34,6 +36,7 @@ ROOMS = {
 EQUALS = {
     "embedge.cli.commands": set[str](),
     "embedge.server.dialects": set[str](),
+    "embedge.integrations": adapters.SHARED,
     "embedge_export.precision": {"precision", "integers"},
     "embedge_export.families": {
         *("family", "fields", "heads", "memory", "rotary_base", "stored_adapters", "walk"),
@@ -50,6 +53,7 @@ FOREIGN = {
     "huggingface_hub": {"embedge_export.source"},
     "torch": set[str](),
     "transformers": set[str](),
+    **{library: {f"{adapters.PLACE}.{name}"} for name, library in adapters.LIBRARIES.items()},
 }
 # Modules that only a few others may import, so that two ways to one result stay independent.
 WALLS = {
@@ -191,6 +195,14 @@ def test_libraries_are_imported_in_their_room_alone(library: str) -> None:
 def test_truths_are_independent_of_writers(kind: str) -> None:
     assert any(name.endswith("." + kind) for name in ARROWS)
     assert not through_the_wall(kind, ARROWS)
+
+
+def test_no_framework_without_its_adapter() -> None:
+    stems = {path.stem for path in adapters.FOLDER.glob("[a-z]*.py")}
+    assert stems == {*adapters.LIBRARIES, *adapters.SHARED}
+    for name, library in adapters.LIBRARIES.items():
+        found = ARROWS[f"{adapters.PLACE}.{name}"]
+        assert any(within(module, library) for module in found), name
 
 
 def test_opening_a_source_loads_no_writer_of_graphs() -> None:

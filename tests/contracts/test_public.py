@@ -15,6 +15,7 @@ import pytest
 import embedge
 import embedge_export
 from embedge import errors
+from support import adapters
 
 ERRORS = """
     AdapterError CancelledError ClosedError DeviceError EmbedgeError ExportError GateError
@@ -36,6 +37,15 @@ PUBLIC = {
     """,
 }
 PACKAGES = pytest.mark.parametrize("package", PUBLIC, ids=lambda package: package.__name__)
+
+ADAPTERS = {
+    "chroma": "EmbedgeEmbeddingFunction",
+    "haystack": "EmbedgeDocumentEmbedder EmbedgeDocumentImageEmbedder EmbedgeTextEmbedder",
+    "langchain": "EmbedgeEmbeddings",
+    "llama_index": "EmbedgeEmbedding EmbedgeMultiModalEmbedding",
+    "mteb": "EmbedgeEncoder",
+    "sklearn": "EmbedgeVectorizer",
+}
 
 
 def typed(package: ModuleType) -> dict[str, str]:
@@ -72,6 +82,14 @@ def test_names_that_are_loaded_late_are_typed_from_the_same_place(package: Modul
 def test_an_unknown_name_is_an_attribute_error(package: ModuleType) -> None:
     with pytest.raises(AttributeError, match=rf"'{package.__name__}' has no attribute 'Nobody'"):
         _ = package.Nobody
+
+
+@pytest.mark.parametrize("name", adapters.LIBRARIES)
+def test_adapters_hold_the_classes_of_the_list(name: str) -> None:
+    """Read, not imported: their frameworks are not in this environment."""
+    tree = ast.parse((adapters.FOLDER / f"{name}.py").read_text(encoding="utf-8"))
+    classes = sorted(n.name for n in tree.body if isinstance(n, ast.ClassDef))
+    assert [one for one in classes if not one.startswith("_")] == ADAPTERS[name].split()
 
 
 def test_every_error_is_public() -> None:

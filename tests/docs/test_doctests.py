@@ -1,4 +1,7 @@
-"""The examples in the docstrings of the runtime and the exporter run, on the bundled pack."""
+"""The examples in the docstrings of the runtime and the exporter run, on the bundled pack.
+
+Those of adapters need the frameworks, and are run by tests/integrations.
+"""
 
 import doctest
 import importlib
@@ -9,6 +12,7 @@ import pytest
 
 import embedge
 import embedge_export
+from support.adapters import is_adapter
 
 
 def modules() -> list[str]:
@@ -20,7 +24,7 @@ def modules() -> list[str]:
                 if ">>> " in path.read_text(encoding="utf-8"):
                     parts = path.relative_to(Path(folder).parent).with_suffix("").parts
                     found.append(".".join(parts).removesuffix(".__init__"))
-    return sorted(found)
+    return sorted(name for name in found if not is_adapter(name))
 
 
 @pytest.mark.parametrize("name", modules())

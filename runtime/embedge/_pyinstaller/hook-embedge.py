@@ -3,4 +3,8 @@
 from PyInstaller.utils.hooks import collect_data_files, collect_submodules
 
 datas = collect_data_files("embedge")
-hiddenimports = collect_submodules("embedge")
+# An adapter that a program uses is found by its import. Were all of them collected, so would be
+# every framework that is installed beside.
+hiddenimports = collect_submodules(
+    "embedge", filter=lambda name: not name.startswith("embedge.integrations.")
+)
