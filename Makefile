@@ -62,7 +62,7 @@ endef
 	$(call environment,.venv-reference)
 	.venv-reference/bin/python $(PIP_INSTALL) torch==2.13.0
 	.venv-reference/bin/python $(PIP_INSTALL) --editable ".[cpu,export,image]" --group test \
-		torch==2.13.0 "transformers>=5,<6" peft
+		torch==2.13.0 "transformers>=5,<6" peft model2vec "sentence-transformers>=6.2"
 	.venv-reference/bin/python $(PIP_INSTALL) --no-deps timm  # torchvision would want another torch
 	@touch $@
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from embedge.errors import OptionError
 from embedge.machine.resources import threads_here
 from embedge.pack.manifest import Graph, Manifest
 from embedge_export.gate.compare import compare_graph, compare_image_graph
@@ -40,7 +41,7 @@ from embedge_export.output.pack import (
 from embedge_export.output.reuse import Reuse, plan, recipes, refuse_another, removals
 from embedge_export.output.space import pack_bytes
 from embedge_export.output.stage import Stage, check_contents, stage
-from embedge_export.precision import PRECISIONS, choose_precisions
+from embedge_export.precision import PRECISIONS, Precision, choose_precisions
 from embedge_export.source.folder import Source, open_source
 from embedge_export.source.places import local_folder
 from embedge_export.steps import OnProgress, Steps
@@ -96,6 +97,7 @@ def export_pack(
     if not isinstance(source, Source):
         source = open_source(source, revision=revision, offline=offline, tasks=tasks)
     check_apart(out, source.folder, "--out")
+    _refuse_precisions(source, wanted)
     model = open_model(source)
     for note in model.notes:
         notice(note)
@@ -118,6 +120,13 @@ def export_pack(
     return manifest
 
 
+def _refuse_precisions(source: Source, wanted: Sequence[Precision]) -> None:
+    refused = source.family.refused_precisions
+    for precision in wanted:
+        if precision.name in refused:
+            raise OptionError(f"precision {precision.name!r}: {refused[precision.name]}")
+
+
 def _brought_up_to_date(
     model: Model, old: Manifest, place: Stage, reuse: Reuse, notice: Callable[[str], None]
 ) -> Manifest:
@@ -128,7 +137,7 @@ def _brought_up_to_date(
         notice(f"{place.folder} is up to date")
         return old
     if not reuse.tokenizer:
-        (place.files / TOKENIZER).write_bytes(model.source.tokenizer.read_bytes())
+        (place.files / TOKENIZER).write_bytes(model.source.tokenizer_bytes())
         model.source.check_unchanged()
         new = dataclasses.replace(new, files={**new.files, **entries(place.files)})
     commit(place, new)

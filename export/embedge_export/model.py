@@ -4,8 +4,10 @@ Joins a source's config, weights and adapters, checks that they belong together,
 reference vectors that its graphs are gated against.
 """
 
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,8 +70,8 @@ def open_model(source: Source) -> Model:
     Raises:
         SourceError: the network, a tensor or an adapter cannot be exported.
     """
-    stored = open_weights(source.folder)
     family = source.family
+    stored = open_weights(source.network, family.dtypes)
     opened = family.open(
         source.folder, source.config, stored, adapters=source.adapters, tasks=source.tasks
     )
@@ -150,5 +152,8 @@ def _check_finite(vectors: NDArray[np.float32], what: str) -> None:
 def _ids(source: Source, texts: Sequence[str]) -> list[NDArray[np.int32]]:
     """Token ids with the default prompt."""
     prompt = source.prompts.get(source.default_prompt or "", "")
-    tokenizer = TextTokenizer(source.tokenizer)
+    with tempfile.TemporaryDirectory() as folder:  # as the runtime will open it
+        path = Path(folder) / source.tokenizer.name
+        path.write_bytes(source.tokenizer_bytes())
+        tokenizer = TextTokenizer(path)
     return tokenizer.encode(list(texts), prompt=prompt, max_length=source.max_length).ids

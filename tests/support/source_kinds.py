@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import seeded
@@ -82,7 +83,12 @@ def _write_odd_shards(folder: Path) -> None:
     index.write_text(text)
 
 
-_WRITERS = {
+def _write_static_apart(folder: Path) -> None:
+    """The network in a folder of its own, as Sentence Transformers once saved it."""
+    seeded.write_static_embedding(folder, place="0_StaticEmbedding")
+
+
+_WRITERS: dict[str, Callable[[Path], object]] = {
     "v5-text-small": seeded.write_v5_text_small,
     "v5-text-nano": seeded.write_v5_text_nano,
     "qwen3": lambda folder: seeded.write_decoder(folder, "qwen3"),
@@ -103,6 +109,9 @@ _WRITERS = {
     "odd pooling": _write_odd_pooling,
     "bare pooling": _write_bare_pooling,
     "limits": _write_limited,
+    "model2vec": seeded.write_model2vec,
+    "static": seeded.write_static_embedding,
+    "static apart": _write_static_apart,
 }
 KINDS = tuple(_WRITERS)
 

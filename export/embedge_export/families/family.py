@@ -39,6 +39,7 @@ from embedge_export.families.stored_adapters import StoredAdapters, read_stored_
 from embedge_export.head.head import Head
 from embedge_export.numbers.calibration import CalibrationRows
 from embedge_export.reading.fields import is_whole, shown
+from embedge_export.tensors.checkpoint import DTYPES
 from embedge_export.tensors.lora import Delta
 from embedge_export.tensors.weights import Weights
 
@@ -163,6 +164,10 @@ class Family(ABC, Generic[Config]):
         counts_padding: transformers counts a text's positions from the start of its padded row.
         tokenizer: the class that transformers' AutoTokenizer has for it.
         tokenizer_is_fixed: whatever tokenizer_config.json says of the class.
+        bare_tokenizer: of the tokenizer's files tokenizer.json alone is read, the length limit is
+            `positions` alone, and a text gets no special tokens.
+        dtypes: of tensors that are read, as safetensors spells them.
+        refused_precisions: those that graphs cannot have, each with the reason and a remedy.
         plain: model_type and class of the network alone, as transformers loads it; None if no such
             folder can be written.
     """
@@ -177,9 +182,16 @@ class Family(ABC, Generic[Config]):
     counts_padding: bool = False
     tokenizer: str | None = None
     tokenizer_is_fixed: bool = False
+    bare_tokenizer: bool = False
+    dtypes: Mapping[str, np.dtype[Any]] = field(default_factory=lambda: DTYPES)
+    refused_precisions: Mapping[str, str] = field(default_factory=dict)
     plain: tuple[str, str] | None = None
 
     # ------------------------------------------------------------------ habits that ask the config
+
+    def network_folder(self, folder: Path, config: Mapping[str, Any]) -> Path:
+        """Where weights and tokenizer stand: the source's folder, or one in it."""
+        return folder
 
     def width(self, folder: Path, config: Mapping[str, Any]) -> int:
         """How wide the rows are that the head reads."""
@@ -193,6 +205,10 @@ class Family(ABC, Generic[Config]):
     def positions(self, folder: Path, config: Mapping[str, Any]) -> object:
         """How many tokens the network has positions for, as config.json says; not checked."""
         return config.get("max_position_embeddings")
+
+    def notes(self, folder: Path, config: Mapping[str, Any]) -> list[str]:
+        """Sentences on what libraries take in different ways, and what the pack does."""
+        return []
 
     def task_settings(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
         """Where config.json names stored adapters and instructions."""

@@ -15,6 +15,8 @@ from embedge_export.families.bert.family import (
 from embedge_export.families.clip.family import JINA_CLIP
 from embedge_export.families.decoder.family import EUROBERT, JINA_V5, LLAMA, QWEN2, QWEN3
 from embedge_export.families.family import Family
+from embedge_export.families.static.family import MODEL2VEC_TABLE, STATIC_TABLE
+from embedge_export.families.static.fields import MODEL2VEC, PLACE, STATIC_EMBEDDING
 from embedge_export.reading.fields import shown
 
 FAMILIES: Mapping[str, Family[Any]] = {
@@ -30,7 +32,28 @@ FAMILIES: Mapping[str, Family[Any]] = {
     "mpnet": MPNET,
     "jina_embeddings_v3": JINA_EMBEDDINGS_V3,
     "jina_clip": JINA_CLIP,
+    MODEL2VEC: MODEL2VEC_TABLE,
+    STATIC_EMBEDDING: STATIC_TABLE,
 }
+
+
+def completed(config: Mapping[str, Any], static: str | None) -> Mapping[str, Any]:
+    """config.json with a model_type, where a static model's has none.
+
+    model2vec writes one into what it distilled alone, and Sentence Transformers no config.json.
+
+    Args:
+        config: as it stands there; empty where the file is missing.
+        static: the folder of the static embedding among Sentence Transformers' modules; None where
+            there is no such module.
+    """
+    if "model_type" in config:
+        return config
+    if "embedding_dtype" in config:  # a field of model2vec's alone, which it always writes
+        return {**config, "model_type": MODEL2VEC}
+    if static is not None:
+        return {**config, "model_type": STATIC_EMBEDDING, PLACE: static}
+    return config
 
 
 def family_of(config: Mapping[str, Any]) -> Family[Any]:

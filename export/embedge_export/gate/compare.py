@@ -143,6 +143,8 @@ def _judge(vectors: Array, reference: Array, alone: Array, probes: NDArray[np.in
         )
     got, want = normalize(vectors), normalize(reference)
     cosines = np.sum(got.astype(np.float64) * want, axis=1)
+    # A text of which a network knows no word has no direction, and both must say so.
+    cosines[~(got.any(axis=1) | want.any(axis=1))] = 1.0
     return TaskReport(
         cosine_min=float(cosines.min()),
         cosines=tuple(map(float, cosines)),

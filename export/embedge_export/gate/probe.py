@@ -41,7 +41,12 @@ class Probe:
         Returns:
             For each its place, and the cosine that noise of bfloat16's size leaves it.
         """
-        places = [text for text, ids in enumerate(self.gate.ids) if len(ids) <= _LONGEST]
+        vectors = self.gate.vectors[self.task]
+        places = [
+            text
+            for text, ids in enumerate(self.gate.ids)
+            if len(ids) <= _LONGEST and vectors[text].any()  # one of zeros cannot turn
+        ]
         moved = moved_by_bfloat16(self._run, [self.gate.ids[text] for text in places])
         return {text: 1 - m for text, m in zip(places, moved, strict=True) if m > _TIE * room}
 

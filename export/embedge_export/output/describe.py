@@ -115,7 +115,7 @@ def rehearse(model: Model, names: Sequence[str]) -> None:
 
 def write_samples(model: Model, gate: Gate, folder: Path) -> None:
     """Writes the tokenizer, and the reference vectors by which a machine can check itself."""
-    (folder / TOKENIZER).write_bytes(model.source.tokenizer.read_bytes())
+    (folder / TOKENIZER).write_bytes(model.source.tokenizer_bytes())
     samples = [normalize(gate.vectors[task][:SAMPLE_TEXTS]) for task in model.source.tasks]
     np.save(folder / SAMPLES, np.stack(samples), allow_pickle=False)
     if gate.image_vectors is not None:

@@ -14,7 +14,7 @@ from embedge.pack.manifest import Manifest
 from embedge_export.model import Model
 from embedge_export.output.pack import find_damaged
 from embedge_export.precision import PRECISIONS
-from embedge_export.tensors.checkpoint import weight_files
+from embedge_export.source.files import weight_names
 
 # Raise one when its graphs change: packs made by an older recipe are then made again.
 RECIPES = {"fp32": 4, "fp16": 5, "int8": 4, "int4": 3}
@@ -68,7 +68,7 @@ def refuse_another(found: Mapping[str, Any] | None, model: Model, folder: Path) 
         return
     provenance = found.get("source")
     hashes = provenance.get("files") if isinstance(provenance, Mapping) else None
-    weights = {source.files[name] for name in weight_files(source.folder)}
+    weights = {source.files[name] for name in weight_names(source.folder, source.network)}
     if isinstance(hashes, Mapping) and any(value in weights for value in hashes.values()):
         return  # the same weights under another name
     raise ExportError(

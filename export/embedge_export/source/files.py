@@ -9,6 +9,7 @@ nothing of what the files mean.
 import glob
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from embedge.pack.checks import safe_name
 from embedge_export.reading.files import read_json_file
@@ -23,6 +24,7 @@ LIMITS = tuple(
     for name in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
 MODULES = "modules.json"
+STATIC = "StaticEmbedding"  # a module that is a network and its pooling
 TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 SPECIAL_TOKENS = "special_tokens_map.json"
@@ -79,28 +81,55 @@ def then(folder: Path) -> tuple[str, ...]:
         SourceError: the index of the weights is damaged.
     """
     names = [*_modules(folder)]
+    if place := static_place(folder):
+        names += [f"{place}/{SINGLE}", f"{place}/{TOKENIZER}"]
     if not (folder / SINGLE).exists() and (folder / INDEX).exists():
         names += weight_files(folder)
     return tuple(glob.escape(name) for name in names)
 
 
-def read_files(folder: Path, adapters: Mapping[str, Path]) -> tuple[str, ...]:
+def static_place(folder: Path) -> str | None:
+    """The folder of the static embedding among MODULES: "" for beside it; None: there is none."""
+    kinds = (
+        (module.get("type"), module.get("path", ""))
+        for module in _listed(folder)
+        if isinstance(module, dict)
+    )
+    for kind, place in kinds:
+        if isinstance(kind, str) and kind.rpartition(".")[2] == STATIC and isinstance(place, str):
+            return "" if place == "." or not safe_name(place) else place
+    return None
+
+
+def read_files(folder: Path, adapters: Mapping[str, Path], network: Path) -> tuple[str, ...]:
     """Names of all files that an export of these adapters depends on.
+
+    Args:
+        folder: the source's.
+        adapters: by task.
+        network: where the weights and the tokenizer stand, the same folder or one in it.
 
     Raises:
         SourceError: the weights or an adapter are not whole.
     """
     places = (POOLING,) if not (folder / MODULES).exists() else _modules(folder)
     names = [name for name in (*SETTINGS, *places) if (folder / name).exists()]
-    names += weight_files(folder)
+    names += weight_names(folder, network)
+    if network != folder:
+        names.append((network / TOKENIZER).relative_to(folder).as_posix())
     for path in adapters.values():
         names += [file.relative_to(folder).as_posix() for file in lora.adapter_files(path)]
     return tuple(names)
 
 
+def weight_names(folder: Path, network: Path) -> list[str]:
+    """Names in the source's folder of the files that hold the weights."""
+    return [(network / name).relative_to(folder).as_posix() for name in weight_files(network)]
+
+
 def candidates(folder: Path) -> Iterator[str]:
     """Names of all files in the folder that an export of it could read."""
-    patterns = (*FIRST, "*.safetensors", f"*/{CONFIG}")
+    patterns = (*FIRST, "*.safetensors", f"*/{CONFIG}", f"*/{SINGLE}", f"*/{TOKENIZER}")
     for name in dict.fromkeys(patterns):
         for path in folder.glob(name):
             yield path.relative_to(folder).as_posix()
@@ -132,17 +161,18 @@ def _looks_like_adapter(place: Path) -> bool:
     )
 
 
-def _modules(folder: Path) -> Sequence[str]:
-    """Configurations of the modules that MODULES names; what makes no sense is refused later."""
+def _listed(folder: Path) -> Sequence[Any]:
+    """The entries of MODULES; what makes no sense is refused later."""
     try:
         modules = read_json_file(folder / MODULES)
     except (OSError, ValueError, RecursionError):
         return ()
-    places = [
-        module.get("path")
-        for module in (modules if isinstance(modules, list) else ())
-        if isinstance(module, dict)
-    ]
+    return modules if isinstance(modules, list) else ()
+
+
+def _modules(folder: Path) -> Sequence[str]:
+    """Configurations of the modules that MODULES names."""
+    places = [module.get("path") for module in _listed(folder) if isinstance(module, dict)]
     return [
         f"{place}/{CONFIG}"
         for place in dict.fromkeys(p for p in places if isinstance(p, str))

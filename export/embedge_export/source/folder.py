@@ -6,6 +6,7 @@ adapters in adapters/<task>/), or a hub id that `hub.py` turns into such a folde
 weight and knows nothing of networks; `checkpoint.py` and `lora.py` read what it points to.
 """
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +16,19 @@ from typing import Any
 from embedge.errors import SourceError
 from embedge.printable import printable
 from embedge_export.families.family import Family
-from embedge_export.families.register import family_of
+from embedge_export.families.register import completed, family_of
 from embedge_export.head.head import Head
 from embedge_export.reading.fields import shown
 from embedge_export.reading.files import read_text_file
 from embedge_export.reading.json_files import read_json
 from embedge_export.source import hub
-from embedge_export.source.files import ADAPTERS, TOKENIZER, find_adapters, read_files
+from embedge_export.source.files import (
+    ADAPTERS,
+    TOKENIZER,
+    find_adapters,
+    read_files,
+    static_place,
+)
 from embedge_export.source.modules import read_head
 from embedge_export.source.places import (
     is_local,
@@ -82,6 +89,21 @@ class Source:
     def family(self) -> Family[Any]:
         """What is known of its network."""
         return family_of(self.config)
+
+    @property
+    def network(self) -> Path:
+        """The folder of its weights and its tokenizer."""
+        return self.tokenizer.parent
+
+    def tokenizer_bytes(self) -> bytes:
+        """tokenizer.json for a pack.
+
+        Where texts get no special tokens, the file is without the step that would add them.
+        """
+        if not self.family.bare_tokenizer:
+            return self.tokenizer.read_bytes()
+        file = {**read_json(self.tokenizer), "post_processor": None}
+        return json.dumps(file, ensure_ascii=False).encode("utf-8")
 
     def check_unchanged(self) -> None:
         """Makes sure that the files are still those that were hashed.
@@ -153,7 +175,7 @@ def _open_folder(
             "(merge_and_unload) and export the saved model, or move it to adapters/<task>/ of its "
             "base model"
         )
-    if not (folder / "config.json").exists():
+    if not (folder / "config.json").exists() and static_place(folder) is None:
         raise SourceError(not_a_model_folder(folder))
     config = _read_config(folder, check)
     family = family_of(config)
@@ -165,19 +187,23 @@ def _open_folder(
     for path in adapters.values():
         lora.adapter_files(path)  # going on without one would export the bare base under its name
     prompts, default_prompt = read_prompts(folder, config, family)
-    if not (folder / TOKENIZER).exists():
+    network = family.network_folder(folder, config)
+    if not (network / TOKENIZER).exists():
         raise SourceError(
-            f"{folder} has no {TOKENIZER}. With transformers, "
+            f"{network} has no {TOKENIZER}. With transformers, "
             "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) writes it"
         )
-    tokenizer = open_tokenizer_files(folder)
-    check_lower_case(tokenizer, lowercases(folder))
-    check_types(tokenizer, family)
-    notes = check_class(config, tokenizer, family)
-    notes += notes_on_padding(tokenizer, family, tokenizer_arguments(folder).get("padding_side"))
+    tokenizer = open_tokenizer_files(network, bare=family.bare_tokenizer)
+    notes = family.notes(folder, config)
+    if not family.bare_tokenizer:
+        check_lower_case(tokenizer, lowercases(folder))
+        check_types(tokenizer, family)
+        side = tokenizer_arguments(folder).get("padding_side")
+        notes += check_class(config, tokenizer, family)
+        notes += notes_on_padding(tokenizer, family, side)
     max_length = read_max_length(folder, config, family)
     check_prompts(tokenizer, prompts, max_length)
-    open_weights(folder)  # a damaged file is named before a gigabyte is hashed
+    open_weights(network, family.dtypes)  # a damaged file is named before a gigabyte is hashed
     return Source(
         folder=folder,
         model_id=name or _own_name(config, card) or _plain(folder.resolve().name) or "model",
@@ -193,8 +219,8 @@ def _open_folder(
         matryoshka_dimensions=_matryoshka(folder, config, family),
         max_length=max_length,
         pad_token_id=pad_token_id(tokenizer, config),
-        tokenizer=folder / TOKENIZER,
-        files=hash_files(folder, read_files(folder, adapters), stamps),
+        tokenizer=network / TOKENIZER,
+        files=hash_files(folder, read_files(folder, adapters, network), stamps),
         stamps=stamps,
         notes=tuple(notes),
     )
@@ -202,7 +228,7 @@ def _open_folder(
 
 def _read_config(folder: Path, check: Callable[[Mapping[str, Any]], object]) -> Mapping[str, Any]:
     """config.json, of a model type that is known and that `check` takes."""
-    config = read_json(folder / "config.json")
+    config = completed(read_json(folder / "config.json"), static_place(folder))
     family_of(config)
     check(config)
     return config

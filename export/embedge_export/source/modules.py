@@ -16,7 +16,7 @@ from embedge_export.head.head import MEAN, Head, Normalize
 from embedge_export.reading.fields import Fields, Settings, shown
 from embedge_export.reading.json_files import load_json, read_json
 from embedge_export.source import sentence_fields as tables
-from embedge_export.source.files import MODULES, POOLING
+from embedge_export.source.files import MODULES, POOLING, STATIC
 
 _ORDER = ("Transformer", "Pooling", "Normalize")
 
@@ -55,10 +55,13 @@ def read_modules(path: Path) -> dict[str, str]:
     places: dict[str, str] = {}
     names: set[str] = set()
     order: list[str] = []
+    pools = False  # whether the network makes one vector of a text by itself
     for module in modules:
         kind, place = _text(path, module, "type"), _text(path, module, "path")
         name = _known_kind(kind)
-        if name is None:
+        if name == STATIC and not order:  # a network, wherever its files stand
+            name, place, pools = "Transformer", "", True
+        if name in (None, STATIC) or (name == "Pooling" and pools):
             raise SourceError(
                 f"{path}: module {kind!r} ({place or 'no folder'}) changes the vectors and is not "
                 "supported; exporting without it would give wrong ones"
@@ -96,7 +99,11 @@ def _known_kind(kind: str) -> str | None:
     library, _, name = kind.rpartition(".")
     if kind == "custom_st.Transformer":  # Jina's own
         return name
-    known = library.split(".")[0] == "sentence_transformers" and name in (*_ORDER, "Dropout")
+    known = library.split(".")[0] == "sentence_transformers" and name in (
+        *_ORDER,
+        "Dropout",
+        STATIC,
+    )
     return name if known else None
 
 

@@ -65,6 +65,8 @@ def read_max_length(folder: Path, config: Mapping[str, Any], family: Family[Any]
         SourceError: a limit is not a positive number, or there is none.
     """
     positions = family.positions(folder, config)
+    if family.bare_tokenizer:  # nor does it read any other file
+        return min(_limit(folder / "config.json", "max_length", positions))
     path, settings = _read_network(folder)
     known = _limit(folder / "config.json", "max_position_embeddings", positions)
     arguments = tokenizer_arguments(folder)

@@ -44,7 +44,8 @@ def check_ids(source: Source, rows: int) -> list[str]:
                 f"{path}: the piece {shown(token)} has the id {number}, {table}: tokenizer and "
                 "weights are not of one model. Download both again"
             )
-    around = tokenizer.encode("", add_special_tokens=True).ids
+    special = not source.family.bare_tokenizer
+    around = tokenizer.encode("", add_special_tokens=special).ids
     for number in around:
         if number >= rows:
             raise SourceError(

@@ -58,15 +58,20 @@ class TokenizerFiles:
         return self.named[name][1] if name in self.named else default
 
 
-def open_tokenizer_files(folder: Path) -> TokenizerFiles:
+def open_tokenizer_files(folder: Path, *, bare: bool = False) -> TokenizerFiles:
     """Reads a tokenizer's files and compares them.
+
+    Args:
+        folder: where they stand.
+        bare: whether tokenizer.json alone is read, by the network's own library too.
 
     Raises:
         SourceError: a file is damaged, or transformers would give other ids than tokenizer.json.
     """
     path = folder / FILE
     file = read_json(path)
-    config = Settings(read_json(folder / CONFIG), tables.CONFIG_FIELDS, file=str(folder / CONFIG))
+    beside = {} if bare else read_json(folder / CONFIG)
+    config = Settings(beside, tables.CONFIG_FIELDS, file=str(folder / CONFIG))
     check_parts(path, file, cuts=config.get("truncation_side") is None)
     tokenizer = try_tokenizer(path)
     auto_map = config.values.get("auto_map")
@@ -79,7 +84,7 @@ def open_tokenizer_files(folder: Path) -> TokenizerFiles:
     added = {entry["content"]: entry for entry in _added_tokens(tokenizer)}
     decoder = config.get("added_tokens_decoder")
     # Newer versions keep all about tokens in one file, and then read no other.
-    special = {} if decoder is not None else read_json(folder / SPECIAL_TOKENS)
+    special = {} if bare or decoder is not None else read_json(folder / SPECIAL_TOKENS)
     named: dict[str, tuple[Path, str]] = {}
     vocabulary = tokenizer.get_vocab(with_added_tokens=False)
     for source, values in ((folder / CONFIG, config.values), (folder / SPECIAL_TOKENS, special)):
@@ -89,7 +94,7 @@ def open_tokenizer_files(folder: Path) -> TokenizerFiles:
                 named[name] = (source, content)
     if decoder is not None:
         _compare_decoder(folder / CONFIG, config, decoder, added)
-    else:
+    elif not bare:
         for content, number in read_json(folder / ADDED_TOKENS).items():
             if added.get(content, {}).get("id") != number:
                 raise SourceError(

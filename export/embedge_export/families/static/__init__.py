@@ -1,0 +1,1 @@
+"""Static embedding models: a table of vectors and a mean, without layers."""
