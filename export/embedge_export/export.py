@@ -56,6 +56,7 @@ def export_pack(
     precisions: Sequence[str] = ("fp16", "int8"),
     revision: str | None = None,
     offline: bool = False,
+    via: str | None = None,
     accept_failures: bool = False,
     replace: bool = False,
     threads: int | None = None,
@@ -72,6 +73,8 @@ def export_pack(
         precisions: of "fp32", "fp16", "int8", "int4".
         revision: branch, tag or commit of a hub id.
         offline: do not ask the hub; take its local cache.
+        via: "optimum" takes the network from transformers and Optimum, where it is not written
+            here; an opened source has its own.
         accept_failures: keep graphs that miss their bar. The manifest says that they did, and
             the runtime does not choose them by itself.
         replace: `out` may hold the pack of another model, whose files are then removed.
@@ -95,7 +98,7 @@ def export_pack(
         check_apart(out, folder, "--out")
     check_contents(out, "--out")  # before gigabytes are fetched or hashed
     if not isinstance(source, Source):
-        source = open_source(source, revision=revision, offline=offline, tasks=tasks)
+        source = open_source(source, revision=revision, offline=offline, tasks=tasks, via=via)
     check_apart(out, source.folder, "--out")
     _refuse_precisions(source, wanted)
     model = open_model(source)

@@ -51,8 +51,9 @@ FOREIGN = {
     "onnx_ir": {"embedge_export"},
     "safetensors": {"embedge_export"},
     "huggingface_hub": {"embedge_export.source"},
-    "torch": set[str](),
-    "transformers": set[str](),
+    "optimum": {"embedge_export.families.optimum"},
+    "torch": {"embedge_export.families.optimum"},
+    "transformers": {"embedge_export.families.optimum"},
     **{library: {f"{adapters.PLACE}.{name}"} for name, library in adapters.LIBRARIES.items()},
 }
 # Modules that only a few others may import, so that two ways to one result stay independent.

@@ -170,6 +170,7 @@ class Family(ABC, Generic[Config]):
         refused_precisions: those that graphs cannot have, each with the reason and a remedy.
         plain: model_type and class of the network alone, as transformers loads it; None if no such
             folder can be written.
+        packages: that the network is taken from; a manifest notes their versions.
     """
 
     width_field: str = "hidden_size"
@@ -186,6 +187,14 @@ class Family(ABC, Generic[Config]):
     dtypes: Mapping[str, np.dtype[Any]] = field(default_factory=lambda: DTYPES)
     refused_precisions: Mapping[str, str] = field(default_factory=dict)
     plain: tuple[str, str] | None = None
+    packages: tuple[str, ...] = ()
+
+    def check_installed(self) -> None:
+        """Makes sure that the packages that the network needs are there.
+
+        Raises:
+            MissingExtraError: one is not.
+        """
 
     # ------------------------------------------------------------------ habits that ask the config
 

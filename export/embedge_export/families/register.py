@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from embedge.errors import SourceError
+from embedge.errors import OptionError, SourceError
 from embedge_export.families.bert.family import (
     BERT,
     DISTILBERT,
@@ -15,6 +15,7 @@ from embedge_export.families.bert.family import (
 from embedge_export.families.clip.family import JINA_CLIP
 from embedge_export.families.decoder.family import EUROBERT, JINA_V5, LLAMA, QWEN2, QWEN3
 from embedge_export.families.family import Family
+from embedge_export.families.optimum.family import OPTIMUM
 from embedge_export.families.static.family import MODEL2VEC_TABLE, STATIC_TABLE
 from embedge_export.families.static.fields import MODEL2VEC, PLACE, STATIC_EMBEDDING
 from embedge_export.reading.fields import shown
@@ -56,16 +57,40 @@ def completed(config: Mapping[str, Any], static: str | None) -> Mapping[str, Any
     return config
 
 
-def family_of(config: Mapping[str, Any]) -> Family[Any]:
+# Libraries that networks can be taken from: whatever they know, by one family each.
+VIA: Mapping[str, Family[Any]] = {"optimum": OPTIMUM}
+
+
+def check_via(via: str | None) -> None:
+    """Makes sure that networks can be taken from a library here.
+
+    Raises:
+        OptionError: it is not one of `VIA`.
+        MissingExtraError: it, or what it needs, is not installed.
+    """
+    if via is None:
+        return
+    if via not in tuple(VIA):
+        raise OptionError(f"via {via!r}: choose from {', '.join(VIA)}")
+    VIA[via].check_installed()
+
+
+def family_of(config: Mapping[str, Any], via: str | None = None) -> Family[Any]:
     """The family of a config.json.
+
+    Args:
+        config: config.json.
+        via: the library that its network is taken from; None where it is written here.
 
     Raises:
         SourceError: no network is written for its model_type.
     """
     model_type = config.get("model_type")
+    if via is not None and isinstance(model_type, str):
+        return VIA[via]
     if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise SourceError(
             f"config.json: model_type {shown(model_type)} is not supported; these are: "
-            f"{', '.join(FAMILIES)}"
+            f"{', '.join(FAMILIES)}. {', '.join(VIA)} may know it: pass --via (via=)"
         )
     return FAMILIES[model_type]

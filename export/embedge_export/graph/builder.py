@@ -144,14 +144,25 @@ class GraphBuilder:
             otherwise: likewise of the second.
             dtype: of both.
         """
-        branches: dict[str, Any] = {}
-        for name, make in (("then_branch", then), ("else_branch", otherwise)):
-            outside, self._nodes = self._nodes, []
-            result = make()
-            self._count += 1
-            branches[name] = ir.Graph([], [result], nodes=self._nodes, name=f"{name}_{self._count}")
-            self._nodes = outside
+        branches: dict[str, Any] = {
+            "then_branch": self.branch("then_branch", lambda: [then()]),
+            "else_branch": self.branch("else_branch", lambda: [otherwise()]),
+        }
         return self.op("If", condition, dtype=dtype, **branches)
+
+    def branch(self, name: str, make: Callable[[], Sequence[ir.Value]]) -> ir.Graph:
+        """A graph within a node, for its attribute of this name, without inputs of its own.
+
+        Args:
+            name: of the attribute.
+            make: adds its nodes, which may use any value of the graph; gives its outputs.
+        """
+        outside, self._nodes = self._nodes, []
+        results = make()
+        self._count += 1
+        graph = ir.Graph([], results, nodes=self._nodes, name=f"{name}_{self._count}")
+        self._nodes = outside
+        return graph
 
     def constant(self, name: str, value: NDArray[Any] | np.generic) -> ir.Value:
         """A small constant inside the graph file; the same name gives the same value."""

@@ -3,6 +3,7 @@
 Takes the graph and the shape of the heads; gives the rows, attention and pooling of `Batch`.
 """
 
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
@@ -27,9 +28,9 @@ class PackedBatch(Batch):
     Where the mask is 0 there is no row, on whichever side of the text that is.
     """
 
-    def __init__(self, graph: GraphBuilder, heads: Heads) -> None:
+    def __init__(self, graph: GraphBuilder, heads: Heads | None) -> None:
         self._graph = graph
-        self._heads = heads
+        self._given_heads = heads  # None where nothing attends here
         ids, mask = declare_inputs(graph)  # int64 (B, S)
         self._ids, self._mask, self._taken = ids, mask, _where(graph, mask)
         self.ids = graph.op("Gather", _flat(graph, ids), self._taken, axis=0)  # (rows,)
@@ -42,6 +43,33 @@ class PackedBatch(Batch):
             Rows(1, graph.op("Concat", graph.op("Shape", x, dtype=INT64), one, axis=0))
             for x in (self.ids, self._lengths)
         )
+
+    @property
+    def _heads(self) -> Heads:
+        assert self._given_heads is not None
+        return self._given_heads
+
+    def each_length(self, network: Callable[[ir.Value], ir.Value], dtype: ir.DataType) -> ir.Value:
+        """A network that takes texts of one length, run on one run of such texts after another.
+
+        Args:
+            network: adds its nodes; from ids (texts, length), int64, to a row for each of them,
+                (texts * length, width).
+            dtype: of these rows.
+
+        Returns:
+            The rows of all texts, as `ids` has them: (rows, width).
+        """
+        graph = self._graph
+        starts, ends, lengths, count = self._groups
+
+        def group(number: ir.Value) -> ir.Value:
+            start, end, length = (entry(graph, x, number) for x in (starts, ends, lengths))
+            own = graph.op("Slice", self.ids, start, end, graph.numbers(0))
+            shape = graph.op("Concat", graph.numbers(-1), length, axis=0)
+            return network(graph.op("Reshape", own, shape))
+
+        return graph.for_each(count, group, dtype)
 
     def attend(self, query: ir.Value, key: ir.Value, value: ir.Value) -> ir.Value:
         """See Batch."""

@@ -154,10 +154,14 @@ def describe_pack(
         source={
             "files": dict(model.source.files),
             "recipes": {precision: known[precision] for precision in verification},
+            **({} if model.source.via is None else {"via": model.source.via}),
         },
         verification=verification,
         written_by={
             name: importlib.metadata.version(name)
-            for name in ("embedge", "numpy", "onnx-ir", "safetensors", "tokenizers")
+            for name in (
+                *("embedge", "numpy", "onnx-ir", "safetensors", "tokenizers"),
+                *model.family.packages,
+            )
         },
     )

@@ -90,6 +90,7 @@ def plan(
         found is None
         or found.source.get("files") != dict(source.files)
         or found.tasks != source.tasks
+        or found.source.get("via") != source.via
     ):
         return Reuse(None, (), tuple(wanted))
     made = found.source.get("recipes")
@@ -132,6 +133,8 @@ def removals(found: Manifest | None, model: Model, reuse: Reuse, folder: Path) -
     why = "was made by an older version"
     if found.tasks != source.tasks:
         why = "has other tasks"
+    elif found.source.get("via") != source.via:
+        why = "has the same network from elsewhere (--via)"
     elif reuse.old is None:
         why = "was made from other files"
     return (

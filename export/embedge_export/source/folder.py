@@ -16,7 +16,7 @@ from typing import Any
 from embedge.errors import SourceError
 from embedge.printable import printable
 from embedge_export.families.family import Family
-from embedge_export.families.register import completed, family_of
+from embedge_export.families.register import check_via, completed, family_of
 from embedge_export.head.head import Head
 from embedge_export.reading.fields import shown
 from embedge_export.reading.files import read_text_file
@@ -71,6 +71,7 @@ class Source:
     revision: str | None  # full commit, where the folder came from a hub
     license: str | None  # as the model card's front matter says
     config: Mapping[str, Any]  # config.json
+    via: str | None = None  # the library that its network is taken from; None: written here
     adapters: Mapping[str, Path]  # task -> adapter folder; none: "base", or among the weights
     tasks: tuple[str, ...]
     default_task: str
@@ -88,7 +89,7 @@ class Source:
     @property
     def family(self) -> Family[Any]:
         """What is known of its network."""
-        return family_of(self.config)
+        return family_of(self.config, self.via)
 
     @property
     def network(self) -> Path:
@@ -120,6 +121,7 @@ def open_source(
     revision: str | None = None,
     offline: bool = False,
     tasks: Sequence[str] | None = None,
+    via: str | None = None,
     check_config: Callable[[Mapping[str, Any]], object] = lambda config: None,
 ) -> Source:
     """Opens a local model folder, or fetches a hub id (`owner/name`) and opens that.
@@ -129,12 +131,15 @@ def open_source(
         revision: Branch, tag or commit; for a hub id only.
         offline: Take the hub's local cache as it is. HF_HUB_OFFLINE is obeyed too.
         tasks: Only these tasks; all of them unless given.
+        via: "optimum" takes the network from transformers and Optimum, where it is not written
+            here.
         check_config: Called with config.json before weights are fetched or hashed; raises
             SourceError for a model that the caller has no use for.
 
     Raises:
         SourceError: it cannot be exported; the message says why and what to do.
     """
+    check_via(via)
     local = local_folder(spec)
     if local is not None:
         if revision is not None:
@@ -143,17 +148,17 @@ def open_source(
                 "name a model on the hub"
             )
         name, commit = _cached_identity(local)
-        return _open_folder(local, name, commit, tasks, check_config)
+        return _open_folder(local, name, commit, tasks, via, check_config)
     name = str(spec)
     if isinstance(spec, Path) or hub.REPOSITORY.fullmatch(name) is None or is_local(name):
         raise SourceError(not_a_model(name))
 
     def check(folder: Path) -> None:
         if (folder / "config.json").exists():
-            _read_config(folder, check_config)
+            _read_config(folder, via, check_config)
 
     folder, commit = hub.download(name, revision=revision, offline=offline, check=check)
-    return _open_folder(folder, name, commit, tasks, check_config)
+    return _open_folder(folder, name, commit, tasks, via, check_config)
 
 
 def _open_folder(
@@ -161,6 +166,7 @@ def _open_folder(
     name: str | None,
     commit: str | None,
     chosen: Sequence[str] | None,
+    via: str | None,
     check: Callable[[Mapping[str, Any]], object],
 ) -> Source:
     if not is_text(folder):
@@ -177,8 +183,8 @@ def _open_folder(
         )
     if not (folder / "config.json").exists() and static_place(folder) is None:
         raise SourceError(not_a_model_folder(folder))
-    config = _read_config(folder, check)
-    family = family_of(config)
+    config = _read_config(folder, via, check)
+    family = family_of(config, via)
     card = _read_card(folder / "README.md")
     stored = family.stored_adapters(folder, config)
     found = {} if stored else _find_adapters(folder, config)
@@ -210,6 +216,7 @@ def _open_folder(
         revision=commit,
         license=_license(card),
         config=config,
+        via=via,
         adapters=adapters,
         tasks=order,
         default_task=_DEFAULT_TASK if _DEFAULT_TASK in order else order[0],
@@ -226,10 +233,12 @@ def _open_folder(
     )
 
 
-def _read_config(folder: Path, check: Callable[[Mapping[str, Any]], object]) -> Mapping[str, Any]:
+def _read_config(
+    folder: Path, via: str | None, check: Callable[[Mapping[str, Any]], object]
+) -> Mapping[str, Any]:
     """config.json, of a model type that is known and that `check` takes."""
     config = completed(read_json(folder / "config.json"), static_place(folder))
-    family_of(config)
+    family_of(config, via)
     check(config)
     return config
 

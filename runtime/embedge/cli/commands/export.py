@@ -61,6 +61,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--offline", action="store_true", help="for a hub id: use only what is in its cache"
     )
     parser.add_argument(
+        "--via",
+        choices=("optimum",),
+        help="take the network from transformers and Optimum, where it is not written here",
+    )
+    parser.add_argument(
         "--merged",
         type=folder,
         metavar="DIR",
@@ -101,6 +106,11 @@ def run(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> None:
     """Refuses options that do not belong to the layout."""
+    if options.via is not None and (options.merged is not None or options.layout == "hub"):
+        raise OptionError(
+            f"--via {options.via} makes packs alone: a network of a library has its plain form "
+            "already; leave out --merged or --layout hub"
+        )
     if options.layout == "hub":
         if options.merged is not None:
             raise OptionError(
@@ -133,7 +143,10 @@ def _make_pack(
         )
     with ProgressBar(options.progress) as progress:
         manifest: Manifest = export_pack(
-            source, **_common(options, tasks, precisions, progress), replace=options.replace
+            source,
+            **_common(options, tasks, precisions, progress),
+            via=options.via,
+            replace=options.replace,
         )
     _show_gate(manifest.verification)
     for precision in manifest.precisions():

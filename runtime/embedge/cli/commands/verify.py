@@ -239,6 +239,7 @@ def _source_checks(pack: "Pack", spec: str, options: argparse.Namespace) -> Iter
         # A folder is what it is; of a hub id the very commit that the pack was made from.
         revision=None if Path(spec).is_dir() else manifest.revision,
         tasks=manifest.tasks,
+        via=manifest.source.get("via"),
     )
     if dict(source.files) != manifest.source.get("files"):
         detail = f"{spec} is not what the pack was made from; name its source, or {AGAIN}"

@@ -1,0 +1,155 @@
+"""Networks that are taken from transformers and Optimum, as one family."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embedge.errors import MissingExtraError, SourceError
+from embedge.pack.manifest import MemoryCost
+from embedge_export.families.family import Array, Family, Ids, Opened, Targets
+from embedge_export.families.optimum.config import OptimumConfig
+from embedge_export.families.stored_adapters import StoredAdapters
+from embedge_export.head.head import Head
+from embedge_export.reading.fields import is_whole
+from embedge_export.tensors.lora import load_adapter
+from embedge_export.tensors.weights import Weights
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+_NEEDED = {
+    "torch": "torch",
+    "transformers": "transformers",
+    "optimum.exporters.onnx": "optimum-onnx",
+}
+# What configs call the width of a row.
+_WIDTHS = ("hidden_size", "dim", "d_model", "n_embd", "emb_dim")
+# Their positions begin after the padding token's id, as in fairseq.
+_FROM_PADDING = ("camembert", "data2vec-text", "mpnet", "roberta", "xlm-roberta", "xlm-roberta-xl")
+_NO_LIMIT = 1024  # positions of a network that names none: what its memory is counted for
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimum(Family[OptimumConfig]):
+    """See Family. One instance stands for every model type."""
+
+    adds_token_types: bool = True
+    packages: tuple[str, ...] = ("optimum-onnx", "torch", "transformers")
+
+    def check_installed(self) -> None:
+        """See Family."""
+        missing = [package for module, package in _NEEDED.items() if not _is_there(module)]
+        if missing:
+            raise MissingExtraError(
+                f"--via optimum needs {' and '.join(missing)}; install with: "
+                "pip install 'embedge[optimum]' (an environment of its own is best), or, in a "
+                "checkout, make setup-optimum"
+            )
+
+    def width(self, folder: Path, config: Mapping[str, Any]) -> int:
+        """See Family."""
+        for name in _WIDTHS:
+            width = config.get(name)
+            if is_whole(width) and width > 0:
+                return width
+        return super().width(folder, config)
+
+    def positions(self, folder: Path, config: Mapping[str, Any]) -> object:
+        """See Family."""
+        positions, pad = config.get("max_position_embeddings"), config.get("pad_token_id", 1)
+        if config.get("model_type") in _FROM_PADDING and is_whole(positions) and is_whole(pad):
+            return positions - pad - 1
+        return positions
+
+    def stored_adapters(self, folder: Path, config: Mapping[str, Any]) -> StoredAdapters | None:
+        """See Family. None: only code of a model's own has any."""
+        return None
+
+    def open(
+        self,
+        folder: Path,
+        config: Mapping[str, Any],
+        stored: Weights,
+        *,
+        adapters: Mapping[str, Path],
+        tasks: Sequence[str],
+    ) -> Opened[OptimumConfig]:
+        """See Family."""
+        from embedge_export.families.optimum.network import load_network
+
+        if config.get("is_encoder_decoder"):
+            raise SourceError(
+                f"{folder}: an encoder with a decoder has no rows of a text alone; export its "
+                "encoder as a model of its own"
+            )
+        network = load_network(folder)
+        found = network.module.config
+        width, positions = self.width(folder, config), self.positions(folder, config)
+        record = OptimumConfig(
+            family=str(config["model_type"]),
+            hidden_size=width,
+            num_hidden_layers=max(1, network.layers),
+            num_attention_heads=int(getattr(found, "num_attention_heads", 1)),
+            intermediate_size=int(getattr(found, "intermediate_size", None) or 4 * width),
+            vocab_size=len(network.table.weight),
+            positions=positions if is_whole(positions) else _NO_LIMIT,
+            network=network,
+        )
+        merged = {task: load_adapter(path, network.weights) for task, path in adapters.items()}
+        return Opened(record, network.weights, merged)
+
+    def calibrated(self) -> tuple[str, ...]:
+        """See Family. All: which ones read the same rows is seen, not known."""
+        return ("",)
+
+    def vectors(
+        self,
+        config: OptimumConfig,
+        weights: Weights,
+        texts: Sequence[Ids],
+        *,
+        head: Head,
+        **calls: Any,
+    ) -> Array:
+        """See Family. `product` is torch's own."""
+        import numpy as np
+
+        from embedge_export.families.optimum.truth import text_rows
+        from embedge_export.head.truth import vectors
+
+        calls.pop("product", None)
+        rows = text_rows(config.network, weights, texts, steps=self.steps(config), **calls)
+        return vectors(rows, np.cumsum([0, *map(len, texts)]), head)
+
+    def write(
+        self, config: OptimumConfig, weights: Weights, targets: Targets, **about: Any
+    ) -> "list[ir.Value]":
+        """See Family."""
+        from embedge_export.families.optimum.writer import write
+
+        return write(config, weights, targets, steps=self.steps(config), **about)
+
+    def memory_cost(self, config: OptimumConfig) -> MemoryCost:
+        """See Family. Scores of all heads stand in memory as a square, three times at most.
+
+        The runtime counts the square for texts of up to 1,024 tokens only, with most versions of
+        ONNX Runtime; for a network of longer ones it is spread over their tokens.
+        """
+        square = 3 * 4 * config.num_attention_heads
+        longer = config.positions if config.positions > _NO_LIMIT else 0
+        return MemoryCost(
+            per_token=12 * 4 * (config.intermediate_size + config.hidden_size) + square * longer,
+            per_token_squared=0.0 if longer else float(square),
+        )
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of the package above it
+        return False
+
+
+OPTIMUM = Optimum()
