@@ -190,6 +190,49 @@ def test_a_cancelled_task_ends_its_run() -> None:
     assert ended.wait(PATIENCE)
 
 
+def test_calls_of_an_event_loop_wait_their_turn() -> None:
+    lock, running, most = threading.Lock(), 0, 0
+
+    def embed(items: list[int], *, cancel: threading.Event) -> list[int]:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        cancel.wait(0.01)
+        with lock:
+            running -= 1
+        return items
+
+    async def all_at_once() -> list[list[int]]:
+        return await asyncio.gather(*(in_thread(embed, [n]) for n in range(20)))
+
+    for _ in range(2):  # each event loop has its own
+        assert asyncio.run(all_at_once()) == [[n] for n in range(20)]
+    assert most == 2
+
+
+def test_a_call_that_waits_can_be_cancelled() -> None:
+    began, leave = threading.Semaphore(0), threading.Event()
+    seen = []
+
+    def embed(items: list[int], *, cancel: threading.Event) -> None:
+        seen.extend(items)
+        began.release()
+        leave.wait(PATIENCE)
+
+    async def use() -> None:
+        tasks = [asyncio.create_task(in_thread(embed, [n])) for n in range(3)]
+        for _ in range(2):
+            await asyncio.to_thread(began.acquire)
+        tasks[2].cancel()
+        await asyncio.gather(tasks[2], return_exceptions=True)
+        leave.set()
+        await asyncio.gather(*tasks[:2])
+
+    asyncio.run(use())
+    assert sorted(seen) == [0, 1]
+
+
 def test_vectors_beside_an_event_loop_are_the_same(pack: Path) -> None:
     model = Model(pack)
     rows = asyncio.run(in_thread(model.documents, ["ab", "c"]))

@@ -71,7 +71,7 @@ class EmbedgeTextEmbedder(_Component):
         """Gives "embedding", a list of float, and "meta".
 
         Raises:
-            TypeError: it is no str.
+            TypeError: `text` is not a str.
             EmbedgeError: as `Embedder` and `Embedder.encode`.
         """
         return self._result(self._model.queries(_query(text)))
@@ -120,7 +120,7 @@ class EmbedgeDocumentEmbedder(_Component):
         """Gives "documents", in their order, with `embedding`, and "meta".
 
         Raises:
-            TypeError: it is no list of documents.
+            TypeError: `documents` is not a list of `Document`.
             EmbedgeError: as `Embedder` and `Embedder.encode`; items are counted as the documents.
         """
         return self._result(documents, self._model.documents(self._texts(documents)))
@@ -156,8 +156,8 @@ class EmbedgeDocumentImageEmbedder(_Component):
     Args:
         pack: folder of the pack, or an `Embedder`.
         file_path_meta_field: the field of a document's `meta` that names the image file.
-        root_path: folder of those files. One that leads out of it is refused. Without it, paths
-            are taken as they are: set it where others choose them.
+        root_path: folder of those files; a path that leads out of it is refused. Without it, any
+            path is read: set it where others may choose the paths.
         options: task, truncate_dim, precision, device, threads: see
             `embedge.integrations.model.Model`.
     """
@@ -185,7 +185,7 @@ class EmbedgeDocumentImageEmbedder(_Component):
         """Gives "documents", in their order, with `embedding`, and "meta".
 
         Raises:
-            TypeError: it is no list of documents.
+            TypeError: `documents` is not a list of `Document`.
             ValueError: a document names no file, or one outside `root_path`.
             EmbedgeError: as `Embedder.encode_image`; items are counted as the documents.
         """

@@ -28,6 +28,12 @@ R = TypeVar("R")
 _shared: "weakref.WeakValueDictionary[tuple[Any, ...], Embedder]" = weakref.WeakValueDictionary()
 _lock = ForkLock()
 
+# LlamaIndex starts all batches of a call at once. More than two runs gain nothing (one fills the
+# cores, the other tokenizes), and each takes the memory of a run.
+_AT_ONCE = 2
+_turns: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]"
+_turns = weakref.WeakKeyDictionary()
+
 
 class Options(TypedDict, total=False):
     """What adapters take beside the pack: see `Model`."""
@@ -168,15 +174,18 @@ class Model:
 async def in_thread(embed: Callable[..., R], items: Any) -> R:
     """Runs one of the methods above beside the event loop; cancelling ends the run, too.
 
+    At most two calls of an event loop run at a time, the others wait their turn.
+
     Args:
         embed: called as embed(items, cancel=…).
         items: texts or images.
     """
     cancel = threading.Event()
-    try:
-        return await asyncio.to_thread(embed, items, cancel=cancel)
-    finally:
-        cancel.set()  # of use when this coroutine was cancelled: the thread would go on
+    async with _turns.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(_AT_ONCE)):
+        try:
+            return await asyncio.to_thread(embed, items, cancel=cancel)
+        finally:
+            cancel.set()  # of use when this coroutine was cancelled: the thread would go on
 
 
 def _several(texts: Any) -> Any:
