@@ -24,8 +24,9 @@ from embedge_export.head.head import Head
 from embedge_export.output.destination import check_apart, check_place, check_space, contains
 from embedge_export.output.space import merged_bytes
 from embedge_export.output.stage import stage
-from embedge_export.source.files import COPIED
+from embedge_export.source.files import COPIED, module_files
 from embedge_export.source.folder import Source, open_source
+from embedge_export.source.modules import Module, modules_behind
 from embedge_export.source.sentence_fields import POOLING_FLAGS, POOLING_MODES
 from embedge_export.tensors.checkpoint import DTYPES, SINGLE, open_weights
 from embedge_export.tensors.lora import MergedWeights, load_adapter
@@ -257,9 +258,11 @@ def _write_settings(source: Source, config: Mapping[str, Any], folder: Path) -> 
     write(
         "sentence_bert_config.json", {"max_seq_length": source.max_length, "do_lower_case": False}
     )
-    modules = [("", "Transformer"), ("1_Pooling", "Pooling")]
-    if source.head.normalizes:
-        modules.append(("2_Normalize", "Normalize"))
+    behind = modules_behind(source.folder)
+    if not behind and source.head.normalizes:
+        behind = (Module("Normalize", ""),)
+    kinds = ["Transformer", "Pooling", *(module.kind for module in behind)]
+    places = ["", *(f"{index}_{kind}" for index, kind in enumerate(kinds) if index)]
     write(
         "modules.json",
         [
@@ -267,14 +270,17 @@ def _write_settings(source: Source, config: Mapping[str, Any], folder: Path) -> 
                 "idx": index,
                 "name": str(index),
                 "path": place,
-                "type": f"sentence_transformers.models.{name}",
+                "type": f"sentence_transformers.models.{kind}",
             }
-            for index, (place, name) in enumerate(modules)
+            for index, (kind, place) in enumerate(zip(kinds, places, strict=True))
         ],
     )
     write("1_Pooling/config.json", _pooling_settings(source.head))
-    for place, _ in modules[2:]:
-        (folder / place).mkdir()  # has no settings, but its folder is looked for
+    for module, place in zip(behind, places[2:], strict=True):
+        (folder / place).mkdir()  # is looked for where there are no settings, too
+        for name in module_files(module.place):
+            if module.place and (source.folder / name).exists():
+                shutil.copyfile(source.folder / name, folder / place / Path(name).name)
     for name in COPIED:
         if (source.folder / name).exists():
             shutil.copyfile(source.folder / name, folder / name)  # follows a cache's links

@@ -10,17 +10,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import onnx_ir as ir
 
 from embedge.pack.contract import IMAGE_INPUTS, INPUTS, OUTPUT
 from embedge.pack.manifest import Graph
-from embedge_export.families.family import ImageTower
+from embedge_export.families.family import ImageTower, Targets
 from embedge_export.gate.probe import Probe
 from embedge_export.gate.refine import refine
 from embedge_export.gate.report import TaskReport
 from embedge_export.graph.builder import GraphBuilder
+from embedge_export.graph.head import finish
 from embedge_export.graph.weight_file import WeightFile
 from embedge_export.model import Model, calibration
 from embedge_export.numbers.calibration import CalibrationRows
@@ -111,17 +112,30 @@ def text_network(
         inputs=INPUTS,
         width=model.source.head.width,
         steps=model.family.steps(config),
-        write=partial(
-            model.family.write,
-            config,
-            model.weights(task),
-            head=model.source.head,
-            adapted=model.adapted,
-            rows=rows,
-        ),
+        write=partial(_write_text, model, task, rows=rows),
         file_names=file_names or partial(_pack_names, task),
         calibrate=lambda advance: calibration(model, task, advance=advance),
     )
+
+
+def _write_text(
+    model: Model, task: str, targets: Targets, *, rows: bool, **about: Any
+) -> list[ir.Value]:
+    """The family's graphs, with the steps behind the pooling."""
+    head = model.source.head
+    pooled = model.family.write(
+        model.config,
+        model.weights(task),
+        targets,
+        head=head,
+        adapted=model.adapted,
+        rows=rows,
+        **about,
+    )
+    return [
+        finish(graph, value, head, stored=precision.head)
+        for (precision, graph), value in zip(targets, pooled, strict=True)
+    ]
 
 
 def image_network(tower: ImageTower, tasks: Sequence[str]) -> Network:

@@ -496,8 +496,9 @@ def test_pooling_that_is_not_done_is_named(qwen3, config, message):
 @pytest.mark.parametrize(
     "kind",
     [
-        "sentence_transformers.models.Dense",
-        "sentence_transformers.models.LayerNorm",
+        "sentence_transformers.models.WordWeights",
+        "sentence_transformers.models.LSTM",
+        "own.Dense",
         "sentence_transformers.models.WeightedLayerPooling",
         "sentence_transformers.models.StaticEmbedding",
         "sentence_transformers.models.CNN",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import seeded
+from support.heads import LAYER_NORM, NORMALIZE, dense, write_head
 
 # Files that other programs read, or nobody does: a reader that begins to must have them registered.
 BESIDE = {
@@ -72,6 +73,11 @@ def _write_bare_pooling(folder: Path) -> None:
     (folder / "modules.json").unlink()
 
 
+def _write_head(folder: Path) -> None:
+    """Modules with weights behind the pooling."""
+    write_head(seeded.write_bert(folder), ("mean", "max"), (dense(32), NORMALIZE, LAYER_NORM))
+
+
 def _write_odd_shards(folder: Path) -> None:
     """Shards whose names only the index knows."""
     seeded.write_decoder(folder, "llama", shards=3)
@@ -112,6 +118,7 @@ _WRITERS: dict[str, Callable[[Path], object]] = {
     "model2vec": seeded.write_model2vec,
     "static": seeded.write_static_embedding,
     "static apart": _write_static_apart,
+    "head": _write_head,
 }
 KINDS = tuple(_WRITERS)
 

@@ -13,8 +13,9 @@ The truth may not import anything that writes graphs. A family imports no other 
 several need stands in the modules beside their folders.
 
 A network gives rows, a row a token; the `Head` (head/head.py) makes one vector of a text's rows.
-The truth ends with `head.truth.vectors(rows, bounds, head)`, the graph with `graph.head.pool`.
-Neither asks how texts are pooled, and a vector is `head.width` wide, not `config.hidden_size`.
+The truth ends with `head.truth.vectors(rows, bounds, head)`, the graph with `graph.head.pool`;
+what follows the pooling is added by `write`. Neither asks how texts are pooled, and a vector is
+`head.width` wide, not `config.hidden_size`.
 
 Everything else follows from the record: opening a source, the gate, calibration, progress, plain
 folders. Opening a source asks for habits alone, so a family's methods import its truth and its
@@ -321,7 +322,7 @@ class Family(ABC, Generic[Config]):
             advance: called with a label before each of `steps`.
 
         Returns:
-            The vectors of each target, float32 (B, head.width).
+            The pooled rows of each target, float32 (B, head.pooled_width).
         """
 
     def steps(self, config: Config) -> int:

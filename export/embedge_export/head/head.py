@@ -2,10 +2,12 @@
 
 Families give a text's rows; the head makes one vector of them. Its truth is truth.py in NumPy, its
 graph is graph/head.py. Sources read it from Sentence Transformers' files. It knows no file and no
-family.
+family; the weights of a step are read when they are used.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from embedge_export.tensors.weights import Weights
 
 CLS, MAX, MEAN, LAST_TOKEN = "cls", "max", "mean", "last_token"
 MEAN_SQRT_LENGTH, WEIGHTED_MEAN = "mean_sqrt_len_tokens", "weightedmean"
@@ -17,10 +19,48 @@ MODES = (CLS, MAX, MEAN, MEAN_SQRT_LENGTH, WEIGHTED_MEAN, LAST_TOKEN)
 
 @dataclass(frozen=True, slots=True)
 class Normalize:
-    """Divides a row by its length. At the end this is left to the runtime."""
+    """Divides a row by its length."""
 
 
-Step = Normalize
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dense:
+    """y = activation(x W^T + b), then plus x or x R^T.
+
+    Attributes:
+        inputs: width of x.
+        outputs: width of y.
+        activation: one of `ACTIVATIONS`, as torch names its classes.
+        bias: whether there is b.
+        residual: whether x is added; projected by R where the widths differ.
+        weights: float32 "linear.weight" (outputs, inputs), "linear.bias" (outputs,) and
+            "residual.weight" (outputs, inputs), as far as there are any.
+    """
+
+    inputs: int
+    outputs: int
+    activation: str
+    bias: bool
+    residual: bool
+    weights: Weights = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerNorm:
+    """LayerNorm over a row.
+
+    Attributes:
+        width: of the row.
+        weights: float32 "norm.weight" and "norm.bias", each (width,).
+    """
+
+    width: int
+    weights: Weights = field(compare=False)
+
+
+Step = Normalize | Dense | LayerNorm
+ACTIVATIONS = ("Identity", "Tanh", "ReLU", "GELU", "SiLU", "Sigmoid")
+EPSILON = 1e-5  # of LayerNorm: the default of torch's class
+SHORTEST = 1e-12  # what Normalize divides by at least: the default of torch's function
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +97,21 @@ class Head:
     @property
     def width(self) -> int:
         """Width of the vector."""
-        return self.pooled_width
+        widths = (step.outputs for step in reversed(self.steps) if isinstance(step, Dense))
+        return next(widths, self.pooled_width)
 
     @property
     def normalizes(self) -> bool:
         """Whether vectors have length 1, as the source gives them."""
         return bool(self.steps) and isinstance(self.steps[-1], Normalize)
+
+    @property
+    def computed(self) -> tuple[Step, ...]:
+        """The steps that graphs and truths compute: Normalize at the end is left to the runtime."""
+        count = len(self.steps)
+        while count and isinstance(self.steps[count - 1], Normalize):
+            count -= 1
+        return self.steps[:count]
 
     @property
     def takes_last_rows_alone(self) -> bool:

@@ -77,7 +77,7 @@ class Float16(_Float):
     minimum_cosine = wanted_cosine = 0.9999
     largest_difference = None
     batch_difference = 1e-3
-    _dtype = FLOAT16
+    head = _dtype = FLOAT16
 
     def balance(self, up: Linear, down: Linear) -> tuple[Linear, Linear]:
         """See Precision. Afterwards the sample rows leave room below 65,504.

@@ -6,7 +6,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 import onnx_ir as ir
 
-from embedge_export.graph.builder import GraphBuilder
+from embedge_export.graph.builder import FLOAT, GraphBuilder
 from embedge_export.graph.layers import Activation, Linear, Table
 
 
@@ -39,6 +39,7 @@ class Precision(Protocol):
             length 1, or None.
         batch_difference: the bar: how far a text's vector may be from its own in a batch. Float
             kernels may sum in another order, integer ones may not.
+        head: how matrices behind the pooling are stored, where there is one row a text.
     """
 
     name: ClassVar[str]
@@ -48,6 +49,7 @@ class Precision(Protocol):
     wanted_cosine: ClassVar[float]
     largest_difference: ClassVar[float | None]
     batch_difference: ClassVar[float]
+    head: ClassVar[ir.DataType] = FLOAT
 
     def embedding(self, graph: GraphBuilder, ids: ir.Value, table: Table) -> ir.Value:
         """The table's rows: int64 ids (…) -> float32 (…, width)."""

@@ -146,6 +146,11 @@ def find_adapters(folder: Path) -> dict[str, Path]:
     return {place.name: place for place in places if _looks_like_adapter(place)}
 
 
+def module_files(place: str) -> tuple[str, str]:
+    """What a module of Sentence Transformers may have in its folder: settings and weights."""
+    return f"{place}/{CONFIG}", f"{place}/{SINGLE}"
+
+
 def _is_hidden(path: Path) -> bool:
     """Of a tool, not of a person: .ipynb_checkpoints, .git, __pycache__, an editor's backup."""
     return path.name.startswith((".", "__")) or path.name.endswith("~")
@@ -171,10 +176,11 @@ def _listed(folder: Path) -> Sequence[Any]:
 
 
 def _modules(folder: Path) -> Sequence[str]:
-    """Configurations of the modules that MODULES names."""
+    """Files of the modules that MODULES names."""
     places = [module.get("path") for module in _listed(folder) if isinstance(module, dict)]
     return [
-        f"{place}/{CONFIG}"
+        name
         for place in dict.fromkeys(p for p in places if isinstance(p, str))
         if safe_name(place)
+        for name in module_files(place)
     ]

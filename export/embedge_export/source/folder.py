@@ -29,7 +29,7 @@ from embedge_export.source.files import (
     read_files,
     static_place,
 )
-from embedge_export.source.modules import read_head
+from embedge_export.source.head import read_head
 from embedge_export.source.places import (
     is_local,
     is_text,
@@ -192,7 +192,8 @@ def _open_folder(
     adapters = {task: path for task, path in found.items() if task in order}
     for path in adapters.values():
         lora.adapter_files(path)  # going on without one would export the bare base under its name
-    prompts, default_prompt = read_prompts(folder, config, family)
+    head = read_head(folder, config, family)
+    prompts, default_prompt = read_prompts(folder, config, family, head)
     network = family.network_folder(folder, config)
     if not (network / TOKENIZER).exists():
         raise SourceError(
@@ -222,8 +223,8 @@ def _open_folder(
         default_task=_DEFAULT_TASK if _DEFAULT_TASK in order else order[0],
         prompts=prompts,
         default_prompt=default_prompt,
-        head=read_head(folder, config, family),
-        matryoshka_dimensions=_matryoshka(folder, config, family),
+        head=head,
+        matryoshka_dimensions=_matryoshka(folder, config, family, head.width),
         max_length=max_length,
         pad_token_id=pad_token_id(tokenizer, config),
         tokenizer=network / TOKENIZER,
@@ -282,8 +283,10 @@ def _choose(folder: Path, known: tuple[str, ...], chosen: Sequence[str] | None) 
     return tuple(task for task in known if chosen is None or task in chosen)
 
 
-def _matryoshka(folder: Path, config: Mapping[str, Any], family: Family[Any]) -> tuple[int, ...]:
-    width = family.width(folder, config)
+def _matryoshka(
+    folder: Path, config: Mapping[str, Any], family: Family[Any], width: int
+) -> tuple[int, ...]:
+    """Widths that vectors were trained to be cut to; `width` is that of a whole one."""
     dimensions = config.get("matryoshka_dimensions")
     if dimensions is None:
         return tuple(dimension for dimension in family.dimensions if dimension <= width)

@@ -1,67 +1,56 @@
-"""The modules of a Sentence Transformers model, read as the head of a network.
+"""The modules of a Sentence Transformers model: which there are, and in which order.
 
-Takes a model folder, the parsed config.json and its family; gives the `Head`: how token vectors
-become one. A module or a setting that would change the vectors and is not reproduced is an error,
-never skipped.
+Takes modules.json; gives the modules that are reproduced. Any other is an error, never skipped,
+unless it does nothing. What the modules hold is read by head.py.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from embedge.errors import SourceError
 from embedge.pack.checks import safe_name
-from embedge_export.families.family import Family
-from embedge_export.head.head import MEAN, Head, Normalize
-from embedge_export.reading.fields import Fields, Settings, shown
-from embedge_export.reading.json_files import load_json, read_json
-from embedge_export.source import sentence_fields as tables
-from embedge_export.source.files import MODULES, POOLING, STATIC
+from embedge_export.reading.fields import Fields, shown
+from embedge_export.reading.json_files import load_json
+from embedge_export.source.files import MODULES, STATIC
 
-_ORDER = ("Transformer", "Pooling", "Normalize")
+_BEHIND = ("Dense", "LayerNorm", "Normalize")
+_IDLE = ("Dropout",)  # does something in training alone
+_WITH_FILES = ("Pooling", "Dense", "LayerNorm")
+_KNOWN = (STATIC, "Transformer", "Pooling", *_BEHIND, *_IDLE)
 
 
-def read_head(folder: Path, config: Mapping[str, Any], family: Family[Any]) -> Head:
-    """How a text's rows become its vector.
+@dataclass(frozen=True, slots=True)
+class Module:
+    """One that changes vectors.
+
+    Attributes:
+        kind: the class: `STATIC` or Transformer, Pooling, or one of `_BEHIND`.
+        place: its folder, beside the list; "" for none.
+    """
+
+    kind: str
+    place: str
+
+
+def read_modules(path: Path) -> tuple[Module, ...]:
+    """Checks every module of modules.json; gives those that change vectors, in their order.
 
     Raises:
-        SourceError: no file says it, or a module or setting would change the vectors.
+        SourceError: one is not reproduced, or they stand in an order that makes no vector.
     """
-    width = family.width(folder, config)
-    listed = (folder / MODULES).exists()
-    places = read_modules(folder / MODULES) if listed else {"Pooling": Path(POOLING).parent.name}
-    normalized = (Normalize(),)  # as all do whose files do not list their modules
-    path = folder / places.get("Pooling", "") / "config.json"
-    if "Pooling" in places and (listed or path.exists()):
-        steps = normalized if "Normalize" in places or not listed else ()
-        return Head(width, _read_modes(path, width), steps)
-    if family.pooling is not None:
-        return Head(width, (family.pooling,), normalized)  # done by the model's own code
-    if config.get("emb_pooler") == "mean":
-        return Head(width, (MEAN,), normalized)  # likewise
-    if not listed and family.usual_pooling is not None:
-        return Head(width, (family.usual_pooling,), normalized)
-    raise SourceError(
-        f"{folder} does not say how it pools its token vectors, and a guess would give wrong ones. "
-        'Add 1_Pooling/config.json, e.g. {"pooling_mode_mean_tokens": true}, as its model card says'
-    )
-
-
-def read_modules(path: Path) -> dict[str, str]:
-    """Checks every module of modules.json; gives their folders by kind, for those we know."""
-    modules = load_json(path)
-    if not isinstance(modules, list) or not all(isinstance(m, dict) for m in modules):
+    entries = load_json(path)
+    if not isinstance(entries, list) or not all(isinstance(m, dict) for m in entries):
         raise SourceError(f"{path} is not a list of modules; download it again")
-    places: dict[str, str] = {}
+    modules: list[Module] = []
     names: set[str] = set()
-    order: list[str] = []
-    pools = False  # whether the network makes one vector of a text by itself
-    for module in modules:
-        kind, place = _text(path, module, "type"), _text(path, module, "path")
+    for entry in entries:
+        kind, place = _text(path, entry, "type"), _text(path, entry, "path")
         name = _known_kind(kind)
-        if name == STATIC and not order:  # a network, wherever its files stand
-            name, place, pools = "Transformer", "", True
-        if name in (None, STATIC) or (name == "Pooling" and pools):
+        first = modules[0].kind if modules else None
+        pooled_twice = name == "Pooling" and first == STATIC  # which pools by itself
+        if name is None or pooled_twice or (name == STATIC and first is not None):
             raise SourceError(
                 f"{path}: module {kind!r} ({place or 'no folder'}) changes the vectors and is not "
                 "supported; exporting without it would give wrong ones"
@@ -71,27 +60,32 @@ def read_modules(path: Path) -> dict[str, str]:
                 f"{path}: the network stands in the sub-folder {place!r}; move its files beside "
                 'modules.json and set its "path" to ""'
             )
-        if name == "Pooling" and name in places:
+        if name == "Pooling" and any(module.kind == name for module in modules):
             raise SourceError(f"{path}: it has two Pooling modules; that is not supported")
-        if (name == "Pooling" or place) and not safe_name(place):
+        if name != STATIC and (name in _WITH_FILES or place) and not safe_name(place):
             raise SourceError(f"{path}: {place!r} is not the name of a folder beside it")
-        if name == "Normalize" and place:
-            inner = path.parent / place / "config.json"
-            Settings(read_json(inner), tables.NORMALIZE_FIELDS, file=str(inner))
-        label = _text(path, module, "name")
+        label = _text(path, entry, "name")
         if label and label in names:
             raise SourceError(f"{path}: two modules are named {label!r}, so one would be lost")
         names.add(label)
-        places[name] = place
-        if name in _ORDER:
-            order.append(name)
-    expected = sorted(order, key=_ORDER.index)
-    if order and (order != expected or order.count("Transformer") != 1):
+        if name not in _IDLE:
+            modules.append(Module(name, place))
+    order = [module.kind for module in modules]
+    networks = [kind for kind in order if kind in (STATIC, "Transformer")]
+    start = [*networks, *(kind for kind in order if kind == "Pooling")]
+    if order and (len(networks) != 1 or order[: len(start)] != start):
         raise SourceError(
             f"{path}: its modules are {', '.join(order)}; only a network, then its pooling, then "
-            "a norm can be exported"
+            f"{', '.join(_BEHIND)} in any order can be exported"
         )
-    return places
+    return tuple(modules)
+
+
+def modules_behind(folder: Path) -> tuple[Module, ...]:
+    """The modules behind a model's pooling, as its folder lists them; none if it has no list."""
+    path = folder / MODULES
+    modules = read_modules(path) if path.exists() else ()
+    return tuple(module for module in modules if module.kind in _BEHIND)
 
 
 def _known_kind(kind: str) -> str | None:
@@ -99,11 +93,7 @@ def _known_kind(kind: str) -> str | None:
     library, _, name = kind.rpartition(".")
     if kind == "custom_st.Transformer":  # Jina's own
         return name
-    known = library.split(".")[0] == "sentence_transformers" and name in (
-        *_ORDER,
-        "Dropout",
-        STATIC,
-    )
+    known = library.split(".")[0] == "sentence_transformers" and name in _KNOWN
     return name if known else None
 
 
@@ -112,43 +102,6 @@ def _text(path: Path, module: Mapping[str, Any], field: str) -> str:
     if not isinstance(value, str):
         raise SourceError(f'{path}: "{field}" is {shown(value)}, not a text; download it again')
     return value
-
-
-def _read_modes(path: Path, width: int) -> tuple[str, ...]:
-    values = read_json(path)
-    settings = Settings(values, tables.POOLING_FIELDS, file=str(path))
-    refuse_unknown(path, values, tables.POOLING_FIELDS)
-    named = settings.get("pooling_mode")
-    modes = named if isinstance(named, list) else [named] if named is not None else []
-    if not all(isinstance(mode, str) for mode in modes):
-        raise settings.error("pooling_mode", "it must be a name")
-    flags = [
-        mode for flag, mode in tables.POOLING_FLAGS.items() if settings.flag(flag, default=False)
-    ]
-    if modes and flags and set(modes) != set(flags):
-        raise SourceError(
-            f"{path}: pooling_mode is {shown(named)}, and its flags say {' + '.join(flags)}; "
-            "correct one of them"
-        )
-    modes = modes or flags
-    if not modes or not set(modes) <= set(tables.POOLING_MODES):
-        raise SourceError(
-            f"{path}: pooling {' + '.join(map(str, modes)) or 'without any mode'} is not "
-            f"supported; {', '.join(tables.POOLING_MODES)} are"
-        )
-    for name in ("word_embedding_dimension", "embedding_dimension"):
-        value = settings.get(name)
-        if value is not None and value != width:
-            raise settings.error(
-                name, f"and the network gives {width}: the files are not of one model"
-            )
-    # The last token is never one of the prompt's, so it is the same either way.
-    if not settings.flag("include_prompt", default=True) and set(modes) != {"lasttoken"}:
-        raise SourceError(
-            f'{path}: "include_prompt" is false (prompt tokens left out of the pooling), which is '
-            "not supported; exporting without it would give wrong vectors"
-        )
-    return tuple(tables.POOLING_MODES[mode] for mode in modes)
 
 
 def refuse_unknown(

@@ -93,11 +93,22 @@ POOLING_FIELDS: Fields = used(
     "word_embedding_dimension",
 )
 
-# 2_Normalize/config.json
-NORMALIZE_FIELDS: Fields = {
+_ONE_VECTOR: Fields = {
     "module_input_name": only("sentence_embedding", None),
     "module_output_name": only("sentence_embedding", None),
 }
+
+# 2_Dense/config.json
+DENSE_FIELDS: Fields = {
+    **used("in_features", "out_features", "bias", "activation_function", "use_residual"),
+    **_ONE_VECTOR,
+}
+
+# 2_LayerNorm/config.json
+LAYER_NORM_FIELDS: Fields = used("dimension")
+
+# 2_Normalize/config.json
+NORMALIZE_FIELDS: Fields = _ONE_VECTOR
 
 # One entry of modules.json.
 MODULE_FIELDS: Fields = {

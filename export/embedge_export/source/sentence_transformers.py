@@ -13,17 +13,18 @@ from typing import Any
 from embedge.errors import SourceError
 from embedge.pack.checks import MAX_LENGTH
 from embedge_export.families.family import Family
+from embedge_export.head.head import Head
 from embedge_export.reading.fields import Settings, is_number, is_whole, shown
 from embedge_export.reading.json_files import read_json
 from embedge_export.source import sentence_fields as tables
-from embedge_export.source.files import LIMITS, MODULES, PROMPTS
-from embedge_export.source.modules import read_modules, refuse_unknown
+from embedge_export.source.files import LIMITS, PROMPTS
+from embedge_export.source.modules import refuse_unknown
 
 _NO_LIMIT = 1e9  # a tokenizer without a limit is saved with 1e30
 
 
 def read_prompts(
-    folder: Path, config: Mapping[str, Any], family: Family[Any]
+    folder: Path, config: Mapping[str, Any], family: Family[Any], head: Head
 ) -> tuple[dict[str, str], str | None]:
     """Prompts by name, and the default prompt's name.
 
@@ -51,7 +52,7 @@ def read_prompts(
             f'{path}: "default_prompt_name" {shown(default)} is not among its prompts '
             f"({', '.join(prompts) or 'none'}); correct one of them"
         )
-    _check_use(folder, config, family, settings)
+    _check_use(settings, head)
     return prompts, default
 
 
@@ -124,11 +125,9 @@ def _read_network(folder: Path) -> tuple[Path, Settings]:
     return path, settings
 
 
-def _check_use(
-    folder: Path, config: Mapping[str, Any], family: Family[Any], settings: Settings
-) -> None:
+def _check_use(settings: Settings, head: Head) -> None:
     """Settings of use that the runtime does not have: another similarity, another width."""
-    width = family.width(folder, config)
+    width = head.width
     dimension = settings.get("truncate_dim")
     if dimension is not None and not (is_whole(dimension) and dimension >= width):
         raise settings.error(
@@ -137,8 +136,7 @@ def _check_use(
             "pass truncate_dim= where you embed",
         )
     similarity = settings.get("similarity_fn_name")
-    modules = read_modules(folder / MODULES) if (folder / MODULES).exists() else {}
-    if similarity in (None, "cosine") or (similarity == "dot" and "Normalize" in modules):
+    if similarity in (None, "cosine") or (similarity == "dot" and head.normalizes):
         return  # of vectors of length 1, the dot product is the cosine
     raise settings.error(
         "similarity_fn_name",

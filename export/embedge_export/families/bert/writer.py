@@ -113,7 +113,7 @@ class BertWriter:
         self._stream, _ = add_and_norm(graph, stream, update, layer.mlp_norm, epsilon)
 
     def finish(self) -> ir.Value:
-        """Each text's vector: float32 (B, head.width)."""
+        """Each text's rows made one: float32 (B, head.pooled_width)."""
         assert self._stream is not None
         if self._rows:
             output_rows(self._graph, self._batch, self._stream, self._config.hidden_size)

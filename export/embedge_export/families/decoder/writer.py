@@ -121,7 +121,7 @@ class DecoderWriter:
         return self._head.takes_last_rows_alone and not self._rows
 
     def finish(self) -> ir.Value:
-        """Each text's vector, of rows normed and turned back: float32 (B, head.width)."""
+        """Each text's rows made one, normed and turned back: float32 (B, head.pooled_width)."""
         graph, config = self._graph, self._config
         gain = self._weights.read("norm.weight")
         assert self._stream is not None
@@ -220,7 +220,7 @@ def write(
         advance: called with a label before each step.
 
     Returns:
-        The vectors of each target, float32 (B, head.width).
+        The pooled rows of each target, float32 (B, head.pooled_width).
     """
     rotation = Rotation(config.hidden_size)
     writers = [
