@@ -107,5 +107,7 @@ def test_errors() -> None:
         EmbedgeMultiModalEmbedding().get_image_embedding("a.png")
     with pytest.raises(ValueError, match="truncate_dims"):
         EmbedgeEmbedding(truncate_dims=3)
+    with pytest.raises(ValueError, match="frozen"):
+        EmbedgeEmbedding().task = "clustering"
     with pytest.raises(ValueError, match="embed_batch_size"):
         EmbedgeEmbedding(embed_batch_size=0)

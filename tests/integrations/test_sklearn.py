@@ -48,6 +48,11 @@ def test_kinds_of_x(texts: object, library: Embedder) -> None:
     assert np.array_equal(EmbedgeVectorizer().transform(texts), library.encode(TEXTS))
 
 
+def test_a_generator_is_read_once(library: Embedder) -> None:
+    rows = EmbedgeVectorizer().fit_transform(text for text in TEXTS)
+    assert np.array_equal(rows, library.encode(TEXTS))
+
+
 def test_bad_x() -> None:
     vectorizer = EmbedgeVectorizer()
     frame = pd.DataFrame({"a": TEXTS})
@@ -56,6 +61,9 @@ def test_bad_x() -> None:
             vectorizer.transform(wrong)
         with pytest.raises(ValueError, match="X must be"):
             vectorizer.fit(wrong)
+    for wrong in ({"b", "a"}, {"a": "b"}, None, 3):
+        with pytest.raises(InputError, match="not a str or a list of str"):
+            vectorizer.transform(wrong)
     with pytest.raises(TextError, match="item 1: is float, not str"):
         vectorizer.transform(pd.Series(["a", np.nan], index=[5, 6]))
     with pytest.raises(OptionError, match="'nonsense'"):

@@ -39,13 +39,14 @@ class EmbedgeEmbedding(BaseEmbedding):
 
     model_config = ConfigDict(extra="forbid")  # a misspelled option is an error
 
-    pack: str | None = Field(default=None, description="Folder of the pack; None: the bundled one.")
-    task: str | None = Field(default=None, description="One of the pack's tasks.")
-    truncate_dim: int | None = Field(default=None, description="Dimensions to keep.")
-    max_length: int | None = Field(default=None, description="Tokens of a text at most.")
-    precision: str = Field(default="auto", description='"auto", or a precision of the pack.')
-    device: str = Field(default="auto", description='"auto", "cpu" or "cuda".')
-    threads: int | None = Field(default=None, description="Threads of one run.")
+    # Frozen: the pack is opened with them, once.
+    pack: str | None = Field(default=None, frozen=True, description="Folder of the pack.")
+    task: str | None = Field(default=None, frozen=True, description="One of the pack's tasks.")
+    truncate_dim: int | None = Field(default=None, frozen=True, description="Dimensions to keep.")
+    max_length: int | None = Field(default=None, frozen=True, description="Most tokens of a text.")
+    precision: str = Field(default="auto", frozen=True, description='"auto", or one of the pack.')
+    device: str = Field(default="auto", frozen=True, description='"auto", "cpu" or "cuda".')
+    threads: int | None = Field(default=None, frozen=True, description="Threads of one run.")
     _model: Model = PrivateAttr()
 
     def __init__(self, pack: PackOrEmbedder = None, **fields: Any) -> None:

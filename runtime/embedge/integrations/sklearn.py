@@ -68,8 +68,8 @@ class EmbedgeVectorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         self.threads = threads
 
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803 (scikit-learn's name)
-        """Checks the options and the kind of `X`; there is nothing to learn."""
-        _texts(X)
+        """Checks the options and the shape of `X`; there is nothing to learn."""
+        _check(X)
         self._embed([])
         return self
 
@@ -82,13 +82,14 @@ class EmbedgeVectorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         Returns:
             float32 (n, d), of length 1.
         """
-        return self._embed(_texts(X))
+        _check(X)
+        return self._embed(X)
 
     @property
     def _n_features_out(self) -> int:
         return int(self._embed([]).shape[1])
 
-    def _embed(self, texts: list[Any]) -> NDArray[np.float32]:
+    def _embed(self, texts: Any) -> NDArray[np.float32]:
         return self._embedder().encode(
             texts,
             task=self.task,
@@ -129,11 +130,10 @@ class EmbedgeVectorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         return again
 
 
-def _texts(texts: Any) -> list[Any]:
-    """A list, so that an error names an item by its place, whatever the index of a Series."""
+def _check(texts: Any) -> None:
+    """Refuses what has rows and columns, and one text; the rest is up to `Embedder.encode`."""
     if isinstance(texts, (str, bytes)) or getattr(texts, "ndim", 1) != 1:
         raise InputError(
             "X must be an ordered iterable of str, one for each sample: a list, a Series, or one "
             "column of a DataFrame"
         )
-    return list(texts)
