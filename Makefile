@@ -130,6 +130,22 @@ setup-optimum: .venv-optimum/stamp ## .venv-optimum, for `embedge export --via o
 	.venv-mteb/bin/python $(PIP_INSTALL) --editable ".[cpu,image]" --group mteb torch==2.13.0
 	@touch $@
 
+# fastembed wants huggingface-hub < 2, so it lives alone.
+.venv-fastembed/stamp: pyproject.toml
+	$(call environment,.venv-fastembed)
+	.venv-fastembed/bin/python $(PIP_INSTALL) --editable ".[cpu]" --group fastembed
+	@touch $@
+
+# transformers.js and ONNX Runtime for Node, where there is npm. Nothing of theirs is run at
+# installation: it would fetch what only GPUs need.
+.venv-consumers-node/stamp: Makefile
+	@mkdir -p $(@D)
+	@if command -v npm > /dev/null; then \
+		npm install --prefix $(@D) --no-audit --no-fund --silent --ignore-scripts \
+			@huggingface/transformers@4.3.2; \
+	else echo "npm is missing, and with it transformers.js; install nodejs, then remove $(@D)" >&2; fi
+	@touch $@
+
 # ---------------------------------------------------------------------------- checks
 
 # $(call with_tokenizer,COMMAND): runs COMMAND with v5-text-small's tokenizer if it is available;
@@ -205,6 +221,20 @@ test-integrations: .venv-integrations/stamp .venv-mteb/stamp default ## the adap
 	.venv-integrations/bin/python -m pytest -W ignore -o asyncio_mode=auto tests/integrations \
 		--ignore tests/integrations/test_mteb.py
 	.venv-mteb/bin/python -m pytest -W ignore tests/integrations/test_mteb.py
+
+# Hub folders and packs of the same models, which the programs are tried on.
+CONSUMED := build/consumers
+$(CONSUMED)/stamp: $(wildcard $(DEFAULT_MODEL)/* $(DEFAULT_MODEL)/adapters/*/* models/seeded/*.py) \
+		$(wildcard export/embedge_export/*.py export/embedge_export/*/*.py) \
+		tests/consumers/folders.py | .venv/stamp
+	PYTHONPATH=models $(BIN)/python tests/consumers/folders.py $(CONSUMED)
+	@touch $@
+
+.PHONY: test-consumers
+test-consumers: .venv-optimum/stamp .venv-fastembed/stamp .venv-consumers-node/stamp $(CONSUMED)/stamp ## hub folders with the programs that load them: transformers, Optimum, fastembed, …
+	$(BIN)/python -m pytest tests/consumers/plain
+	.venv-optimum/bin/python -m pytest -W ignore tests/consumers/optimum
+	.venv-fastembed/bin/python -m pytest -W ignore tests/consumers/fastembed
 
 .PHONY: test-emulated
 test-emulated: .venv/stamp smollm2 ## int8 on x86 without VNNI and on arm64, emulated (needs qemu-user)
@@ -379,5 +409,5 @@ test-wheel: wheel ## the wheel in a fresh environment, offline: Embedder() and t
 
 .PHONY: clean
 clean: ## removes environments, caches, wheels, the default pack and the map; other packs stay
-	rm -rf .venv .venv-reference .venv-optimum .venv-oldest .venv-gpu .venv-train .venv-clients .venv-clients-node .venv-stores .venv-deploy .venv-integrations .venv-mteb build dist $(DEFAULT_PACK) $(DEMO_MAP)
+	rm -rf .venv .venv-reference .venv-optimum .venv-oldest .venv-gpu .venv-train .venv-clients .venv-clients-node .venv-stores .venv-deploy .venv-integrations .venv-mteb .venv-fastembed .venv-consumers-node build dist $(DEFAULT_PACK) $(DEMO_MAP)
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis $(dir $(TOKENIZER))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from embedge.machine.resources import threads_here
 from embedge.pack.verification import Report
@@ -115,7 +116,7 @@ def export_hub_folders(
             folder = place.files / part.name
             folder.mkdir()
             steps.advance(part.name, "", "weights")
-            write_plain_folder(source, part.name, folder, dtype=dtype)
+            write_plain_folder(source, part.name, folder, dtype=dtype, noted=_noted(wanted))
             for precision, figures in _write_graphs(
                 part, model, gate, wanted, folder / ONNX, threads_here(threads).value, steps
             ):
@@ -166,6 +167,12 @@ def _judge(task: str, model: Model, gate: Gate, threads: int, path: Path) -> Tas
             **about,
         ),
     )
+
+
+def _noted(precisions: Sequence[Precision]) -> dict[str, Any]:
+    """What transformers.js reads of config.json: it fetches only the data files named there."""
+    graphs = [_file_names(precision.name)[0] for precision in precisions]
+    return {"transformers.js_config": {"use_external_data_format": dict.fromkeys(graphs, True)}}
 
 
 def _file_names(precision: str) -> tuple[str, str]:

@@ -24,16 +24,18 @@ from embedge_export.head.head import Head
 from embedge_export.output.destination import check_apart, check_place, check_space, contains
 from embedge_export.output.space import merged_bytes
 from embedge_export.output.stage import stage
-from embedge_export.source.files import COPIED, module_files
+from embedge_export.source.files import COPIED, TOKENIZER_CONFIG, module_files
 from embedge_export.source.folder import Source, open_source
 from embedge_export.source.modules import Module, modules_behind
 from embedge_export.source.sentence_fields import POOLING_FLAGS, POOLING_MODES
+from embedge_export.source.tokenizer.settings import open_tokenizer_files
 from embedge_export.tensors.checkpoint import DTYPES, SINGLE, open_weights
 from embedge_export.tensors.lora import MergedWeights, load_adapter
 from embedge_export.tensors.writer import write_file
 
 # Fields that point to a model's own code, or to what is merged now.
 _DROPPED = ("auto_map", "task_names", "_name_or_path")
+_UNLIMITED = 10**18  # what transformers writes for a tokenizer without a limit is larger
 _OPTION = "--merged"
 OnTensor = Callable[[str, int, int], None]  # task, tensors written, tensors in all
 
@@ -161,9 +163,18 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
 
 
 def write_plain_folder(
-    source: Source, task: str, folder: Path, *, dtype: str, progress: OnTensor | None = None
+    source: Source,
+    task: str,
+    folder: Path,
+    *,
+    dtype: str,
+    noted: Mapping[str, Any] | None = None,
+    progress: OnTensor | None = None,
 ) -> None:
-    """Writes one task's plain model into a folder that is there, as `write_merged` does."""
+    """Writes one task's plain model into a folder that is there, as `write_merged` does.
+
+    `noted` are further fields of its config.json.
+    """
     base = open_weights(source.folder)
     adapter = load_adapter(source.adapters[task], base) if source.adapters else None
     # An output head has no place in the plain network, and a buffer is no weight.
@@ -175,7 +186,7 @@ def write_plain_folder(
     _write_weights(
         folder / SINGLE, MergedWeights(base, adapter), keys, numpy_dtype(dtype), task, progress
     )
-    _write_settings(source, plain_config(source.config, dtype), folder)
+    _write_settings(source, plain_config(source.config, dtype) | dict(noted or {}), folder)
 
 
 def put_in_place(part: Path, folder: Path) -> None:
@@ -195,6 +206,10 @@ def plain_config(config: Mapping[str, Any], dtype: str) -> dict[str, Any]:
     plain = {key: value for key, value in config.items() if key not in _DROPPED}
     plain |= {"architectures": [name], "model_type": network}
     plain["dtype" if "dtype" in plain else "torch_dtype"] = dtype
+    rotary = plain.get("rope_parameters")
+    if isinstance(rotary, Mapping) and plain.get("rope_theta") is None:
+        # Where programs before transformers 5 look for it; they take a default without a word.
+        plain["rope_theta"] = rotary.get("rope_theta")
     return plain
 
 
@@ -284,6 +299,19 @@ def _write_settings(source: Source, config: Mapping[str, Any], folder: Path) -> 
     for name in COPIED:
         if (source.folder / name).exists():
             shutil.copyfile(source.folder / name, folder / name)  # follows a cache's links
+    if missing := _missing_settings(source):
+        write(TOKENIZER_CONFIG, {**open_tokenizer_files(folder).config.values, **missing})
+
+
+def _missing_settings(source: Source) -> dict[str, Any]:
+    """Fields of tokenizer_config.json that the source lacks and that other programs insist on."""
+    files, missing = open_tokenizer_files(source.folder), dict[str, Any]()
+    if files.token("pad_token") is None:  # any will do, since the mask hides it
+        missing["pad_token"] = files.tokenizer.id_to_token(source.pad_token_id)
+    longest = files.config.values.get("model_max_length")
+    if not isinstance(longest, (int, float)) or longest >= _UNLIMITED:
+        missing["model_max_length"] = source.max_length
+    return missing
 
 
 def _pooling_settings(head: Head) -> dict[str, Any]:

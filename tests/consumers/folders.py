@@ -20,7 +20,7 @@ from embedge import Embedder
 from embedge_export import export_hub_folders, export_pack
 
 MINI = Path("models/embedge-mini")
-TASKS = {"mini": "retrieval", "small": "retrieval"}  # of the models that have several
+SEVERAL = ("mini", "small", "nano")  # have several tasks
 PRECISIONS = ("fp32", "fp16", "int8")
 # Of every length, so that most are padded; the last one is cut by no limit.
 TEXTS = [
@@ -42,15 +42,17 @@ def main(out: Path) -> None:
         "qwen3": seeded.write_decoder(sources / "qwen3", "qwen3"),
         "llama": seeded.write_decoder(sources / "llama", "llama"),
         "bert": seeded.write_bert(sources / "bert", pooling="mean_tokens"),
-        "xlm-roberta": seeded.write_bert(sources / "xlm-roberta", "xlm-roberta"),
+        "xlm-roberta": seeded.write_bert(
+            sources / "xlm-roberta", "xlm-roberta", pooling="cls_token"
+        ),
         "distilbert": seeded.write_bert(sources / "distilbert", "distilbert"),
         "nano": seeded.write_v5_text_nano(sources / "nano", size="tiny", seed=7),
     }
+    settings = made["distilbert"] / "tokenizer_config.json"
+    inputs = {"model_input_names": ["input_ids", "attention_mask"]}  # as of its own tokenizer
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | inputs))
     for name, source in made.items():
-        tasks = [TASKS[name]] if name in TASKS else None
-        if name == "nano":
-            tasks = ["retrieval"]
-        place = out / name
+        place, tasks = out / name, ["retrieval"] if name in SEVERAL else None
         # What a bar of int8 asks of random weights is not the question here.
         common = {"tasks": tasks, "precisions": PRECISIONS, "accept_failures": True}
         export_hub_folders(source, out=place / "hub", **common)

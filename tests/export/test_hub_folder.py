@@ -15,6 +15,8 @@ from embedge.errors import ExportError, GateError
 from embedge_export import hub_folder
 from embedge_export.export import export_pack
 from embedge_export.gate.compare import compare, pad_left, worst_of
+from embedge_export.head import truth
+from embedge_export.head.head import MODES, Head
 from embedge_export.hub_folder import export_hub_folders
 from embedge_export.model import open_model, reference
 from embedge_export.source.folder import open_source
@@ -64,6 +66,8 @@ def test_the_files_are_those_that_other_programs_look_for(made):
         *("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"),
         *("modules.json", "1_Pooling/config.json", "config_sentence_transformers.json"),
     }
+    noted = json.loads((folder / "config.json").read_text())["transformers.js_config"]
+    assert {f"onnx/{name}_data" for name in noted["use_external_data_format"]} < graphs
     session = onnxruntime.InferenceSession(str(folder / "onnx/model.onnx"))
     width = json.loads((folder / "config.json").read_text())["hidden_size"]
     shapes = {value.name: value.shape for value in session.get_outputs()}
@@ -100,12 +104,35 @@ def pooled(rows, mask, pooling):
     return (rows * mask[..., None]).sum(1) / mask.sum(1, keepdims=True)
 
 
+def test_what_is_written_is_a_source_again(made):
+    source, folder = (open_source(place) for place in made)
+    assert folder.head == source.head
+    assert (folder.prompts, folder.max_length) == (source.prompts, source.max_length)
+    open_model(folder)
+
+
 def test_rows_pool_to_the_vectors(made):
     source, folder = made
     pooling = open_source(source).head.pooling
     ids, mask = batch()
     rows, vectors = run(folder / "onnx/model_quantized.onnx", ids, mask)
     np.testing.assert_allclose(pooled(rows, mask, pooling), vectors, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["model", "model_quantized"])
+def test_rows_are_those_of_the_truth(made, name):
+    """Every mode of pooling gives of them what it gives of the truth's: all rows count in some."""
+    source, folder = made
+    model = open_model(open_source(source))
+    head = Head(model.config.hidden_size, MODES)
+    ids, mask = batch()
+    texts = [row[:length].astype(np.int32) for row, length in zip(ids, LENGTHS, strict=True)]
+    weights = model.weights(model.source.tasks[0])
+    expected = model.family.vectors(model.config, weights, texts, head=head)
+    rows, _ = run(folder / f"onnx/{name}.onnx", ids, mask)
+    found = truth.vectors(rows[mask == 1], np.cumsum([0, *LENGTHS]), head)
+    tolerance = 2e-5 if name == "model" else 0.25
+    np.testing.assert_allclose(found, expected, atol=tolerance * np.abs(expected).max())
 
 
 def test_vectors_are_those_of_the_pack(made, tmp_path):

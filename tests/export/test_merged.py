@@ -8,6 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from tokenizers import Tokenizer
 
 import seeded
 from embedge.cli import main
@@ -82,6 +83,13 @@ def test_small_is_a_plain_qwen3(models, tmp_path):
     assert config["torch_dtype"] == "bfloat16"
 
 
+def test_the_rotary_base_stands_where_older_programs_look_for_it(models, tmp_path):
+    source = open_source(models / "llama")
+    assert "rope_theta" not in source.config
+    config = plain_config(source.config, "float32")
+    assert config["rope_theta"] == config["rope_parameters"]["rope_theta"] == 100000
+
+
 def test_nano_is_a_plain_eurobert(models, tmp_path):
     (folder,) = write_merged(open_source(models / "nano"), tmp_path, tasks=["retrieval"])
     config = read(folder, "config.json")
@@ -141,6 +149,22 @@ def test_what_is_written_is_a_source_again(models, tmp_path, model):
         assert all(
             first.read(key).tobytes() == second.read(key).tobytes() for key in sorted(first.keys())
         )
+
+
+def test_a_tokenizer_without_a_pad_token_gets_the_one_that_packs_pad_with(models, tmp_path):
+    source = open_source(models / "llama")
+    assert "pad_token" not in read(source.folder, "tokenizer_config.json")
+    (folder,) = write_merged(source, tmp_path)
+    settings = read(folder, "tokenizer_config.json")
+    token = Tokenizer.from_file(str(source.tokenizer)).id_to_token(source.pad_token_id)
+    assert settings == read(source.folder, "tokenizer_config.json") | {"pad_token": token}
+
+
+def test_a_tokenizer_without_a_limit_gets_that_of_the_model(models, tmp_path):
+    source = open_source(models / "nano")
+    assert read(source.folder, "tokenizer_config.json")["model_max_length"] > 10**18
+    (folder,) = write_merged(source, tmp_path, tasks=["retrieval"])
+    assert read(folder, "tokenizer_config.json")["model_max_length"] == source.max_length == 8192
 
 
 def test_links_of_a_cache_become_files(models, tmp_path):

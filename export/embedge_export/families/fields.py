@@ -24,6 +24,7 @@ COMMON: Fields = {
         "name_or_path",
         "task_specific_params",
         "tokenizer_class",
+        "transformers.js_config",  # which graphs have files of data beside them
         "transformers_version",
     ),
     **unused(

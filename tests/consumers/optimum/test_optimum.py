@@ -1,14 +1,13 @@
 """Optimum: the folder as the model cards of per-task repositories show it, and a pack's graph."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-from consumers.consumed import GRAPHS, LEAST, PLAIN, TEXTS, least_cosine, model, pooled
+from onnxruntime import InferenceSession
 from optimum.onnxruntime import ORTModelForCustomTasks, ORTModelForFeatureExtraction
 from transformers import AutoConfig, AutoTokenizer
 
+from consumers.consumed import GRAPHS, LEAST, PLAIN, TEXTS, least_cosine, model, pooled
 from embedge import read_manifest
 
 
@@ -51,20 +50,25 @@ def test_feature_extraction(name: str, side: str) -> None:
     assert least_cosine(vectors, expected) >= LEAST["fp32"]
 
 
+@pytest.mark.parametrize("place", ["pack", "hub"])
 @pytest.mark.parametrize("precision", GRAPHS)
 @pytest.mark.parametrize("name", ["mini", "bert"])
-def test_custom_tasks_runs_the_graph_of_a_pack(name: str, precision: str) -> None:
-    """A pack's graph has one output; it runs as it is, with any config and right padding."""
+def test_custom_tasks_gives_the_pooled_vectors(name: str, precision: str, place: str) -> None:
+    """Of a hub folder, and of a pack, which has no config.json to be found by."""
     about = model(name)
-    manifest = read_manifest(about.pack)
-    graph = manifest.graph(task=manifest.default_task, precision=precision)
-    network = ORTModelForCustomTasks.from_pretrained(
-        about.pack, file_name=Path(graph.file).name, config=AutoConfig.from_pretrained(about.hub)
-    )
-    tokenizer = AutoTokenizer.from_pretrained(about.hub, padding_side="right")
+    if place == "hub":
+        network = ORTModelForCustomTasks.from_pretrained(
+            about.hub, subfolder="onnx", file_name=f"{GRAPHS[precision]}.onnx"
+        )
+    else:
+        manifest = read_manifest(about.pack)
+        graph = manifest.graph(task=manifest.default_task, precision=precision)
+        network = ORTModelForCustomTasks(
+            config=AutoConfig.from_pretrained(about.hub),
+            session=InferenceSession(str(about.pack / graph.file)),
+        )
+    tokenizer = AutoTokenizer.from_pretrained(about.hub)
     texts = [about.prompt("query") + text for text in TEXTS]
-    inputs = tokenizer(
-        texts, padding=True, return_tensors="np", return_token_type_ids=False
-    )
+    inputs = tokenizer(texts, padding=True, return_tensors="np", return_token_type_ids=False)
     vectors = np.asarray(network(**inputs)["sentence_embedding"])
     assert least_cosine(vectors, about.expected("query", precision)) >= LEAST[precision]

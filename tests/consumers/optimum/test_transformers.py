@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from consumers.consumed import LEAST, PLAIN, TEXTS, least_cosine, model, pooled
 from transformers import AutoModel, AutoTokenizer
+
+from consumers.consumed import LEAST, PLAIN, TEXTS, least_cosine, model, pooled
 
 
 @pytest.mark.parametrize("name", PLAIN)
