@@ -19,6 +19,7 @@ from seeded.decoders import (
     write_v5_text_small,
 )
 from seeded.eva02 import VisionSize, write_jina_clip
+from seeded.modernbert import write_modernbert
 from seeded.static import write_model2vec, write_static_embedding
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "write_eurobert",
     "write_jina_clip",
     "write_model2vec",
+    "write_modernbert",
     "write_static_embedding",
     "write_v3",
     "write_v3_native",

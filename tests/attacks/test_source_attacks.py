@@ -251,6 +251,7 @@ _WRITERS = {
     "eurobert": seeded.write_eurobert,
     "bert": seeded.write_bert,
     "xlm-roberta": lambda folder: seeded.write_bert(folder, "xlm-roberta"),
+    "modernbert": seeded.write_modernbert,
     "mpnet": lambda folder: seeded.write_bert(folder, "mpnet"),
     "distilbert": lambda folder: seeded.write_bert(folder, "distilbert"),
     "v3": seeded.write_v3,

@@ -18,6 +18,7 @@ import seeded
 from embedge.errors import SourceError
 from embedge_export.families.bert.fields import BERT_FIELDS
 from embedge_export.families.decoder.fields import DECODER_FIELDS
+from embedge_export.families.modernbert.fields import MODERNBERT_FIELDS
 from embedge_export.families.register import family_of
 from embedge_export.head.head import Head
 from embedge_export.reading.fields import Only, Unused, Used
@@ -33,6 +34,7 @@ TABLES = {
     "roberta": BERT_FIELDS["roberta"],
     "xlm_roberta": BERT_FIELDS["xlm-roberta"],
     "mpnet": BERT_FIELDS["mpnet"],
+    "modernbert": MODERNBERT_FIELDS,
     "distilbert": BERT_FIELDS["distilbert"],
     "jina_embeddings_v3": BERT_FIELDS["jina_embeddings_v3"],
 }
@@ -50,6 +52,10 @@ def write(name, folder):
         return seeded.write_decoder(folder, name, size=DECODER_SIZE)
     if name == "eurobert":
         return seeded.write_eurobert(folder, size=DECODER_SIZE)
+    if name == "modernbert":
+        # In the newer spelling layer_types alone says which layers are local.
+        folder = seeded.write_modernbert(folder, size=ENCODER_SIZE, window=4, newer=True)
+        return change(folder, rope_parameters=None)
     if name == "jina_embeddings_v3":
         return seeded.write_v3_native(folder, size=ENCODER_SIZE)
     kind = name if name in ("bert", "distilbert", "mpnet") else "xlm-roberta"
@@ -158,6 +164,10 @@ TABLE_OF_HEADS = "relative_attention_num_buckets"
 USED = {
     "rms_norm_eps": [0.3],
     "layer_norm_eps": [0.3],
+    "norm_eps": [0.3],
+    "local_attention": [2],
+    "global_rope_theta": [50.0],
+    "local_rope_theta": [50.0],
     "rope_theta": [50.0],
     "rope_parameters": [
         {"rope_theta": 50.0, "rope_type": "default"},
@@ -170,6 +180,15 @@ USED = {
     "n_heads": [2],
     "num_attention_heads": [2],  # of an encoder, whose heads are cut from the width
 }
+
+# Of a network whose kinds of layers have positions of their own.
+PER_KIND = [
+    {"sliding_attention": {"rope_theta": 50.0, "rope_type": "default"}},
+    {
+        "full_attention": {"rope_theta": 70, "type": "linear", "factor": 1.0},
+        "sliding_attention": {"rope_type": "default"},
+    },
+]
 
 
 def test_what_is_used_is_used_as_transformers_uses_it(name, folder):
@@ -184,14 +203,17 @@ def test_what_is_used_is_used_as_transformers_uses_it(name, folder):
             continue  # the weights fit one number of heads alone
         if field == "max_position_embeddings" and "rope_theta" not in table:
             continue  # the size of a table of weights
-        for value in values:
+        for value in PER_KIND if name == "modernbert" and field == "rope_parameters" else values:
             changed = dict(config) | {field: value}
             if field in ("rope_theta", "rope_parameters"):
                 changed = {k: v for k, v in changed.items() if k == field or "rope_" not in k}
             (folder / "config.json").write_text(json.dumps(changed))
             got = assert_same(folder)
             moved = np.abs(got - plain).max() > 1e-3
-            assert moved == (field not in ("max_position_embeddings", "layer_types", "head_dim"))
+            still = {"max_position_embeddings", "layer_types", "head_dim"}
+            if name == "modernbert":  # whose second layer is a local one
+                still.remove("layer_types")
+            assert moved == (field not in still)
             tried += 1
     assert tried
 

@@ -104,6 +104,7 @@ _WRITERS: dict[str, Callable[[Path], object]] = {
     "bert": seeded.write_bert,
     "xlm-roberta": lambda folder: seeded.write_bert(folder, "xlm-roberta"),
     "roberta": _write_roberta,
+    "modernbert": seeded.write_modernbert,
     "mpnet": lambda folder: seeded.write_bert(folder, "mpnet"),
     "distilbert": lambda folder: seeded.write_bert(folder, "distilbert"),
     "v3": seeded.write_v3,

@@ -15,6 +15,7 @@ from embedge_export.families.bert.family import (
 from embedge_export.families.clip.family import JINA_CLIP
 from embedge_export.families.decoder.family import EUROBERT, JINA_V5, LLAMA, QWEN2, QWEN3
 from embedge_export.families.family import Family
+from embedge_export.families.modernbert.family import MODERNBERT
 from embedge_export.families.optimum.family import OPTIMUM
 from embedge_export.families.static.family import MODEL2VEC_TABLE, STATIC_TABLE
 from embedge_export.families.static.fields import MODEL2VEC, PLACE, STATIC_EMBEDDING
@@ -31,6 +32,7 @@ FAMILIES: Mapping[str, Family[Any]] = {
     "xlm-roberta": XLM_ROBERTA,
     "distilbert": DISTILBERT,
     "mpnet": MPNET,
+    "modernbert": MODERNBERT,
     "jina_embeddings_v3": JINA_EMBEDDINGS_V3,
     "jina_clip": JINA_CLIP,
     MODEL2VEC: MODEL2VEC_TABLE,

@@ -16,6 +16,7 @@ NAMES = ("rope_theta", "rope_scaling", "rope_parameters")
 FIELDS: Fields = used(*NAMES)
 _OBJECTS = ("rope_scaling", "rope_parameters")
 _KINDS = ("rope_type", "type")
+LAYER_KINDS = ("full_attention", "sliding_attention")
 # Beside the kind and the base. Of these, unstretched positions read none.
 _WITHOUT_EFFECT = ("original_max_position_embeddings",)
 _LARGEST = 1e30  # float32 holds it, with the room that a power needs
@@ -62,6 +63,40 @@ def rotary_base(
             + "; a guess would give wrong vectors silently, so state it once",
         )
     return next(iter(found.values()))
+
+
+def layer_base(settings: Settings, kind: str, name: str, *, default: float) -> float:
+    """The base of one kind of layers, where a network has two.
+
+    transformers 4 has a field for each kind, and transformers 5 an object for each in
+    `rope_parameters`.
+
+    Args:
+        settings: config.json; `name` and `rope_parameters` are read.
+        kind: the object's name.
+        name: the field's.
+        default: where neither place states one.
+
+    Raises:
+        SourceError: positions are stretched, or the places contradict each other.
+    """
+    place = "rope_parameters"
+    found = []
+    if name in settings.values:  # of null the versions of transformers make different things
+        found.append(_base(settings, name, settings.get(name)))
+    objects = settings.get(place) or {}
+    if not isinstance(objects, Mapping) or set(objects) - set(LAYER_KINDS):
+        raise settings.error(place, f"it must be an object of {' and '.join(LAYER_KINDS)}")
+    value = objects.get(kind)
+    if value is not None:
+        if not isinstance(value, Mapping):
+            raise settings.error(place, f"its {kind} must be an object")
+        _refuse_stretched(settings, place, value)
+        if "rope_theta" in value:
+            found.append(_base(settings, place, value["rope_theta"]))
+    if len(set(found)) > 1:
+        raise settings.error(name, f"and {place} says {found[1]:g}; leave one of them out")
+    return found[0] if found else default
 
 
 def _base(settings: Settings, name: str, value: Any) -> float:

@@ -37,19 +37,35 @@ class Heads:
 
 @dataclass(frozen=True, slots=True)
 class RotaryTables:
-    """Cosines and sines of every position, (positions, width / 2)."""
+    """Cosines and sines of every position, (positions, width / 2); `name` is that in a graph."""
 
     cosine: NDArray[np.float32]
     sine: NDArray[np.float32]
+    name: str = "rotary"
 
 
-def rotary_tables(*, positions: int, width: int, theta: float) -> RotaryTables:
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What a layer sees whose tokens see those near them alone.
+
+    Attributes:
+        reach: how many tokens before and how many after its own.
+        rotary: of such layers, in place of those of `Heads`.
+    """
+
+    reach: int
+    rotary: RotaryTables
+
+
+def rotary_tables(
+    *, positions: int, width: int, theta: float, name: str = "rotary"
+) -> RotaryTables:
     """Half-split rotary tables, the angles in float32 as the models' own code computes them."""
     positions += -positions % LONG_MULTIPLE  # long texts are padded to it
     exponents = np.arange(0, width, 2, dtype=np.float32) / np.float32(width)
     frequencies = 1 / power(theta, exponents)
     angles = np.outer(np.arange(positions, dtype=np.float32), frequencies)
-    return RotaryTables(*cosine_sine(angles))
+    return RotaryTables(*cosine_sine(angles), name)
 
 
 class Batch(Protocol):
@@ -112,6 +128,6 @@ def rotary_weights(
     assert rotary is not None
     cosine, sine = rotary.cosine, rotary.sine
     return (
-        graph.weight("rotary.cosine", lambda: cosine.astype(dtype.numpy()), shared=True),
-        graph.weight("rotary.sine", lambda: sine.astype(dtype.numpy()), shared=True),
+        graph.weight(f"{rotary.name}.cosine", lambda: cosine.astype(dtype.numpy()), shared=True),
+        graph.weight(f"{rotary.name}.sine", lambda: sine.astype(dtype.numpy()), shared=True),
     )

@@ -29,7 +29,7 @@ def distance_bias(graph: GraphBuilder, table: NDArray[np.float32], length: ir.Va
         float32 (1, heads, length, length): a row for each query, a column for each key.
     """
     heads, positions = len(table), table.shape[1] // 2
-    stored = graph.weight("distances", lambda: table[:, None], shared=True)
+    stored = graph.weight(f"distances_{positions}", lambda: table[:, None], shared=True)
     zero, one, axis = graph.numbers(0), graph.numbers(1), graph.numbers(2)
     origin = graph.numbers(positions)
     ahead = graph.op("Slice", stored, origin, graph.op("Add", origin, length), axis)

@@ -14,11 +14,11 @@ from embedge_export.tensors.weights import Weights
 
 @dataclass(frozen=True, slots=True)
 class Norm:
-    """The gain and bias of a LayerNorm, float32 (width,)."""
+    """The gain and bias of a LayerNorm, float32 (width,); some have no bias."""
 
     name: str
     gain: NDArray[np.float32]
-    bias: NDArray[np.float32]
+    bias: NDArray[np.float32] | None
 
 
 def read_norm(weights: Weights, name: str) -> Norm:
@@ -55,8 +55,8 @@ def add_and_norm(
     return apply_norm(graph, added, norm, epsilon), added
 
 
-def _gain_and_bias(graph: GraphBuilder, norm: Norm) -> tuple[ir.Value, ir.Value]:
+def _gain_and_bias(graph: GraphBuilder, norm: Norm) -> tuple[ir.Value, ir.Value | None]:
     return (
         graph.constant(f"{norm.name}.gain", norm.gain),
-        graph.constant(f"{norm.name}.bias", norm.bias),
+        None if norm.bias is None else graph.constant(f"{norm.name}.bias", norm.bias),
     )

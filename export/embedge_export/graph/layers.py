@@ -173,12 +173,11 @@ def silu(graph: GraphBuilder, x: ir.Value) -> ir.Value:
 
 
 def layer_norm(
-    graph: GraphBuilder, x: ir.Value, gain: ir.Value, bias: ir.Value, epsilon: float
+    graph: GraphBuilder, x: ir.Value, gain: ir.Value, bias: ir.Value | None, epsilon: float
 ) -> ir.Value:
     """LayerNorm over the last axis, float32 whatever x is."""
-    return graph.op(
-        "LayerNormalization", graph.cast(x, FLOAT), gain, bias, axis=-1, epsilon=epsilon
-    )
+    weights = (gain,) if bias is None else (gain, bias)
+    return graph.op("LayerNormalization", graph.cast(x, FLOAT), *weights, axis=-1, epsilon=epsilon)
 
 
 def gelu(graph: GraphBuilder, x: ir.Value) -> ir.Value:

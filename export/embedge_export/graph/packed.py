@@ -3,7 +3,7 @@
 Takes the graph and the shape of the heads; gives the rows, attention and pooling of `Batch`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 
 import numpy as np
@@ -12,6 +12,8 @@ import onnx_ir as ir
 from embedge_export.graph.attention import (
     Batch,
     Heads,
+    RotaryTables,
+    Window,
     declare_inputs,
     rotary_weights,
     where_attended,
@@ -20,6 +22,7 @@ from embedge_export.graph.builder import BOOL, CONTRIB, FLOAT, FLOAT16, INT32, I
 from embedge_export.graph.distances import distance_bias, first_distances
 from embedge_export.graph.layers import Rows
 from embedge_export.graph.pooling import Spans, entry, pool_rows
+from embedge_export.graph.windows import attend_near, attend_padded, band
 
 
 class PackedBatch(Batch):
@@ -71,12 +74,14 @@ class PackedBatch(Batch):
 
         return graph.for_each(count, group, dtype)
 
-    def attend(self, query: ir.Value, key: ir.Value, value: ir.Value) -> ir.Value:
-        """See Batch."""
+    def attend(
+        self, query: ir.Value, key: ir.Value, value: ir.Value, *, window: Window | None = None
+    ) -> ir.Value:
+        """See Batch. With a window a token sees those near it alone."""
         key, value = self._for_every_query_head(key), self._for_every_query_head(value)
         if query.dtype == FLOAT16:
-            return self._attend_at_once(query, key, value)
-        return self._attend_by_groups(query, key, value)
+            return self._attend_at_once(query, key, value, window)
+        return self._attend_by_groups(query, key, value, window)
 
     def positions(self, padding_id: int | None) -> ir.Value:
         """The place of every row in its text: int64 (rows,).
@@ -109,7 +114,9 @@ class PackedBatch(Batch):
         row = graph.op("Reshape", row, graph.op("Shape", mask, dtype=INT64))
         return where_attended(graph, mask, graph.op("Gather", rows, row, axis=0))
 
-    def _attend_by_groups(self, query: ir.Value, key: ir.Value, value: ir.Value) -> ir.Value:
+    def _attend_by_groups(
+        self, query: ir.Value, key: ir.Value, value: ir.Value, window: Window | None
+    ) -> ir.Value:
         """One operator for each run of texts of one length, so that none needs a mask.
 
         ONNX Runtime's CPU works in blocks, in memory linear in a text's length, only without a
@@ -120,23 +127,32 @@ class PackedBatch(Batch):
         starts, ends, lengths, count = self._groups
         width = self._heads.query * self._heads.width
         rows = (query, key, value)
-        bias = self._bias(query.dtype or FLOAT)
+        bias = self._bias(query.dtype or FLOAT, window)
 
         def apart(x: ir.Value, length: ir.Value) -> ir.Value:
             """(rows of a run, width) -> (its texts, their length, width)."""
             shape = graph.op("Concat", graph.numbers(-1), length, graph.numbers(width), axis=0)
             return graph.op("Reshape", x, shape)
 
+        def attended(own: Iterable[ir.Value], length: ir.Value, *, longest: bool) -> ir.Value:
+            query, key, value = (apart(x, length) for x in own)
+            if window is not None:
+                assert bias is not None
+                result = self._near(query, key, value, window=window, length=length, near=bias)
+            elif bias is None or longest:
+                result = self._operator(query, key, value, bias=bias)
+            else:
+                own_bias = first_distances(graph, bias, length)
+                result = self._operator(query, key, value, bias=own_bias)
+            return graph.op("Reshape", result, graph.numbers(-1, width))
+
         def group(number: ir.Value) -> ir.Value:
             start, end, length = (entry(graph, x, number) for x in (starts, ends, lengths))
             own = (graph.op("Slice", x, start, end, graph.numbers(0)) for x in rows)
-            own_bias = None if bias is None else first_distances(graph, bias, length)
-            attended = self._operator(*(apart(x, length) for x in own), bias=own_bias)
-            return graph.op("Reshape", attended, graph.numbers(-1, width))
+            return attended(own, length, longest=False)
 
         def all_alike() -> ir.Value:
-            attended = self._operator(*(apart(x, lengths) for x in rows), bias=bias)
-            return graph.op("Reshape", attended, graph.numbers(-1, width))
+            return attended(rows, lengths, longest=True)
 
         dtype = query.dtype or FLOAT
         one = graph.constant("int64_1", np.int64(1))
@@ -147,35 +163,65 @@ class PackedBatch(Batch):
             dtype,
         )
 
-    def _attend_at_once(self, query: ir.Value, key: ir.Value, value: ir.Value) -> ir.Value:
+    def _attend_at_once(
+        self, query: ir.Value, key: ir.Value, value: ir.Value, window: Window | None
+    ) -> ir.Value:
         """One operator for all texts, padded on the right; for GPUs, where a loop costs more."""
         graph = self._graph
         places, rows, valid_keys = self._padded
-        bias = self._bias(query.dtype or FLOAT)
         query, key, value = (graph.op("Gather", x, places, axis=0) for x in (query, key, value))
+        if window is None:
+            bias = self._bias(query.dtype or FLOAT, None)
+            result = self._operator(query, key, value, valid=valid_keys, bias=bias)
+        else:
+            query, key = self._turned(query, key, window.rotary)
+            result = attend_padded(
+                graph,
+                self._scored,
+                (query, key, value),
+                window=window,
+                lengths=self._lengths,
+                valid=valid_keys,
+            )
         attended = graph.op(
-            "Reshape",
-            self._operator(query, key, value, valid=valid_keys, bias=bias),
-            graph.numbers(-1, self._heads.query * self._heads.width),
+            "Reshape", result, graph.numbers(-1, self._heads.query * self._heads.width)
         )
         return graph.op("Gather", attended, rows, axis=0)
 
-    def _bias(self, dtype: ir.DataType) -> ir.Value | None:
+    def _near(
+        self,
+        query: ir.Value,
+        key: ir.Value,
+        value: ir.Value,
+        *,
+        window: Window,
+        length: ir.Value,
+        near: ir.Value,
+    ) -> ir.Value:
+        """As `_operator`, of a layer that has a window; see windows.py."""
+        query, key = self._turned(query, key, window.rotary)
+        rows = (query, key, value)
+        return attend_near(self._graph, self._scored, rows, window=window, length=length, near=near)
+
+    def _bias(self, dtype: ir.DataType, window: Window | None) -> ir.Value | None:
         """What is added to the scores of the longest text, (1, heads, S, S); None: nothing.
 
         Of groups S is the longest text's own length, and of padded texts what all are padded to.
         """
         graph, distances = self._graph, self._heads.distances
-        if distances is None:
-            return None
 
         def make() -> ir.Value:
             length = self._length
             if dtype != FLOAT16:
                 length = graph.op("ReduceMax", self._lengths, graph.numbers(0), keepdims=1)
+            if window is not None:
+                return band(graph, window, length)
+            assert distances is not None
             return graph.cast(distance_bias(graph, distances, length), dtype)
 
-        return graph.once("distance_bias", make)
+        if distances is None and window is None:
+            return None
+        return graph.once("distance_bias" if window is None else f"band_{window.reach}", make)
 
     def _operator(
         self,
@@ -187,18 +233,37 @@ class PackedBatch(Batch):
         bias: ir.Value | None = None,
     ) -> ir.Value:
         """Rotary positions from 0 and attention: three times (texts, length, width) -> the same."""
-        graph, heads = self._graph, self._heads
-        if heads.rotary is not None:
-            tables = rotary_weights(graph, heads.rotary, query.dtype or FLOAT)
-            query, key = (
-                graph.op("RotaryEmbedding", x, graph.numbers(0), *tables, domain=CONTRIB)
-                for x in (query, key)
-            )
-        return graph.op(
+        if self._heads.rotary is not None:
+            query, key = self._turned(query, key, self._heads.rotary)
+        return self._scored(query, key, value, valid=valid, bias=bias)
+
+    def _turned(
+        self, query: ir.Value, key: ir.Value, rotary: RotaryTables
+    ) -> tuple[ir.Value, ir.Value]:
+        """Queries and keys turned by their positions, which begin at 0."""
+        graph = self._graph
+        tables = rotary_weights(graph, rotary, query.dtype or FLOAT)
+        query, key = (
+            graph.op("RotaryEmbedding", x, graph.numbers(0), *tables, domain=CONTRIB)
+            for x in (query, key)
+        )
+        return query, key
+
+    def _scored(
+        self,
+        query: ir.Value,
+        key: ir.Value,
+        value: ir.Value,
+        *,
+        valid: ir.Value | None = None,
+        bias: ir.Value | None = None,
+    ) -> ir.Value:
+        """Attention: (texts, queries, width) and two of (texts, keys, width) -> as the first."""
+        return self._graph.op(
             "MultiHeadAttention",
             *(query, key, value, None, valid, *(() if bias is None else (bias,))),
             domain=CONTRIB,
-            num_heads=heads.query,
+            num_heads=self._heads.query,
         )
 
     @cached_property

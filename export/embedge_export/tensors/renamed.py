@@ -26,7 +26,7 @@ class Place:
 
 
 class NamedWeights(Weights):
-    """A checkpoint's tensors under other names, q, k and v apart. Implements `Weights`."""
+    """A checkpoint's tensors under other names, with joined ones apart. Implements `Weights`."""
 
     def __init__(self, stored: Weights, places: Mapping[str, Place]) -> None:
         self._stored = stored
@@ -48,8 +48,8 @@ class NamedWeights(Weights):
             return shape
         if not shape or shape[0] % place.parts:
             raise SourceError(
-                f"tensor {place.name!r} has shape {shape}; it holds q, k and v, so the "
-                "number of its rows must be a multiple of 3"
+                f"tensor {place.name!r} has shape {shape}; it holds {place.parts} weights one "
+                f"below the other, so the number of its rows must be a multiple of {place.parts}"
             )
         return (shape[0] // place.parts, *shape[1:])
 

@@ -135,6 +135,7 @@ class EvaWriter:
         rotation, norm = self._rotation, read_norm(self._weights, "norm")
         if rotation is None:
             return self._add_and_norm(norm)
+        assert norm.bias is not None
         rows = self._add_and_norm(None)
         graph = self._graph
         back = graph.weight("rotate_back", lambda: rotation.matrix().T * norm.gain, shared=False)

@@ -1,0 +1,93 @@
+"""ModernBERT as a family."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embedge.errors import SourceError
+from embedge.pack.manifest import MemoryCost
+from embedge_export.families.family import Array, Family, Ids, Opened, Targets
+from embedge_export.families.memory import attention_cost
+from embedge_export.families.modernbert.config import ModernBertConfig, modernbert_config
+from embedge_export.families.modernbert.names import network_weights
+from embedge_export.head.head import Head
+from embedge_export.tensors.weights import Weights
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModernBert(Family[ModernBertConfig]):
+    """See Family."""
+
+    def read(self, config: Mapping[str, Any], weights: Weights) -> ModernBertConfig:
+        """The checked config; see `modernbert_config`."""
+        return modernbert_config(config, weights)
+
+    def open(
+        self,
+        folder: Path,
+        config: Mapping[str, Any],
+        stored: Weights,
+        *,
+        adapters: Mapping[str, Path],
+        tasks: Sequence[str],
+    ) -> Opened[ModernBertConfig]:
+        """See Family."""
+        weights = network_weights(stored)
+        record = self.read(config, weights)
+        if adapters:
+            raise SourceError(
+                f"{folder} has a folder of adapters, which is not supported for a "
+                f"{record.family} network; merge each with peft (merge_and_unload) and export that"
+            )
+        return Opened(record, weights, {})
+
+    def calibrated(self) -> tuple[str, ...]:
+        """See Family."""
+        from embedge_export.families.modernbert.blocks import CALIBRATED
+
+        return CALIBRATED
+
+    def vectors(
+        self,
+        config: ModernBertConfig,
+        weights: Weights,
+        texts: Sequence[Ids],
+        *,
+        head: Head,
+        **calls: Any,
+    ) -> Array:
+        """See Family."""
+        from embedge_export.families.modernbert.truth import modernbert_vectors
+
+        return modernbert_vectors(config, weights, texts, head=head, **calls)
+
+    def write(
+        self, config: ModernBertConfig, weights: Weights, targets: Targets, **about: Any
+    ) -> "list[ir.Value]":
+        """See Family."""
+        from embedge_export.families.modernbert.writer import write
+
+        return write(config, weights, targets, **about)
+
+    def memory_cost(self, config: ModernBertConfig) -> MemoryCost:
+        """See Family."""
+        from embedge_export.graph.windows import longest_square
+
+        return attention_cost(
+            hidden=config.hidden_size,
+            intermediate=config.intermediate_size,
+            heads=config.num_attention_heads,
+            causal=config.causal,
+            scores=longest_square(config.reach) if any(config.local_layers) else 0,
+        )
+
+
+MODERNBERT = ModernBert(
+    tokenizer="TokenizersBackend",
+    tokenizer_is_fixed=True,
+    plain=("modernbert", "ModernBertModel"),
+)
