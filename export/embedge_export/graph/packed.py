@@ -4,7 +4,7 @@ Takes the graph and the shape of the heads; gives the rows, attention and poolin
 """
 
 from collections.abc import Callable, Iterable
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import onnx_ir as ir
@@ -12,15 +12,14 @@ import onnx_ir as ir
 from embedge_export.graph.attention import (
     Batch,
     Heads,
-    RotaryTables,
     Window,
     declare_inputs,
-    rotary_weights,
     where_attended,
 )
-from embedge_export.graph.builder import BOOL, CONTRIB, FLOAT, FLOAT16, INT32, INT64, GraphBuilder
+from embedge_export.graph.builder import BOOL, FLOAT, FLOAT16, INT32, INT64, GraphBuilder
 from embedge_export.graph.distances import distance_bias, first_distances
 from embedge_export.graph.layers import Rows
+from embedge_export.graph.multi_head import Attend, attend, repeat_heads, turn
 from embedge_export.graph.pooling import Spans, entry, pool_rows
 from embedge_export.graph.windows import attend_near, attend_padded, band
 
@@ -78,7 +77,7 @@ class PackedBatch(Batch):
         self, query: ir.Value, key: ir.Value, value: ir.Value, *, window: Window | None = None
     ) -> ir.Value:
         """See Batch. With a window a token sees those near it alone."""
-        key, value = self._for_every_query_head(key), self._for_every_query_head(value)
+        key, value = (repeat_heads(self._graph, x, self._heads) for x in (key, value))
         if query.dtype == FLOAT16:
             return self._attend_at_once(query, key, value, window)
         return self._attend_by_groups(query, key, value, window)
@@ -174,7 +173,7 @@ class PackedBatch(Batch):
             bias = self._bias(query.dtype or FLOAT, None)
             result = self._operator(query, key, value, valid=valid_keys, bias=bias)
         else:
-            query, key = self._turned(query, key, window.rotary)
+            query, key = turn(self._graph, query, key, window.rotary)
             result = attend_padded(
                 graph,
                 self._scored,
@@ -199,7 +198,7 @@ class PackedBatch(Batch):
         near: ir.Value,
     ) -> ir.Value:
         """As `_operator`, of a layer that has a window; see windows.py."""
-        query, key = self._turned(query, key, window.rotary)
+        query, key = turn(self._graph, query, key, window.rotary)
         rows = (query, key, value)
         return attend_near(self._graph, self._scored, rows, window=window, length=length, near=near)
 
@@ -234,37 +233,13 @@ class PackedBatch(Batch):
     ) -> ir.Value:
         """Rotary positions from 0 and attention: three times (texts, length, width) -> the same."""
         if self._heads.rotary is not None:
-            query, key = self._turned(query, key, self._heads.rotary)
+            query, key = turn(self._graph, query, key, self._heads.rotary)
         return self._scored(query, key, value, valid=valid, bias=bias)
 
-    def _turned(
-        self, query: ir.Value, key: ir.Value, rotary: RotaryTables
-    ) -> tuple[ir.Value, ir.Value]:
-        """Queries and keys turned by their positions, which begin at 0."""
-        graph = self._graph
-        tables = rotary_weights(graph, rotary, query.dtype or FLOAT)
-        query, key = (
-            graph.op("RotaryEmbedding", x, graph.numbers(0), *tables, domain=CONTRIB)
-            for x in (query, key)
-        )
-        return query, key
-
-    def _scored(
-        self,
-        query: ir.Value,
-        key: ir.Value,
-        value: ir.Value,
-        *,
-        valid: ir.Value | None = None,
-        bias: ir.Value | None = None,
-    ) -> ir.Value:
-        """Attention: (texts, queries, width) and two of (texts, keys, width) -> as the first."""
-        return self._graph.op(
-            "MultiHeadAttention",
-            *(query, key, value, None, valid, *(() if bias is None else (bias,))),
-            domain=CONTRIB,
-            num_heads=self._heads.query,
-        )
+    @property
+    def _scored(self) -> Attend:
+        """Attention without rotary positions."""
+        return partial(attend, self._graph, heads=self._heads.query)
 
     @cached_property
     def _groups(self) -> tuple[ir.Value, ir.Value, ir.Value, ir.Value]:
@@ -313,16 +288,6 @@ class PackedBatch(Batch):
         valid_keys = graph.op("Concat", self._lengths, bounds, bounds, axis=0)
         taken = _where(graph, graph.op("Less", places, lengths, dtype=BOOL))
         return row, taken, graph.cast(valid_keys, INT32)
-
-    def _for_every_query_head(self, x: ir.Value) -> ir.Value:
-        """Repeats key or value heads: (rows, key heads * width) -> (rows, query heads * width)."""
-        graph, heads = self._graph, self._heads
-        times = heads.query // heads.key_value
-        if times == 1:
-            return x
-        apart = graph.op("Reshape", x, graph.numbers(-1, heads.key_value, 1, heads.width))
-        repeated = graph.op("Expand", apart, graph.numbers(1, 1, times, 1))
-        return graph.op("Reshape", repeated, graph.numbers(-1, heads.query * heads.width))
 
 
 def _flat(graph: GraphBuilder, value: ir.Value) -> ir.Value:

@@ -12,8 +12,6 @@ at 2,048. At 8,192 blocks take 130, and attention to the whole text takes 1,100.
 length are no faster. Source: ModernBERT, arXiv 2412.13663.
 """
 
-from typing import Protocol
-
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
@@ -21,28 +19,13 @@ from numpy.typing import NDArray
 from embedge_export.graph.attention import Window
 from embedge_export.graph.builder import BOOL, FLOAT, INT64, GraphBuilder
 from embedge_export.graph.distances import distance_bias, first_distances
+from embedge_export.graph.multi_head import Attend
 
 _HIDDEN = -3e4  # added to a score of what is not seen: its exponential is 0, and float16 holds it
 # Up to how many times the reach a text's scores are all computed.
 _SQUARE = 8
 
 Rows = tuple[ir.Value, ir.Value, ir.Value]
-
-
-class Attend(Protocol):
-    """The operator: (texts, queries, width) and two of (texts, keys, width) -> as the first."""
-
-    def __call__(
-        self,
-        query: ir.Value,
-        key: ir.Value,
-        value: ir.Value,
-        *,
-        valid: ir.Value | None = None,
-        bias: ir.Value | None = None,
-    ) -> ir.Value:
-        """Adds `bias`, (1 or texts, 1 or heads, queries, keys), to the scores."""
-        ...
 
 
 def longest_square(reach: int) -> int:

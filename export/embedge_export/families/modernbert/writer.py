@@ -131,7 +131,7 @@ class ModernBertWriter:
         [self._update] = multiply(graph, precision, product, [down])
 
     def finish(self) -> ir.Value:
-        """Each text's vector, of rows normed and turned back: float32 (B, head.width)."""
+        """Each text's rows made one, normed and turned back: float32 (B, head.pooled_width)."""
         graph, rotation = self._graph, self._rotation
         norm = norm_of(self._config, self._weights, "final_norm")
         rows = self._add_and_norm(norm if rotation is None else None)
