@@ -180,6 +180,22 @@ def test_folders_are_known_without_a_model_type(model2vec, tmp_path):
         open_source(model2vec)
 
 
+def test_no_file_outside_the_source_is_read(tmp_path):
+    """Wherever a config or a list of modules points to."""
+    other = seeded.write_static_embedding(tmp_path / "other")
+    folder = seeded.write_static_embedding(tmp_path / "source", place="0_StaticEmbedding")
+    path = folder / "modules.json"
+    for place in ("../other", str(other), "0_StaticEmbedding/../../other", "..", ".git/../.."):
+        path.write_text(path.read_text().replace("0_StaticEmbedding", place))
+        with pytest.raises(SourceError, match=r"has (no tokenizer|neither model)"):
+            open_source(folder)
+    (folder / "config.json").write_text(
+        json.dumps({"model_type": "static_embedding", "network_path": "../other"})
+    )
+    with pytest.raises(SourceError, match=r"has (no tokenizer|neither model)"):
+        open_source(folder)
+
+
 def test_the_table_counts_and_not_what_the_config_says_of_its_width(tmp_path):
     folder = seeded.write_model2vec(tmp_path / "source", width=16, hidden_dim=256)
     manifest = export_pack(folder, out=tmp_path / "pack", precisions=("fp32",))

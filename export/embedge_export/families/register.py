@@ -50,6 +50,7 @@ def completed(config: Mapping[str, Any], static: str | None) -> Mapping[str, Any
         static: the folder of the static embedding among Sentence Transformers' modules; None where
             there is no such module.
     """
+    config = {key: value for key, value in config.items() if key != PLACE}
     if "model_type" in config:
         return config
     if "embedding_dtype" in config:  # a field of model2vec's alone, which it always writes
