@@ -32,6 +32,7 @@ MINI_WORK := models/mini-work
 STS ?=
 
 SMOLLM2 := models/smollm2-135m
+WORDLLAMA := models/wordllama-256
 TOKENIZER := models/tokenizer-qwen3/tokenizer.json
 DEMO_MAP := models/packs/demo-map.png
 
@@ -262,6 +263,10 @@ bench-memory: .venv/stamp ## seconds to start and memory held, one task and four
 bench-clip: .venv/stamp ## jina-clip-v2's image and text tower against torch and OpenVINO: [OPTIONS=]
 	$(BENCH).clip.run $(OPTIONS)
 
+.PHONY: bench-static
+bench-static: .venv-reference/stamp wordllama ## a static model against model2vec and Sentence Transformers: [OPTIONS=]
+	PYTHONPATH=tests .venv-reference/bin/python -m bench.static_models $(WORDLLAMA) $(OPTIONS)
+
 # The device is looked for before anything is installed.
 .PHONY: bench-gpu
 bench-gpu: ## fp16 on CUDA against torch, on a machine with a CUDA device: [MODEL_KIND=] [OPTIONS=]
@@ -345,6 +350,13 @@ smollm2: $(SMOLLM2)/config.json ## SmolLM2-135M-Instruct (Apache-2.0) as a model
 
 $(SMOLLM2)/config.json: $(wildcard models/smollm2/*.py) | .venv/stamp
 	$(BIN)/python models/smollm2 $(SMOLLM2)
+	@touch $@
+
+.PHONY: wordllama
+wordllama: $(WORDLLAMA)/modules.json ## WordLlama's table (MIT) as a static model's folder, from PyPI
+
+$(WORDLLAMA)/modules.json: $(wildcard models/wordllama/*.py) | .venv/stamp
+	$(BIN)/python models/wordllama $(WORDLLAMA)
 	@touch $@
 
 # `OUT=~/pack`: not every shell takes the sign for the home folder after an equals sign.

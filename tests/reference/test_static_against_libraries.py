@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from model2vec import StaticModel
 from model2vec import model as model2vec_model
+from model2vec.model import quantize_model
 from model2vec.persistence import persistence
 from model2vec.types import StaticModelConfig
 from safetensors.numpy import load_file, save_file
@@ -18,10 +19,12 @@ from tokenizers import Tokenizer
 import seeded
 from embedge import Embedder, TextError
 from embedge.vectors import normalize
+from embedge_export.corpus.texts import CALIBRATION_TEXTS, SHORT_TEXTS
 from embedge_export.export import export_pack
 from embedge_export.families.static.fields import FIELDS, MODEL2VEC
 from embedge_export.source.folder import open_source
 from reference.samples import TEXTS
+from support.doc_pages import ROOT
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::embedge.TruncationWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"
@@ -164,6 +167,32 @@ def test_a_very_long_text_is_cut_by_characters_first_in_model2vec(tmp_path):
         same = embedder.encode([text[:most]])
     assert cosines(same, model.encode([text]))[0] >= 0.99999
     assert any("characters" in note for note in open_source(folder).notes)
+
+
+@pytest.mark.parametrize("layout", ["static", "model2vec", "quantized"])
+def test_real_weights_in_every_layout(tmp_path, layout):
+    """WordLlama's table of 32,000 tokens; by model2vec's own code also with 100 rows shared."""
+    real = ROOT / "models" / "wordllama-256"
+    if not (real / "modules.json").exists():
+        pytest.skip("there is no models/wordllama-256; `make wordllama` fetches it")
+    library = SentenceTransformer(str(real), device="cpu")
+    folder, least = real, {"fp32": 0.99999, "fp16": 0.99999, "int8": 0.999}
+    texts = [*ALL, *SHORT_TEXTS, *CALIBRATION_TEXTS]
+    if layout != "static":
+        table = library[0].embedding.weight.detach().float().numpy()
+        library = StaticModel(table, library[0].tokenizer, normalize=True)
+        if layout == "quantized":
+            library = quantize_model(library, vocabulary_quantization=100)
+        folder = tmp_path / "source"
+        library.save_pretrained(folder)
+        library = StaticModel.from_pretrained(folder)
+    manifest = export_pack(folder, out=tmp_path / "pack", precisions=tuple(least))
+    if layout == "quantized":
+        assert manifest.size_of("int8") < 500_000
+    expected = library.encode(texts)
+    for precision, bar in least.items():
+        with Embedder(tmp_path / "pack", precision=precision) as embedder:
+            assert cosines(embedder.encode(texts), expected).min() >= bar
 
 
 def test_a_table_can_be_read_back(tmp_path):
