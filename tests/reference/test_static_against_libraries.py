@@ -13,7 +13,7 @@ from model2vec.persistence import persistence
 from model2vec.types import StaticModelConfig
 from safetensors.numpy import load_file, save_file
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from sentence_transformers.sentence_transformer.modules import Dense, Normalize, StaticEmbedding
 from tokenizers import Tokenizer
 
 import seeded
@@ -132,6 +132,18 @@ def test_packs_give_sentence_transformers_vectors(tmp_path, apart, cut):
     export_pack(folder, out=tmp_path / "pack", precisions=tuple(LEAST))
     texts = [*ALL, UNKNOWN]
     compare(tmp_path / "pack", model.encode(texts), texts)
+
+
+def test_dense_layers_behind_the_mean(tmp_path):
+    tokenizer = seeded.static.bert_tokenizer()
+    model = SentenceTransformer(
+        modules=[StaticEmbedding(tokenizer, embedding_dim=24), Dense(24, 40), Normalize()],
+        device="cpu",
+    )
+    model.save(str(tmp_path / "source"))
+    manifest = export_pack(tmp_path / "source", out=tmp_path / "pack", precisions=tuple(LEAST))
+    assert manifest.dimension == 40
+    compare(tmp_path / "pack", model.encode(ALL), ALL)
 
 
 def test_one_folder_is_read_in_two_ways(tmp_path):
