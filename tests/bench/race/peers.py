@@ -26,6 +26,16 @@ ENVIRONMENTS = {
     "torch": [TORCH, ["torch==2.13.0", "transformers>=5,<6"]],
     # optimum-onnx pins transformers below 4.58, so it cannot share torch's environment.
     "optimum": [TORCH, ["torch==2.13.0", "optimum-onnx[onnxruntime]==0.1.0"]],
+    # Sentence Transformers 5 is the last that takes optimum-onnx, which its ONNX backend needs.
+    "minilm": [
+        TORCH,
+        [
+            "torch==2.13.0",
+            "sentence-transformers>=5.1,<6",
+            "optimum-onnx[onnxruntime]==0.1.0",
+            "fastembed>=0.9",
+        ],
+    ],
     "openvino": [TORCH, ["torch==2.13.0", "transformers>=5,<6", "openvino", "nncf"]],
     # Servers, of `make bench-server`; infinity brings the Sentence Transformers that it needs.
     "infinity": [TORCH, ["torch==2.13.0", "infinity-emb[server,torch]"]],
