@@ -8,12 +8,13 @@ import onnx_ir as ir
 import pytest
 
 import seeded
-from embedge.batches import pad
+from embedge.batches import Limits, estimate_memory, pad
 from embedge.cli import main
 from embedge.engine.session import OnnxSession
 from embedge.errors import MissingExtraError, OptionError, SourceError
 from embedge_export import open_source
 from embedge_export.families.optimum import family as optimum
+from embedge_export.families.optimum.config import OptimumConfig
 from embedge_export.families.register import VIA, family_of
 from embedge_export.graph.builder import FLOAT, INT64, GraphBuilder
 from embedge_export.graph.packed import PackedBatch
@@ -116,6 +117,28 @@ def test_a_width_has_many_names(source, name):
 def test_without_a_width_the_field_is_named(source):
     with pytest.raises(SourceError, match="hidden_size"):
         VIA["optimum"].width(source, {"hidden_size": 0})
+
+
+@pytest.mark.parametrize(
+    ("kind", "positions", "length", "squares"),
+    [("electra", 512, 512, 4), ("deberta", 512, 512, 9), ("modernbert", 8192, 8192, 4)],
+)
+def test_memory_counts_the_square_of_scores(kind, positions, length, squares):
+    """By the runtime's rule, for the longest text that the network takes."""
+    config = OptimumConfig(
+        family=kind,
+        hidden_size=384,
+        num_hidden_layers=6,
+        num_attention_heads=12,
+        intermediate_size=1536,
+        vocab_size=100,
+        positions=positions,
+        network=None,
+    )
+    cost = VIA["optimum"].memory_cost(config)
+    limits = Limits(token_budget=1, memory=cost, memory_limit=None, blocks=True)
+    rest = 6 * 4 * (384 + 1536) * length
+    assert estimate_memory(limits, 1, length) == rest + squares * 4 * 12 * length**2
 
 
 # ------------------------------------------------------------------ runs of texts of one length

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.models import Dense, Normalize, Pooling, Transformer
 
-from embedge import Embedder
+from embedge import Embedder, TruncationWarning
 from embedge.errors import GateError, SourceError
 from embedge_export import export_pack
 from via_optimum.encoders import write_encoder
@@ -81,3 +82,25 @@ def test_poolings(pooling: str, tmp_path: Path) -> None:
     expected = model.encode(TEXTS, convert_to_numpy=True)
     with Embedder(tmp_path / "pack", precision="fp32", device="cpu") as embedder:
         assert (embedder.encode(TEXTS) * expected).sum(axis=1).min() > 0.99999
+
+
+def test_modules_and_prompts_of_sentence_transformers(tmp_path: Path) -> None:
+    """A folder that the library itself saved: a Dense layer and prompts, short texts alone."""
+    network = Transformer(str(write_encoder(tmp_path / "network", "electra")), max_seq_length=24)
+    model = SentenceTransformer(
+        modules=[network, Pooling(64, "mean"), Dense(64, 48), Normalize()],
+        prompts={"query": "find: ", "document": ""},
+        device="cpu",
+    )
+    model.save(str(tmp_path / "source"), create_model_card=False)
+    manifest = export_pack(
+        tmp_path / "source", out=tmp_path / "pack", via="optimum", precisions=["fp32", "int8"]
+    )
+    assert manifest.dimension == 48
+    with (
+        Embedder(tmp_path / "pack", precision="fp32", device="cpu") as embedder,
+        pytest.warns(TruncationWarning),
+    ):
+        vectors = embedder.encode_query(TEXTS)
+    expected = model.encode(TEXTS, prompt_name="query", convert_to_numpy=True)
+    assert (vectors * expected).sum(axis=1).min() > 0.99999

@@ -12,6 +12,7 @@ from onnx_ir.passes import InPlacePass, PassResult, Sequential
 from onnx_ir.passes import common as tidy
 
 from embedge.errors import SourceError
+from embedge.pack.contract import ROWS
 from embedge.reasons import reason_of
 from embedge_export.families.optimum.quiet import quiet
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 # Since this version norms are one node, and axes of reductions inputs, as in the graphs written
 # here; the ones after it changed no operator that the exporter of torch writes for a text.
 _OPSET = 18
-ROWS = "last_hidden_state"
 _TASK = "feature-extraction"
 
 
