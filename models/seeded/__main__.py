@@ -14,16 +14,25 @@ from seeded import (
     SIZES,
     bert_layouts,
     eva02,
+    modernbert,
     write_bert,
     write_decoder,
     write_eurobert,
     write_jina_clip,
+    write_modernbert,
     write_v3,
     write_v5_text_nano,
     write_v5_text_small,
 )
 
-ENCODERS = ("v3", "bert", "jina-clip-v2")  # tiny or full, without the other options
+ENCODERS = (
+    "v3",
+    "bert",
+    "distilbert",
+    "mpnet",
+    "modernbert",
+    "jina-clip-v2",
+)  # tiny or full, without the other options
 
 
 def main() -> None:
@@ -71,8 +80,11 @@ def _write_encoder(
     text = bert_layouts.FULL if size == "full" else bert_layouts.EncoderSize()
     if model == "v3":
         write_v3(folder, size=text, tokenizer=tokenizer, seed=seed)
-    elif model == "bert":
-        write_bert(folder, size=text, tokenizer=tokenizer, seed=seed)
+    elif model in ("bert", "distilbert", "mpnet"):
+        write_bert(folder, model, size=text, tokenizer=tokenizer, seed=seed)
+    elif model == "modernbert":
+        text = bert_layouts.EncoderSize(layers=4) if size == "tiny" else modernbert.FULL
+        write_modernbert(folder, size=text, tokenizer=tokenizer, seed=seed, window=128)
     else:
         image = eva02.FULL if size == "full" else eva02.VisionSize()
         write_jina_clip(folder, text=text, vision=image, tokenizer=tokenizer, seed=seed)

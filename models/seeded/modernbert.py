@@ -13,6 +13,8 @@ from seeded.bert_layouts import EncoderSize
 from seeded.files import Style, staged, write_card, write_json, write_pooling, write_tokenizer
 from seeded.tensors import Plan, write_plan
 
+# answerdotai/ModernBERT-base.
+FULL = EncoderSize(hidden=768, layers=22, heads=12, intermediate=1152, vocab=50368)
 _STYLE = Style(
     digits=r"\p{N}",
     compose=True,
