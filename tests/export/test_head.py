@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from onnxruntime import InferenceSession
 from safetensors.numpy import load_file, save_file
 
 import seeded
@@ -21,6 +22,7 @@ from embedge_export.graph.packed import PackedBatch
 from embedge_export.graph.weight_file import WeightFile
 from embedge_export.head.head import ACTIVATIONS, MODES, Dense, Head, LayerNorm, Normalize
 from embedge_export.head.truth import vectors
+from embedge_export.hub_folder import export_hub_folders
 from embedge_export.merged import write_merged
 from embedge_export.model import open_model, reference
 from embedge_export.precision import PRECISIONS
@@ -339,3 +341,20 @@ def test_a_plain_folder_has_the_head_of_its_source(modes, tmp_path):
         assert after.head.normalizes == (name == "with")
         wanted, got = (reference(open_model(x)).vectors["base"] for x in (before, after))
         np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-6)
+
+
+def test_a_hub_folder_has_the_head_in_its_files_and_its_graph(tmp_path):
+    """Programs that take rows pool them by the files; those that take vectors need no file."""
+    source = write_head(KINDS["qwen3"](tmp_path / "source"), ("weightedmean", "max"), STEPS[:-1])
+    made = export_hub_folders(source, out=tmp_path / "out", precisions=["fp32"])
+    folder = made.folders["base"]
+    model = open_model(open_source(folder))
+    assert model.source.head == open_source(source).head
+    ids = [np.array([7, 8, 9], np.int32), np.array([3, 200, 5, 6, 11], np.int32)]
+    want = model.family.vectors(model.config, model.weights("base"), ids, head=model.source.head)
+    session = InferenceSession(folder / "onnx/model.onnx", providers=["CPUExecutionProvider"])
+    feeds = dict(zip(("input_ids", "attention_mask"), pad(ids, 0), strict=True))
+    left = {name: np.stack([np.roll(x[0], -3), x[1]]) for name, x in feeds.items()}
+    for given in (feeds, left):  # padded on the right, and on the left
+        (got,) = session.run(["sentence_embedding"], given)
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-5)

@@ -141,5 +141,6 @@ def _check_use(settings: Settings, head: Head) -> None:
     raise settings.error(
         "similarity_fn_name",
         "and vectors are compared by their cosine here, which would rank otherwise. Set it to "
-        '"cosine" if that is what you want: the vectors are the same',
+        '"cosine", and pass normalize=False where you embed: those vectors are the model\'s own, '
+        "for an index that compares them as the model means it",
     )
