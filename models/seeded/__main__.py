@@ -19,12 +19,14 @@ from seeded import (
     write_decoder,
     write_eurobert,
     write_jina_clip,
+    write_model2vec,
     write_modernbert,
     write_v3,
     write_v5_text_nano,
     write_v5_text_small,
 )
 
+STATIC = "model2vec"
 ENCODERS = (
     "v3",
     "bert",
@@ -41,7 +43,7 @@ def main() -> None:
         prog="seeded", description="Write a seeded random model in a real layout."
     )
     parser.add_argument("folder", type=Path, help="folder to write; must not exist")
-    parser.add_argument("--model", choices=[*SIZES, *ENCODERS], default="v5-text-small")
+    parser.add_argument("--model", choices=[*SIZES, *ENCODERS, STATIC], default="v5-text-small")
     parser.add_argument("--size", choices=("tiny", "demo", "full"), default="tiny")
     parser.add_argument("--tokenizer", type=Path, help="tokenizer.json (default: a small BPE)")
     parser.add_argument("--seed", type=int, default=0)
@@ -50,7 +52,9 @@ def main() -> None:
     arguments = vars(parser.parse_args())
     folder, model = arguments.pop("folder"), arguments.pop("model")
     try:
-        if model in ENCODERS:
+        if model == STATIC:
+            _write_static(folder, **arguments)
+        elif model in ENCODERS:
             _write_encoder(folder, model, **arguments)
         elif model == "v5-text-small":
             write_v5_text_small(folder, **arguments)
@@ -63,6 +67,21 @@ def main() -> None:
     except (OSError, ValueError) as error:
         parser.exit(1, f"error: {error}\n")
     print(folder)
+
+
+def _write_static(
+    folder: Path,
+    *,
+    size: str,
+    tokenizer: Path | None,
+    seed: int,
+    shards: int,
+    outliers: bool,
+) -> None:
+    if size == "demo" or shards != 1 or outliers:
+        raise ValueError(f"{STATIC} is written tiny or full, in one file, without outliers")
+    width = 256 if size == "full" else 32
+    write_model2vec(folder, width=width, seed=seed, tokenizer=tokenizer)
 
 
 def _write_encoder(
