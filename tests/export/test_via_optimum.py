@@ -19,6 +19,7 @@ from embedge_export.families.register import VIA, family_of
 from embedge_export.graph.builder import FLOAT, INT64, GraphBuilder
 from embedge_export.graph.packed import PackedBatch
 from embedge_export.graph.weight_file import WeightFile
+from embedge_export.source import hub
 
 
 @pytest.fixture
@@ -88,6 +89,20 @@ def test_a_source_remembers_where_its_network_is_from(source):
     assert opened.family is VIA["optimum"]
     assert opened.head.modes == ("mean",)
     assert replace(opened, via=None).via is None
+
+
+def test_a_hub_id_takes_the_same_road(source, monkeypatch):
+    """The model's type is looked at as soon as config.json is there."""
+
+    def download(name, *, check, **about):
+        check(source)
+        return source, "0" * 40
+
+    monkeypatch.setattr(hub, "download", download)
+    opened = open_source("owner/encoder", via="optimum")
+    assert (opened.model_id, opened.revision, opened.via) == ("owner/encoder", "0" * 40, "optimum")
+    with pytest.raises(SourceError, match="not supported"):
+        open_source("owner/encoder")
 
 
 def test_a_network_that_is_written_here_can_be_taken_from_there_too(source):

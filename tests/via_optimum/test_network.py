@@ -11,9 +11,11 @@ from safetensors.torch import load_file, save_file
 
 from embedge.cli import main
 from embedge.errors import SourceError
-from embedge_export import export_pack
+from embedge_export import export_pack, open_source
 from embedge_export.families.optimum.network import Network, load_network
 from embedge_export.families.optimum.truth import text_rows
+from embedge_export.gate.probe import Probe
+from embedge_export.model import open_model, reference
 from embedge_export.numbers.sensitivity import TABLE
 from via_optimum.encoders import write_encoder
 
@@ -138,6 +140,17 @@ def test_noise_reaches_the_rows_of_its_text_alone(network: Network) -> None:
     moved = np.abs(noisy - plain).max(axis=1)
     assert moved[5:8].min() > 1e-2
     assert max(moved[:5].max(), moved[8:].max()) < 1e-5
+
+
+def test_the_truth_says_which_layers_a_text_hangs_on(source: Path) -> None:
+    """What is asked when a graph loses too much, before parts of it are kept finer."""
+    model = open_model(open_source(source, via="optimum"))
+    gate = reference(model)
+    probe = Probe(model, "base", gate)
+    moved = probe.moved(0)
+    assert list(moved) == [TABLE, "layers.0", "layers.1", "layers.2"]
+    assert 0 < min(moved.values()) < max(moved.values()) < 0.1
+    assert all(cosine < 1 for cosine in probe.ties(room=0).values())
 
 
 # ------------------------------------------------------------------ what a user sees, and finds
