@@ -12,12 +12,15 @@ from embedge.errors import EmbedgeError
 from embedge_export.source import sentence_fields
 from embedge_export.source.folder import open_source
 from embedge_export.source.tokenizer import fields as tokenizer_fields
+from support.heads import LAYER_NORM, NORMALIZE, dense, write_head
 
 TABLES: dict[str, Mapping[str, object]] = {
     "config_sentence_transformers.json": sentence_fields.MODEL_FIELDS,
     "sentence_bert_config.json": sentence_fields.NETWORK_FIELDS,
     "1_Pooling/config.json": sentence_fields.POOLING_FIELDS,
-    "2_Normalize/config.json": sentence_fields.NORMALIZE_FIELDS,
+    "2_Dense/config.json": sentence_fields.DENSE_FIELDS,
+    "3_LayerNorm/config.json": sentence_fields.LAYER_NORM_FIELDS,
+    "4_Normalize/config.json": sentence_fields.NORMALIZE_FIELDS,
     "modules.json": sentence_fields.MODULE_FIELDS,
     "tokenizer_config.json": tokenizer_fields.CONFIG_FIELDS,
     "special_tokens_map.json": dict.fromkeys(
@@ -32,6 +35,7 @@ ODD = st.one_of(
             *(None, True, False, 0, 1, -1, 5, 2**31, 2**63, 10**400, 0.5, -0.0, 1e308, 1e30),
             *("", "left", "right", "mean", "cosine", "query", "a", "<|im_end|>", "\0", "é" * 5000),
             *("../x", "/etc/passwd", "C:\\x", "BertTokenizer", "Qwen2TokenizerFast", "True"),
+            *("torch.nn.ReLU", "torch.nn.", "torch.nn.modules.activation.Identity"),
             *([], [[]], [None], ["a"], [1], {}, {"": None}, {"content": "a"}, {"content": 5}),
             *({"text": {}}, {"text": None}, {"5": {"content": "a", "special": 5}}, {"5": []}),
             *({"type": "Sequence", "normalizers": 5}, {"type": "Replace", "content": 5}),
@@ -52,7 +56,7 @@ def folder(tmp_path_factory):
     """A Qwen3 with every settings file that there is."""
     place = tmp_path_factory.mktemp("settings")
     folder = seeded.write_decoder(place / "qwen3", "qwen3")
-    (folder / "2_Normalize").mkdir()
+    write_head(folder, ("lasttoken",), [dense(16), LAYER_NORM, NORMALIZE])
     for name in TABLES:
         if not (folder / name).exists():
             (folder / name).write_text("{}")
