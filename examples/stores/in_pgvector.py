@@ -41,7 +41,7 @@ def search_sql(kind: str) -> str:
     """A statement whose parameters are those of `search_values`, as psycopg takes them.
 
     `<#>` is the negative dot product, of vectors of length 1 the cosine; `<~>` counts the bits that
-    differ.
+    differ. An HNSW index gives `hnsw.ef_search` rows at most, 40 unless set: SET it to `many`.
     """
     order = {
         "float32": "float32 <#> %(float32)s::vector",
