@@ -3,8 +3,8 @@
     python examples/stores/in_pgvector.py > notes.sql
     psql -f notes.sql
 
-Writes a table with a column of each type, its rows for COPY, and an index; `search_sql` is what to
-ask. pgvector has no int8: `halfvec` takes 2 bytes a number, and `bit` one bit.
+Writes a table with a column of each type, its rows for COPY, and an index; `search_sql` gives the
+statement of a search. pgvector has no int8: `halfvec` takes 2 bytes a number, and `bit` one bit.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

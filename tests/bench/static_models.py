@@ -29,7 +29,7 @@ Encode = Callable[[Sequence[str]], NDArray[Any]]
 
 
 def mixed(count: int) -> list[str]:
-    """Texts of 1 to some 300 words, no two alike, most of them short."""
+    """Texts of 1 to 300 words, most of them short."""
     generator = np.random.default_rng(0)
     words = " ".join((*SHORT_TEXTS, *LONG_TEXTS, *CALIBRATION_TEXTS)).split()
     lengths = np.clip(generator.lognormal(2.8, 0.9, count), 1, 300).astype(int)
@@ -37,7 +37,7 @@ def mixed(count: int) -> list[str]:
 
 
 def contenders(folder: Path, work: Path) -> dict[str, Encode]:
-    """What is compared, by name; the first is the one that the others' vectors are held against."""
+    """What is compared, by name; the vectors of the others are compared with the first's."""
     from model2vec import StaticModel
     from sentence_transformers import SentenceTransformer
 

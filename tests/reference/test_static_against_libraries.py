@@ -76,7 +76,7 @@ def test_packs_give_model2vecs_vectors(kind, tmp_path):
     export_pack(folder, out=tmp_path / "pack", precisions=tuple(LEAST))
     model = StaticModel.from_pretrained(folder)
     texts = ALL if kind == "unigram" else [*ALL, UNKNOWN]
-    if kind == "short":  # as far as its cut by characters does not come first
+    if kind == "short":  # of texts that its cut by characters leaves whole
         most = StaticModel.from_pretrained(folder).median_token_length * 9
         texts = ["a b c d e f g h i j k l", *(text for text in texts if len(text) <= most)]
     expected = model.encode(texts)
@@ -183,7 +183,7 @@ def test_a_very_long_text_is_cut_by_characters_first_in_model2vec(tmp_path):
 
 @pytest.mark.parametrize("layout", ["static", "model2vec", "quantized"])
 def test_real_weights_in_every_layout(tmp_path, layout):
-    """WordLlama's table of 32,000 tokens; by model2vec's own code also with 100 rows shared."""
+    """WordLlama's table of 32,000 tokens; by model2vec's own code also with 30 rows shared."""
     real = ROOT / "models" / "wordllama-256"
     if not (real / "modules.json").exists():
         pytest.skip("there is no models/wordllama-256; `make wordllama` fetches it")
@@ -194,7 +194,7 @@ def test_real_weights_in_every_layout(tmp_path, layout):
         table = library[0].embedding.weight.detach().float().numpy()
         library = StaticModel(table, library[0].tokenizer, normalize=True)
         if layout == "quantized":
-            library = quantize_model(library, vocabulary_quantization=100)
+            library = quantize_model(library, vocabulary_quantization=30)
         folder = tmp_path / "source"
         library.save_pretrained(folder)
         library = StaticModel.from_pretrained(folder)

@@ -41,8 +41,8 @@ def static_vectors(
         texts: token ids, one array (tokens,) a text, at least one token each.
         head: how a text's rows become its vector.
         advance: called with a label before each step.
-        observe: not called: there is no linear.
-        product: not called, likewise.
+        observe: never called, without a linear.
+        product: likewise.
         disturb: called with the table's name and the rows taken from it, (tokens, width); what it
             returns is taken instead (sensitivity.py).
     """
