@@ -160,9 +160,8 @@ def _bars(manifest: Manifest, precision: str) -> Bars:
 def _least_cosine(vectors: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> float:
     """Of vectors (n, D) of length 1 to those expected (n, D)."""
     cosines = (vectors.astype(np.float64) * normalize(expected)).sum(axis=1)
-    cosines[~(vectors.any(axis=1) | expected.any(axis=1))] = (
-        1.0  # a text without a word that is known
-    )
+    neither = ~(vectors.any(axis=1) | expected.any(axis=1))  # of a text without a known word
+    cosines[neither] = 1.0
     return float(cosines.min())
 
 

@@ -15,6 +15,7 @@ from embedge.errors import OptionError, SourceError
 from embedge.selftest import compare
 from embedge.vectors import normalize
 from embedge_export.export import export_pack
+from embedge_export.gate.compare import compare as compare_vectors
 from embedge_export.model import open_model
 from embedge_export.output.pack import find_damaged
 from embedge_export.source.folder import open_source
@@ -124,6 +125,21 @@ def test_padding_changes_nothing_on_either_side(model2vec, tmp_path):
                 mask[index, before : before + len(row)] = 1
             assert (session.run(ids, mask) == np.stack(alone)).all()
         assert not alone[2].any()  # [UNK] alone
+
+
+def test_a_vector_of_zeros_passes_only_where_zeros_are_expected():
+    texts = [np.array([number], np.int32) for number in range(8)]
+    expected = np.eye(8, 16, dtype=np.float32)
+    expected[3] = 0
+
+    def judged(row, value):
+        given = expected.copy()
+        given[row] = value
+        return compare_vectors(lambda ids, mask: given[ids[:, 0]], texts, expected).cosine_min
+
+    assert judged(3, 0.0) == 1
+    assert judged(3, 0.1) == 0
+    assert judged(5, 0.0) == 0
 
 
 def test_an_empty_text_is_refused_as_with_every_model_without_special_tokens(model2vec, tmp_path):
