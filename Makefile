@@ -233,9 +233,10 @@ $(CONSUMED)/stamp: $(wildcard $(DEFAULT_MODEL)/* $(DEFAULT_MODEL)/adapters/*/* m
 	@touch $@
 
 .PHONY: test-consumers
-test-consumers: .venv-optimum/stamp .venv-fastembed/stamp .venv-consumers-node/stamp $(CONSUMED)/stamp ## hub folders with the programs that load them: transformers, Optimum, fastembed, …
+test-consumers: .venv-optimum/stamp .venv-reference/stamp .venv-fastembed/stamp .venv-consumers-node/stamp $(CONSUMED)/stamp ## hub folders with the programs that load them: transformers, Optimum, fastembed, …
 	$(BIN)/python -m pytest tests/consumers/plain
-	.venv-optimum/bin/python -m pytest -W ignore tests/consumers/optimum
+	.venv-optimum/bin/python -m pytest -W ignore tests/consumers/with_torch tests/consumers/optimum
+	.venv-reference/bin/python -m pytest -W ignore tests/consumers/with_torch
 	.venv-fastembed/bin/python -m pytest -W ignore tests/consumers/fastembed
 
 .PHONY: test-emulated
@@ -283,6 +284,10 @@ bench-minilm: .venv/stamp minilm ## all-MiniLM-L6-v2 against Sentence Transforme
 .PHONY: bench-export
 bench-export: .venv/stamp ## time and memory of a full-size export of four tasks
 	$(BENCH).export_cost
+
+.PHONY: bench-second-output
+bench-second-output: .venv/stamp ## what last_hidden_state costs in a hub folder's graphs: [OPTIONS=]
+	$(BENCH).second_output $(OPTIONS)
 
 .PHONY: fidelity
 fidelity: .venv/stamp smollm2 ## int8 against fp32 on 258 texts, batches included: [PACKS=] [LOWER="int8 fp16"]

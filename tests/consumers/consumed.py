@@ -79,3 +79,16 @@ def pooled(rows: Any, mask: Any, pooling: str) -> np.ndarray:
     places = np.arange(mask.shape[1]) * mask
     last = places.argmax(1) if pooling == "lasttoken" else mask.argmax(1)
     return np.asarray(rows[np.arange(len(rows)), last])
+
+
+def check_prompts(embedder: Any, name: str, precision: str) -> None:
+    """Sentence Transformers' queries, documents and default are those of `Embedder`."""
+    about = model(name)
+    queries, documents = embedder.encode_query(TEXTS), embedder.encode_document(TEXTS)
+    as_query, as_document = (about.expected(kind, precision) for kind in ("query", "document"))
+    assert least_cosine(queries, as_query) >= LEAST[precision]
+    assert least_cosine(documents, as_document) >= LEAST[precision]
+    if about.prompt("query") != about.prompt("document"):
+        assert least_cosine(documents, as_document) > least_cosine(documents, as_query)
+    if about.default_prompt == "document":
+        assert least_cosine(embedder.encode(TEXTS), as_document) >= LEAST[precision]

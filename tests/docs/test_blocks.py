@@ -88,4 +88,4 @@ def test_what_is_not_run_says_why(name: str) -> None:
     assert all(len(reason) >= ENOUGH for reason in reasons)
     text = (ROOT / name).read_text(encoding="utf-8")
     assert len(NOT_RUN.findall(text)) == len(reasons), "a marker that stands before no block"
-    assert {block.language for block in found} <= {*LANGUAGES, "", "text", "json", "mermaid"}
+    assert {block.language for block in found} <= {*LANGUAGES, "", "text", "json", "js", "mermaid"}

@@ -1,18 +1,9 @@
-"""Sentence Transformers, with torch and with its ONNX backend; prompts of queries and documents."""
+"""Sentence Transformers' ONNX backend on a hub folder, every precision, padding on either side."""
 
-import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
-from consumers.consumed import GRAPHS, LEAST, PLAIN, TEXTS, least_cosine, model
-
-
-@pytest.mark.parametrize("name", PLAIN)
-def test_torch(name: str) -> None:
-    about = model(name)
-    embedder = SentenceTransformer(str(about.hub), device="cpu")
-    check(embedder, name, "fp32")
-    assert embedder.similarity_fn_name == "cosine"
+from consumers.consumed import GRAPHS, PLAIN, check_prompts, model
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
@@ -29,24 +20,10 @@ def test_onnx(name: str, precision: str, side: str) -> None:
         },
     )
     embedder.tokenizer.padding_side = side
-    check(embedder, name, precision)
+    check_prompts(embedder, name, precision)
 
 
 @pytest.mark.parametrize("name", ["mini", "bert"])
-def test_onnx_takes_the_fp32_graph_by_itself(name: str) -> None:
+def test_it_takes_the_fp32_graph_by_itself(name: str) -> None:
     embedder = SentenceTransformer(str(model(name).hub), backend="onnx", device="cpu")
-    check(embedder, name, "fp32")
-
-
-def check(embedder: SentenceTransformer, name: str, precision: str) -> None:
-    about = model(name)
-    queries, documents = embedder.encode_query(TEXTS), embedder.encode_document(TEXTS)
-    assert least_cosine(queries, about.expected("query", precision)) >= LEAST[precision]
-    assert least_cosine(documents, about.expected("document", precision)) >= LEAST[precision]
-    np.testing.assert_allclose(np.linalg.norm(queries, axis=1), 1, atol=1e-5)
-    if about.prompt("query") != about.prompt("document"):
-        as_queries = least_cosine(documents, about.expected("query", precision))
-        assert least_cosine(documents, about.expected("document", precision)) > as_queries
-    default = about.expected("document", precision) if about.default_prompt == "document" else None
-    if default is not None:
-        assert least_cosine(embedder.encode(TEXTS), default) >= LEAST[precision]
+    check_prompts(embedder, name, "fp32")
