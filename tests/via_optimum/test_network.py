@@ -72,6 +72,34 @@ def test_a_decoder_behind_an_encoder(source: Path, tmp_path: Path) -> None:
         export_pack(source, out=tmp_path / "pack", via="optimum", precisions=["fp32"])
 
 
+def test_rows_of_another_width_than_the_config_says(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Network, "rows", lambda self, ids: np.zeros((*ids.shape, 48), np.float32))
+    with pytest.raises(SourceError, match="rows of 48 numbers"):
+        export_pack(source, out=tmp_path / "pack", via="optimum", precisions=["fp32"])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"hidden_size": 10**9},
+        {"num_attention_heads": "four"},
+        {"hidden_act": "no-such-act"},
+        {"quantization_config": {"quant_method": "no-such-method"}},
+        {"num_hidden_layers": -1},
+        {"vocab_size": 100},
+    ],
+)
+def test_hostile_settings_are_sentences(
+    source: Path, tmp_path: Path, fields: dict[str, object]
+) -> None:
+    change_config(source, **fields)
+    with pytest.raises(SourceError):
+        export_pack(source, out=tmp_path / "pack", via="optimum", precisions=["fp32"])
+    assert not (tmp_path / "pack").exists()
+
+
 def test_a_weight_that_is_missing(source: Path) -> None:
     change_weights(source, lambda tensors: tensors.pop("encoder.layer.1.output.dense.weight"))
     with pytest.raises(SourceError, match=r"lack the tensor 'encoder\.layer\.1\.output\.dense"):

@@ -6,6 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from embedge.errors import MissingExtraError, SourceError
 from embedge.pack.manifest import MemoryCost
 from embedge_export.families.family import Array, Family, Ids, Opened, Targets
@@ -86,9 +88,20 @@ class Optimum(Family[OptimumConfig]):
                 f"{folder}: an encoder with a decoder has no rows of a text alone; export its "
                 "encoder as a model of its own"
             )
+        if config.get("quantization_config") is not None:
+            raise SourceError(
+                f"{folder}: config.json has a quantization_config; take the model's unquantized "
+                "weights"
+            )
         network = load_network(folder)
         found = network.module.config
         width, positions = self.width(folder, config), self.positions(folder, config)
+        own = network.rows(np.zeros((1, 2), np.int32)).shape[-1]
+        if own != width:
+            raise SourceError(
+                f"{folder}: the network gives rows of {own} numbers, and config.json says {width}; "
+                "such a network is not supported"
+            )
         record = OptimumConfig(
             family=str(config["model_type"]),
             hidden_size=width,
@@ -116,8 +129,6 @@ class Optimum(Family[OptimumConfig]):
         **calls: Any,
     ) -> Array:
         """See Family. `product` is torch's own."""
-        import numpy as np
-
         from embedge_export.families.optimum.truth import text_rows
         from embedge_export.head.truth import vectors
 

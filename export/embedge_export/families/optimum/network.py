@@ -183,7 +183,7 @@ def load_network(folder: Path) -> Network:
             f"{folder}: the weights lack the tensor {missing[0]!r}, which transformers' class "
             f"{type(module).__name__} has; is the checkpoint complete?"
         )
-    parts = {key.split(".")[0] for key in module.state_dict()}
+    parts = {name for name, _ in (*module.named_children(), *module.named_parameters())}
     prefix = f"{module.base_model_prefix}."
     for key in sorted(found["unexpected_keys"]):
         # What stands beside the network's own parts is a head, of another use of it.
