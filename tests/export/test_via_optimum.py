@@ -83,7 +83,7 @@ def test_plain_forms_do_not_go_with_it(source, tmp_path, capsys, other):
 
 
 def test_a_source_remembers_where_its_network_is_from(source):
-    with pytest.raises(SourceError, match=r"'electra' is not supported.*optimum may know it"):
+    with pytest.raises(SourceError, match=r"'electra' is not supported.*with --via optimum"):
         open_source(source)
     opened = open_source(source, via="optimum")
     assert opened.family is VIA["optimum"]

@@ -94,6 +94,6 @@ def family_of(config: Mapping[str, Any], via: str | None = None) -> Family[Any]:
     if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise SourceError(
             f"config.json: model_type {shown(model_type)} is not supported; these are: "
-            f"{', '.join(FAMILIES)}. {', '.join(VIA)} may know it: pass --via (via=)"
+            f"{', '.join(FAMILIES)}. Others may come with --via {' or '.join(VIA)}"
         )
     return FAMILIES[model_type]
