@@ -285,3 +285,15 @@ def test_a_joined_tensor_of_another_size_is_an_error(copy, name):
     save_file(tensors, copy / "model.safetensors")
     with pytest.raises(SourceError, match="one below the other, so the number of its rows must"):
         open_model(open_source(copy))
+
+
+def test_windows_are_reckoned_with_in_memory(plain):
+    """By the token, and not by the square of a text's length."""
+    model = open_model(open_source(plain))
+    assert isinstance(model.config, ModernBertConfig)
+    cost = model.family.memory_cost(model.config)
+    assert cost.per_token_squared == 0
+    # Keys and values three times over and that twice, 128 wide, and 3 * 8 scores of two heads.
+    assert cost.per_token == 6 * 4 * (256 + 128) + 4 * (12 * 128 + 24 * 2)
+    whole = dataclasses.replace(model.config, local_layers=(False,) * 4)
+    assert model.family.memory_cost(whole).per_token == 6 * 4 * (256 + 128)

@@ -14,7 +14,7 @@ def attention_cost(
     heads: int,
     causal: bool,
     biased: bool = False,
-    scores: int = 0,
+    window: int = 0,
 ) -> MemoryCost:
     """The cost, from what runs of 1,024 to 4,096 tokens were measured to take.
 
@@ -28,7 +28,7 @@ def attention_cost(
         heads: query heads of a layer.
         causal: whether a token sees those before it alone.
         biased: whether a number is added to every score.
-        scores: that a layer with a window holds of a token at the most; 0: no layer has one.
+        window: bytes that attention within a window takes for a token; 0: no layer has one.
     """
     factor = 12 if causal else 6
     # How often the square of scores is held for every head. ONNX Runtime before 1.28 does it in a
@@ -37,6 +37,6 @@ def attention_cost(
     # group of texts of one length, so that with many texts it is less than twice the scores.
     squares = 2 if biased else 1 if causal else 0
     return MemoryCost(
-        per_token=factor * 4 * (intermediate + hidden) + 4 * heads * scores,
+        per_token=factor * 4 * (intermediate + hidden) + window,
         per_token_squared=4.0 * heads * squares,
     )

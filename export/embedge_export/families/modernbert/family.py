@@ -75,14 +75,17 @@ class ModernBert(Family[ModernBertConfig]):
 
     def memory_cost(self, config: ModernBertConfig) -> MemoryCost:
         """See Family."""
-        from embedge_export.graph.windows import longest_square
+        from embedge_export.graph.windows import window_bytes
 
+        window = window_bytes(
+            reach=config.reach, heads=config.num_attention_heads, hidden=config.hidden_size
+        )
         return attention_cost(
             hidden=config.hidden_size,
             intermediate=config.intermediate_size,
             heads=config.num_attention_heads,
             causal=config.causal,
-            scores=longest_square(config.reach) if any(config.local_layers) else 0,
+            window=window if any(config.local_layers) else 0,
         )
 
 
