@@ -45,7 +45,7 @@ def test_missing_packages_are_one_sentence(tmp_path, monkeypatch):
     with pytest.raises(MissingExtraError) as caught:
         open_source(folder, via="optimum")
     message = str(caught.value)
-    assert "transformers and optimum-onnx" in message
+    assert "(transformers, optimum-onnx)" in message
     assert "embedge[optimum]" in message
     assert "make setup-optimum" in message
 

@@ -47,9 +47,9 @@ class Optimum(Family[OptimumConfig]):
         missing = [package for module, package in _NEEDED.items() if not _is_there(module)]
         if missing:
             raise MissingExtraError(
-                f"--via optimum needs {' and '.join(missing)}; install with: "
-                "pip install 'embedge[optimum]' (an environment of its own is best), or, in a "
-                "checkout, make setup-optimum"
+                f"--via optimum needs packages that are missing ({', '.join(missing)}); install "
+                "with: pip install 'embedge[optimum]' (an environment of its own is best), or, in "
+                "a checkout, make setup-optimum"
             )
 
     def width(self, folder: Path, config: Mapping[str, Any]) -> int:
