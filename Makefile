@@ -192,8 +192,9 @@ lint-deploy: .venv-deploy/stamp ## the unit, the Dockerfile and the Kubernetes e
 	else echo "systemd-analyze is missing: the unit was not checked" >&2; fi
 
 .PHONY: test-reference
-test-reference: .venv-reference/stamp ## NumPy reference against transformers and peft (installs torch)
-	$(call with_tokenizer,.venv-reference/bin/python -m pytest tests/reference)
+test-reference: .venv-reference/stamp ## NumPy reference against transformers and peft (installs torch); real weights after `make minilm`
+	$(call with_tokenizer,$(if $(wildcard $(MINILM)/config.json),EMBEDGE_MINILM=$(CURDIR)/$(MINILM)) \
+		.venv-reference/bin/python -m pytest tests/reference)
 
 .PHONY: test-oldest
 test-oldest: .venv-oldest/stamp default ## the tests with the oldest ONNX Runtime and NumPy allowed

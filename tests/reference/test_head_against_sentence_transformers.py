@@ -1,5 +1,8 @@
 """Heads against Sentence Transformers itself: pooling modes, Dense, LayerNorm, Normalize."""
 
+import os
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -83,6 +86,26 @@ def test_plain_folders_give_their_vectors(kind, tmp_path):
     folder = write_head(KINDS[kind](tmp_path / "source"), *HEADS["all"])
     (plain,) = write_merged(open_source(folder), tmp_path / "plain", dtype="float32")
     np.testing.assert_allclose(theirs(plain), theirs(folder), rtol=0, atol=1e-5)
+
+
+@pytest.mark.skipif("EMBEDGE_MINILM" not in os.environ, reason="EMBEDGE_MINILM is not set")
+@pytest.mark.parametrize("modes", [("cls",), ("weightedmean", "max")], ids="+".join)
+def test_real_weights_under_another_head(modes, tmp_path, figures):
+    """all-MiniLM-L6-v2's network (`make minilm`), its rows pooled in other ways."""
+    folder = shutil.copytree(os.environ["EMBEDGE_MINILM"], tmp_path / "model")
+    write_head(folder, modes, [dense(256), NORMALIZE])
+    export_pack(folder, out=tmp_path / "pack", precisions=("fp32", "int8"))
+    expected = theirs(folder)
+    for precision, least in (("fp32", 0.99999), ("int8", 0.998)):
+        with Embedder(tmp_path / "pack", precision=precision) as embedder:
+            found = embedder.encode(ALL)
+        lowest = cosines(found, expected).min()
+        figures(
+            f"all-MiniLM-L6-v2, {'+'.join(modes)}, {precision}",
+            lowest,
+            np.abs(normalize(expected) - normalize(found)).max(),
+        )
+        assert lowest >= least, precision
 
 
 def test_what_they_save_is_read(tmp_path):
