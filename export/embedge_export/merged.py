@@ -93,6 +93,11 @@ def check_merged(
     """
     folder = check_place(out, option)
     check_apart(folder, source.folder, option, above=False)
+    if source.via is not None:
+        raise SourceError(
+            f"a network that is taken from {source.via} has no plain folder but its own; open the "
+            "source without via, or make a pack of it"
+        )
     plain_class(source.config)
     for task in source.tasks:
         if pack is not None and (contains(pack, folder) or contains(folder / task, pack)):

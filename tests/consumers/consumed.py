@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 
 FOLDERS = Path(os.environ.get("EMBEDGE_CONSUMERS", "build/consumers")).resolve()
-MODELS = ("mini", "small", "qwen3", "llama", "bert", "xlm-roberta", "distilbert", "nano")
+MODELS = (
+    *("mini", "small", "qwen3", "llama", "nano"),
+    *("bert", "xlm-roberta", "distilbert", "mpnet", "modernbert"),
+)
 # transformers before version 5 has no EuroBERT.
 PLAIN = tuple(name for name in MODELS if name != "nano")
 # The graph of a precision, and the least cosine to the pack's vectors in that precision.

@@ -46,11 +46,14 @@ def main(out: Path) -> None:
             sources / "xlm-roberta", "xlm-roberta", pooling="cls_token"
         ),
         "distilbert": seeded.write_bert(sources / "distilbert", "distilbert"),
+        "mpnet": seeded.write_bert(sources / "mpnet", "mpnet"),
+        "modernbert": seeded.write_modernbert(sources / "modernbert"),
         "nano": seeded.write_v5_text_nano(sources / "nano", size="tiny", seed=7),
     }
-    settings = made["distilbert"] / "tokenizer_config.json"
-    inputs = {"model_input_names": ["input_ids", "attention_mask"]}  # as of its own tokenizer
-    settings.write_text(json.dumps(json.loads(settings.read_text()) | inputs))
+    for name in ("distilbert", "modernbert"):  # as of their own tokenizers
+        settings = made[name] / "tokenizer_config.json"
+        inputs = {"model_input_names": ["input_ids", "attention_mask"]}
+        settings.write_text(json.dumps(json.loads(settings.read_text()) | inputs))
     for name, source in made.items():
         place, tasks = out / name, ["retrieval"] if name in SEVERAL else None
         # What a bar of int8 asks of random weights is not the question here.

@@ -1,5 +1,6 @@
 """Plain per-task folders: exact weights, the files other programs look for, whole or not at all."""
 
+import dataclasses
 import json
 import shutil
 from types import SimpleNamespace
@@ -97,7 +98,7 @@ def test_nano_is_a_plain_eurobert(models, tmp_path):
     assert config["rope_theta"] == 1000000
 
 
-@pytest.mark.parametrize("kind", ["bert", "xlm-roberta", "distilbert"])
+@pytest.mark.parametrize("kind", ["bert", "xlm-roberta", "distilbert", "mpnet"])
 def test_an_encoder_is_its_own_checkpoint(tmp_path, kind):
     source = open_source(seeded.write_bert(tmp_path / "source", kind))
     (folder,) = write_merged(source, tmp_path / "out", dtype="float32")
@@ -282,6 +283,12 @@ def test_a_value_that_float16_cannot_hold(models, tmp_path, monkeypatch):
     with pytest.raises(ExportError, match=r"of task 'retrieval' does not fit float16"):
         write_merged(open_source(models / "small"), tmp_path, tasks=["retrieval"], dtype="float16")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_of_a_library_is_refused(models, tmp_path):
+    source = dataclasses.replace(open_source(models / "llama"), via="optimum")
+    with pytest.raises(SourceError, match="taken from optimum has no plain folder"):
+        write_merged(source, tmp_path / "out")
 
 
 def test_refusals(models, tmp_path):

@@ -39,7 +39,9 @@ def run(name: str, precision: str, side: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("precision", GRAPHS)
-@pytest.mark.parametrize("name", ["mini", "qwen3", "llama", "bert", "distilbert"])
+@pytest.mark.parametrize(
+    "name", ["mini", "qwen3", "llama", "bert", "distilbert", "mpnet", "modernbert"]
+)
 def test_padding_on_the_left(name: str, precision: str) -> None:
     """`pooling: "last_token"` takes the last place, so it needs this side."""
     expected = model(name).expected("query", precision)
