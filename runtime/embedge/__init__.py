@@ -108,9 +108,14 @@ def __getattr__(name: str) -> Any:
             stacklevel=2,
         )
         name = _RENAMED[name]
-    if name not in _LAZY:
-        raise AttributeError(f"module 'embedge' has no attribute {name!r}")
     import importlib
+
+    if name not in _LAZY:
+        habits = importlib.import_module("embedge.habits")
+        use = habits.MODULE.get(name)
+        raise AttributeError(
+            f"module 'embedge' has no attribute {name!r}" + (f"; use {use}" if use else "")
+        )
 
     return getattr(importlib.import_module(_LAZY[name]), name)
 

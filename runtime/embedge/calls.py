@@ -140,6 +140,8 @@ def resolve(
     for name, value in given.items():
         if value is not None and not isinstance(value, str):
             raise OptionError(f"{name} is {type(value).__name__}, not str")
+    if prompt_name is not None and prompt_name not in manifest.prompts:
+        prompt_name = _synonym(manifest, prompt_name)
     if task is None:
         task = manifest.default_task
     elif task in ALIASES and task not in manifest.tasks and ALIASES[task][0] in manifest.tasks:
@@ -198,6 +200,14 @@ def alias_prompt(manifest: Manifest, alias: str) -> str | None:
     """The name of the prompt that an alias means; None where the pack has no such prompt."""
     _, names = ALIASES[alias]
     return next((name for name in (alias, *names) if name in manifest.prompts), None)
+
+
+def _synonym(manifest: Manifest, name: str) -> str:
+    """What the pack calls a prompt that it has under another of its usual names; else the same."""
+    for alias, (_, names) in ALIASES.items():
+        if name in names and (held := alias_prompt(manifest, alias)) is not None:
+            return held
+    return name
 
 
 def _plain(ranges: ArrayLike, width: int) -> Ranges:

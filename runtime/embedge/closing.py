@@ -12,6 +12,7 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from embedge.errors import ClosedError
 from embedge.fork_locks import ForkLock
+from embedge.habits import unknown_keyword
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -82,11 +83,31 @@ S = TypeVar("S", bound=_HasLifetime)
 
 
 def counted(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """A method that is one call of its object's `_lifetime`."""
+    """A method that is one call of its object's `_lifetime`; it names the right keyword too."""
 
     @functools.wraps(method)
     def call(self: S, /, *args: P.args, **options: P.kwargs) -> R:
-        with self._lifetime.one():
-            return method(self, *args, **options)
+        try:
+            with self._lifetime.one():
+                return method(self, *args, **options)
+        except TypeError:
+            if (error := unknown_keyword(method, options)) is None:
+                raise
+            raise error from None
+
+    return call
+
+
+def explained(method: Callable[P, R]) -> Callable[P, R]:
+    """A constructor, or any function, whose error for an unknown keyword names the right one."""
+
+    @functools.wraps(method)
+    def call(*args: P.args, **options: P.kwargs) -> R:
+        try:
+            return method(*args, **options)
+        except TypeError:
+            if (error := unknown_keyword(method, options)) is None:
+                raise
+            raise error from None
 
     return call

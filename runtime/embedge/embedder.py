@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,10 +19,11 @@ from numpy.typing import ArrayLike, NDArray
 from embedge.calls import Call, EncodeOptions, Tower, alias_options
 from embedge.choice import Choice
 from embedge.choices import choose
-from embedge.closing import Lifetime, counted
+from embedge.closing import Lifetime, counted, explained
 from embedge.encoder import Encoder
 from embedge.errors import OptionError
 from embedge.files.paths import absolute_path
+from embedge.habits import missing_attribute
 from embedge.images.sources import Images
 from embedge.items import Items, OnError, OnProgress
 from embedge.options import flag
@@ -80,6 +81,7 @@ class Embedder:
     ((1, 2), 0)
     """
 
+    @explained
     def __init__(
         self,
         path: str | os.PathLike[str] | None = None,
@@ -133,6 +135,12 @@ class Embedder:
             logger.debug("%s: %s (%s)", name, choice.value, choice.reason)
         if warm_up:
             self._encoder.warm_up(first)
+
+    if not TYPE_CHECKING:  # type checkers would take every name for one of these
+
+        def __getattr__(self, name: str) -> Any:
+            """Only for names that do not exist: the error says what they are called here."""
+            raise missing_attribute(self, name)
 
     @property
     def encoder(self) -> Encoder:
@@ -203,7 +211,8 @@ class Embedder:
             texts: one str, or any ordered iterable of str.
             task: one of `tasks`, or "retrieval.query" / "retrieval.passage" for retrieval with
                 that prompt; the pack's default task if left out.
-            prompt_name: one of `prompts`; the pack's default prompt if left out.
+            prompt_name: one of `prompts`; the pack's default prompt if left out. "document",
+                "passage" and "corpus" all mean the one of them that the pack has.
             prompt: this very text before every input instead of a named prompt; "" for none.
             truncate_dim: keep the first so many dimensions, before normalizing. Widths in
                 `manifest.matryoshka_dimensions` are those that the model was trained for.
