@@ -76,21 +76,21 @@ def open_model(source: Source) -> Model:
         source.folder, source.config, stored, adapters=source.adapters, tasks=source.tasks
     )
     config = opened.config
-    if source.head.hidden_size != config.hidden_size:
-        raise SourceError(
-            f"{source.folder}: its files say that the network gives {source.head.hidden_size} "
-            f"numbers a token, and it gives {config.hidden_size}; download the model again"
-        )
     image = family.open_image_tower(source.folder, source.config, stored)
+    if image is not None and image.width != config.hidden_size:
+        raise SourceError(
+            f"{source.folder}: its towers give vectors of {config.hidden_size} and "
+            f"{image.width} dimensions, which cannot be compared"
+        )
     if image is not None and source.head.computed:
         raise SourceError(
             f"{source.folder}: modules behind the pooling of a model that reads images too are "
             "not supported: its images would have to pass through them as well"
         )
-    if image is not None and image.width != source.head.width:
+    if source.head.hidden_size != config.hidden_size:
         raise SourceError(
-            f"{source.folder}: its towers give vectors of {source.head.width} and "
-            f"{image.width} dimensions, which cannot be compared"
+            f"{source.folder}: its config.json says that rows are {source.head.hidden_size} wide, "
+            f"and the network's are {config.hidden_size}; download the model again"
         )
     notes = (*source.notes, *check_ids(source, config.vocab_size))
     return Model(source, family, config, opened.weights, opened.adapters, image, notes)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -363,3 +364,43 @@ def test_a_hub_folder_has_the_head_in_its_files_and_its_graph(tmp_path):
     for given in (feeds, left):  # padded on the right, and on the left
         (got,) = session.run(["sentence_embedding"], given)
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return seeded.write_jina_clip(tmp_path_factory.mktemp("clip") / "source")
+
+
+def test_modules_behind_a_text_tower_whose_images_would_not_pass_through_them(clip, tmp_path):
+    folder = shutil.copytree(clip, tmp_path / "source")
+    other = seeded.write_bert(tmp_path / "bert")
+    width = json.loads((folder / "config.json").read_text())["projection_dim"]
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(config | {"hidden_size": width}))
+    write_head(other, ("mean",), [dense(width)])
+    for name in ("modules.json", "1_Pooling", "2_Dense"):
+        (shutil.copytree if (other / name).is_dir() else shutil.copy)(other / name, folder / name)
+    with pytest.raises(SourceError, match="its images would have to pass through them as well"):
+        open_model(open_source(folder))
+
+
+def test_towers_of_two_widths_are_refused(clip, tmp_path):
+    """config.json holds no width of the text tower: its weights say it."""
+    wide = seeded.write_jina_clip(
+        tmp_path / "wide",
+        text=seeded.EncoderSize(hidden=192, layers=1, heads=3, intermediate=128),
+        vision=seeded.VisionSize(width=192, layers=1, head_width=64),
+    )
+    folder = shutil.copytree(clip, tmp_path / "source")
+    tensors = {
+        key: value
+        for place, tower in ((clip, "vision_model."), (wide, "text_model."))
+        for key, value in load_file(place / "model.safetensors").items()
+        if key.startswith(tower)
+    }
+    save_file(tensors, folder / "model.safetensors")
+    config = json.loads((clip / "config.json").read_text())
+    text = json.loads((wide / "config.json").read_text())["text_config"]
+    (folder / "config.json").write_text(json.dumps(config | {"text_config": text}))
+    with pytest.raises(SourceError, match=r"towers give vectors of 192 and 128 dimensions"):
+        open_model(open_source(folder))
