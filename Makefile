@@ -230,7 +230,7 @@ CONSUMED := build/consumers
 $(CONSUMED)/stamp: $(wildcard $(DEFAULT_MODEL)/* $(DEFAULT_MODEL)/adapters/*/* models/seeded/*.py) \
 		$(wildcard export/embedge_export/*.py export/embedge_export/*/*.py) \
 		tests/consumers/folders.py | .venv/stamp
-	PYTHONPATH=models $(BIN)/python tests/consumers/folders.py $(CONSUMED)
+	PYTHONPATH=models:tests $(BIN)/python tests/consumers/folders.py $(CONSUMED)
 	@touch $@
 
 .PHONY: test-consumers

@@ -13,6 +13,8 @@ MODELS = (
     *("mini", "small", "qwen3", "llama", "nano"),
     *("bert", "xlm-roberta", "distilbert", "mpnet", "modernbert"),
 )
+# Poolings joined and a layer behind them, which only Sentence Transformers and the graphs know.
+HEADED = "headed"
 # transformers before version 5 has no EuroBERT.
 PLAIN = tuple(name for name in MODELS if name != "nano")
 # The graph of a precision, and the least cosine to the pack's vectors in that precision.
@@ -30,7 +32,7 @@ class Model:
     pack: Path
     prompts: dict[str, str]
     default_prompt: str | None
-    pooling: str  # "lasttoken", "mean_tokens" or "cls_token"
+    pooling: str  # "lasttoken", "mean_tokens" or "cls_token"; of HEADED several, with "+" between
 
     def prompt(self, kind: str) -> str:
         """What stands before a "query" or a "document"."""
@@ -49,14 +51,14 @@ def model(name: str) -> Model:
     (hub,) = (place / "hub").iterdir()
     settings = read(hub / "config_sentence_transformers.json")
     pooling = read(hub / "1_Pooling/config.json")
-    (mode,) = (key for key, value in pooling.items() if value is True)
+    modes = [key.removeprefix("pooling_mode_") for key, value in pooling.items() if value is True]
     return Model(
         name,
         hub,
         place / "pack",
         settings["prompts"],
         settings["default_prompt_name"],
-        mode.removeprefix("pooling_mode_"),
+        "+".join(modes),
     )
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import seeded
 from embedge import Embedder
 from embedge_export import export_hub_folders, export_pack
+from support.heads import NORMALIZE, dense, write_head
 
 MINI = Path("models/embedge-mini")
 SEVERAL = ("mini", "small", "nano")  # have several tasks
@@ -50,6 +51,9 @@ def main(out: Path) -> None:
         "modernbert": seeded.write_modernbert(sources / "modernbert"),
         "nano": seeded.write_v5_text_nano(sources / "nano", size="tiny", seed=7),
     }
+    # Two poolings joined, and a layer behind them: the graph's vector holds it all.
+    headed = seeded.write_bert(sources / "headed")
+    made["headed"] = write_head(headed, ["mean", "max"], [dense(48), NORMALIZE])
     for name in ("distilbert", "modernbert"):  # as of their own tokenizers
         settings = made[name] / "tokenizer_config.json"
         inputs = {"model_input_names": ["input_ids", "attention_mask"]}

@@ -20,6 +20,7 @@ from embedge_export.head.head import MODES, Head
 from embedge_export.hub_folder import export_hub_folders
 from embedge_export.model import open_model, reference
 from embedge_export.source.folder import open_source
+from support.heads import NORMALIZE, dense, write_head
 
 KINDS = {
     "v5-text-small": lambda folder: seeded.write_v5_text_small(folder, size="tiny", seed=7),
@@ -147,6 +148,18 @@ def test_vectors_are_those_of_the_pack(made, tmp_path):
             ids = np.array([tokenizer.encode(prompt + text).ids], np.int64)
             _, (vector,) = run(folder / "onnx/model.onnx", ids, np.ones_like(ids))
             np.testing.assert_allclose(vector / np.linalg.norm(vector), expected, atol=1e-6)
+
+
+def test_layers_behind_the_pooling_are_in_the_vector_alone(tmp_path):
+    source = seeded.write_bert(tmp_path / "source")
+    write_head(source, ["mean", "max"], [dense(48), NORMALIZE])
+    made = export_hub_folders(source, out=tmp_path / "out", precisions=["fp32"])
+    assert made.verification["fp32"].passed
+    folder = made.folders["base"]
+    rows, vectors = run(folder / "onnx/model.onnx", *batch())
+    hidden = json.loads((folder / "config.json").read_text())["hidden_size"]
+    assert (rows.shape[2], vectors.shape[1]) == (hidden, 48)
+    assert (folder / "2_Dense/model.safetensors").is_file()
 
 
 # -- the gate

@@ -9,7 +9,7 @@ import pytest
 from fastembed import TextEmbedding
 from fastembed.common.model_description import ModelSource, PoolingType
 
-from consumers.consumed import GRAPHS, LEAST, MODELS, TEXTS, least_cosine, model
+from consumers.consumed import GRAPHS, HEADED, LEAST, MODELS, TEXTS, least_cosine, model
 from embedge import read_manifest
 
 
@@ -29,7 +29,7 @@ def opened(name: str, folder: Path, graph: str, data: list[str], dimension: int)
 
 
 @pytest.mark.parametrize("precision", GRAPHS)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [*MODELS, HEADED])
 def test_hub_folder(name: str, precision: str) -> None:
     about, stem = model(name), f"onnx/{GRAPHS[precision]}.onnx"
     expected = about.expected("document", precision)
