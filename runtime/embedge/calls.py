@@ -102,8 +102,8 @@ class Call:
         )
 
 
-class EncodeOptions(TypedDict, total=False):
-    """What `Embedder.encode_query` and `encode_document` take: see `Embedder.encode`."""
+class StreamOptions(TypedDict, total=False):
+    """What `Embedder.encode_iter` takes beside the prompt's name: see `Embedder.encode`."""
 
     task: str | None
     prompt: str | None
@@ -114,8 +114,13 @@ class EncodeOptions(TypedDict, total=False):
     ranges: ArrayLike | None
     on_overflow: OnOverflow
     on_error: OnError | None
-    progress: OnProgress | None
     cancel: threading.Event | None
+
+
+class EncodeOptions(StreamOptions, total=False):
+    """What `Embedder.encode_query` and `encode_document` take: see `Embedder.encode`."""
+
+    progress: OnProgress | bool | None
 
 
 class Alias(TypedDict):

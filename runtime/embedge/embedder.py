@@ -5,10 +5,11 @@ chooses how to run the pack, closes it, and is pickled. Knows no file format, no
 ONNX Runtime.
 """
 
+import functools
 import logging
 import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, Unpack
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from embedge.calls import Call, EncodeOptions, Tower, alias_options
+from embedge.calls import Call, EncodeOptions, StreamOptions, Tower, alias_options
 from embedge.choice import Choice
 from embedge.choices import choose
 from embedge.closing import Lifetime, counted, explained
@@ -29,8 +30,10 @@ from embedge.items import Items, OnError, OnProgress
 from embedge.options import flag
 from embedge.pack.files import open_pack
 from embedge.pack.manifest import Manifest
+from embedge.progress import reporting
 from embedge.reopening import Reduced, reduce_embedder
 from embedge.sessions import Sessions
+from embedge.streaming import rows_of
 from embedge.texts.tokens import OnOverflow
 from embedge.vectors import EmbeddingType, similarity
 
@@ -202,7 +205,7 @@ class Embedder:
         ranges: ArrayLike | None = None,
         on_overflow: OnOverflow = "truncate",
         on_error: OnError | None = None,
-        progress: OnProgress | None = None,
+        progress: OnProgress | bool | None = None,
         cancel: threading.Event | None = None,
     ) -> NDArray[Any]:
         """Embeds texts.
@@ -228,7 +231,7 @@ class Embedder:
                 whose row is then NaN (0 in the types smaller than float32), in place of the
                 TextError or TextTooLongError.
             progress: called as progress(done, total) after every run, in texts, and with the
-                same `done` while long texts are tokenized.
+                same `done` while long texts are tokenized. True shows a progress line on stderr.
             cancel: set it from another thread to stop, also in the middle of a run.
 
         Returns:
@@ -258,8 +261,57 @@ class Embedder:
             ranges=ranges,
             on_overflow=on_overflow,
         )
-        items = Items("texts", on_error=on_error, progress=progress, cancel=cancel)
-        return self._encoder.encode_texts(call, texts, items)
+        with reporting(progress, "texts") as report:
+            items = Items("texts", on_error=on_error, progress=report, cancel=cancel)
+            return self._encoder.encode_texts(call, texts, items)
+
+    def encode_iter(
+        self,
+        texts: Iterable[str],
+        *,
+        prompt_name: str | None = None,
+        **options: Unpack[StreamOptions],
+    ) -> Iterator[NDArray[Any]]:
+        """Embeds any number of texts, and gives the vector of each as it comes, in order.
+
+        At most 2,048 texts, or about 8 MiB of them, are held at a time, with their vectors.
+
+        Args:
+            texts: an iterable of str, such as a file's lines or a generator.
+            prompt_name: as for `encode`.
+            options: those of `encode` but progress. The indices of bad texts count from the first
+                text of all.
+
+        Yields:
+            (d,) for each text, as `encode` gives it.
+
+        Raises:
+            OptionError: at once, before anything is read: an option is not one of this pack's, or
+                int8 or uint8 is asked for without ranges, which would be those of a few texts.
+            TextError: `vectors` of it are the rows of the texts that were held. And what `encode`
+                raises, while the rows are read.
+
+        >>> embedder = Embedder()
+        >>> lines = (f"line {number}" for number in range(3))
+        >>> [row.shape for row in embedder.encode_iter(lines, task="retrieval")]
+        [(256,), (256,), (256,)]
+        """
+        if isinstance(texts, str):
+            raise OptionError("encode_iter takes an iterable of texts; pass one text to encode")
+        if "progress" in options:
+            raise OptionError(
+                "encode_iter does not know how many texts there are; leave out progress=, and "
+                "count its rows"
+            )
+        if options.get("embedding_type") in ("int8", "uint8") and options.get("ranges") is None:
+            raise OptionError(
+                f"encode_iter needs ranges= for {options['embedding_type']}: without it, a text's "
+                "numbers would depend on the few texts around it"
+            )
+        on_error = options.pop("on_error", None)
+        encode = functools.partial(self.encode, prompt_name=prompt_name, **options)
+        encode([])  # a wrong option shows here
+        return rows_of(encode, texts, on_error=on_error)
 
     def encode_query(self, texts: Texts, **options: Unpack[EncodeOptions]) -> NDArray[Any]:
         """Embeds search queries: `encode` with the prompt "query", or none if the pack lacks it.
@@ -294,7 +346,7 @@ class Embedder:
         upright: bool = True,
         allow_urls: bool = False,
         on_error: OnError | None = None,
-        progress: OnProgress | None = None,
+        progress: OnProgress | bool | None = None,
         cancel: threading.Event | None = None,
     ) -> NDArray[Any]:
         """Embeds images, in the space of the pack's texts. Needs Pillow: `embedge[image]`.
@@ -318,7 +370,8 @@ class Embedder:
                 the URLs then reaches what this machine reaches.
             on_error: called as on_error(index, reason) for every bad image, whose row is then NaN
                 (0 in the types smaller than float32), in place of the ImageError.
-            progress: called as progress(done, total) after every run, in images.
+            progress: called as progress(done, total) after every run, in images. True shows a
+                progress line on stderr.
             cancel: set it from another thread to stop, also in the middle of a run.
 
         Returns:
@@ -343,8 +396,9 @@ class Embedder:
             upright=upright,
             allow_urls=allow_urls,
         )
-        items = Items("images", on_error=on_error, progress=progress, cancel=cancel)
-        return self._encoder.encode_images(call, images, items)
+        with reporting(progress, "images") as report:
+            items = Items("images", on_error=on_error, progress=report, cancel=cancel)
+            return self._encoder.encode_images(call, images, items)
 
     @counted
     def encode_squares(
@@ -353,7 +407,7 @@ class Embedder:
         *,
         task: str | None = None,
         truncate_dim: int | None = None,
-        progress: OnProgress | None = None,
+        progress: OnProgress | bool | None = None,
         cancel: threading.Event | None = None,
     ) -> NDArray[np.float32]:
         """Embeds images that were resized and cropped already: what `encode_image` gives for them.
@@ -369,8 +423,9 @@ class Embedder:
             float32 (n, d), of length 1.
         """
         call = Call.of(self.manifest, tower="image", task=task, truncate_dim=truncate_dim)
-        items = Items("images", progress=progress, cancel=cancel)
-        return self._encoder.encode_squares(call, squares, items)
+        with reporting(progress, "images") as report:
+            items = Items("images", progress=report, cancel=cancel)
+            return self._encoder.encode_squares(call, squares, items)
 
     def similarity(self, a: ArrayLike, b: ArrayLike) -> NDArray[np.float32]:
         """Cosine of every vector of `a` with every vector of `b`: float32 (n, m)."""

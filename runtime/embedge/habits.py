@@ -23,7 +23,7 @@ _TENSOR = f"{_NOTHING}the result is a NumPy array, which torch.from_numpy(array)
 
 # Attributes of `Embedder`: what to use in their place.
 ATTRIBUTES: Mapping[str, str] = {
-    "embed": "encode(texts)",
+    "embed": "encode(texts), or encode_iter(texts) for a row at a time",
     "get_text_embedding": "encode(text)",
     "get_text_embedding_batch": "encode(texts)",
     "encode_text": "encode(texts)",

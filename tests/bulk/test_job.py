@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedge.bulk.job import IMAGES, Chunking, Job, Step, Summary, chunks
+from embedge.bulk.job import Job, Step, Summary
 from embedge.bulk.ranges import RangesSink
 from embedge.bulk.records import NO_PLACE, Bad, Record
 from embedge.bulk.sinks import Sink, open_sink
 from embedge.errors import CancelledError, MemoryLimitError
 from embedge.vectors import normalize
+from embedge.windows import IMAGES, Window, windows
 from support.fakes import WIDTH, FakeEmbedder, vector
 
 
@@ -39,11 +40,17 @@ def records_of(*texts):
     return [Record(i, f"f:{i + 1}", text, None, len(text)) for i, text in enumerate(texts)]
 
 
+def size_of(record):
+    return record.size
+
+
 @given(st.lists(st.integers(0, 3 * 2**20), max_size=300), st.integers(1, 40), st.integers(1, 80))
 def test_chunks_keep_everything_in_order_and_stay_small(sizes, first, most):
     records = [Record(i, "", "", None, size) for i, size in enumerate(sizes)]
     most = max(first, most)
-    made = list(chunks(iter(records), Chunking(first=first, most=most, size=8 * 2**20)))
+    made = list(
+        windows(iter(records), Window(first=first, most=most, size=8 * 2**20), size=size_of)
+    )
     assert [record for chunk in made for record in chunk] == records
     for chunk in made:
         assert 0 < len(chunk) <= most
@@ -54,7 +61,7 @@ def test_chunks_keep_everything_in_order_and_stay_small(sizes, first, most):
 
 def test_images_are_counted_not_weighed():
     records = [Record(i, "", "", None, 2**30) for i in range(70)]
-    assert [len(chunk) for chunk in chunks(records, IMAGES)] == [32, 32, 6]
+    assert [len(chunk) for chunk in windows(records, IMAGES, size=size_of)] == [32, 32, 6]
 
 
 def test_what_came_of_it_is_a_record():
@@ -82,7 +89,7 @@ def test_steps_go_from_nothing_to_all():
     job = Job(
         FakeEmbedder().encode,
         Kept(),
-        chunking=Chunking(first=1, most=2, size=None),
+        window=Window(first=1, most=2, size=None),
         total=4,
         on_progress=steps.append,
     )
@@ -136,7 +143,7 @@ def test_ranges_come_from_all_chunks(tmp_path):
     sink = Kept()
     ranges = tmp_path / "ranges.npy"
     held = RangesSink(sink, "int8", WIDTH, str(ranges))
-    job = Job(FakeEmbedder().encode, held, chunking=Chunking(first=1, most=1, size=None))
+    job = Job(FakeEmbedder().encode, held, window=Window(first=1, most=1, size=None))
     job.run(records_of("a bb", "ccc d", "e"))
     assert held.count == 3
     low, high = np.load(ranges)

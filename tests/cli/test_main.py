@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import embedge
+from embedge import terminal
 from embedge.cli import COMMANDS, interrupt, main, screen
 from embedge.errors import GateError, MissingExtraError, OptionError
 from support.fakes import FakeEmbedder, write_pack
@@ -230,7 +231,7 @@ def test_ctrl_c_cancels_the_work():
     ("seconds", "told"), [(0.2, "0 s"), (59.7, "1:00"), (75, "1:15"), (3723, "1:02:03")]
 )
 def test_time_text(seconds, told):
-    assert screen.time_text(seconds) == told
+    assert terminal.time_text(seconds) == told
 
 
 @pytest.mark.parametrize(
@@ -248,8 +249,8 @@ def test_size_text(size, told):
 
 
 def test_text_that_the_console_lacks():
-    assert screen.encodable("日 a", "ascii") == "? a"
-    assert screen.encodable("\ud800", None) == "?"
+    assert terminal.encodable("日 a", "ascii") == "? a"
+    assert terminal.encodable("\ud800", None) == "?"
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])

@@ -9,10 +9,10 @@ from PIL import Image
 
 from embedge.cli import main
 from embedge.cli.commands import export
-from embedge.cli.progress import ProgressBar
 from embedge.images.pillow import RefusedImageError
 from embedge.pack.verification import Figures, Report
 from embedge.printable import printable
+from embedge.progress import ProgressBar
 from support.fakes import MANIFEST, FakeEmbedder, write_pack
 from support.tiny import IMAGE
 

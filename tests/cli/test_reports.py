@@ -11,8 +11,8 @@ import pytest
 from embedge.choice import Choice
 from embedge.cli import main, screen
 from embedge.cli.commands import doctor
-from embedge.cli.progress import ProgressBar
 from embedge.engine import devices, kernels, loading
+from embedge.progress import ProgressBar
 from support.fakes import MANIFEST, FakeEmbedder, samples_for, write_pack
 
 

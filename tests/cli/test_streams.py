@@ -13,8 +13,9 @@ import pytest
 import embedge
 from embedge import Embedder
 from embedge.cli import main
-from embedge.cli.progress import ProgressBar
-from embedge.cli.streams import input_bytes, is_terminal, standard_streams
+from embedge.cli.streams import input_bytes, standard_streams
+from embedge.progress import ProgressBar
+from embedge.terminal import is_terminal
 from support.tiny import IMAGE, write_pack
 
 CLOSINGS = {"stdin": "<&-", "stdout": ">&-", "stderr": "2>&-", "all": "<&- >&- 2>&-"}

@@ -5,7 +5,7 @@ model and prints nothing: what happens on the way is reported through two callba
 in a `Summary`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,19 +15,7 @@ from embedge.bulk.records import NO_PLACE, Bad, Record
 from embedge.bulk.sinks import Item, Sink
 from embedge.errors import MemoryLimitError
 from embedge.reasons import one_line
-
-
-@dataclass(frozen=True, slots=True)
-class Chunking:
-    """How many records are held at a time; each chunk may be twice as long as the one before."""
-
-    first: int  # records; small, so that a mistake shows at once
-    most: int  # records
-    size: int | None  # bytes of the input after which a chunk ends; None: not limited
-
-
-TEXTS = Chunking(first=64, most=2048, size=8 * 2**20)
-IMAGES = Chunking(first=32, most=32, size=None)
+from embedge.windows import TEXTS, Window, windows
 
 
 class Encode(Protocol):
@@ -81,7 +69,7 @@ class Job:
     Args:
         encode: `Embedder.encode` or `encode_image` with its options bound.
         sink: where the rows go; the job finishes or abandons it.
-        chunking: how many records are held at a time: `TEXTS` or `IMAGES`.
+        window: how many records are held at a time: `TEXTS` or `IMAGES` of `embedge.windows`.
         total: bytes of the whole input, for `Step.fraction`; None if not known.
         truncations: the encoder's count of texts that it cut so far, for `Summary.cut`.
         on_progress: called while a chunk is embedded.
@@ -94,7 +82,7 @@ class Job:
         encode: Encode,
         sink: Sink,
         *,
-        chunking: Chunking = TEXTS,
+        window: Window = TEXTS,
         total: int | None = None,
         truncations: Callable[[], int] = lambda: 0,
         on_progress: Callable[[Step], None] = lambda step: None,
@@ -102,7 +90,7 @@ class Job:
     ) -> None:
         self._encode = encode
         self._sink = sink
-        self._chunking = chunking
+        self._window = window
         self._total = total
         self._truncations = truncations
         self._on_progress = on_progress
@@ -121,7 +109,7 @@ class Job:
         """
         before, count = self._truncations(), 0
         try:
-            for chunk in chunks(records, self._chunking):
+            for chunk in windows(records, self._window, size=lambda record: record.size):
                 count += sum(item.index != NO_PLACE for item in chunk)
                 self._work(chunk)
             self._sink.finish(count)
@@ -179,19 +167,3 @@ class Job:
     def _refuse(self, where: str, reason: str) -> None:
         self._bad += 1
         self._on_refused(where, reason)
-
-
-def chunks(
-    records: Iterable[Record | Bad], chunking: Chunking = TEXTS
-) -> Iterator[list[Record | Bad]]:
-    """Cuts a stream into lists."""
-    limit, size = chunking.first, 0
-    chunk: list[Record | Bad] = []
-    for record in records:
-        chunk.append(record)
-        size += record.size
-        if len(chunk) >= limit or (chunking.size is not None and size >= chunking.size):
-            yield chunk
-            limit, chunk, size = min(limit * 2, chunking.most), [], 0
-    if chunk:
-        yield chunk

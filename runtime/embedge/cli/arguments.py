@@ -58,6 +58,16 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_progress_option(parser: argparse.ArgumentParser) -> None:
+    """`--progress` and `--no-progress`."""
+    parser.add_argument(
+        "--progress",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="show a progress line on stderr (default: if stderr is a terminal)",
+    )
+
+
 def positive(text: str) -> int:
     """An argparse type: a whole number of at least 1, as large as any that can be meant."""
     value = int(text)

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from embedge.cli.streams import write_if_possible
 from embedge.printable import printable
+from embedge.terminal import encodable, write_if_possible
 
 
 def say(line: str) -> None:
@@ -48,12 +48,6 @@ def show_json(value: Any, *, indent: int | None = None) -> None:
         print(json.dumps(value, indent=indent).replace("\x7f", "\\u007f"))
 
 
-def encodable(text: str, encoding: str | None) -> str:
-    """The text with `?` for what the encoding lacks: a small console is no reason to fail."""
-    name = encoding or "utf-8"
-    return text.encode(name, "replace").decode(name)
-
-
 def table(rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()) -> str:
     """Rows as aligned columns; the columns in `right` are aligned to the right."""
     cells = [[printable(cell) for cell in row] for row in rows]
@@ -76,13 +70,3 @@ def size_text(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} GiB"
-
-
-def time_text(seconds: float) -> str:
-    """Seconds for people: 75 -> "1:15", 3.2 -> "3 s"."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

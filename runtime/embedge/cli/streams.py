@@ -11,7 +11,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO
 
 _NAMES = ("stdin", "stdout", "stderr")
 _NEEDED = ("write", "flush", "isatty", "encoding")  # of a stream that is written
@@ -47,21 +47,6 @@ def input_bytes() -> BinaryIO:
     if buffer is not None:
         return buffer
     return io.BytesIO(sys.stdin.read().encode("utf-8", "surrogatepass"))  # a host's own object
-
-
-def is_terminal(stream: Any) -> bool:
-    """Whether people read or write there."""
-    try:
-        return bool(stream.isatty())
-    except (AttributeError, ValueError, OSError):  # not all hosts' objects know, nor closed files
-        return False
-
-
-def write_if_possible(stream: TextIO, text: str) -> None:
-    """Writes what may be lost: the work goes on when nobody can hear of it."""
-    with contextlib.suppress(OSError, ValueError):  # its reader went away, the disk is full, closed
-        stream.write(text)
-        stream.flush()
 
 
 class _Completed(io.TextIOBase):

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from embedge.cli import arguments, screen
 from embedge.cli.interrupt import cancellable
-from embedge.cli.progress import ProgressBar, add_progress_option
 from embedge.errors import OptionError
 from embedge.machine.resources import cpu_name
 from embedge.options import shown
+from embedge.progress import ProgressBar
 
 if TYPE_CHECKING:
     from embedge.embedder import Embedder
@@ -47,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--seconds", type=float, default=2.0, help="time for each shape (default: 2)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    add_progress_option(parser)
+    arguments.add_progress_option(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -13,8 +13,8 @@ from embedge.bulk.image_files import chunked, image_paths
 from embedge.cli import arguments, screen
 from embedge.cli.interrupt import cancellable
 from embedge.cli.libtiff import quiet_libtiff
-from embedge.cli.progress import ProgressBar, add_progress_option
 from embedge.errors import OptionError
+from embedge.progress import ProgressBar
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,7 +59,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     arguments.add_engine_options(parser)
     parser.add_argument("--json", action="store_true", help="print a JSON line for each image")
-    add_progress_option(parser)
+    arguments.add_progress_option(parser)
 
 
 def run(options: argparse.Namespace) -> int:

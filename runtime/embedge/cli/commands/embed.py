@@ -18,10 +18,12 @@ from embedge.cli.inputs import check_paths
 from embedge.cli.interrupt import cancellable
 from embedge.cli.libtiff import quiet_libtiff
 from embedge.cli.outputs import check_different, check_not_read, check_output
-from embedge.cli.progress import ProgressBar, add_progress_option
-from embedge.cli.streams import input_bytes, is_terminal
+from embedge.cli.streams import input_bytes
 from embedge.errors import OptionError
 from embedge.pack.manifest import MANIFEST
+from embedge.progress import ProgressBar
+from embedge.terminal import is_terminal
+from embedge.windows import IMAGES, TEXTS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,12 +93,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="format of the output (default: npy if --out ends in .npy, else jsonl)",
     )
     parser.add_argument("--out", metavar="FILE", help="the output (default: stdout)")
-    add_progress_option(parser)
+    arguments.add_progress_option(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Embeds everything; 1 if some records were bad."""
-    from embedge.bulk.job import IMAGES, TEXTS, Job  # NumPy: not while help is shown
+    from embedge.bulk.job import Job  # NumPy: not while help is shown
     from embedge.bulk.ranges import RangesSink
     from embedge.bulk.sinks import LinesSink, open_sink
     from embedge.texts.tokens import TruncationWarning
@@ -159,7 +161,7 @@ def run(options: argparse.Namespace) -> int:
                 lambda cancel: encode(items, cancel=cancel, **callbacks)
             ),
             sink,
-            chunking=IMAGES if options.images else TEXTS,
+            window=IMAGES if options.images else TEXTS,
             total=total,
             truncations=lambda: embedder.truncations,
             on_progress=report.show_step,

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from embedge.cli import screen
+from embedge.cli import arguments, screen
 from embedge.cli.exporter import load_exporter
-from embedge.cli.progress import ProgressBar, add_progress_option
 from embedge.cli.reports import finer_lines, gate_rows
 from embedge.errors import OptionError
 from embedge.pack.manifest import PRECISIONS, Manifest
 from embedge.pack.verification import Report
+from embedge.progress import ProgressBar
 
 SUMMARY = "make a model pack from a model"
 DESCRIPTION = """\
@@ -87,7 +87,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="keep graphs that miss their bar, marked as failed",
     )
-    add_progress_option(parser)
+    arguments.add_progress_option(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from embedge.cli import arguments, screen
 from embedge.cli.interrupt import cancellable
 from embedge.cli.libtiff import quiet_libtiff
-from embedge.cli.progress import ProgressBar, add_progress_option
 from embedge.errors import (
     CancelledError,
     IndexOutdatedError,
@@ -24,6 +23,7 @@ from embedge.errors import (
 )
 from embedge.files.whole import WholeFile, find_obstacle
 from embedge.printable import printable
+from embedge.progress import ProgressBar
 from embedge.reasons import one_line
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.png",
         help="draw the images that were found, with their scores",
     )
-    add_progress_option(parser)
+    arguments.add_progress_option(parser)
 
 
 def run(options: argparse.Namespace) -> int:

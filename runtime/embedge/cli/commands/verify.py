@@ -15,7 +15,6 @@ from embedge.cli import arguments, screen
 from embedge.cli.apart import CrashedError, can_run_apart, run_apart
 from embedge.cli.exporter import load_exporter
 from embedge.cli.golden import DOCUMENTS, QUERY, TOKEN_TEXTS, TOLERANCE, find_golden
-from embedge.cli.progress import ProgressBar, add_progress_option
 from embedge.cli.reports import loss_rows
 from embedge.errors import (
     DeviceError,
@@ -26,6 +25,7 @@ from embedge.errors import (
 from embedge.machine import resources as machine
 from embedge.pack.manifest import PRECISIONS, Manifest
 from embedge.pack.verification import IMAGE_TOWER, Report
+from embedge.progress import ProgressBar
 from embedge.reasons import one_line
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="check in this process, not in a separate one that a bad pack may crash",
     )
-    add_progress_option(parser)
+    arguments.add_progress_option(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -4,31 +4,21 @@ Knows only fractions and labels. Silent unless stderr is a terminal or it was as
 terminal but asked for, it prints a plain line every few seconds instead of rewriting one.
 """
 
-import argparse
+import contextlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Self, TextIO
 
-from embedge.cli.screen import encodable, time_text
-from embedge.cli.streams import is_terminal, write_if_possible
 from embedge.printable import printable
+from embedge.terminal import encodable, is_terminal, time_text, write_if_possible
 
 REDRAW_SECONDS = 0.1
 PLAIN_SECONDS = 5.0  # between two lines where the line cannot be rewritten
 WIDTH = 24  # characters of the bar itself
 ROOM = 79  # characters of the whole line: a wider one would wrap and could not be rewritten
-
-
-def add_progress_option(parser: argparse.ArgumentParser) -> None:
-    """`--progress` and `--no-progress`."""
-    parser.add_argument(
-        "--progress",
-        action=argparse.BooleanOptionalAction,
-        default=None,
-        help="show a progress line on stderr (default: if stderr is a terminal)",
-    )
 
 
 class ProgressBar:
@@ -100,3 +90,28 @@ class ProgressBar:
 
     def _write(self, text: str) -> None:
         write_if_possible(self._stream, text)
+
+
+def reporting(
+    progress: Callable[[int, int], None] | bool | None, what: str
+) -> AbstractContextManager[Callable[[int, int], None] | None]:
+    """What is called with (done, total) within it: the caller's own, or a progress line for True.
+
+    Args:
+        progress: a callable is passed on as it is; True shows a line on stderr, rewritten in place
+            on a terminal and printed every few seconds elsewhere; False and None show nothing.
+        what: the things counted, for the line.
+    """
+    if not isinstance(progress, bool):
+        return nullcontext(progress)
+    if not progress or sys.stderr is None:  # programs without a console have none
+        return nullcontext(None)
+    return _line(what)
+
+
+@contextlib.contextmanager
+def _line(what: str) -> Iterator[Callable[[int, int], None]]:
+    with ProgressBar(True) as bar:
+        yield lambda done, total: bar.update(
+            done / total if total else None, f"{done:,} of {total:,} {what}"
+        )
