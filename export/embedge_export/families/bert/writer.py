@@ -5,7 +5,8 @@ added to the token's, rotary angles in attention, or a learned number added to e
 
 The residual stream itself is normed, with gain and bias, so no rotation can be folded through it:
 what reads it is spread at run time where a precision needs that. On all-MiniLM-L6-v2's real
-weights int8's lowest cosine over the gate's texts is 0.9991 so, and 0.990 without.
+weights int8's lowest cosine over the gate's texts is 0.9991 so, and 0.990 without; on those of
+all-mpnet-base-v2 it is 0.9990.
 """
 
 from collections.abc import Callable, Sequence
