@@ -427,9 +427,19 @@ class Embedder:
             items = Items("images", progress=report, cancel=cancel)
             return self._encoder.encode_squares(call, squares, items)
 
-    def similarity(self, a: ArrayLike, b: ArrayLike) -> NDArray[np.float32]:
-        """Cosine of every vector of `a` with every vector of `b`: float32 (n, m)."""
-        return similarity(a, b)
+    def similarity(
+        self,
+        a: ArrayLike,
+        b: ArrayLike,
+        *,
+        embedding_type: EmbeddingType = "float32",
+        ranges: ArrayLike | None = None,
+    ) -> NDArray[np.float32]:
+        """Cosine of every vector of `a` with every vector of `b`: float32 (n, m).
+
+        Of bits, by how many are equal; the arguments are those of `embedge.similarity`.
+        """
+        return similarity(a, b, embedding_type=embedding_type, ranges=ranges)
 
     @counted
     def count_tokens(

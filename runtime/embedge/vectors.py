@@ -21,6 +21,16 @@ from embedge.options import check_one_of
 EmbeddingType = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 EMBEDDING_TYPES: tuple[EmbeddingType, ...] = get_args(EmbeddingType)
 
+_BITS = ("binary", "ubinary")
+_DTYPES: dict[str, type[Any]] = {
+    "float32": np.float32,
+    "int8": np.int8,
+    "uint8": np.uint8,
+    "binary": np.int8,
+    "ubinary": np.uint8,
+}
+_BLOCK = 4096  # rows of bits unpacked at a time: 32 bytes for each of theirs
+
 Ranges = tuple[tuple[float, ...], tuple[float, ...]]  # the smallest values, and the largest
 Vectors = NDArray[np.float32]  # (n, d), or (d,) for one text
 
@@ -40,25 +50,49 @@ def normalize(vectors: Vectors) -> Vectors:
     return np.asarray(vectors / np.maximum(lengths, EPSILON), dtype=np.float32)
 
 
-def similarity(a: ArrayLike, b: ArrayLike) -> NDArray[np.float32]:
-    """Cosine of every vector of `a` with every vector of `b`.
+def similarity(
+    a: ArrayLike,
+    b: ArrayLike,
+    *,
+    embedding_type: EmbeddingType = "float32",
+    ranges: ArrayLike | None = None,
+) -> NDArray[np.float32]:
+    """Cosine of every vector of `a` with every vector of `b`; of bits, by how many are equal.
 
     Args:
-        a: floats, (n, d), or (d,) for one vector.
-        b: floats, (m, d), or (d,) for one vector.
+        a: (n, d), or (d,) for one vector: floats, or of the smaller type that is named.
+        b: (m, d), or (d,), of the same kind.
+        embedding_type: what both hold, as `quantize` made them. An int8 array may be int8 or
+            binary, and uint8 may be uint8 or ubinary, so that it must be named.
+        ranges: for int8 and uint8, those that the vectors were made with, (2, d): cosines are then
+            those of the numbers that the buckets stand for. Without it the buckets themselves are
+            compared, from -128 to 127 (uint8 less 127.5), which is right where one range, symmetric
+            about 0, serves all dimensions.
 
     Returns:
-        float32 (n, m), each within -1 and 1; 0 where a vector is all zeros.
+        float32 (n, m), each within -1 and 1; 0 where a vector is all zeros. For binary and ubinary
+        1 - 2 h / bits, where h is the Hamming distance: the cosine of the vectors of 1 and -1 that
+        the bits stand for. Bits that fill the last byte count as equal.
 
     >>> similarity([[1.0, 0.0], [0.0, 2.0]], [3.0, 0.0]).tolist()
     [[1.0], [0.0]]
+    >>> codes = quantize([[1.0] * 8, [1.0, -1.0] * 4, [-1.0] * 8], "ubinary")  # (3, 1)
+    >>> similarity(codes, codes[0], embedding_type="ubinary").tolist()
+    [[1.0], [0.0], [-1.0]]
     """
-    left, right = _rows(a, "a"), _rows(b, "b")
+    check_embedding_type(embedding_type, ranges)
+    left, right = _rows(a, "a", embedding_type), _rows(b, "b", embedding_type)
     if left.shape[1] != right.shape[1]:
+        unit = "bytes" if embedding_type in _BITS else "dimensions"
         raise OptionError(
-            f"a has {left.shape[1]} dimensions, b has {right.shape[1]}; "
+            f"a has {left.shape[1]} {unit}, b has {right.shape[1]}; "
             "embed both with the same truncate_dim"
         )
+    if embedding_type in _BITS:
+        return _equal_bits(left, right)
+    if embedding_type != "float32":
+        bounds = None if ranges is None else check_ranges(ranges, left.shape[1])
+        left, right = _values(left, bounds), _values(right, bounds)
     cosines = normalize(left) @ normalize(right).T  # (n, d) @ (d, m) -> (n, m)
     return np.asarray(np.clip(cosines, -1.0, 1.0), dtype=np.float32)
 
@@ -126,7 +160,7 @@ def _quantize(
     values: Vectors, embedding_type: EmbeddingType, bounds: NDArray[np.float32] | None
 ) -> NDArray[Any]:
     """Finite values (n, d) or (d,) in a smaller type; of int8 and uint8 with bounds (2, d)."""
-    if embedding_type in ("binary", "ubinary"):
+    if embedding_type in _BITS:
         packed = np.packbits(values > 0, axis=-1)
         # Flipping the top bit of a byte and reading it as signed is subtracting 128.
         return packed if embedding_type == "ubinary" else (packed ^ 0x80).view(np.int8)
@@ -184,14 +218,59 @@ def _batch_bounds(values: Vectors) -> tuple[Vectors, Vectors]:
     return rows.min(axis=0), rows.max(axis=0)
 
 
-def _rows(vectors: ArrayLike, name: str) -> NDArray[np.float32]:
+def _rows(vectors: ArrayLike, name: str, embedding_type: EmbeddingType) -> NDArray[Any]:
+    """Vectors as rows (n, width) of their type; refuses what is not of that type."""
     try:
         rows = np.asarray(vectors)
     except (TypeError, ValueError) as error:  # rows of different lengths
         raise OptionError(f"{name} is not an array of numbers: {error}") from None
-    if rows.dtype.kind != "f" or rows.ndim not in (1, 2):
+    wanted = _DTYPES[embedding_type]
+    if rows.ndim not in (1, 2) or (
+        rows.dtype.kind != "f" if wanted == np.float32 else rows.dtype != wanted
+    ):
+        held = {np.dtype(np.int8): ("int8", "binary"), np.dtype(np.uint8): ("uint8", "ubinary")}
+        if embedding_type == "float32" and rows.ndim in (1, 2) and rows.dtype in held:
+            plain, bits = held[rows.dtype]
+            raise OptionError(
+                f"{name} has dtype {rows.dtype}; say what it holds with "
+                f'embedding_type="{plain}" or embedding_type="{bits}"'
+            )
+        kind = "float" if embedding_type == "float32" else f"{embedding_type} ({wanted})"
         raise OptionError(
-            f"{name} has dtype {rows.dtype} and {rows.ndim} dimensions; similarity takes float "
-            "vectors, (n, d) or (d,)"
+            f"{name} has dtype {rows.dtype} and {rows.ndim} dimensions; similarity takes {kind} "
+            "vectors here, (n, d) or (d,)"
         )
-    return np.atleast_2d(rows).astype(np.float32, copy=False)
+    return np.atleast_2d(rows).astype(wanted, copy=False)
+
+
+def _values(buckets: NDArray[Any], bounds: NDArray[np.float32] | None) -> Vectors:
+    """The numbers in the middle of int8 or uint8 buckets (n, d); bounds (2, d)."""
+    number = buckets.astype(np.float32)
+    if bounds is None:
+        return number - 127.5 if buckets.dtype == np.uint8 else number
+    low, high = bounds
+    if buckets.dtype == np.int8:  # cut toward 0, so that the middle of a bucket lies away from it
+        number += 128 + np.sign(number) / 2
+    else:
+        number += 0.5
+    return np.asarray(low + number * ((high - low) / 255), dtype=np.float32)
+
+
+def _equal_bits(left: NDArray[Any], right: NDArray[Any]) -> NDArray[np.float32]:
+    """1 - 2 h / bits of packed rows (n, width) and (m, width), by products of 1 and -1."""
+
+    def signs(packed: NDArray[Any]) -> Vectors:
+        # binary is ubinary with the top bit of each byte flipped: in both alike, so h is the same.
+        bits = np.unpackbits(packed.view(np.uint8), axis=1)
+        return np.asarray(2 * bits.astype(np.float32) - 1, dtype=np.float32)
+
+    bits = 8 * left.shape[1]
+    scores = np.zeros((len(left), len(right)), np.float32)
+    if not bits:
+        return scores
+    ours = signs(left)  # (n, bits)
+    for start in range(0, len(right), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        # Whole numbers below 2**24, which float32 adds exactly.
+        scores[:, block] = ours @ signs(right[block]).T / bits
+    return scores

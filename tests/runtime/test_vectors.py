@@ -53,6 +53,59 @@ def test_similarity_refuses_what_has_no_cosine() -> None:
         similarity(np.zeros((1, 2), np.int8), [1.0, 2.0])
 
 
+@given(matrices, matrices)
+def test_similarity_of_bits_counts_those_that_differ(a: Any, b: Any) -> None:
+    left, right = quantize(a, "ubinary"), quantize(b, "ubinary")
+    differ = np.unpackbits(left[:, None] ^ right[None], axis=2).sum(axis=2)  # (n, m)
+    scores = similarity(left, right, embedding_type="ubinary")
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scores, 1 - differ / 8, atol=1e-7)
+    signs = [np.where(x > 0, 1.0, -1.0) for x in (a, b)]
+    np.testing.assert_allclose(scores, similarity(*signs), atol=1e-6)
+    signed = [quantize(x, "binary") for x in (a, b)]
+    assert np.array_equal(similarity(*signed, embedding_type="binary"), scores)
+
+
+def test_many_bits_are_compared_in_blocks() -> None:
+    codes = np.random.default_rng(0).integers(0, 256, (9000, 4), dtype=np.uint8)
+    scores = similarity(codes[:2], codes, embedding_type="ubinary")
+    differ = np.unpackbits(codes[:2, None] ^ codes[None], axis=2).sum(axis=2)
+    np.testing.assert_allclose(scores, 1 - differ / 16, atol=1e-7)
+    assert similarity(codes[:0], codes, embedding_type="ubinary").shape == (0, 9000)
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8"])
+def test_similarity_of_buckets(kind: Any) -> None:
+    random = np.random.default_rng(1)
+    vectors = normalize(random.normal(size=(200, 64)).astype(np.float32))
+    floats = similarity(vectors, vectors)
+    own = np.stack([vectors.min(axis=0), vectors.max(axis=0)]) * np.float32(1.1)
+    small = quantize(vectors, kind, ranges=own)
+    scores = similarity(small, small[0], embedding_type=kind, ranges=own)
+    np.testing.assert_allclose(scores, floats[:, :1], atol=0.01)
+    # One range for all dimensions, symmetric about 0: no ranges are needed to compare.
+    most = np.abs(vectors).max()
+    one = np.stack([np.full(64, -most), np.full(64, most)]).astype(np.float32)
+    small = quantize(vectors, kind, ranges=one)
+    np.testing.assert_allclose(similarity(small, small, embedding_type=kind), floats, atol=0.02)
+
+
+def test_similarity_asks_what_small_numbers_hold() -> None:
+    codes = np.zeros((2, 4), np.uint8)
+    with pytest.raises(OptionError, match='"uint8" or embedding_type="ubinary"'):
+        similarity(codes, codes)
+    with pytest.raises(OptionError, match='"int8" or embedding_type="binary"'):
+        similarity(codes.view(np.int8), codes)
+    with pytest.raises(OptionError, match=r"b has dtype int8 .* takes ubinary"):
+        similarity(codes, codes.view(np.int8), embedding_type="ubinary")
+    with pytest.raises(OptionError, match="4 bytes, b has 3"):
+        similarity(codes, codes[:, :3], embedding_type="ubinary")
+    with pytest.raises(OptionError, match=r"ranges has shape \(2, 3\)"):
+        similarity(codes, codes, embedding_type="uint8", ranges=np.zeros((2, 3)))
+    with pytest.raises(OptionError, match="'hamming' is unknown"):
+        similarity(codes, codes, embedding_type="hamming")
+
+
 def test_binary_by_hand() -> None:
     bits = np.array([1, 0, 1, 0, 1, 0, 0, 1], np.float32) - 0.5  # 0b10101001 = 169
     assert quantize(bits, "ubinary").tolist() == [169]
