@@ -56,7 +56,8 @@ class Bert(Family[BertConfig]):
 
     def plain_form(self, config: Mapping[str, Any]) -> tuple[str, str] | None:
         """See Family. jina-embeddings-v3's own layout shares XLM-RoBERTa's model_type alone."""
-        return None if config.get("position_embedding_type") == "rotary" else self.plain
+        own = config.get("position_embedding_type") == "rotary" or "lora_adaptations" in config
+        return None if own else self.plain
 
     def open(
         self,
@@ -162,4 +163,6 @@ MPNET = Bert(
     counts_from_padding=True,
     plain=("mpnet", "MPNetModel"),
 )
-JINA_EMBEDDINGS_V3 = replace(XLM_ROBERTA, network=JINA_V3, plain=None)
+JINA_EMBEDDINGS_V3 = replace(
+    XLM_ROBERTA, network=JINA_V3, plain=("jina_embeddings_v3", "JinaEmbeddingsV3Model")
+)
