@@ -40,7 +40,8 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-    monkeypatch.delenv("EMBEDGE_THREADS", raising=False)
+    for name in ("EMBEDGE_THREADS", "EMBEDGE_MEMORY_LIMIT", "EMBEDGE_TOKEN_BUDGET"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture

@@ -22,8 +22,9 @@ from demo.adapters import WORK, cross_table, show_table, topic_sentences
 from demo.questions import show_answers
 from demo.screen import Screen, open_screen
 from embedge import Embedder, EmbedgeError
-from embedge.cli.screen import say, size_text
+from embedge.cli.screen import say
 from embedge.reasons import one_line
+from embedge.sizes import size_text
 
 ROOT = Path(__file__).resolve().parents[2]
 MAP = ROOT / "models" / "packs" / "demo-map.png"

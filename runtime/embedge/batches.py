@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from embedge.errors import MemoryLimitError
 from embedge.pack.manifest import MemoryCost
+from embedge.sizes import size_text
 
 # At this length attention costs about as much as all linear layers of a 0.6B decoder together
 # (28 layers: 880 MFLOP a token for the linears, 229 kFLOP a token and position for attention).
@@ -103,9 +104,8 @@ def images_per_run(device: str, *, per_image: int, memory_limit: int | None) -> 
         return most
     if per_image > memory_limit:
         raise MemoryLimitError(
-            f"one image would need about {per_image / 2**20:,.0f} MiB, the limit is "
-            f"{memory_limit / 2**20:,.0f} MiB; allow more with memory_limit= (bytes). Nothing was "
-            "run"
+            f"one image would need about {size_text(per_image)}, the limit is "
+            f"{size_text(memory_limit)}; allow more with memory_limit=. Nothing was run"
         )
     return min(most, memory_limit // per_image)
 
@@ -224,7 +224,7 @@ def check_longest(item: int, length: int, limits: Limits) -> None:
     needed = estimate_memory(limits, 1, length)
     if limits.memory_limit is not None and needed > limits.memory_limit:
         raise MemoryLimitError(
-            f"item {item} has {length} tokens and would need about {needed / 2**20:,.0f} MiB, "
-            f"the limit is {limits.memory_limit / 2**20:,.0f} MiB; shorten it with max_length=, "
-            "or allow more with memory_limit= (bytes). Nothing was run"
+            f"item {item} has {length} tokens and would need about {size_text(needed)}, "
+            f"the limit is {size_text(limits.memory_limit)}; shorten it with max_length=, "
+            "or allow more with memory_limit=. Nothing was run"
         )

@@ -4,6 +4,7 @@ Takes what the caller asked for ("auto" or None where nothing), the pack's manif
 `machine` and `engine.devices` find here; gives a frozen `Choices`. Opens no graph.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from types import MappingProxyType
@@ -42,7 +43,7 @@ def choose(
     device: str,
     threads: int | None,
     token_budget: int | None,
-    memory_limit: int | None,
+    memory_limit: float | str | None,
 ) -> Choices:
     """Decides how to run a pack; the arguments are those of `Embedder`.
 
@@ -68,12 +69,14 @@ def choose(
         threads=chosen_threads,
         memory_limit=resources.choose_memory_limit(
             memory_limit,
+            environment=os.environ,
             # The machine's memory says nothing of a GPU's.
             available=resources.read_available_memory() if on.value == "cpu" else None,
             reserved=weights,
         ),
         token_budget=choose_token_budget(
             token_budget,
+            environment=os.environ,
             device=on.value,
             caches=read_caches() if on.value == "cpu" and token_budget is None else None,
             threads=chosen_threads.value,

@@ -57,9 +57,11 @@ class Embedder:
         precision: "auto", or "fp32", "fp16", "int8" as the pack has them.
         device: "auto", "cpu" or "cuda". Asking for CUDA where it is unavailable is an error.
         threads: of one run; by default from affinity, cgroup and EMBEDGE_THREADS.
-        token_budget: padded tokens of one run; by default what this CPU's caches hold, or 32,768
-            on a GPU.
-        memory_limit: bytes that one run may take beside the weights, by the pack's estimate.
+        token_budget: padded tokens of one run; by default EMBEDGE_TOKEN_BUDGET, else what this
+            CPU's caches hold, or 32,768 on a GPU.
+        memory_limit: bytes that one run may take beside the weights, by the pack's estimate: a
+            number, or a text such as "500MB" or "2GiB"; by default EMBEDGE_MEMORY_LIMIT, else a
+            share of what is free.
         arena: keep ONNX Runtime's memory pool between runs: somewhat faster, never shrinks.
         spin: keep threads awake between the pieces of a run. Pass False where other work wants the
             cores, as in a server, which is then up to twice as fast.
@@ -93,7 +95,7 @@ class Embedder:
         device: str = "auto",
         threads: int | None = None,
         token_budget: int | None = None,
-        memory_limit: int | None = None,
+        memory_limit: float | str | None = None,
         arena: bool = False,
         spin: bool = True,
         prepared: str | os.PathLike[str] | None = None,

@@ -42,6 +42,13 @@ def whole_number(value: object, name: str, *, least: int = 1, most: int = MOST) 
     return number
 
 
+def whole_number_of(text: str, name: str) -> int:
+    """A whole number of 1 or more from a text, such as an environment variable's."""
+    # Python refuses to read thousands of digits.
+    digits = text.isdecimal() and len(text) <= len(str(MOST))
+    return whole_number(int(text) if digits else text, name)
+
+
 def flag(value: object, name: str) -> bool:
     """True or False; NumPy's, and 1 and 0, are as good."""
     numpys = type(value).__module__ == "numpy" and type(value).__name__ in ("bool", "bool_")

@@ -12,10 +12,14 @@ that share a core with other programs wait for one another in every operator of 
 larger runs are up to 13 % quicker, and token_budget= says so where it is known.
 """
 
+from collections.abc import Mapping
+
 from embedge.choice import Choice
 from embedge.machine.cpu_caches import CpuCaches, share
-from embedge.options import whole_number
+from embedge.machine.resources import NOTHING_SET
+from embedge.options import whole_number, whole_number_of
 
+BUDGET_VARIABLE = "EMBEDGE_TOKEN_BUDGET"
 GPU = Choice(32768, "a GPU needs many tokens at once to be busy")
 # Padded tokens, as `batches.cost` counts them: 256 and 512 in texts of up to 256. Below the first a
 # run does too little with the weights that it reads: that takes a core with VNNI as long as about
@@ -29,6 +33,7 @@ UNKNOWN = LEAST  # where the system says nothing of its caches
 def choose_token_budget(
     argument: int | None,
     *,
+    environment: Mapping[str, str] = NOTHING_SET,
     device: str,
     caches: CpuCaches | None,
     threads: int,
@@ -38,6 +43,7 @@ def choose_token_budget(
 
     Args:
         argument: what the caller asked for; it wins.
+        environment: where EMBEDGE_TOKEN_BUDGET may stand; it comes second.
         device: "cpu" or "cuda".
         caches: of this CPU; None where the system says nothing of them.
         threads: of one run.
@@ -46,6 +52,8 @@ def choose_token_budget(
     """
     if argument is not None:
         return Choice(whole_number(argument, "token_budget"), "token_budget= was given")
+    if text := environment.get(BUDGET_VARIABLE, "").strip():
+        return Choice(whole_number_of(text, BUDGET_VARIABLE), f"{BUDGET_VARIABLE} is set")
     if device != "cpu":
         return GPU
     held = share(caches, threads)

@@ -13,8 +13,9 @@ import pytest
 
 import embedge
 from embedge import terminal
-from embedge.cli import COMMANDS, interrupt, main, screen
+from embedge.cli import COMMANDS, interrupt, main
 from embedge.errors import GateError, MissingExtraError, OptionError
+from embedge.sizes import size_text
 from support.fakes import FakeEmbedder, write_pack
 
 
@@ -245,7 +246,7 @@ def test_time_text(seconds, told):
     ],
 )
 def test_size_text(size, told):
-    assert screen.size_text(size) == told
+    assert size_text(size) == told
 
 
 def test_text_that_the_console_lacks():

@@ -23,8 +23,8 @@ PACKAGES = {"embedge": ROOT / "runtime/embedge", "embedge_export": ROOT / "expor
 ROOMS = {
     "embedge": """
         errors reasons printable terminal progress windows cautions fork_locks choice options habits
-        reopening closing failures files machine run_size pack engine choices items vectors texts
-        calls images batches sessions runner encoder streaming embedder selftest search bulk
+        sizes reopening closing failures files machine run_size pack engine choices items vectors
+        texts calls images batches sessions runner encoder streaming embedder selftest search bulk
         integrations server cli __main__
     """,
     "embedge_export": """

@@ -76,6 +76,16 @@ def test_the_memory_limit_is_a_share_of_what_the_weights_leave() -> None:
     assert choose_memory_limit(None, available=GIB, reserved=5 * GIB).value == LEAST_MEMORY
     assert choose_memory_limit(None, available=None).value is None
     assert choose_memory_limit(123, available=None) == Choice(123, "memory_limit= was given")
+    assert choose_memory_limit("1GB", available=None) == Choice(10**9, "memory_limit= was given")
+
+
+def test_the_environment_sets_the_memory_limit() -> None:
+    environment = {"EMBEDGE_MEMORY_LIMIT": " 2GiB "}
+    chosen = choose_memory_limit(None, environment=environment, available=10 * GIB)
+    assert chosen == Choice(2 * GIB, "EMBEDGE_MEMORY_LIMIT is set")
+    assert choose_memory_limit(5, environment=environment, available=None).value == 5
+    with pytest.raises(OptionError, match="EMBEDGE_MEMORY_LIMIT is 'much'"):
+        choose_memory_limit(None, environment={"EMBEDGE_MEMORY_LIMIT": "much"}, available=None)
 
 
 @pytest.mark.parametrize("host", [1, 2, 4, 64])

@@ -89,6 +89,16 @@ def test_who_asks_wins_and_a_gpu_has_its_own() -> None:
     gpu = choose_token_budget(None, device="cuda", caches=None, threads=2, per_token=SMALL)
     assert gpu == GPU
     assert gpu.value == 32768
+    for argument, budget in ((None, 99), (7, 7)):
+        chosen = choose_token_budget(
+            argument,
+            environment={"EMBEDGE_TOKEN_BUDGET": "99"},
+            device="cuda",
+            caches=None,
+            threads=1,
+            per_token=1,
+        )
+        assert chosen.value == budget
     with pytest.raises(OptionError, match="token_budget"):
         choose_token_budget(0, device="cpu", caches=None, threads=1, per_token=1)
 

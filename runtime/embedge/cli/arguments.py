@@ -5,16 +5,18 @@ Knows argparse and the `Embedder`'s arguments; imports the runtime only when an 
 
 import argparse
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from embedge.errors import OptionError
 from embedge.options import MOST, shown
 from embedge.pack.manifest import PRECISIONS
+from embedge.sizes import byte_count
 
 if TYPE_CHECKING:
     from embedge.embedder import Embedder
 
 PACK_VARIABLE = "EMBEDGE_PACK"
+_ENGINE = ("precision", "device", "threads", "memory_limit", "token_budget", "prepared")
 PACK_HELP = (
     f"the folder of the model pack (default: the environment variable {PACK_VARIABLE}, else the "
     "bundled pack)"
@@ -33,7 +35,7 @@ def add_pack_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
-    """How the network runs: precision, device, threads."""
+    """How the network runs: precision, device, threads, memory."""
     parser.add_argument(
         "--precision",
         choices=("auto", *PRECISIONS),
@@ -50,6 +52,20 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         type=positive,
         metavar="N",
         help="number of threads (default: by the CPU cores of this process)",
+    )
+    parser.add_argument(
+        "--memory-limit",
+        type=size,
+        metavar="SIZE",
+        help="memory that one run may take beside the weights, such as 500MB or 2GiB (default: the "
+        "environment variable EMBEDGE_MEMORY_LIMIT, else a share of what is free)",
+    )
+    parser.add_argument(
+        "--token-budget",
+        type=positive,
+        metavar="N",
+        help="padded tokens of one run (default: the environment variable EMBEDGE_TOKEN_BUDGET, "
+        "else what the CPU's caches hold)",
     )
     parser.add_argument(
         "--prepared",
@@ -78,6 +94,14 @@ def positive(text: str) -> int:
     return value
 
 
+def size(text: str) -> int:
+    """An argparse type: bytes, as `sizes.byte_count` reads them."""
+    try:
+        return byte_count(text, "the size")
+    except OptionError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 positive.__name__ = "whole number"  # argparse: "invalid whole number value: 'x'"
 
 
@@ -96,10 +120,12 @@ def open_embedder(
     path = pack_path(options)
     from embedge.embedder import Embedder
 
-    return Embedder(
-        path,
-        precision=precision or options.precision,
-        device=device or options.device,
-        threads=options.threads,
-        prepared=options.prepared,
-    )
+    given = engine_options(options)
+    given["precision"] = precision or given["precision"]
+    given["device"] = device or given["device"]
+    return Embedder(path, **given)
+
+
+def engine_options(options: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of `Embedder` that `add_engine_options` asked for."""
+    return {name: getattr(options, name) for name in _ENGINE}

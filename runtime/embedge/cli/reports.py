@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from embedge.cli import screen
 from embedge.pack.verification import Report
+from embedge.sizes import size_text
 
 WORST = 5  # linears shown of each precision
 COLUMNS = ("cosine_min", "cosine_mean", "rank_correlation", "batch_difference")
@@ -54,7 +54,7 @@ def finer_lines(verification: Mapping[str, Report]) -> Iterator[str]:
             yield (
                 f"{precision}, {task}: {len(names)} of {figures.linears} linears kept finer, "
                 f"because the least cosine was {before[-1]:.6f} without; this adds "
-                f"{screen.size_text(figures.finer_bytes)} and {2 * len(names)} products: "
+                f"{size_text(figures.finer_bytes)} and {2 * len(names)} products: "
                 f"{', '.join(_by_layer(names))}"
                 + (f"; in float32: {', '.join(_by_layer(floats))}" if floats else "")
             )

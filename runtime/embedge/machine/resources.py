@@ -10,11 +10,14 @@ import os
 import platform
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from embedge.choice import Choice
-from embedge.options import whole_number
+from embedge.options import whole_number, whole_number_of
+from embedge.sizes import byte_count, size_text
 
 THREADS_VARIABLE = "EMBEDGE_THREADS"
+MEMORY_VARIABLE = "EMBEDGE_MEMORY_LIMIT"
 # Up to here all cores are taken: a small machine that embeds does little else meanwhile.
 SMALL_MACHINE_CORES = 4
 # More threads bring little on texts of ordinary length, and each keeps its own buffers.
@@ -23,9 +26,9 @@ MOST_THREADS = 8
 # machine. Beyond it they only wait for one another, and take long to start: 1,000 threads on 2
 # cores took 45 s to load a small graph, 100,000 never ended.
 MOST_THREADS_ASKED, THREADS_PER_CORE = 16, 4
-MOST_DIGITS = 19  # of a number in the environment
 MEMORY_SHARE = 0.8  # of what is free; the rest stays for the host application
 LEAST_MEMORY = 128 * 2**20  # bytes; below this nothing could be run at all
+NOTHING_SET: Mapping[str, str] = MappingProxyType({})
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 CGROUP_OF_PROCESS = Path("/proc/self/cgroup")
 MEMINFO = Path("/proc/meminfo")
@@ -52,8 +55,7 @@ def choose_threads(
         number = whole_number(argument, "threads")
         return _at_most(number, host, "threads= was given", f"threads={number:,}")
     if text := environment.get(THREADS_VARIABLE, "").strip():
-        digits = text.isdecimal() and len(text) <= MOST_DIGITS  # Python refuses thousands of them
-        number = whole_number(int(text) if digits else text, THREADS_VARIABLE)
+        number = whole_number_of(text, THREADS_VARIABLE)
         asked = f"{THREADS_VARIABLE}={number:,}"
         return _at_most(number, host, f"{THREADS_VARIABLE} is set", asked)
     limits = [(host, f"this machine has {host} cores")]
@@ -89,21 +91,28 @@ def threads_here(argument: int | None = None) -> Choice[int]:
 
 
 def choose_memory_limit(
-    argument: int | None, *, available: int | None, reserved: int = 0
+    argument: float | str | None,
+    *,
+    environment: Mapping[str, str] = NOTHING_SET,
+    available: int | None,
+    reserved: int = 0,
 ) -> Choice[int | None]:
     """How many bytes one run may take for itself, None where nothing is known.
 
     Args:
-        argument: what the caller asked for, in bytes; it wins.
+        argument: what the caller asked for, as `byte_count` takes it; it wins.
+        environment: where EMBEDGE_MEMORY_LIMIT may stand; it comes second.
         available: bytes that can be had without pushing others out, if known.
         reserved: bytes that the weights will take when they are loaded.
     """
     if argument is not None:
-        return Choice(whole_number(argument, "memory_limit"), "memory_limit= was given")
+        return Choice(byte_count(argument, "memory_limit"), "memory_limit= was given")
+    if text := environment.get(MEMORY_VARIABLE, "").strip():
+        return Choice(byte_count(text, MEMORY_VARIABLE), f"{MEMORY_VARIABLE} is set")
     if available is None:
         return Choice(None, "this system does not say how much memory is free")
     limit = int(MEMORY_SHARE * (available - reserved))
-    split = f"of {available / 2**20:,.0f} MiB free, {reserved / 2**20:,.0f} MiB go to the weights"
+    split = f"of {size_text(available)} free, {size_text(reserved)} go to the weights"
     if limit < LEAST_MEMORY:
         return Choice(LEAST_MEMORY, f"{split}; the least that allows any work")
     return Choice(limit, f"{split}; {MEMORY_SHARE:.0%} of the rest")

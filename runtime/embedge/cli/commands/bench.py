@@ -18,6 +18,7 @@ from embedge.errors import OptionError
 from embedge.machine.resources import cpu_name
 from embedge.options import shown
 from embedge.progress import ProgressBar
+from embedge.sizes import size_text
 
 if TYPE_CHECKING:
     from embedge.embedder import Embedder
@@ -184,7 +185,7 @@ def _print(report: dict[str, Any]) -> None:
     screen.show(
         f"load {report['load_seconds']:.2f} s, first vector "
         f"{report['first_vector_seconds'] * 1000:.0f} ms, "
-        f"peak memory {screen.size_text(peak) if peak else 'unknown'}"
+        f"peak memory {size_text(peak) if peak else 'unknown'}"
     )
     rows: list[tuple[str, ...]] = [
         ("shape", "threads", "tokens/s best", "median", "ms best", "repeats")

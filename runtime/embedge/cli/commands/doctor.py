@@ -20,6 +20,7 @@ from embedge.engine import telemetry
 from embedge.errors import EmbedgeError
 from embedge.machine import resources as machine
 from embedge.reasons import one_line
+from embedge.sizes import size_text
 
 SUMMARY = "report what runs here, what was chosen, and why"
 DESCRIPTION = """\
@@ -202,7 +203,9 @@ def _without_pack(options: argparse.Namespace, missing: str) -> Iterator[Finding
         yield Finding("threads", "?", problem=one_line(error))
     else:
         yield Finding("threads", str(threads.value), threads.reason)
-    memory = machine.choose_memory_limit(None, available=machine.read_available_memory())
+    memory = machine.choose_memory_limit(
+        options.memory_limit, environment=os.environ, available=machine.read_available_memory()
+    )
     yield Finding("memory limit", _value("memory_limit", memory.value), memory.reason)
     yield _kernel()
     yield Finding("pack", "none", missing)
@@ -245,4 +248,4 @@ def _value(name: str, value: Any) -> str:
     """A chosen value for people; memory is in bytes."""
     if value is None:
         return "none"
-    return screen.size_text(value) if name == "memory_limit" else str(value)
+    return size_text(value) if name == "memory_limit" else str(value)

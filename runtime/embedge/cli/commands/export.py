@@ -12,6 +12,7 @@ from embedge.errors import OptionError
 from embedge.pack.manifest import PRECISIONS, Manifest
 from embedge.pack.verification import Report
 from embedge.progress import ProgressBar
+from embedge.sizes import size_text
 
 SUMMARY = "make a model pack from a model"
 DESCRIPTION = """\
@@ -150,7 +151,7 @@ def _make_pack(
         )
     _show_gate(manifest.verification)
     for precision in manifest.precisions():
-        screen.show(f"{precision}: {screen.size_text(manifest.size_of(precision))}")
+        screen.show(f"{precision}: {size_text(manifest.size_of(precision))}")
     screen.show(f"{options.out}: {manifest.model_id}, license {manifest.license or 'unknown'}")
     if options.merged is not None:
         _write_merged(source, options)
@@ -169,7 +170,7 @@ def _make_hub_folders(
     _show_gate(made.verification)
     for folder in made.folders.values():
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        screen.show(f"{folder}: {screen.size_text(size)}")
+        screen.show(f"{folder}: {size_text(size)}")
     screen.show(f"{options.out}: {made.model_id}, license {made.license or 'unknown'}")
     return _missed([p for p in precisions if not made.verification[p].passed])
 

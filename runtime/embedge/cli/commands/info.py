@@ -8,6 +8,7 @@ from embedge.cli import arguments, screen
 from embedge.pack.fields import written
 from embedge.pack.files import Pack, open_pack
 from embedge.pack.manifest import Manifest
+from embedge.sizes import size_text
 
 SUMMARY = "describe a model pack"
 DESCRIPTION = """\
@@ -102,7 +103,7 @@ def _rows(pack: Pack, *, bundled: bool) -> list[tuple[str, str]]:
         ("dimension", f"{manifest.dimension}" + (f" (also {widths})" if widths else "")),
         ("max length", f"{manifest.text.max_length} tokens" if manifest.text else "no text tower"),
         *([("images", f"{size} x {size} pixels")] if size else []),
-        ("pack", f"{where}, {len(manifest.files)} files, {screen.size_text(total)}"),
+        ("pack", f"{where}, {len(manifest.files)} files, {size_text(total)}"),
         ("written by", ", ".join(f"{k} {v}" for k, v in manifest.written_by.items()) or "unknown"),
     ]
 
@@ -110,7 +111,7 @@ def _rows(pack: Pack, *, bundled: bool) -> list[tuple[str, str]]:
 def _precision_rows(manifest: Manifest) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [("precision", "size", "gate", "fingerprint")]
     for precision in manifest.precisions():
-        size = screen.size_text(manifest.size_of(precision))
+        size = size_text(manifest.size_of(precision))
         gate = gate_text(manifest, precision)
         rows.append((precision, size, gate, manifest.fingerprint(precision)))
     return rows

@@ -168,10 +168,7 @@ def _open(options: argparse.Namespace) -> "dict[str, Embedder]":
             embedder = stack.enter_context(
                 Embedder(
                     path,
-                    precision=options.precision,
-                    device=options.device,
-                    threads=options.threads,
-                    prepared=options.prepared,
+                    **arguments.engine_options(options),
                     spin=False,  # the event loop, and often the clients, want the cores too
                 )
             )

@@ -27,6 +27,7 @@ from embedge.pack.manifest import PRECISIONS, Manifest
 from embedge.pack.verification import IMAGE_TOWER, Report
 from embedge.progress import ProgressBar
 from embedge.reasons import one_line
+from embedge.sizes import size_text
 
 if TYPE_CHECKING:
     from embedge.embedder import Embedder
@@ -133,7 +134,7 @@ def checks(pack: "Pack", options: argparse.Namespace) -> Iterator[Check]:
     if problems:
         return
     total = sum(entry.size for entry in manifest.files.values())
-    yield Check("files", "OK", f"{len(manifest.files)} files, {screen.size_text(total)}, hashed")
+    yield Check("files", "OK", f"{len(manifest.files)} files, {size_text(total)}, hashed")
     if options.golden:
         yield _token_check(pack)
     held = [p for p in PRECISIONS if any(graph.precision == p for graph in manifest.graphs)]
