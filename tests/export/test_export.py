@@ -24,7 +24,6 @@ from embedge.pack.manifest import MANIFEST
 from embedge.pack.reading import read_manifest
 from embedge_export.export import export_pack
 from embedge_export.gate import refine
-from embedge_export.model import open_model
 from embedge_export.output import reuse
 from embedge_export.output.space import pack_bytes
 from embedge_export.output.stage import LOCK
@@ -87,15 +86,6 @@ def test_what_the_manifest_of_an_encoder_says(nano_pack):
     assert manifest.text.padding == "either"
     assert manifest.memory.per_token_squared == 0  # its attention works in blocks everywhere
     assert all(manifest.passed_gate(precision) for precision in ("fp32", "fp16", "int8"))
-
-
-@pytest.mark.parametrize("pooling", ["mean", "cls"])
-def test_a_pooling_without_a_writer_is_refused_by_name(tmp_path, pooling):
-    source = seeded.write_decoder(tmp_path / "source")
-    flag = {"cls": "pooling_mode_cls_token", "mean": "pooling_mode_mean_tokens"}[pooling]
-    (source / "1_Pooling" / "config.json").write_text(json.dumps({flag: True}))
-    with pytest.raises(SourceError, match=f"pools by '{pooling}'; a graph of a .* pools by"):
-        open_model(open_source(source))
 
 
 def test_a_plain_encoder_does_not_guess_its_pooling(tmp_path):
