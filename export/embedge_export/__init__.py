@@ -20,19 +20,22 @@ if TYPE_CHECKING:
     from embedge_export.export import export_pack
     from embedge_export.hub_folder import HubFolders, export_hub_folders
     from embedge_export.merged import open_for_merging, write_merged
-    from embedge_export.recheck import verify_pack
+    from embedge_export.recheck import open_pack_source, verify_pack
     from embedge_export.source.folder import Source, open_source
+    from embedge_export.source.overrides import Overrides
     from embedge_export.steps import OnProgress, Step
 
 __all__ = [
     "PRECISIONS",
     "HubFolders",
     "OnProgress",
+    "Overrides",
     "Source",
     "Step",
     "export_hub_folders",
     "export_pack",
     "open_for_merging",
+    "open_pack_source",
     "open_source",
     "verify_pack",
     "write_merged",
@@ -51,11 +54,13 @@ _LAZY = {
     "PRECISIONS": "embedge.pack.manifest",
     "HubFolders": "embedge_export.hub_folder",
     "OnProgress": "embedge_export.steps",
+    "Overrides": "embedge_export.source.overrides",
     "Source": "embedge_export.source.folder",
     "Step": "embedge_export.steps",
     "export_hub_folders": "embedge_export.hub_folder",
     "export_pack": "embedge_export.export",
     "open_for_merging": "embedge_export.merged",
+    "open_pack_source": "embedge_export.recheck",
     "open_source": "embedge_export.source.folder",
     "verify_pack": "embedge_export.recheck",
     "write_merged": "embedge_export.merged",

@@ -13,6 +13,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Unpack
 
 from embedge.errors import OptionError
 from embedge.machine.resources import threads_here
@@ -27,6 +28,7 @@ from embedge_export.output.describe import (
     describe_pack,
     description,
     pack_names,
+    provenance,
     rehearse,
     write_samples,
 )
@@ -43,6 +45,7 @@ from embedge_export.output.space import pack_bytes
 from embedge_export.output.stage import Stage, check_contents, stage
 from embedge_export.precision import PRECISIONS, Precision, choose_precisions
 from embedge_export.source.folder import Source, open_source
+from embedge_export.source.overrides import Overrides, refuse_overrides
 from embedge_export.source.places import local_folder
 from embedge_export.steps import OnProgress, Steps
 from embedge_export.write import Network, networks, walks, write_refined
@@ -62,6 +65,7 @@ def export_pack(
     threads: int | None = None,
     progress: OnProgress = lambda step: None,
     notice: Callable[[str], None] = lambda sentence: None,
+    **overrides: Unpack[Overrides],
 ) -> Manifest:
     """Makes a pack, or brings an existing one up to date.
 
@@ -82,6 +86,8 @@ def export_pack(
         progress: called before every step.
         notice: called with a sentence for what users should know, such as a task of the old pack
             that the new one will not have, or a setting that libraries take in different ways.
+        overrides: `pooling`, `prompts`, `default_task`, `license`, `name`: what counts in place of
+            what the model's files say; see `Overrides`. An opened source has its own.
 
     Returns:
         The pack's manifest; every precision's report is in its `verification`.
@@ -98,7 +104,11 @@ def export_pack(
         check_apart(out, folder, "--out")
     check_contents(out, "--out")  # before gigabytes are fetched or hashed
     if not isinstance(source, Source):
-        source = open_source(source, revision=revision, offline=offline, tasks=tasks, via=via)
+        source = open_source(
+            source, revision=revision, offline=offline, tasks=tasks, via=via, **overrides
+        )
+    else:
+        refuse_overrides(overrides)
     check_apart(out, source.folder, "--out")
     _refuse_precisions(source, wanted)
     model = open_model(source)
@@ -134,7 +144,9 @@ def _brought_up_to_date(
     model: Model, old: Manifest, place: Stage, reuse: Reuse, notice: Callable[[str], None]
 ) -> Manifest:
     """A pack whose graphs are all there and whole; its tokenizer and manifest may not be."""
-    new = dataclasses.replace(old, **description(model))
+    noted = {**old.source, "overrides": None, **provenance(model.source)}
+    noted = {name: value for name, value in noted.items() if value is not None}
+    new = dataclasses.replace(old, **description(model), source=noted)
     if new == old and reuse.tokenizer:
         remove_dropped(place, old)
         notice(f"{place.folder} is up to date")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from embedge.machine.resources import threads_here
 from embedge.pack.verification import Report
@@ -32,6 +32,7 @@ from embedge_export.output.space import hub_bytes
 from embedge_export.output.stage import stage
 from embedge_export.precision import Precision, choose_precisions
 from embedge_export.source.folder import Source, open_source
+from embedge_export.source.overrides import Overrides, refuse_overrides
 from embedge_export.steps import OnProgress, Steps
 from embedge_export.write import Network, text_network, walks, write_refined
 
@@ -70,6 +71,7 @@ def export_hub_folders(
     threads: int | None = None,
     progress: OnProgress = lambda step: None,
     notice: Callable[[str], None] = lambda sentence: None,
+    **overrides: Unpack[Overrides],
 ) -> HubFolders:
     """Writes a folder for each task that transformers, Optimum and others load.
 
@@ -86,6 +88,8 @@ def export_hub_folders(
         threads: of the gate's runs; by default as `Embedder` chooses.
         progress: called before every step.
         notice: called with a sentence for what users should know.
+        overrides: `pooling` and `prompts` in place of what the model's files say; see `Overrides`.
+            An opened source has its own.
 
     Raises:
         SourceError: the source cannot be exported, or its network has no plain form.
@@ -97,8 +101,15 @@ def export_hub_folders(
     out = check_place(out, "--out")
     if not isinstance(source, Source):
         source = open_source(
-            source, revision=revision, offline=offline, tasks=tasks, check_config=plain_class
+            source,
+            revision=revision,
+            offline=offline,
+            tasks=tasks,
+            check_config=plain_class,
+            **overrides,
         )
+    else:
+        refuse_overrides(overrides)
     out = check_merged(source, out, option="--out")
     model = open_model(source)
     for note in model.notes:

@@ -13,7 +13,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from embedge_export.output.stage import stage
 from embedge_export.source.files import COPIED, TOKENIZER_CONFIG, module_files
 from embedge_export.source.folder import Source, open_source
 from embedge_export.source.modules import Module, modules_behind
+from embedge_export.source.overrides import Overrides
 from embedge_export.source.sentence_fields import POOLING_FLAGS, POOLING_MODES
 from embedge_export.source.tokenizer.settings import open_tokenizer_files
 from embedge_export.tensors.checkpoint import DTYPES, SINGLE, open_weights
@@ -48,6 +49,7 @@ def open_for_merging(
     tasks: Sequence[str] | None = None,
     revision: str | None = None,
     offline: bool = False,
+    **overrides: Unpack[Overrides],
 ) -> Source:
     """Opens a model that `write_merged` can write in plain form, or refuses it early.
 
@@ -60,6 +62,7 @@ def open_for_merging(
         tasks: As in `open_source`.
         revision: As in `open_source`.
         offline: As in `open_source`.
+        overrides: As in `open_source`.
 
     Raises:
         ExportError: `out` is no place to write to, or a task's folder is there already.
@@ -67,7 +70,12 @@ def open_for_merging(
     """
     check_place(out, _OPTION)
     opened = open_source(
-        source, revision=revision, offline=offline, tasks=tasks, check_config=plain_class
+        source,
+        revision=revision,
+        offline=offline,
+        tasks=tasks,
+        check_config=plain_class,
+        **overrides,
     )
     check_merged(opened, out, pack=pack)
     return opened

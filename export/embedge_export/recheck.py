@@ -4,18 +4,49 @@ Takes a pack's folder and the opened source that it was made from; gives a repor
 precision, as a new export would put it into the manifest. Writes nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from embedge.errors import OptionError, SourceError
 from embedge.pack.files import open_pack
+from embedge.pack.manifest import Manifest
 from embedge.pack.verification import Report
 from embedge_export.gate.compare import compare_graph, compare_image_graph
 from embedge_export.gate.probe import Probe
 from embedge_export.gate.report import report
 from embedge_export.model import open_model, reference
 from embedge_export.precision import PRECISIONS, Refinable
-from embedge_export.source.folder import Source
+from embedge_export.source.folder import Source, open_source
+from embedge_export.source.overrides import checked
+
+
+def open_pack_source(manifest: Manifest, spec: str | Path) -> Source:
+    """Opens the source of a pack in the way in which it was opened for the export.
+
+    Args:
+        manifest: the pack's; it has the tasks, the library of the network, and what counted in
+            place of the files.
+        spec: a folder, which is what it is, or a hub id, of which the pack's own commit is taken.
+
+    Raises:
+        SourceError: it cannot be opened, or the manifest notes something else than an export does.
+    """
+    overrides = manifest.source.get("overrides", {})
+    try:
+        noted = checked(overrides if isinstance(overrides, Mapping) else {"overrides": overrides})
+    except (TypeError, OptionError) as error:
+        raise SourceError(
+            f"the pack's manifest has overrides in its source that cannot be used: {error}; export "
+            "the pack again"
+        ) from None
+    return open_source(
+        spec,
+        revision=None if Path(spec).is_dir() else manifest.revision,
+        tasks=manifest.tasks,
+        via=manifest.source.get("via"),
+        **noted,
+    )
 
 
 def verify_pack(

@@ -193,8 +193,8 @@ def test_source_goes_to_the_exporter(pack, fakes, capsys, monkeypatch, tmp_path,
     source = SimpleNamespace(files={"config.json": ("1" if same else "2") * 64})
     asked = []
 
-    def open_source(spec, *, revision, tasks):
-        assert (spec, revision, tasks) == (str(tmp_path), None, MANIFEST.tasks)
+    def open_pack_source(manifest, spec):
+        assert (spec, manifest.tasks) == (str(tmp_path), MANIFEST.tasks)
         return source
 
     def verify_pack(folder, source, *, threads, advance):
@@ -202,7 +202,7 @@ def test_source_goes_to_the_exporter(pack, fakes, capsys, monkeypatch, tmp_path,
         asked.append((folder, source))
         return report
 
-    public = {"open_source": open_source, "verify_pack": verify_pack}
+    public = {"open_pack_source": open_pack_source, "verify_pack": verify_pack}
     monkeypatch.setattr(verify, "load_exporter", public.__getitem__)
     assert main(["verify", str(pack), "--source", str(tmp_path)]) == 1
     (line,) = failures(capsys)
@@ -231,7 +231,8 @@ def test_export_hands_over(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("embedge.cli.commands.export.load_exporter", public.__getitem__)
     out = tmp_path / "pack"
     arguments = ["export", "src", "--out", str(out), "--precisions", "int8", "--offline"]
-    assert main([*arguments, "--tasks", "retrieval, clustering", "--progress"]) == 0
+    stated = ["--license", "mit", "--prompt", "query=q=: "]
+    assert main([*arguments, "--tasks", "retrieval, clustering", "--progress", *stated]) == 0
     assert asked == {
         "source": "src",
         "out": out,
@@ -241,6 +242,9 @@ def test_export_hands_over(monkeypatch, capsys, tmp_path):
         "offline": True,
         "accept_failures": False,
         "replace": False,
+        "via": None,
+        "license": "mit",
+        "prompts": {"query": "q=: "},
     }
     captured = capsys.readouterr()
     assert "0.9991" in captured.out

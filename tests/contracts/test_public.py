@@ -32,8 +32,9 @@ PUBLIC = {
         {ERRORS}
     """,
     embedge_export: """
-        HubFolders OnProgress PRECISIONS Source Step
-        export_hub_folders export_pack open_for_merging open_source verify_pack write_merged
+        HubFolders OnProgress Overrides PRECISIONS Source Step
+        export_hub_folders export_pack open_for_merging open_pack_source open_source verify_pack
+        write_merged
     """,
 }
 PACKAGES = pytest.mark.parametrize("package", PUBLIC, ids=lambda package: package.__name__)

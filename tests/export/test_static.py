@@ -192,7 +192,7 @@ def test_folders_are_known_without_a_model_type(model2vec, tmp_path):
     source = open_source(model2vec)
     assert open_model(source).config.unknown_id == 1
     path.write_text("{}")
-    with pytest.raises(SourceError, match="model_type None is not supported"):
+    with pytest.raises(SourceError, match='has no "model_type"'):
         open_source(model2vec)
 
 

@@ -159,6 +159,7 @@ class Family(ABC, Generic[Config]):
         prompts: by name, where the source has none.
         default_prompt: one of these names.
         pooling: of the model's own code, one of `head.MODES`.
+        pooling_is_fixed: there are no rows that could be pooled in another way.
         usual_pooling: where the source has no list of modules either.
         dimensions: widths that vectors were trained to be cut to.
         adds_token_types: a token's type, 0 in graphs, adds a row to its vector.
@@ -178,6 +179,7 @@ class Family(ABC, Generic[Config]):
     prompts: Mapping[str, str] = field(default_factory=dict)
     default_prompt: str | None = None
     pooling: str | None = None
+    pooling_is_fixed: bool = False
     usual_pooling: str | None = None
     dimensions: tuple[int, ...] = ()
     adds_token_types: bool = False

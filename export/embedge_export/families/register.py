@@ -89,11 +89,30 @@ def family_of(config: Mapping[str, Any], via: str | None = None) -> Family[Any]:
         SourceError: no network is written for its model_type.
     """
     model_type = config.get("model_type")
+    if config.get("is_encoder_decoder") is True:
+        raise SourceError(
+            f"config.json: {shown(model_type)} is an encoder with a decoder (is_encoder_decoder), "
+            "which has no rows of a text alone and is not supported, with --via neither; export a "
+            f"model that is an encoder alone. {_supported()}"
+        )
     if via is not None and isinstance(model_type, str):
         return VIA[via]
-    if not isinstance(model_type, str) or model_type not in FAMILIES:
+    if isinstance(model_type, str) and model_type in FAMILIES:
+        return FAMILIES[model_type]
+    if model_type is None:
         raise SourceError(
-            f"config.json: model_type {shown(model_type)} is not supported; these are: "
-            f"{', '.join(FAMILIES)}. Others may come with --via {' or '.join(VIA)}"
+            f'config.json has no "model_type", so that its network is not known. {_supported()}'
         )
-    return FAMILIES[model_type]
+    if isinstance(config.get("auto_map"), Mapping):
+        raise SourceError(
+            f"config.json: model_type {shown(model_type)} is not supported. Its network is code in "
+            f"the model's own folder (auto_map), which is never run. {_supported()}"
+        )
+    raise SourceError(
+        f"config.json: model_type {shown(model_type)} is not supported. {_supported()}. Other "
+        f"encoders may come with --via {' or '.join(VIA)}"
+    )
+
+
+def _supported() -> str:
+    return f"Supported are: {', '.join(FAMILIES)}"

@@ -21,6 +21,7 @@ from embedge.vectors import normalize
 from embedge_export.corpus.texts import SHORT_TEXTS
 from embedge_export.model import Gate, Model
 from embedge_export.output.reuse import Reuse, recipes
+from embedge_export.source.folder import Source
 
 TOKENIZER = "tokenizer.json"
 SAMPLES = "samples.npy"
@@ -59,6 +60,18 @@ def description(model: Model) -> dict[str, Any]:
             texts=SHORT_TEXTS[:SAMPLE_TEXTS],
             images=None if model.image is None else IMAGE_SAMPLES,
         ),
+    }
+
+
+def provenance(source: Source) -> dict[str, Any]:
+    """What the manifest notes of where a pack is from: enough to open its source in the same way.
+
+    The recipes stand there too, which depend on the precisions.
+    """
+    return {
+        "files": dict(source.files),
+        **({} if source.via is None else {"via": source.via}),
+        **({"overrides": dict(source.overrides)} if source.overrides else {}),
     }
 
 
@@ -152,9 +165,8 @@ def describe_pack(
         graphs=(*old_graphs, *graphs),
         files=all_files,
         source={
-            "files": dict(model.source.files),
+            **provenance(model.source),
             "recipes": {precision: known[precision] for precision in verification},
-            **({} if model.source.via is None else {"via": model.source.via}),
         },
         verification=verification,
         written_by={

@@ -15,6 +15,7 @@ from embedge_export.model import Model
 from embedge_export.output.pack import find_damaged
 from embedge_export.precision import PRECISIONS
 from embedge_export.source.files import weight_names
+from embedge_export.source.folder import Source
 
 # Raise one when its graphs change: packs made by an older recipe are then made again.
 RECIPES = {"fp32": 4, "fp16": 5, "int8": 4, "int4": 3}
@@ -91,6 +92,7 @@ def plan(
         or found.source.get("files") != dict(source.files)
         or found.tasks != source.tasks
         or found.source.get("via") != source.via
+        or not _pools_the_same_texts(found, source)
     ):
         return Reuse(None, (), tuple(wanted))
     made = found.source.get("recipes")
@@ -135,12 +137,21 @@ def removals(found: Manifest | None, model: Model, reuse: Reuse, folder: Path) -
         why = "has other tasks"
     elif found.source.get("via") != source.via:
         why = "has the same network from elsewhere (--via)"
+    elif not _pools_the_same_texts(found, source):
+        why = "has another pooling or default prompt"
     elif reuse.old is None:
         why = "was made from other files"
     return (
         f"{folder}: the pack that is there {why}; {' and '.join(gone)} will be removed from it. "
         "Name them too to keep them"
     )
+
+
+def _pools_the_same_texts(found: Manifest, source: Source) -> bool:
+    """Whether graphs pool in the same way, and were gated with the same default prompt."""
+    old = found.prompts.get(found.default_prompt or "", "")
+    new = source.prompts.get(source.default_prompt or "", "")
+    return found.pooling == source.head.pooling and old == new
 
 
 def _files(manifest: Manifest, precision: str) -> tuple[str, ...]:

@@ -9,12 +9,11 @@ weight and knows nothing of networks; `checkpoint.py` and `lora.py` read what it
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from embedge.errors import SourceError
-from embedge.printable import printable
+from embedge.errors import OptionError, SourceError
 from embedge_export.families.family import Family
 from embedge_export.families.register import check_via, completed, family_of
 from embedge_export.head.head import Head
@@ -30,6 +29,7 @@ from embedge_export.source.files import (
     static_place,
 )
 from embedge_export.source.head import read_head
+from embedge_export.source.overrides import Overrides, checked, plain_name
 from embedge_export.source.places import (
     is_local,
     is_text,
@@ -57,7 +57,6 @@ from embedge_export.tensors import lora
 from embedge_export.tensors.checkpoint import open_weights
 
 _DEFAULT_TASK = "text-matching"  # what the hosted API takes where a request names no task
-_LONGEST_NAME = 200  # characters of a model's name, or of its license's
 _BASE = "base"  # the one task of a model without adapters
 _TASK = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # becomes part of file names
 
@@ -85,6 +84,7 @@ class Source:
     files: Mapping[str, str]  # name in the folder -> sha256 of all that the export depends on
     stamps: Mapping[str, Stamp]  # of these and of others, from before the first was read
     notes: tuple[str, ...] = ()  # what the user should know of how its settings were taken
+    overrides: Overrides = field(default_factory=Overrides)  # what the caller said in their place
 
     @property
     def family(self) -> Family[Any]:
@@ -123,6 +123,7 @@ def open_source(
     tasks: Sequence[str] | None = None,
     via: str | None = None,
     check_config: Callable[[Mapping[str, Any]], object] = lambda config: None,
+    **overrides: Unpack[Overrides],
 ) -> Source:
     """Opens a local model folder, or fetches a hub id (`owner/name`) and opens that.
 
@@ -135,10 +136,14 @@ def open_source(
             here.
         check_config: Called with config.json before weights are fetched or hashed; raises
             SourceError for a model that the caller has no use for.
+        overrides: `pooling`, `prompts`, `default_task`, `license`, `name`: what counts in place of
+            what the model's files say; see `Overrides`.
 
     Raises:
         SourceError: it cannot be exported; the message says why and what to do.
+        OptionError: an override cannot be used.
     """
+    stated = checked(overrides)
     check_via(via)
     local = local_folder(spec)
     if local is not None:
@@ -148,7 +153,7 @@ def open_source(
                 "name a model on the hub"
             )
         name, commit = _cached_identity(local)
-        return _open_folder(local, name, commit, tasks, via, check_config)
+        return _open_folder(local, name, commit, tasks, via, check_config, stated)
     name = str(spec)
     if isinstance(spec, Path) or hub.REPOSITORY.fullmatch(name) is None or is_local(name):
         raise SourceError(not_a_model(name))
@@ -158,7 +163,7 @@ def open_source(
             _read_config(folder, via, check_config)
 
     folder, commit = hub.download(name, revision=revision, offline=offline, check=check)
-    return _open_folder(folder, name, commit, tasks, via, check_config)
+    return _open_folder(folder, name, commit, tasks, via, check_config, stated)
 
 
 def _open_folder(
@@ -168,6 +173,7 @@ def _open_folder(
     chosen: Sequence[str] | None,
     via: str | None,
     check: Callable[[Mapping[str, Any]], object],
+    overrides: Overrides,
 ) -> Source:
     if not is_text(folder):
         raise SourceError(
@@ -192,8 +198,9 @@ def _open_folder(
     adapters = {task: path for task, path in found.items() if task in order}
     for path in adapters.values():
         lora.adapter_files(path)  # going on without one would export the bare base under its name
-    head = read_head(folder, config, family)
+    head, noted = read_head(folder, config, family, overrides.get("pooling"))
     prompts, default_prompt = read_prompts(folder, config, family, head)
+    prompts |= overrides.get("prompts") or {}
     network = family.network_folder(folder, config)
     if not (network / TOKENIZER).exists():
         raise SourceError(
@@ -201,7 +208,7 @@ def _open_folder(
             "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) writes it"
         )
     tokenizer = open_tokenizer_files(network, bare=family.bare_tokenizer)
-    notes = family.notes(folder, config)
+    notes = [*noted, *family.notes(folder, config)]
     if not family.bare_tokenizer:
         check_lower_case(tokenizer, lowercases(folder))
         check_types(tokenizer, family)
@@ -213,14 +220,18 @@ def _open_folder(
     open_weights(network, family.dtypes)  # a damaged file is named before a gigabyte is hashed
     return Source(
         folder=folder,
-        model_id=name or _own_name(config, card) or _plain(folder.resolve().name) or "model",
+        model_id=overrides.get("name")
+        or name
+        or _own_name(config, card)
+        or plain_name(folder.resolve().name)
+        or "model",
         revision=commit,
-        license=_license(card),
+        license=overrides.get("license") or _license(card),
         config=config,
         via=via,
         adapters=adapters,
         tasks=order,
-        default_task=_DEFAULT_TASK if _DEFAULT_TASK in order else order[0],
+        default_task=_default_task(overrides.get("default_task"), order),
         prompts=prompts,
         default_prompt=default_prompt,
         head=head,
@@ -231,6 +242,7 @@ def _open_folder(
         files=hash_files(folder, read_files(folder, adapters, network), stamps),
         stamps=stamps,
         notes=tuple(notes),
+        overrides=overrides,
     )
 
 
@@ -283,6 +295,17 @@ def _choose(folder: Path, known: tuple[str, ...], chosen: Sequence[str] | None) 
     return tuple(task for task in known if chosen is None or task in chosen)
 
 
+def _default_task(wanted: str | None, tasks: tuple[str, ...]) -> str:
+    """The task of a call that names none."""
+    if wanted is None:
+        return _DEFAULT_TASK if _DEFAULT_TASK in tasks else tasks[0]
+    if wanted not in tasks:
+        raise OptionError(
+            f"default_task {wanted!r} is not exported; choose from {', '.join(tasks)}"
+        )
+    return wanted
+
+
 def _matryoshka(
     folder: Path, config: Mapping[str, Any], family: Family[Any], width: int
 ) -> tuple[int, ...]:
@@ -319,16 +342,11 @@ def _read_card(path: Path) -> dict[str, str]:
 
 
 def _license(card: Mapping[str, str]) -> str | None:
-    name = _plain(card.get("license", ""))
+    name = plain_name(card.get("license", ""))
     if name == "other":
-        name = _plain(card.get("license_name", "")) or name
+        name = plain_name(card.get("license_name", "")) or name
     # Nothing, YAML's words for it, and the signs of a text or list on the lines below.
     return None if name in ("", "null", "~", "|", ">", "[]") else name.strip("[]")
-
-
-def _plain(text: str) -> str:
-    """A name for a manifest: on one line, of characters that a file can hold, and not a book."""
-    return printable(text.encode("utf-8", "replace").decode()).strip()[:_LONGEST_NAME]
 
 
 def _own_name(config: Mapping[str, Any], card: Mapping[str, str]) -> str | None:

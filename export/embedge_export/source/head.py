@@ -18,14 +18,26 @@ from embedge_export.reading.json_files import read_json
 from embedge_export.source import sentence_fields as tables
 from embedge_export.source.files import MODULES, POOLING, STATIC
 from embedge_export.source.modules import Module, read_modules, refuse_unknown
+from embedge_export.source.overrides import pooling_modes
 from embedge_export.tensors.checkpoint import SINGLE, open_file
 from embedge_export.tensors.weights import Weights, check_tensors
 
 _TORCH = ("torch.nn.", "torch.nn.modules.activation.", "torch.nn.modules.linear.")
 
 
-def read_head(folder: Path, config: Mapping[str, Any], family: Family[Any]) -> Head:
-    """How a text's rows become its vector.
+def read_head(
+    folder: Path,
+    config: Mapping[str, Any],
+    family: Family[Any],
+    stated: str | None = None,
+) -> tuple[Head, list[str]]:
+    """How a text's rows become its vector, and what the user should know of it.
+
+    Args:
+        folder: the model's.
+        config: config.json.
+        family: its network's.
+        stated: the pooling that counts in place of what the files say; see `Overrides`.
 
     Raises:
         SourceError: no file says it, or a module or setting would change the vectors.
@@ -36,30 +48,52 @@ def read_head(folder: Path, config: Mapping[str, Any], family: Family[Any]) -> H
     pooling = {module.kind: module.place for module in modules}.get("Pooling")
     if not listed and (folder / POOLING).exists():
         pooling = Path(POOLING).parent.name
+    asked = tuple(tables.POOLING_MODES[mode] for mode in pooling_modes(stated)) if stated else None
+    if asked and family.pooling_is_fixed and asked != (family.pooling,):
+        raise SourceError(
+            f"{folder}: pooling {'+'.join(asked)} is not possible, since the model gives "
+            f"no rows but their {family.pooling}; leave it out"
+        )
     if pooling is not None:
-        path = folder / pooling / "config.json"
-        modes = _read_modes(path, width)
+        own: tuple[str, ...] | None = _read_modes(folder / pooling / "config.json", width)
+    elif asked:
+        own = (habit,) if (habit := _habit(config, family, listed=listed)) else None
     else:
-        modes = (_habit(folder, config, family, listed=listed),)
-    steps = _read_steps(folder, modules, len(modes) * width)
+        own = (_known_habit(folder, config, family, listed=listed),)
+    notes = []
+    if asked and own and asked != own:
+        notes.append(
+            f"{folder}: pooling {'+'.join(asked)}, as asked for, in place of {'+'.join(own)}"
+        )
+    taken = asked or own
+    assert taken is not None
+    steps = _read_steps(folder, modules, len(taken) * width)
     static = any(module.kind == STATIC for module in modules)
     if not steps and (not listed or (pooling is None and not static)):
         steps = (Normalize(),)  # in the model's own code, or by the habit of those who use it
-    return Head(width, modes, steps)
+    return Head(width, taken, steps), notes
 
 
-def _habit(folder: Path, config: Mapping[str, Any], family: Family[Any], *, listed: bool) -> str:
-    """The pooling where no file of Sentence Transformers says it."""
+def _known_habit(
+    folder: Path, config: Mapping[str, Any], family: Family[Any], *, listed: bool
+) -> str:
+    """As `_habit`, which must know it."""
+    if (habit := _habit(config, family, listed=listed)) is not None:
+        return habit
+    raise SourceError(
+        f"{folder} does not say how it pools its token vectors, and a guess would give wrong ones. "
+        "Pass --pooling (pooling=), such as mean or cls, as its model card says, or add "
+        '1_Pooling/config.json, such as {"pooling_mode_mean_tokens": true}'
+    )
+
+
+def _habit(config: Mapping[str, Any], family: Family[Any], *, listed: bool) -> str | None:
+    """The pooling where no file of Sentence Transformers says it; None if it is not known."""
     if family.pooling is not None:
         return family.pooling  # done by the model's own code
     if config.get("emb_pooler") == "mean":
         return MEAN  # likewise
-    if not listed and family.usual_pooling is not None:
-        return family.usual_pooling
-    raise SourceError(
-        f"{folder} does not say how it pools its token vectors, and a guess would give wrong ones. "
-        'Add 1_Pooling/config.json, e.g. {"pooling_mode_mean_tokens": true}, as its model card says'
-    )
+    return None if listed else family.usual_pooling
 
 
 def _read_modes(path: Path, width: int) -> tuple[str, ...]:

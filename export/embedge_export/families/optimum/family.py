@@ -83,11 +83,6 @@ class Optimum(Family[OptimumConfig]):
         """See Family."""
         from embedge_export.families.optimum.network import load_network
 
-        if config.get("is_encoder_decoder"):
-            raise SourceError(
-                f"{folder}: an encoder with a decoder has no rows of a text alone; export its "
-                "encoder as a model of its own"
-            )
         if config.get("quantization_config") is not None:
             raise SourceError(
                 f"{folder}: config.json has a quantization_config; take the model's unquantized "

@@ -43,6 +43,7 @@ class Static(Family[StaticConfig]):
 
     network: str
     pooling: str | None = MEAN
+    pooling_is_fixed: bool = True
     bare_tokenizer: bool = True
     dtypes: Mapping[str, np.dtype[Any]] = field(default_factory=lambda: {**DTYPES, **TABLE_DTYPES})
     refused_precisions: Mapping[str, str] = field(

@@ -66,6 +66,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=("optimum",),
         help="take the network from transformers and Optimum, where it is not written here",
     )
+    group = parser.add_argument_group("in place of what the model's files say")
+    group.add_argument(
+        "--pooling",
+        metavar="MODE",
+        help="how token vectors become one: mean, cls, lasttoken, max, mean_sqrt_len_tokens, "
+        'weightedmean, or several joined with "+"',
+    )
+    group.add_argument(
+        "--prompt",
+        action="append",
+        default=[],
+        type=prompt,
+        metavar="NAME=TEXT",
+        help='a text put before an input, such as query="query: "; may be given several times',
+    )
+    group.add_argument("--default-task", metavar="TASK", help="the task of a call that names none")
+    group.add_argument("--license", metavar="ID", help="the model's license, such as apache-2.0")
+    group.add_argument("--name", metavar="NAME", help="the model's name in the pack")
     parser.add_argument(
         "--merged",
         type=folder,
@@ -113,6 +131,12 @@ def _check(options: argparse.Namespace) -> None:
             "already; leave out --merged or --layout hub"
         )
     if options.layout == "hub":
+        for name in ("default_task", "license", "name"):
+            if getattr(options, name) is not None:
+                raise OptionError(
+                    f"--{name.replace('_', '-')} does not go with --layout hub, whose folders have "
+                    "the model card and no manifest; leave it out"
+                )
         if options.merged is not None:
             raise OptionError(
                 "--merged does not go with --layout hub, whose folders hold the merged weights "
@@ -141,11 +165,13 @@ def _make_pack(
             tasks=tasks,
             revision=options.revision,
             offline=options.offline,
+            **_overrides(options),
         )
     with ProgressBar(options.progress) as progress:
         manifest: Manifest = export_pack(
             source,
             **_common(options, tasks, precisions, progress),
+            **(_overrides(options) if options.merged is None else {}),
             via=options.via,
             replace=options.replace,
         )
@@ -165,6 +191,7 @@ def _make_hub_folders(
         made = load_exporter("export_hub_folders")(
             options.source,
             **_common(options, tasks, precisions, progress),
+            **_overrides(options),
             dtype=options.dtype or "float32",
         )
     _show_gate(made.verification)
@@ -200,6 +227,21 @@ def _common(
     }
 
 
+def _overrides(options: argparse.Namespace) -> dict[str, Any]:
+    """What was said to count in place of what the model's files say."""
+    prompts = dict(options.prompt)
+    if len(prompts) != len(options.prompt):
+        raise OptionError("--prompt: a name stands twice; give each once")
+    words = {
+        "pooling": options.pooling,
+        "prompts": prompts or None,
+        "default_task": options.default_task,
+        "license": options.license,
+        "name": options.name,
+    }
+    return {name: value for name, value in words.items() if value is not None}
+
+
 def _show_gate(verification: Mapping[str, Report]) -> None:
     screen.show_lines(screen.table(gate_rows(verification)))
     for line in finer_lines(verification):
@@ -211,6 +253,14 @@ def _missed(precisions: list[str]) -> int:
     if precisions:
         screen.say(f"embedge: {', '.join(precisions)} did not pass the gate")
     return 1 if precisions else 0
+
+
+def prompt(text: str) -> tuple[str, str]:
+    """An argparse type: the name and the text of NAME=TEXT."""
+    name, sign, value = text.partition("=")
+    if not name.strip() or not sign:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=TEXT, such as query='query: '")
+    return name.strip(), value
 
 
 def folder(text: str) -> Path:

@@ -8,7 +8,6 @@ line; a failure says what to do.
 import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embedge.cli import arguments, screen
@@ -235,13 +234,7 @@ def _golden_check(manifest: Manifest, embedder: "Embedder", precision: str) -> C
 def _source_checks(pack: "Pack", spec: str, options: argparse.Namespace) -> Iterator[Check]:
     """The whole pack against the NumPy reference of its source."""
     manifest = pack.manifest
-    source = load_exporter("open_source")(
-        spec,
-        # A folder is what it is; of a hub id the very commit that the pack was made from.
-        revision=None if Path(spec).is_dir() else manifest.revision,
-        tasks=manifest.tasks,
-        via=manifest.source.get("via"),
-    )
+    source = load_exporter("open_pack_source")(manifest, spec)
     if dict(source.files) != manifest.source.get("files"):
         detail = f"{spec} is not what the pack was made from; name its source, or {AGAIN}"
         yield Check("source", "FAIL", detail)
