@@ -28,7 +28,7 @@ from embedge.pack.manifest import ImageInput, TextInput
 from embedge.runner import Runner
 from embedge.sessions import Sessions
 from embedge.texts.checks import check_texts, take_texts
-from embedge.texts.tokens import Encoded, TextTokenizer, TruncationWarning
+from embedge.texts.tokens import Encoded, TextTokenizer, TruncationWarning, raising
 from embedge.vectors import normalize, quantize_some
 
 
@@ -223,6 +223,7 @@ class Encoder:
                 self._tokenizer = TextTokenizer(
                     self._pack.file(self.text.tokenizer),
                     vocabulary_size=self.text.vocabulary_size,
+                    most=self.text.max_length,
                 )
             return self._tokenizer
 
@@ -236,7 +237,8 @@ class Encoder:
             warn(
                 f"item {truncated[0]} has more than {max_length} tokens and was "
                 f"cut ({len(truncated)} in this call; later ones are only counted, in "
-                '`truncations`); raise max_length=, split it, or pass on_overflow="error"',
+                f"`truncations`); {raising(max_length, self.text.max_length)}split it, or pass "
+                'on_overflow="error"',
                 TruncationWarning,
                 stacklevel=5,  # past `Embedder.encode` and `counted`
             )

@@ -21,12 +21,14 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from types import ModuleType
 from typing import NoReturn
 
 from embedge import __version__
 from embedge.cli.commands import bench, classify, doctor, embed, export, info, search, serve, verify
+from embedge.cli.flags import flags_of, in_flags
 from embedge.cli.interrupt import INTERRUPTED, Asked, Stopped, stops
 from embedge.cli.screen import naming_stdout, say
 from embedge.cli.streams import standard_streams
@@ -58,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(arguments: Sequence[str] | None) -> int:
     debug, asked = False, Asked()
+    flags: Mapping[str, str] = {}
     try:
         parser = build_parser()
         try:
@@ -67,7 +70,7 @@ def _main(arguments: Sequence[str] | None) -> int:
         if options.command is None:
             parser.print_help(sys.stderr)
             return USAGE
-        debug = options.debug
+        debug, flags = options.debug, options.flags
         # None where Python code called with arguments: its process is not ours to leave.
         options.command_line = sys.argv[1:] if arguments is None else None
         # This process is ours: warnings are sentences.
@@ -75,12 +78,12 @@ def _main(arguments: Sequence[str] | None) -> int:
             warnings.simplefilter("once", UserWarning)
             # Of metadata mostly, and they name no file; what cannot be read is an error anyway.
             warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-            warnings.showwarning = _warn
+            warnings.showwarning = partial(_warn, flags)
             code = int(options.run(options))
         with naming_stdout():
             sys.stdout.flush()
     except Exception as error:  # the last door: nothing leaves as a traceback
-        return _ending(error, debug=debug) if asked.stop is None else _stopped(asked.stop)
+        return _ending(error, flags, debug=debug) if asked.stop is None else _stopped(asked.stop)
     except KeyboardInterrupt as stop:
         return _stopped(stop)
     return code if asked.stop is None else _stopped(asked.stop)
@@ -95,12 +98,12 @@ def _stopped(stop: KeyboardInterrupt) -> int:
     return INTERRUPTED
 
 
-def _warn(message: Warning | str, *_: object, **__: object) -> None:
+def _warn(flags: Mapping[str, str], message: Warning | str, *_: object, **__: object) -> None:
     """Shows a warning without the line of code that it came from."""
-    say(f"embedge: warning: {' '.join(str(message).split())}")
+    say(f"embedge: warning: {in_flags(' '.join(str(message).split()), flags)}")
 
 
-def _ending(error: Exception, *, debug: bool) -> int:
+def _ending(error: Exception, flags: Mapping[str, str], *, debug: bool) -> int:
     """Says in one sentence what went wrong, and chooses the exit code."""
     if isinstance(error, BrokenPipeError):
         # `embedge embed … | head`: the reader has what it wants. What Python still holds for
@@ -116,7 +119,7 @@ def _ending(error: Exception, *, debug: bool) -> int:
     if isinstance(error, CancelledError):
         say("embedge: interrupted")
     elif isinstance(error, EmbedgeError):
-        say(f"embedge: error: {one_line(error)}")
+        say(f"embedge: error: {in_flags(one_line(error), flags)}")
     elif isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         say(f"embedge: error: {where}{error.strerror or one_line(error)}")
@@ -154,7 +157,7 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks"
         )
-        command.set_defaults(run=module.run)
+        command.set_defaults(run=module.run, flags=flags_of(command))
     return parser
 
 

@@ -75,6 +75,7 @@ class TextTokenizer:
     Args:
         path: the file.
         vocabulary_size: ids that the network has vectors for, from 0; None: not known.
+        most: tokens of the longest text that the network takes, for messages; None: not known.
 
     Attributes:
         prefix: ids that the post-processor puts before every text.
@@ -84,7 +85,10 @@ class TextTokenizer:
         PackFileError: the file is not a tokenizer, or one that can encode nothing.
     """
 
-    def __init__(self, path: Path, *, vocabulary_size: int | None = None) -> None:
+    def __init__(
+        self, path: Path, *, vocabulary_size: int | None = None, most: int | None = None
+    ) -> None:
+        self._most = most
         try:
             tokenizer = read_tokenizer(path)
             with guarded():
@@ -227,7 +231,7 @@ class TextTokenizer:
         if long and on_too_long is None:
             raise TextTooLongError(
                 f"{_items(sorted(long))} longer than {max_length} tokens (prompt and special "
-                "tokens included); shorten them, raise max_length=, or pass "
+                f"tokens included); shorten them, {raising(max_length, self._most)}or pass "
                 'on_overflow="truncate"'
             )
         for index in sorted(long):
@@ -330,6 +334,13 @@ def _chunks(items: Iterable[Item], *, size: Callable[[Item], int]) -> Iterator[l
 
 def _untaken(failure: TokenizerError) -> str:
     return f"the tokenizer cannot take this text ({failure}); leave it out"
+
+
+def raising(max_length: int, most: int | None) -> str:
+    """The advice to raise max_length, where it can be raised; it ends in ", "."""
+    if most is None or max_length >= most:
+        return ""
+    return f"raise max_length= (up to {most}), "
 
 
 def _items(indices: list[int]) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 
 import embedge
 from embedge.cli import arguments, screen
+from embedge.cli.flags import in_flags
 from embedge.engine import telemetry
 from embedge.errors import EmbedgeError
 from embedge.machine import resources as machine
@@ -202,11 +203,13 @@ def _without_pack(options: argparse.Namespace, missing: str) -> Iterator[Finding
     except EmbedgeError as error:
         yield Finding("threads", "?", problem=one_line(error))
     else:
-        yield Finding("threads", str(threads.value), threads.reason)
+        reason = in_flags(threads.reason, options.flags)
+        yield Finding("threads", str(threads.value), reason)
     memory = machine.choose_memory_limit(
         options.memory_limit, environment=os.environ, available=machine.read_available_memory()
     )
-    yield Finding("memory limit", _value("memory_limit", memory.value), memory.reason)
+    reason = in_flags(memory.reason, options.flags)
+    yield Finding("memory limit", _value("memory_limit", memory.value), reason)
     yield _kernel()
     yield Finding("pack", "none", missing)
 
@@ -220,7 +223,8 @@ def _with_pack(options: argparse.Namespace) -> Iterator[Finding]:
             origin = f"{model}, bundled with embedge" if path is None else model
             yield Finding("pack", str(embedder.folder), origin)
             for name, choice in embedder.choices.items():
-                yield Finding(name.replace("_", " "), _value(name, choice.value), choice.reason)
+                reason = in_flags(choice.reason, options.flags)
+                yield Finding(name.replace("_", " "), _value(name, choice.value), reason)
             yield _kernel()
             yield from _vectors(embedder)
     except EmbedgeError as error:

@@ -7,13 +7,14 @@ what it reports.
 import argparse
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from embedge.bulk.image_files import image_records
 from embedge.bulk.records import FORMATS, STDIN, Bad, Record, read_records
 from embedge.cli import arguments, screen
+from embedge.cli.flags import in_flags
 from embedge.cli.inputs import check_paths
 from embedge.cli.interrupt import cancellable
 from embedge.cli.libtiff import quiet_libtiff
@@ -55,6 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prompt-name", metavar="NAME", help="prompt before each text, such as query or document"
     )
+    parser.add_argument("--prompt", metavar="TEXT", help="put this text itself before each text")
     parser.add_argument(
         "--truncate-dim", type=arguments.positive, metavar="N", help="keep the first N dimensions"
     )
@@ -140,6 +142,7 @@ def run(options: argparse.Namespace) -> int:
             encode = partial(
                 encode,
                 prompt_name=options.prompt_name,
+                prompt=options.prompt,
                 max_length=options.max_length,
                 on_overflow=options.on_overflow,
             )
@@ -155,7 +158,7 @@ def run(options: argparse.Namespace) -> int:
         if not options.images:
             stdin = input_bytes() if STDIN in paths else None
             records = read_records(paths, input_format=options.input_format, stdin=stdin)
-        report = _Report("images" if options.images else "texts", progress)
+        report = _Report("images" if options.images else "texts", progress, options.flags)
         job = Job(
             lambda items, **callbacks: cancellable(
                 lambda cancel: encode(items, cancel=cancel, **callbacks)
@@ -194,6 +197,7 @@ def _check_image_options(options: argparse.Namespace) -> None:
         raise OptionError("--images takes files and folders; name at least one")
     for name, unset in (
         ("prompt_name", None),
+        ("prompt", None),
         ("max_length", None),
         ("on_overflow", "truncate"),
         ("input_format", "auto"),
@@ -207,8 +211,9 @@ def _check_image_options(options: argparse.Namespace) -> None:
 class _Report:
     """What a job reports, as lines on stderr."""
 
-    def __init__(self, things: str, progress: ProgressBar) -> None:
+    def __init__(self, things: str, progress: ProgressBar, flags: Mapping[str, str]) -> None:
         self._things = things  # "texts" or "images"
+        self._flags = flags
         self._progress = progress
         self._bad = 0
 
@@ -218,7 +223,7 @@ class _Report:
     def say_refused(self, where: str, reason: str) -> None:
         self._bad += 1
         if self._bad <= MOST_NAMED:
-            self._progress.say(f"embedge: {where}: {reason}")
+            self._progress.say(f"embedge: {where}: {in_flags(reason, self._flags)}")
         elif self._bad == MOST_NAMED + 1:
             self._progress.say("embedge: more bad ones follow; they are only counted from here")
 
