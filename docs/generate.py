@@ -19,6 +19,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from embedge import __version__, cli, errors
 from embedge.cli.commands.serve import LIMITS
+from embedge.cli.parsing import EXAMPLES
 from embedge.pack.reading import FORMAT_VERSION as PACK_FORMAT
 from embedge.search.database import FORMAT_VERSION as INDEX_FORMAT
 from embedge.server import own
@@ -79,8 +80,15 @@ def _commands() -> str:
             f"`embedge {name} {usage}`",
             _plain(command.description or ""),
             _table(("argument", "meaning"), rows),
+            f"<!-- not run: they name a reader's own files -->\n```sh\n{_examples(command)}\n```",
         ]
     return "\n\n".join(parts)
+
+
+def _examples(parser: argparse.ArgumentParser) -> str:
+    """The examples of a command's help, a line each."""
+    lines = (parser.epilog or "").removeprefix(EXAMPLES).splitlines()
+    return "\n".join(line.strip() for line in lines)
 
 
 def _usage(parser: argparse.ArgumentParser) -> Iterator[str]:

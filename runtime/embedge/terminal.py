@@ -4,6 +4,7 @@ Takes any object with `write`; knows neither the command line nor what is writte
 """
 
 import contextlib
+import os
 from typing import Any, TextIO
 
 
@@ -20,6 +21,17 @@ def write_if_possible(stream: TextIO, text: str) -> None:
     with contextlib.suppress(OSError, ValueError):  # its reader went away, the disk is full, closed
         stream.write(text)
         stream.flush()
+
+
+def marked(line: str, mark: str, color: int, stream: Any) -> str:
+    """The line with the first occurrence of a mark in an ANSI color (31 red, 32 green, 33 yellow).
+
+    Only on a terminal, and never where NO_COLOR is set (https://no-color.org) or TERM is "dumb".
+    """
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or os.name == "nt"
+    if plain or not is_terminal(stream):
+        return line
+    return line.replace(mark, f"\x1b[{color}m{mark}\x1b[0m", 1)
 
 
 def encodable(text: str, encoding: str | None) -> str:

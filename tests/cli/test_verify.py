@@ -251,6 +251,12 @@ def test_export_hands_over(monkeypatch, capsys, tmp_path):
     assert "cc-by-nc-4.0" in captured.out
     assert "retrieval int8 x" in captured.err
     assert "embedge: the task  clustering will be removed\n" in captured.err
+    assert main([*arguments, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["out"] == str(out)
+    assert (result["model"], result["license"]) == (MANIFEST.model_id, MANIFEST.license)
+    assert result["precisions"]["int8"]["passed"]
+    assert result["sizes"]["int8"] == MANIFEST.size_of("int8")
     # A precision that is not good in the end is told by the exit code.
     assert main(["export", "src", "--out", str(out), "--precisions", "fp32"]) == 1
 

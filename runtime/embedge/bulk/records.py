@@ -6,7 +6,7 @@ formats and JSON; nothing of models.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +71,16 @@ def read_records(
         except OSError as error:
             yield Bad(index, name, f"cannot be read: {error.strerror or error}", 0)
             index += 1
+
+
+def text_records(texts: Iterable[str]) -> Iterator[Record | Bad]:
+    """A record for each of these texts themselves."""
+    for index, text in enumerate(texts):
+        where = f"text {index + 1}"
+        try:
+            yield Record(index, where, text, None, len(text.encode()))
+        except UnicodeEncodeError:  # an argument that is not valid in the terminal's encoding
+            yield Bad(index, where, f"is not valid text; {_REMEDY}", len(text))
 
 
 def _open(path: str, stdin: BinaryIO | None) -> AbstractContextManager[BinaryIO]:

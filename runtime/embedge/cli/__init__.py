@@ -24,13 +24,13 @@ import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from types import ModuleType
-from typing import NoReturn
 
 from embedge import __version__
 from embedge.cli.commands import bench, classify, doctor, embed, export, info, search, serve, verify
 from embedge.cli.flags import flags_of, in_flags
 from embedge.cli.interrupt import INTERRUPTED, Asked, Stopped, stops
-from embedge.cli.screen import naming_stdout, say
+from embedge.cli.parsing import EXAMPLES, USAGE, Parser, add_common_options
+from embedge.cli.screen import naming_stdout, say, talking
 from embedge.cli.streams import standard_streams
 from embedge.errors import CancelledError, EmbedgeError, GateError
 from embedge.reasons import one_line
@@ -46,7 +46,7 @@ COMMANDS: dict[str, ModuleType] = {
     "bench": bench,
     "export": export,
 }
-FOUND, USAGE, FAULT, BROKEN_PIPE = 1, 2, 70, 141
+FOUND, FAULT, BROKEN_PIPE = 1, 70, 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,18 +64,22 @@ def _main(arguments: Sequence[str] | None) -> int:
     try:
         parser = build_parser()
         try:
-            options = parser.parse_args(arguments)
+            options, unknown = parser.parse_known_args(arguments)
+            if unknown:
+                getattr(options, "parser", parser).refuse(unknown)
         except SystemExit as stop:  # --help, --version, or a usage error that was reported
             return stop.code if isinstance(stop.code, int) else USAGE
         if options.command is None:
             parser.print_help(sys.stderr)
             return USAGE
         debug, flags = options.debug, options.flags
+        if options.quiet and getattr(options, "progress", True) is None:
+            options.progress = False
         # None where Python code called with arguments: its process is not ours to leave.
         options.command_line = sys.argv[1:] if arguments is None else None
         # This process is ours: warnings are sentences.
-        with stops(asked), warnings.catch_warnings():
-            warnings.simplefilter("once", UserWarning)
+        with stops(asked), warnings.catch_warnings(), talking(options):
+            warnings.simplefilter("ignore" if options.quiet else "once", UserWarning)
             # Of metadata mostly, and they name no file; what cannot be read is an error anyway.
             warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
             warnings.showwarning = partial(_warn, flags)
@@ -100,7 +104,7 @@ def _stopped(stop: KeyboardInterrupt) -> int:
 
 def _warn(flags: Mapping[str, str], message: Warning | str, *_: object, **__: object) -> None:
     """Shows a warning without the line of code that it came from."""
-    say(f"embedge: warning: {in_flags(' '.join(str(message).split()), flags)}")
+    say(f"embedge: warning: {in_flags(' '.join(str(message).split()), flags)}", mark="warning:")
 
 
 def _ending(error: Exception, flags: Mapping[str, str], *, debug: bool) -> int:
@@ -119,15 +123,15 @@ def _ending(error: Exception, flags: Mapping[str, str], *, debug: bool) -> int:
     if isinstance(error, CancelledError):
         say("embedge: interrupted")
     elif isinstance(error, EmbedgeError):
-        say(f"embedge: error: {in_flags(one_line(error), flags)}")
+        say(f"embedge: error: {in_flags(one_line(error), flags)}", mark="error:")
     elif isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        say(f"embedge: error: {where}{error.strerror or one_line(error)}")
+        say(f"embedge: error: {where}{error.strerror or one_line(error)}", mark="error:")
     else:
         kind = type(error).__name__
         detail = f": {one_line(error)}" if str(error) else ""
         hint = "" if debug else " (run again with --debug to see where, and report it)"
-        say(f"embedge: unexpected error: {kind}{detail}{hint}")
+        say(f"embedge: unexpected error: {kind}{detail}{hint}", mark="error:")
     return exit_code(type(error))
 
 
@@ -140,30 +144,28 @@ def exit_code(kind: type[Exception]) -> int:
     return USAGE if issubclass(kind, (EmbedgeError, OSError)) else FAULT
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The parser of the whole command line."""
-    parser = _Parser(
+    parser = Parser(
         prog="embedge",
         description="Embeds texts on any computer: per-task ONNX model packs, run without torch.",
         epilog="A model pack is a folder made by `embedge export`. Where a command takes a pack, "
-        "the environment variable EMBEDGE_PACK names the default, else it is the bundled one.",
+        "the environment variable EMBEDGE_PACK names the default, else it is the bundled one. "
+        "`embedge COMMAND --help` has examples.",
     )
-    parser.add_argument("--version", action="version", version=f"embedge {__version__}")
-    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    version = f"embedge {__version__}"
+    parser.add_argument("-V", "--version", action="version", version=version)
+    add_common_options(parser, default=False)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for name, module in COMMANDS.items():
-        command = commands.add_parser(name, help=module.SUMMARY, description=module.DESCRIPTION)
-        module.configure(command)
-        command.add_argument(
-            "--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks"
+        examples = "".join(f"  {line}\n" for line in module.EXAMPLES)
+        command = commands.add_parser(
+            name,
+            help=module.SUMMARY,
+            description=module.DESCRIPTION,
+            epilog=f"{EXAMPLES}{examples}",
         )
-        command.set_defaults(run=module.run, flags=flags_of(command))
+        module.configure(command)
+        add_common_options(command, default=argparse.SUPPRESS)
+        command.set_defaults(run=module.run, flags=flags_of(command), parser=command)
     return parser
-
-
-class _Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one sentence, without the usage block."""
-
-    def error(self, message: str) -> NoReturn:
-        say(f"embedge: error: {message}; see `{self.prog} --help`")
-        raise SystemExit(USAGE)

@@ -27,7 +27,9 @@ def check_paths(paths: Sequence[str], *, input_format: str = "auto") -> int | No
         if file.is_dir():
             raise InputError(f"{path} is a folder; give its files, e.g. {file / '*.txt'}")
         if not file.exists():
-            raise InputError(f"{path} does not exist; give a file, or - for stdin")
+            raise InputError(
+                f"{path} does not exist; give a file, - for stdin, or a text itself as --text TEXT"
+            )
         if input_format == "auto":
             _check_name(path)
         total = None if total is None or not file.is_file() else total + file.stat().st_size

@@ -28,6 +28,11 @@ DESCRIPTION = """\
 Measures the time to load, the time to the first vector, and tokens per second for each shape (texts
 x tokens of each, prompt included): best and median of the repeats. Figures of different machines or
 versions are not comparable; ratios within one run are."""
+EXAMPLES = (
+    "embedge bench",
+    "embedge bench --shapes 1x16,4x128 --seconds 0.5",
+    "embedge bench packs/v5-small --threads 1 --json",
+)
 
 SHAPES = "1x16,1x32,1x128,1x512,4x128,16x64"
 LEAST_REPEATS = 3

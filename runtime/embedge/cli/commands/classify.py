@@ -27,6 +27,10 @@ Compares each IMAGE (a file, or a folder of images) with the labels, and prints 
 best: with probabilities where the pack has the model's scale for them, else with cosines. The model
 has seen no examples of the labels; word them as a caption would. An image that cannot be read is
 reported on stderr and skipped; the exit code is then 1."""
+EXAMPLES = (
+    'embedge classify photo.jpg --labels "cat,dog,bird" --pack clip-v2',
+    'embedge classify photos/ -l "indoors,outdoors" --template "a photo taken {}" --json',
+)
 
 TEMPLATE = "a photo of {}"
 

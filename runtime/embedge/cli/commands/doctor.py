@@ -28,6 +28,11 @@ DESCRIPTION = """\
 Reports what is installed, what would run here and why: device, threads, memory, integer kernel.
 With a pack, by default the bundled one, also which precision is chosen, and whether its vectors are
 right on this machine. The exit code is 1 if there is a problem; each says what to do."""
+EXAMPLES = (
+    "embedge doctor",
+    "embedge doctor packs/v5-small --threads 2",
+    "embedge doctor --json",
+)
 
 OLDEST_RUNTIME = (1, 23)
 FIRST_WITH_REPORTS = (1, 29)  # on Linux and macOS; on Windows all have them

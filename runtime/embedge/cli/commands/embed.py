@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from embedge.bulk.image_files import image_records
-from embedge.bulk.records import FORMATS, STDIN, Bad, Record, read_records
+from embedge.bulk.records import FORMATS, STDIN, Bad, Record, read_records, text_records
 from embedge.cli import arguments, screen
 from embedge.cli.flags import in_flags
 from embedge.cli.inputs import check_paths
@@ -41,6 +41,13 @@ INPUT, stdin is read. The output has a JSON line for each text, {"index" or "id"
 the array. A malformed line is reported on stderr with its file and number, and skipped (its row in
 an array is NaN, or 0 in smaller types); the exit code is then 1.
 With --images, INPUT is an image or a folder of images, and the "id" is the image's path."""
+EXAMPLES = (
+    "embedge embed notes.txt --out vectors.npy",
+    'embedge embed -t "one text" -t "another"',
+    "embedge embed documents.jsonl --task retrieval --prompt-name document --out v.jsonl",
+    "cat notes.txt | embedge embed --embedding-type ubinary > codes.jsonl",
+    "embedge embed --images photos/ --pack clip-v2 --out photos.npy",
+)
 
 MOST_NAMED = 20  # bad lines named one by one: a binary file has thousands
 
@@ -48,6 +55,13 @@ MOST_NAMED = 20  # bad lines named one by one: a binary file has thousands
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.add_argument("inputs", nargs="*", metavar="INPUT", help="a file, or - for stdin")
+    parser.add_argument(
+        "-t",
+        "--text",
+        action="append",
+        metavar="TEXT",
+        help="embed this text itself, in place of INPUT (may be repeated)",
+    )
     parser.add_argument(
         "--images", action="store_true", help="read each INPUT as an image, or a folder of images"
     )
@@ -108,7 +122,9 @@ def run(options: argparse.Namespace) -> int:
     if options.images:
         _check_image_options(options)
         quiet_libtiff()
-    paths = options.inputs or [STDIN]
+    if options.text and options.inputs:
+        raise OptionError("--text and INPUT are both given; leave one out")
+    paths = [] if options.text else options.inputs or [STDIN]
     ranges = _read_ranges(options.ranges, options.embedding_type)
     # Buckets that come from the texts themselves are known only when all texts are embedded.
     later = options.embedding_type in ("int8", "uint8") and ranges is None
@@ -117,12 +133,12 @@ def run(options: argparse.Namespace) -> int:
         read = [record.text for record in images if isinstance(record, Record)]
         total: int | None = sum(record.size for record in images)
     else:
-        total = check_paths(paths, input_format=options.input_format)
+        total = check_paths(paths, input_format=options.input_format) if paths else None
         read = paths
     path, kind = check_output(options.out, options.format, inputs=read)
     check_different(path, options.ranges)
     if STDIN in paths and is_terminal(sys.stdin):
-        screen.say("embedge: reading texts from the terminal, one a line; Ctrl-D ends the input")
+        screen.note("embedge: reading texts from the terminal, one a line; Ctrl-D ends the input")
     with (
         warnings.catch_warnings(),
         arguments.open_embedder(options) as embedder,
@@ -158,6 +174,8 @@ def run(options: argparse.Namespace) -> int:
         if not options.images:
             stdin = input_bytes() if STDIN in paths else None
             records = read_records(paths, input_format=options.input_format, stdin=stdin)
+            if options.text:
+                records = text_records(options.text)
         report = _Report("images" if options.images else "texts", progress, options.flags)
         job = Job(
             lambda items, **callbacks: cancellable(
@@ -193,6 +211,8 @@ def _read_ranges(path: str | None, embedding_type: str) -> "np.ndarray[Any, Any]
 
 def _check_image_options(options: argparse.Namespace) -> None:
     """Refuses what has no meaning for images, rather than ignoring it."""
+    if options.text:
+        raise OptionError("--text is for texts; leave it out with --images")
     if not options.inputs or STDIN in options.inputs:
         raise OptionError("--images takes files and folders; name at least one")
     for name, unset in (
@@ -227,18 +247,21 @@ class _Report:
         elif self._bad == MOST_NAMED + 1:
             self._progress.say("embedge: more bad ones follow; they are only counted from here")
 
+    def _note(self, line: str) -> None:
+        screen.note(line, above=self._progress)
+
     def say_ranges(self, options: argparse.Namespace, count: int) -> None:
         """What int8 and uint8 vectors are worth whose ranges come from so many of them."""
         from embedge.vectors import ENOUGH_FOR_RANGES
 
         kind = options.embedding_type
         if count < ENOUGH_FOR_RANGES:
-            self._progress.say(
+            self._note(
                 f"embedge: the {kind} ranges come from {count} vectors only; "
                 f"take {ENOUGH_FOR_RANGES} or more of them"
             )
         if options.ranges is None:
-            self._progress.say(
+            self._note(
                 f"embedge: {kind} vectors of another run do not compare with these; "
                 "--ranges FILE keeps the ranges for it"
             )
@@ -246,14 +269,14 @@ class _Report:
     def say_summary(self, summary: "Summary", *, filler: str | None) -> None:
         if summary.bad:
             rows = f"; their rows are {filler}" if filler else ""
-            self._progress.say(
+            self._note(
                 f"embedge: {summary.bad} of {summary.bad + summary.embedded} {self._things} "
                 f"were left out{rows}"
             )
         elif not summary.embedded:
-            self._progress.say("embedge: the input holds no text; nothing was embedded")
+            self._note("embedge: the input holds no text; nothing was embedded")
         if summary.cut:
-            self._progress.say(
+            self._note(
                 f"embedge: {summary.cut} texts were longer than the limit and were cut "
                 "(--on-overflow error leaves them out instead)"
             )

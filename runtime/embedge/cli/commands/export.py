@@ -9,6 +9,7 @@ from embedge.cli import arguments, screen
 from embedge.cli.exporter import load_exporter
 from embedge.cli.reports import finer_lines, gate_rows
 from embedge.errors import OptionError
+from embedge.pack.fields import written
 from embedge.pack.manifest import PRECISIONS, Manifest
 from embedge.pack.verification import Report
 from embedge.progress import ProgressBar
@@ -21,6 +22,12 @@ adapter, writes one graph for each task and precision, compares every graph with
 reference, and keeps those that pass. With --layout hub it writes a folder for each task instead,
 which transformers, Sentence Transformers, Optimum and others load. For a local folder the network
 is never used."""
+EXAMPLES = (
+    "embedge export models/my-model --out packs/my-model",
+    "embedge export models/my-model --out packs/my-model --precisions int8 --tasks retrieval",
+    "embedge export BAAI/bge-small-en-v1.5 --out packs/bge-small --json",
+    "embedge export models/my-model --layout hub --out hub/my-model",
+)
 
 _LAYOUTS = {"pack": "fp16,int8", "hub": "fp32,fp16,int8"}  # and the precisions by default
 _DTYPES = ("float32", "bfloat16", "float16")
@@ -106,6 +113,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="keep graphs that miss their bar, marked as failed",
     )
+    parser.add_argument("--json", action="store_true", help="print one JSON object of the result")
     arguments.add_progress_option(parser)
 
 
@@ -175,10 +183,8 @@ def _make_pack(
             via=options.via,
             replace=options.replace,
         )
-    _show_gate(manifest.verification)
-    for precision in manifest.precisions():
-        screen.show(f"{precision}: {size_text(manifest.size_of(precision))}")
-    screen.show(f"{options.out}: {manifest.model_id}, license {manifest.license or 'unknown'}")
+    sizes = {precision: manifest.size_of(precision) for precision in manifest.precisions()}
+    _show_result(options, manifest, sizes)
     if options.merged is not None:
         _write_merged(source, options)
     return _missed([p for p in precisions if not manifest.passed_gate(p)])
@@ -194,11 +200,11 @@ def _make_hub_folders(
             **_overrides(options),
             dtype=options.dtype or "float32",
         )
-    _show_gate(made.verification)
-    for folder in made.folders.values():
-        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        screen.show(f"{folder}: {size_text(size)}")
-    screen.show(f"{options.out}: {made.model_id}, license {made.license or 'unknown'}")
+    sizes = {
+        str(folder): sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        for folder in made.folders.values()
+    }
+    _show_result(options, made, sizes)
     return _missed([p for p in precisions if not made.verification[p].passed])
 
 
@@ -223,7 +229,7 @@ def _common(
         "offline": options.offline,
         "accept_failures": options.accept_failures,
         "progress": report,
-        "notice": lambda line: progress.say(f"embedge: {line}"),
+        "notice": lambda line: screen.note(f"embedge: {line}", above=progress),
     }
 
 
@@ -240,6 +246,29 @@ def _overrides(options: argparse.Namespace) -> dict[str, Any]:
         "name": options.name,
     }
     return {name: value for name, value in words.items() if value is not None}
+
+
+def _show_result(options: argparse.Namespace, made: Any, sizes: Mapping[str, int]) -> None:
+    """What was made, from a manifest or hub folders: the gate, sizes in bytes by name, model."""
+    if options.json:
+        screen.show_json(
+            {
+                "out": str(options.out),
+                "model": made.model_id,
+                "license": made.license or None,
+                "sizes": dict(sizes),
+                "precisions": {
+                    precision: {"passed": report.passed, "verification": written(report)}
+                    for precision, report in made.verification.items()
+                },
+            },
+            indent=2,
+        )
+        return
+    _show_gate(made.verification)
+    for name, size in sizes.items():
+        screen.show(f"{name}: {size_text(size)}")
+    screen.show(f"{options.out}: {made.model_id}, license {made.license or 'unknown'}")
 
 
 def _show_gate(verification: Mapping[str, Report]) -> None:

@@ -14,6 +14,10 @@ SUMMARY = "describe a model pack"
 DESCRIPTION = """\
 Describes a model pack: model and license, tasks and prompts, dimensions, sizes, and the precisions
 with the result of their gate. Reads manifest.json alone; `embedge verify` checks the files."""
+EXAMPLES = (
+    "embedge info",
+    "embedge info packs/v5-small --json",
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

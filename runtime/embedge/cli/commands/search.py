@@ -36,6 +36,10 @@ Splits the texts under PATH (a file or a folder; binary files are skipped) into 
 them and the query, and prints the best passages with score, file and line. The vectors and the
 passages are stored in an index in your cache folder; the next search embeds only what has changed.
 With a pack that has an image tower, images are found too, and --sheet draws them."""
+EXAMPLES = (
+    'embedge search "how are packs verified?" docs/',
+    'embedge search "sick leave" handbook/ -k 3 --json',
+)
 
 SNIPPET = 240  # characters of a passage that are shown
 TOLD = 5  # skipped files that are named one by one
@@ -129,7 +133,7 @@ def run(options: argparse.Namespace) -> int:
         _draw([hit for hit in hits if hit.kind == "image"], root, options.sheet)
     updates = f" ({', '.join(changes)})" if (changes := _changes(report)) else ""
     counted = f"{passages:,} passages and images" if pictures else _number(passages, "passage")
-    screen.say(f"embedge: searched {counted} in {_number(files, 'file')}{updates}")
+    screen.note(f"embedge: searched {counted} in {_number(files, 'file')}{updates}")
     return 0
 
 
@@ -143,11 +147,11 @@ def _open_index(options: argparse.Namespace, root: Path, embedder: "Embedder") -
     if place is None:
         place = default_place(root)
     if not place.exists():
-        screen.say(f"embedge: the index, which holds the passages too, is {place}")
+        screen.note(f"embedge: the index, which holds the passages too, is {place}")
     try:
         return SearchIndex(place, embedder, task=options.task, rebuild=options.rebuild)
     except IndexOutdatedError as error:
-        screen.say(f"embedge: {error.change}; embedding everything again")
+        screen.note(f"embedge: {error.change}; embedding everything again")
         return SearchIndex(place, embedder, task=options.task, rebuild=True)
 
 
@@ -177,14 +181,15 @@ def _update(
         progress.say(f"embedge: {one_line(error)}; searching it as it stands")
         return None
     if before and before != (now := index.runtimes):
-        progress.say(
+        screen.note(
             f"embedge: this index now holds vectors of onnxruntime {' and '.join(now)}, which "
-            "differ slightly; --rebuild embeds everything again with one version"
+            "differ slightly; --rebuild embeds everything again with one version",
+            above=progress,
         )
     for path, reason in report.refused[:TOLD]:
-        progress.say(f"embedge: {path}: skipped ({reason})")
+        screen.note(f"embedge: {path}: skipped ({reason})", above=progress)
     if len(report.refused) > TOLD:
-        progress.say(f"embedge: {len(report.refused) - TOLD} more were skipped")
+        screen.note(f"embedge: {len(report.refused) - TOLD} more were skipped", above=progress)
     return report
 
 
@@ -217,7 +222,7 @@ def _draw(hits: "list[Hit]", root: Path, path: Path) -> None:
     )
     with WholeFile(path) as file:
         file.stream.write(encode_sheet(sheet))
-    screen.say(f"embedge: {_number(min(len(hits), MOST), 'image')} drawn in {path}")
+    screen.note(f"embedge: {_number(min(len(hits), MOST), 'image')} drawn in {path}")
 
 
 def _changes(report: "UpdateReport | None") -> list[str]:

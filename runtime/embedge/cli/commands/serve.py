@@ -26,6 +26,11 @@ Serves packs over HTTP, by the bundled one if none is named: POST /v1/embeddings
 OpenAI's have it, and more (GET /docs lists all paths). Listens on this machine only, unless --host
 says otherwise. Writes one line of JSON on stdout once it listens; /ready is 200 once all tasks are
 loaded. Needs the extra: pip install "embedge[cpu,server]"."""
+EXAMPLES = (
+    "embedge serve",
+    "embedge serve small=packs/v5-small --port 9000",
+    "embedge serve --host 0.0.0.0 --api-key-file keys.txt",
+)
 
 KEY_VARIABLE = "EMBEDGE_API_KEY"
 EXTRA = {"httptools", "msgspec", "orjson", "prometheus_client", "starlette", "uvicorn", "uvloop"}
@@ -177,7 +182,7 @@ def _open(options: argparse.Namespace) -> "dict[str, Embedder]":
                 raise OptionError(f"two packs would be called {name!r}: pass NAME=FOLDER for one")
             opened[name] = embedder
             chosen = ", ".join(f"{key} {one.value}" for key, one in embedder.choices.items())
-            screen.say(f"embedge: {name}: {embedder.folder} ({chosen})")
+            screen.note(f"embedge: {name}: {embedder.folder} ({chosen})")
         stack.pop_all()  # the server closes them
     return opened
 

@@ -6,9 +6,9 @@ line; a failure says what to do.
 """
 
 import argparse
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from embedge.cli import arguments, screen
 from embedge.cli.apart import CrashedError, can_run_apart, run_apart
@@ -39,6 +39,11 @@ Checks a pack: hashes every file again, loads every graph that can run here, com
 with the reference samples in the pack, and tests that a text's vector stays the same in a batch.
 Prints a line for each check, and which linears lost the most in the export. The exit code is 1 if a
 check failed."""
+EXAMPLES = (
+    "embedge verify",
+    "embedge verify packs/v5-small --precision int8",
+    "embedge verify packs/v5-small --json",
+)
 
 IN_PROCESS = "--in-process"
 AGAIN = "export the pack again, or fetch it again from where it came"
@@ -72,6 +77,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="check in this process, not in a separate one that a bad pack may crash",
     )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments.add_progress_option(parser)
 
 
@@ -79,8 +85,8 @@ def run(options: argparse.Namespace) -> int:
     """Prints a line for each check; 1 if one failed."""
     if options.command_line is not None and not options.in_process:
         if can_run_apart():
-            return _run_apart(options.command_line)
-        screen.say("embedge: checking in this program itself, which a bad pack may crash")
+            return _run_apart(options.command_line, as_json=options.json)
+        screen.note("embedge: checking in this program itself, which a bad pack may crash")
     from embedge.pack.files import open_pack
 
     pack = open_pack(arguments.pack_path(options))
@@ -89,11 +95,16 @@ def run(options: argparse.Namespace) -> int:
         raise OptionError(
             f"--golden: no published figures of {pack.manifest.model_id!r} are known; leave it out"
         )
-    failed = count = 0
+    done: list[Check] = []
     for check in checks(pack, options):
-        count += 1
-        failed += check.verdict == "FAIL"
-        screen.show(f"{check.verdict:4}  {check.name:28}  {check.detail}".rstrip())
+        done.append(check)
+        if not options.json:
+            line = f"{check.verdict:4}  {check.name:28}  {check.detail}".rstrip()
+            screen.show(line, mark=check.verdict)
+    failed, count = sum(check.verdict == "FAIL" for check in done), len(done)
+    if options.json:
+        screen.show_json(_report(done, pack=str(pack.folder)), indent=2)
+        return 1 if failed else 0
     screen.show()
     shown = pack.manifest.precisions() if options.precision == "auto" else (options.precision,)
     reports = pack.manifest.verification
@@ -109,7 +120,13 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _run_apart(arguments: list[str]) -> int:
+def _report(done: Sequence[Check], **more: str) -> dict[str, Any]:
+    """The checks for programs."""
+    failed = sum(check.verdict == "FAIL" for check in done)
+    return {**more, "checks": [asdict(check) for check in done], "failed": failed}
+
+
+def _run_apart(arguments: list[str], *, as_json: bool) -> int:
     place = arguments.index("verify") + 1  # only --debug may come before it
     try:
         return run_apart([*arguments[:place], IN_PROCESS, *arguments[place:]])
@@ -118,7 +135,10 @@ def _run_apart(arguments: list[str]) -> int:
             f"{error} in the process that loaded the pack: do not use this pack. If a pack that "
             "you trust does the same, install onnxruntime and tokenizers again"
         )
-        screen.show(f"FAIL  {'process':28}  {detail}")
+        if as_json:
+            screen.show_json(_report([Check("process", "FAIL", detail)]), indent=2)
+        else:
+            screen.show(f"FAIL  {'process':28}  {detail}", mark="FAIL")
         return 1
 
 
