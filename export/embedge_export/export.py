@@ -86,8 +86,9 @@ def export_pack(
         progress: called before every step.
         notice: called with a sentence for what users should know, such as a task of the old pack
             that the new one will not have, or a setting that libraries take in different ways.
-        overrides: `pooling`, `prompts`, `default_task`, `license`, `name`: what counts in place of
-            what the model's files say; see `Overrides`. An opened source has its own.
+        overrides: `adapters`, `base`, `pooling`, `prompts`, `default_task`, `license`, `name`: what
+            counts in place of what the model's files say; see `Overrides`. An opened source has its
+            own.
 
     Returns:
         The pack's manifest; every precision's report is in its `verification`.
@@ -109,7 +110,8 @@ def export_pack(
         )
     else:
         refuse_overrides(overrides)
-    check_apart(out, source.folder, "--out")
+    for folder in (source.folder, *source.adapters.values()):
+        check_apart(out, folder, "--out")
     _refuse_precisions(source, wanted)
     model = open_model(source)
     for note in model.notes:

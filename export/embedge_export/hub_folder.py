@@ -88,8 +88,8 @@ def export_hub_folders(
         threads: of the gate's runs; by default as `Embedder` chooses.
         progress: called before every step.
         notice: called with a sentence for what users should know.
-        overrides: `pooling` and `prompts` in place of what the model's files say; see `Overrides`.
-            An opened source has its own.
+        overrides: `adapters`, `base`, `pooling` and `prompts` in place of what the model's files
+            say; see `Overrides`. An opened source has its own.
 
     Raises:
         SourceError: the source cannot be exported, or its network has no plain form.

@@ -100,7 +100,8 @@ def check_merged(
         SourceError: the network has no plain form.
     """
     folder = check_place(out, option)
-    check_apart(folder, source.folder, option, above=False)
+    for place in (source.folder, *source.adapters.values()):
+        check_apart(folder, place, option, above=False)
     if source.via is not None:
         raise SourceError(
             f"a network that is taken from {source.via} has no plain folder but its own; open the "

@@ -18,16 +18,24 @@ from embedge_export.gate.report import report
 from embedge_export.model import open_model, reference
 from embedge_export.precision import PRECISIONS, Refinable
 from embedge_export.source.folder import Source, open_source
-from embedge_export.source.overrides import checked
+from embedge_export.source.overrides import Overrides, checked
 
 
-def open_pack_source(manifest: Manifest, spec: str | Path) -> Source:
+def open_pack_source(
+    manifest: Manifest,
+    spec: str | Path,
+    *,
+    adapters: Mapping[str, str | Path] | None = None,
+    base: str | Path | None = None,
+) -> Source:
     """Opens the source of a pack in the way in which it was opened for the export.
 
     Args:
         manifest: the pack's; it has the tasks, the library of the network, and what counted in
             place of the files.
         spec: a folder, which is what it is, or a hub id, of which the pack's own commit is taken.
+        adapters: folders of adapters that stand elsewhere; a manifest names no place.
+        base: the base model, where `spec` is an adapter alone.
 
     Raises:
         SourceError: it cannot be opened, or the manifest notes something else than an export does.
@@ -40,6 +48,7 @@ def open_pack_source(manifest: Manifest, spec: str | Path) -> Source:
             f"the pack's manifest has overrides in its source that cannot be used: {error}; export "
             "the pack again"
         ) from None
+    noted |= Overrides(adapters=adapters, base=base)
     return open_source(
         spec,
         revision=None if Path(spec).is_dir() else manifest.revision,

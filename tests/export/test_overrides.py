@@ -145,8 +145,8 @@ def test_hub_folders_have_them_too(encoder, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--prompt", "query"], "is not NAME=TEXT"),
-        (["--prompt", "=x"], "is not NAME=TEXT"),
+        (["--prompt", "query"], "has no name"),
+        (["--prompt", "=x"], "has no name"),
         (["--prompt", "q=a", "--prompt", "q=b"], "a name stands twice"),
         (["--layout", "hub", "--license", "mit"], "--license does not go with --layout hub"),
         (["--layout", "hub", "--default-task", "x"], "--default-task does not go with"),

@@ -427,7 +427,7 @@ def test_task_names_that_cannot_be(small, names):
 
 def test_an_adapter_repository_is_not_a_model(small):
     shutil.copy(small / "adapters" / "retrieval" / "adapter_config.json", small)
-    with pytest.raises(SourceError, match=r"adapter_config\.json.*merge_and_unload"):
+    with pytest.raises(SourceError, match=r"adapter_config\.json beside config\.json.*--adapter"):
         open_source(small)
 
 

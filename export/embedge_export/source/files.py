@@ -7,7 +7,7 @@ nothing of what the files mean.
 """
 
 import glob
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,9 +117,27 @@ def read_files(folder: Path, adapters: Mapping[str, Path], network: Path) -> tup
     names += weight_names(folder, network)
     if network != folder:
         names.append((network / TOKENIZER).relative_to(folder).as_posix())
-    for path in adapters.values():
-        names += [file.relative_to(folder).as_posix() for file in lora.adapter_files(path)]
+    for task, path in adapters.items():
+        names += [adapter_name(task, file.name) for file in lora.adapter_files(path)]
+        if not path.is_relative_to(folder) and (path / CARD).exists():
+            names.append(adapter_name(task, CARD))
     return tuple(names)
+
+
+def adapter_name(task: str, file: str) -> str:
+    """What a file of an adapter is called among the source's, wherever it stands."""
+    return f"{ADAPTERS}/{task}/{file}"
+
+
+def places(names: Iterable[str], folder: Path, adapters: Mapping[str, Path]) -> dict[str, Path]:
+    """Where files of these names stand: an adapter may have a folder elsewhere."""
+    folders = {adapter_name(task, ""): path for task, path in adapters.items()}
+    found = {}
+    for name in names:
+        start, _, file = name.rpartition("/")
+        place = folders.get(f"{start}/")
+        found[name] = folder / name if place is None else place / file
+    return found
 
 
 def weight_names(folder: Path, network: Path) -> list[str]:
@@ -127,8 +145,10 @@ def weight_names(folder: Path, network: Path) -> list[str]:
     return [(network / name).relative_to(folder).as_posix() for name in weight_files(network)]
 
 
-def candidates(folder: Path) -> Iterator[str]:
-    """Names of all files in the folder that an export of it could read."""
+def candidates(folder: Path, adapters: Mapping[str, Path]) -> Iterator[str]:
+    """Names of all files that an export of the folder, with these adapters, could read."""
+    for task in adapters:
+        yield from (adapter_name(task, file) for file in (lora.CONFIG, lora.TENSORS, CARD))
     patterns = (*FIRST, "*.safetensors", f"*/{CONFIG}", f"*/{SINGLE}", f"*/{TOKENIZER}")
     for name in dict.fromkeys(patterns):
         for path in folder.glob(name):

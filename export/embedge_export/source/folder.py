@@ -9,7 +9,7 @@ weight and knows nothing of networks; `checkpoint.py` and `lora.py` read what it
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -18,13 +18,17 @@ from embedge_export.families.family import Family
 from embedge_export.families.register import check_via, completed, family_of
 from embedge_export.head.head import Head
 from embedge_export.reading.fields import shown
-from embedge_export.reading.files import read_text_file
 from embedge_export.reading.json_files import read_json
 from embedge_export.source import hub
+from embedge_export.source.adapters import base_of, given_adapters, is_lone
+from embedge_export.source.card import licenses, own_name, read_card
 from embedge_export.source.files import (
     ADAPTERS,
+    CARD,
+    CONFIG,
     TOKENIZER,
     find_adapters,
+    places,
     read_files,
     static_place,
 )
@@ -112,7 +116,7 @@ class Source:
         Raises:
             SourceError: one is gone or was written to.
         """
-        check_unchanged(self.folder, self.stamps, self.files)
+        check_unchanged(places(self.files, self.folder, self.adapters), self.stamps, self.files)
 
 
 def open_source(
@@ -136,8 +140,8 @@ def open_source(
             here.
         check_config: Called with config.json before weights are fetched or hashed; raises
             SourceError for a model that the caller has no use for.
-        overrides: `pooling`, `prompts`, `default_task`, `license`, `name`: what counts in place of
-            what the model's files say; see `Overrides`.
+        overrides: `adapters`, `base`, `pooling`, `prompts`, `default_task`, `license`, `name`: what
+            counts in place of what the model's files say; see `Overrides`.
 
     Raises:
         SourceError: it cannot be exported; the message says why and what to do.
@@ -146,11 +150,25 @@ def open_source(
     stated = checked(overrides)
     check_via(via)
     local = local_folder(spec)
+    if local is not None and is_lone(local):
+        return _open_lone(
+            local,
+            stated,
+            revision=revision,
+            offline=offline,
+            tasks=tasks,
+            via=via,
+            check_config=check_config,
+        )
     if local is not None:
         if revision is not None:
             raise SourceError(
                 f"{local} is a local folder and has no revision {revision!r}; leave it out, or "
                 "name a model on the hub"
+            )
+        if stated.get("base") is not None:
+            raise OptionError(
+                f"base is for a source that is an adapter alone; {local} is a model of its own"
             )
         name, commit = _cached_identity(local)
         return _open_folder(local, name, commit, tasks, via, check_config, stated)
@@ -180,20 +198,36 @@ def _open_folder(
             f"{str(folder)!r} is in a folder whose name is not UTF-8; rename it, for the libraries "
             "that read a model cannot open such names"
         )
-    stamps = take_stamps(folder)
-    if (folder / "adapter_config.json").exists():
+    if is_lone(folder):
         raise SourceError(
-            f"{folder} has adapter_config.json, so it is (also) a LoRA adapter. Merge it with peft "
-            "(merge_and_unload) and export the saved model, or move it to adapters/<task>/ of its "
-            "base model"
+            f"{name or folder} is a LoRA adapter, not a model; download it to a folder of its own "
+            "and name that, or export its base model with --adapter TASK=FOLDER (adapters=)"
+        )
+    given = given_adapters(
+        overrides.get("adapters") or {}, pooling_is_stated="pooling" in overrides
+    )
+    stamps = take_stamps(folder, given)
+    if (folder / lora.CONFIG).exists():
+        raise SourceError(
+            f"{folder} has {lora.CONFIG} beside {CONFIG}, so that it is a model and an adapter. "
+            "Export the model that it is an adapter of with --adapter TASK=FOLDER, or, if the "
+            "weights are merged already, remove the adapter's files"
         )
     if not (folder / "config.json").exists() and static_place(folder) is None:
         raise SourceError(not_a_model_folder(folder))
     config = _read_config(folder, via, check)
     family = family_of(config, via)
-    card = _read_card(folder / "README.md")
+    card = read_card(folder / "README.md")
     stored = family.stored_adapters(folder, config)
     found = {} if stored else _find_adapters(folder, config)
+    for task in given:
+        if stored or task in found:
+            raise SourceError(
+                f"{folder} has {'adapters among its weights' if stored else 'an adapter'} already, "
+                f"so that none can be added for {task!r}"
+                + ("" if stored else "; give it another name")
+            )
+    found |= given
     order = _choose(folder, (stored.tasks if stored else tuple(found)) or (_BASE,), chosen)
     adapters = {task: path for task, path in found.items() if task in order}
     for path in adapters.values():
@@ -222,11 +256,12 @@ def _open_folder(
         folder=folder,
         model_id=overrides.get("name")
         or name
-        or _own_name(config, card)
+        or own_name(config, card)
         or plain_name(folder.resolve().name)
         or "model",
         revision=commit,
-        license=overrides.get("license") or _license(card),
+        license=overrides.get("license")
+        or licenses([card, *(read_card(given[task] / CARD) for task in adapters if task in given)]),
         config=config,
         via=via,
         adapters=adapters,
@@ -239,11 +274,45 @@ def _open_folder(
         max_length=max_length,
         pad_token_id=pad_token_id(tokenizer, config),
         tokenizer=network / TOKENIZER,
-        files=hash_files(folder, read_files(folder, adapters, network), stamps),
+        files=hash_files(places(read_files(folder, adapters, network), folder, adapters), stamps),
         stamps=stamps,
         notes=tuple(notes),
-        overrides=overrides,
+        overrides=_noted(overrides),
     )
+
+
+def _open_lone(folder: Path, overrides: Overrides, **about: Any) -> Source:
+    """A folder that is an adapter alone: its base model, with this one task."""
+    base = base_of(folder, overrides.get("base"))
+    task = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("._-") or "adapter"
+    if overrides.get("adapters"):
+        raise OptionError(
+            f"{folder} is an adapter itself; name its base model as the source, and this folder "
+            "among the adapters"
+        )
+    place = local_folder(base)
+    if place is not None and is_lone(place):
+        raise SourceError(f"{folder} is a LoRA adapter of {place}, which is one itself")
+    own = {"name": plain_name(folder.resolve().name) or "model", **overrides, "base": None}
+    about = {**about, **own, "tasks": about["tasks"] or (task,), "adapters": {task: folder}}
+    try:
+        source = open_source(base, **about)
+    except SourceError as error:
+        if place is not None:
+            raise
+        raise SourceError(
+            f"{folder} is a LoRA adapter of {str(base)!r}: {error}. If its base model is "
+            "elsewhere, pass --base FOLDER (base=)"
+        ) from error
+    return replace(source, overrides=_noted(overrides))
+
+
+def _noted(overrides: Overrides) -> Overrides:
+    """What a manifest notes: no place on this machine."""
+    noted = overrides.copy()
+    noted.pop("adapters", None)
+    noted.pop("base", None)
+    return noted
 
 
 def _read_config(
@@ -321,37 +390,3 @@ def _matryoshka(
             f"list of widths up to {width}"
         )
     return tuple(dimensions)
-
-
-def _read_card(path: Path) -> dict[str, str]:
-    """The `key: value` lines of a model card's YAML front matter; nested ones are left out."""
-    try:
-        lines = read_text_file(path).splitlines()
-    except OSError:
-        return {}
-    if not lines or lines[0].strip() != "---":
-        return {}
-    card: dict[str, str] = {}
-    for line in lines[1:]:
-        if line.strip() == "---":
-            return card
-        key, colon, value = line.partition(":")
-        if colon and not key.startswith((" ", "-", "#", "\t")):
-            card[key.strip()] = value.split(" #")[0].strip().strip("\"'")
-    return {}  # never closed: a text that begins with a rule, not front matter
-
-
-def _license(card: Mapping[str, str]) -> str | None:
-    name = plain_name(card.get("license", ""))
-    if name == "other":
-        name = plain_name(card.get("license_name", "")) or name
-    # Nothing, YAML's words for it, and the signs of a text or list on the lines below.
-    return None if name in ("", "null", "~", "|", ">", "[]") else name.strip("[]")
-
-
-def _own_name(config: Mapping[str, Any], card: Mapping[str, str]) -> str | None:
-    """A hub id that a local folder gives itself; paths of the machine that saved it are none."""
-    for name in (config.get("_name_or_path"), card.get("model_name")):
-        if isinstance(name, str) and hub.REPOSITORY.fullmatch(name):
-            return name
-    return None

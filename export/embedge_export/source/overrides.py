@@ -6,6 +6,7 @@ source again. Knows no file.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypedDict
 
 from embedge.errors import OptionError
@@ -20,6 +21,8 @@ class Overrides(TypedDict, total=False):
     """Settings that count in place of what a model's files say. None: as the files say.
 
     Keys:
+        adapters: folders of LoRA adapters as PEFT saves them, by task, beside the model's own.
+        base: a folder or hub id of the model that the source is an adapter of.
         pooling: a mode of Sentence Transformers ("cls", "mean", "lasttoken", …), or several joined
             as "mean+max".
         prompts: texts put before an input, by name; others of the model stay.
@@ -28,6 +31,8 @@ class Overrides(TypedDict, total=False):
         name: of the model, in the manifest.
     """
 
+    adapters: Mapping[str, str | Path] | None
+    base: str | Path | None
     pooling: str | None
     prompts: Mapping[str, str] | None
     default_task: str | None
@@ -53,7 +58,16 @@ def checked(overrides: Mapping[str, Any]) -> Overrides:
         raise OptionError(f"prompts is {shown(prompts)}; give texts by name")
     if "" in prompts:
         raise OptionError("a prompt has no name; give it one, such as query")
+    adapters = given.pop("adapters", {})
+    if not isinstance(adapters, Mapping) or not all(
+        isinstance(task, str) and isinstance(path, str | Path) for task, path in adapters.items()
+    ):
+        raise OptionError(f"adapters is {shown(adapters)}; give folders by task")
     result = Overrides(prompts=dict(prompts)) if prompts else Overrides()
+    if adapters:
+        result["adapters"] = dict(adapters)
+    if (base := given.pop("base", None)) is not None:
+        result["base"] = base
     for name, value in given.items():
         if not isinstance(value, str) or not value.strip():
             raise OptionError(f"{name} is {shown(value)}; give a text that is not empty")

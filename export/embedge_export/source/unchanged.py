@@ -8,13 +8,13 @@ nothing of what the files hold.
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from embedge.errors import SourceError
 from embedge.files.regular import open_regular
-from embedge_export.source.files import candidates
+from embedge_export.source.files import candidates, places
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,61 +30,60 @@ class Stamp:
     changed: int  # nanoseconds; by the system alone, also when a name or a permission changes
 
 
-def take_stamps(folder: Path) -> dict[str, Stamp]:
-    """A stamp of every file that an export of the folder may read."""
+def take_stamps(folder: Path, adapters: Mapping[str, Path]) -> dict[str, Stamp]:
+    """A stamp of every file that an export of the folder, with these adapters, may read."""
     stamps = {}
-    for name in candidates(folder):
+    for name, path in places(candidates(folder, adapters), folder, adapters).items():
         try:
-            stamps[name] = _stamp((folder / name).stat())
+            stamps[name] = _stamp(path.stat())
         except OSError:  # its reader says so, if it has one
             continue
     return stamps
 
 
-def hash_files(folder: Path, names: Iterable[str], begin: Mapping[str, Stamp]) -> dict[str, str]:
+def hash_files(paths: Mapping[str, Path], begin: Mapping[str, Stamp]) -> dict[str, str]:
     """sha256 by name.
 
     Args:
-        folder: the model's.
-        names: files in it.
+        paths: the files, by name.
         begin: their stamps from before anything was read.
 
     Raises:
         SourceError: one cannot be read, or is not what it was.
     """
     hashes = {}
-    for name in names:
+    for name, path in paths.items():
         try:
-            with open_regular(folder / name, follow_links=True) as file:
+            with open_regular(path, follow_links=True) as file:
                 hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
                 status = os.fstat(file.fileno())
         except OSError as error:
-            raise SourceError(
-                f"{folder / name} cannot be read: {error.strerror or error}"
-            ) from error
+            raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
         if _stamp(status) != begin.get(name):
-            raise _changed(folder / name)
+            raise _changed(path)
     return hashes
 
 
-def check_unchanged(folder: Path, stamps: Mapping[str, Stamp], hashes: Mapping[str, str]) -> None:
+def check_unchanged(
+    paths: Mapping[str, Path], stamps: Mapping[str, Stamp], hashes: Mapping[str, str]
+) -> None:
     """Makes sure that the files are still those that were hashed.
 
     Raises:
         SourceError: one is gone or was written to.
     """
-    for name in hashes:
+    for name, path in paths.items():
         old = stamps[name]
         try:
-            new = _stamp((folder / name).stat())
+            new = _stamp(path.stat())
         except OSError:
-            raise _changed(folder / name) from None
+            raise _changed(path) from None
         if new == old:
             continue
         # A link or a permission more is no other content; nothing but the hash can say so.
         quiet = (new.size, new.written) == (old.size, old.written)
-        if not quiet or hash_files(folder, [name], {name: new}) != {name: hashes[name]}:
-            raise _changed(folder / name)
+        if not quiet or hash_files({name: path}, {name: new}) != {name: hashes[name]}:
+            raise _changed(path)
 
 
 def _stamp(status: os.stat_result) -> Stamp:

@@ -38,6 +38,18 @@ class _Pair:
     scaling: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Trained:
+    """What the names of modules began with in training, and no longer do, or the reverse."""
+
+    added: str = ""
+    dropped: str = ""
+
+    def module(self, key: str) -> str:
+        """The module of a weight, as training called it."""
+        return self.added + key.removeprefix(self.dropped).removesuffix(".weight")
+
+
 class Delta(Protocol):
     """What one task adds to a network's weights.
 
@@ -113,7 +125,7 @@ def load_adapter(folder: Path, base: Weights) -> Adapter:
         tensors = open_file(path)
     except SourceError as error:
         raise AdapterError(str(error)) from error
-    sides, inner = _find_sides(path, tensors, base)
+    sides, trained = _find_sides(path, tensors, base)
     pairs: dict[str, _Pair] = {}
     for key, names in sides.items():
         for side in "AB":
@@ -123,7 +135,7 @@ def load_adapter(folder: Path, base: Weights) -> Adapter:
                     "merged. Download or save the adapter again"
                 )
         pair = _Pair(names["A"], names["B"], 0.0)
-        module = inner + key.removesuffix(".weight")
+        module = trained.module(key)
         rank, scaling = config.scaling(module)
         _check_pair(path, tensors, pair, rank=rank, key=key, shape=base.shape(key))
         if not config.targets(module):
@@ -134,7 +146,7 @@ def load_adapter(folder: Path, base: Weights) -> Adapter:
         pairs[key] = _Pair(pair.a, pair.b, scaling)
     for key in sorted(base.keys()):
         linear = key.endswith(".weight") and len(base.shape(key)) == 2
-        if key not in pairs and linear and config.targets(inner + key.removesuffix(".weight")):
+        if key not in pairs and linear and config.targets(trained.module(key)):
             raise AdapterError(
                 f"{path} has no tensors for {key!r}, which target_modules of {CONFIG} names; "
                 "half an adapter cannot be merged. Download or save the adapter again"
@@ -166,14 +178,16 @@ def adapter_files(folder: Path) -> tuple[Path, Path]:
 
 def _find_sides(
     path: Path, tensors: SafetensorsWeights, base: Weights
-) -> tuple[dict[str, dict[str, str]], str]:
-    """Base key -> side ("A", "B") -> tensor name; and the prefix that modules had in training.
+) -> tuple[dict[str, dict[str, str]], "_Trained"]:
+    """Base key -> side ("A", "B") -> tensor name; and how modules were called in training.
 
     An adapter trained on a causal language model names `model.layers…`, where the plain network
-    (and `base`) says `layers…`; patterns in the configuration mean the former.
+    (and `base`) says `layers…`; one trained on BertModel names `encoder.layer…`, where a checkpoint
+    may say `bert.encoder.layer…`. Patterns in the configuration mean the adapter's own names.
     """
     sides: dict[str, dict[str, str]] = {}
-    inner = ""
+    trained = _Trained()
+    outer = {key.partition(".")[2]: key for key in sorted(base.keys())}
     for name in sorted(tensors.keys()):
         match = _TENSOR.fullmatch(name)
         if match is None:
@@ -183,8 +197,12 @@ def _find_sides(
             )
         module = match["module"]
         key = f"{module}.weight"
-        if key not in base and module.startswith("model."):
-            key, inner = key.removeprefix("model."), "model."
+        if key not in base:
+            first, _, rest = key.partition(".")
+            if rest in base:
+                key, trained = rest, _Trained(added=f"{first}.")
+            elif key in outer:
+                key, trained = outer[key], _Trained(dropped=outer[key].removesuffix(key))
         if key not in base:
             raise AdapterError(
                 f"{path}: tensor {name!r} belongs to {module!r}, which the base model does not "
@@ -193,7 +211,7 @@ def _find_sides(
         if match["side"] in sides.setdefault(key, {}):
             raise AdapterError(f"{path}: {key!r} has lora_{match['side']} twice; save it again")
         sides[key][match["side"]] = name
-    return sides, inner
+    return sides, trained
 
 
 def _check_pair(

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedge.errors import SourceError
+from embedge_export.tensors.lora import Delta
 from embedge_export.tensors.weights import Weights
 
 
@@ -23,6 +24,25 @@ class Place:
         if self.parts == 1:
             return array
         return np.ascontiguousarray(np.split(array, self.parts, axis)[self.part])
+
+
+class NamedDelta(Delta):
+    """What an adapter adds, under other names; what has none here changes no vector.
+
+    Args:
+        delta: under the names of the files.
+        places: key -> where the weight stands in the files.
+    """
+
+    def __init__(self, delta: Delta, places: Mapping[str, Place]) -> None:
+        self._delta = delta
+        self._places = {k: place for k, place in places.items() if place.name in delta.adapted}
+        self.adapted = frozenset(self._places)
+
+    def delta(self, key: str) -> NDArray[np.float32]:
+        """See Delta."""
+        place = self._places[key]
+        return place.cut(self._delta.delta(place.name))
 
 
 class NamedWeights(Weights):
@@ -57,6 +77,10 @@ class NamedWeights(Weights):
         """See Weights."""
         place = self._place(key)
         return place.cut(self._stored.read(place.name))
+
+    def named(self, delta: Delta) -> NamedDelta:
+        """What an adapter of the files adds, under the same names."""
+        return NamedDelta(delta, self._places)
 
     def _place(self, key: str) -> Place:
         try:

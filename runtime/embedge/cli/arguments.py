@@ -5,6 +5,7 @@ Knows argparse and the `Embedder`'s arguments; imports the runtime only when an 
 
 import argparse
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from embedge.errors import OptionError
@@ -129,3 +130,46 @@ def open_embedder(
 def engine_options(options: argparse.Namespace) -> dict[str, Any]:
     """The arguments of `Embedder` that `add_engine_options` asked for."""
     return {name: getattr(options, name) for name in _ENGINE}
+
+
+def add_adapter_options(parser: argparse.ArgumentParser) -> None:
+    """Where the adapters of a model stand, and the base model of one: `adapter_options` reads."""
+    parser.add_argument(
+        "--adapter",
+        action="append",
+        default=[],
+        type=named,
+        metavar="TASK=FOLDER",
+        help="a LoRA adapter of the source in a folder elsewhere, as PEFT saves it; may be given "
+        "several times",
+    )
+    parser.add_argument(
+        "--base",
+        metavar="BASE",
+        help="folder or hub id of the base model, where the source is an adapter alone (default: "
+        "what its adapter_config.json names)",
+    )
+
+
+def adapter_options(options: argparse.Namespace) -> dict[str, Any]:
+    """The arguments `adapters` and `base` of the exporter, as far as they were given."""
+    adapters = by_name(options.adapter, "--adapter")
+    words = {"adapters": adapters or None, "base": options.base}
+    return {name: value for name, value in words.items() if value is not None}
+
+
+def by_name(pairs: Sequence[tuple[str, str]], option: str) -> dict[str, str]:
+    """The texts of an option that was given several times, by name; no name twice."""
+    if len({name for name, _ in pairs}) != len(pairs):
+        raise OptionError(f"{option}: a name stands twice; give each once")
+    return dict(pairs)
+
+
+def named(text: str) -> tuple[str, str]:
+    """An argparse type: the name and the text of NAME=TEXT."""
+    name, sign, value = text.partition("=")
+    if not name.strip() or not sign:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} has no name; give a name, an equals sign and the text behind it"
+        )
+    return name.strip(), value

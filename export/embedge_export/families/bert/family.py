@@ -14,6 +14,7 @@ from embedge_export.families.family import Array, Family, Ids, Opened, Targets
 from embedge_export.families.memory import attention_cost
 from embedge_export.head.head import Head
 from embedge_export.reading.fields import is_whole, shown
+from embedge_export.tensors.lora import load_adapter
 from embedge_export.tensors.weights import Weights
 
 if TYPE_CHECKING:
@@ -68,13 +69,22 @@ class Bert(Family[BertConfig]):
         adapters: Mapping[str, Path],
         tasks: Sequence[str],
     ) -> Opened[BertConfig]:
-        """See Family. If there are adapters, they stand among the weights."""
+        """See Family. Adapters stand in folders, or among the weights."""
         layout = self.names(stored)
         record = self.read(config, layout.weights)
         if adapters:
-            raise SourceError(
-                f"{folder} has a folder of adapters, which is not supported for a "
-                f"{record.family} network; merge each with peft (merge_and_unload) and export that"
+            if layout.parametrized:
+                raise SourceError(
+                    f"{folder} holds adapters among its weights, to which none in a folder can be "
+                    "added; leave out those in folders"
+                )
+            return Opened(
+                record,
+                layout.weights,
+                {
+                    task: layout.weights.named(load_adapter(path, stored))
+                    for task, path in adapters.items()
+                },
             )
         named = self.stored_adapters(folder, config)
         if named is None:

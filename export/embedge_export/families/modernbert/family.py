@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedge.errors import SourceError
 from embedge.pack.manifest import MemoryCost
 from embedge_export.families.family import Array, Family, Ids, Opened, Targets
 from embedge_export.families.memory import attention_cost
 from embedge_export.families.modernbert.config import ModernBertConfig, modernbert_config
 from embedge_export.families.modernbert.names import network_weights
 from embedge_export.head.head import Head
+from embedge_export.tensors.lora import load_adapter
 from embedge_export.tensors.weights import Weights
 
 if TYPE_CHECKING:
@@ -38,12 +38,8 @@ class ModernBert(Family[ModernBertConfig]):
         """See Family."""
         weights = network_weights(stored)
         record = self.read(config, weights)
-        if adapters:
-            raise SourceError(
-                f"{folder} has a folder of adapters, which is not supported for a "
-                f"{record.family} network; merge each with peft (merge_and_unload) and export that"
-            )
-        return Opened(record, weights, {})
+        found = {t: weights.named(load_adapter(path, stored)) for t, path in adapters.items()}
+        return Opened(record, weights, found)
 
     def calibrated(self) -> tuple[str, ...]:
         """See Family."""

@@ -73,6 +73,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=("optimum",),
         help="take the network from transformers and Optimum, where it is not written here",
     )
+    arguments.add_adapter_options(parser)
     group = parser.add_argument_group("in place of what the model's files say")
     group.add_argument(
         "--pooling",
@@ -84,7 +85,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--prompt",
         action="append",
         default=[],
-        type=prompt,
+        type=arguments.named,
         metavar="NAME=TEXT",
         help='a text put before an input, such as query="query: "; may be given several times',
     )
@@ -235,10 +236,9 @@ def _common(
 
 def _overrides(options: argparse.Namespace) -> dict[str, Any]:
     """What was said to count in place of what the model's files say."""
-    prompts = dict(options.prompt)
-    if len(prompts) != len(options.prompt):
-        raise OptionError("--prompt: a name stands twice; give each once")
+    prompts = arguments.by_name(options.prompt, "--prompt")
     words = {
+        **arguments.adapter_options(options),
         "pooling": options.pooling,
         "prompts": prompts or None,
         "default_task": options.default_task,
@@ -282,14 +282,6 @@ def _missed(precisions: list[str]) -> int:
     if precisions:
         screen.say(f"embedge: {', '.join(precisions)} did not pass the gate")
     return 1 if precisions else 0
-
-
-def prompt(text: str) -> tuple[str, str]:
-    """An argparse type: the name and the text of NAME=TEXT."""
-    name, sign, value = text.partition("=")
-    if not name.strip() or not sign:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=TEXT, such as query='query: '")
-    return name.strip(), value
 
 
 def folder(text: str) -> Path:

@@ -67,6 +67,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="SRC",
         help="also compare with the NumPy reference of this model (slow; needs the extra export)",
     )
+    arguments.add_adapter_options(parser)
     parser.add_argument(
         "--golden",
         action="store_true",
@@ -254,7 +255,7 @@ def _golden_check(manifest: Manifest, embedder: "Embedder", precision: str) -> C
 def _source_checks(pack: "Pack", spec: str, options: argparse.Namespace) -> Iterator[Check]:
     """The whole pack against the NumPy reference of its source."""
     manifest = pack.manifest
-    source = load_exporter("open_pack_source")(manifest, spec)
+    source = load_exporter("open_pack_source")(manifest, spec, **arguments.adapter_options(options))
     if dict(source.files) != manifest.source.get("files"):
         detail = f"{spec} is not what the pack was made from; name its source, or {AGAIN}"
         yield Check("source", "FAIL", detail)
