@@ -347,6 +347,10 @@ mini: .venv-train/stamp ## trains models/embedge-mini again: two hours or more, 
 	PYTHONPATH=models .venv-train/bin/python -u models/mini $(MINI_WORK) $(DEFAULT_MODEL) \
 		$(if $(STS),--sts $(STS))
 
+.PHONY: measure-search
+measure-search: .venv-train/stamp $(DEFAULT_PACK)/manifest.json ## how often each mode of a search finds the right text
+	PYTHONPATH=models .venv-train/bin/python -u models/mini/measure_search.py $(MINI_WORK)
+
 .PHONY: measure-mini
 measure-mini: .venv-train/stamp ## quality of models/embedge-mini on held-out data: STS=stsb-dev.csv
 	@test -n "$(STS)" || { echo "name STS-B's development set: make measure-mini STS=file.csv" >&2; \

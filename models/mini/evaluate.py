@@ -58,7 +58,22 @@ class Suite:
 def suite(entries: Sequence[Entry], sts: Path) -> Suite:
     """The tests, out of the held-out part of the corpus and STS-B's development set."""
     held = [entry for entry in entries if entry.held_out]
-    packages = [entry for entry in held if entry.source == "debian" and entry.query]
+    packages = _packages(held)
+    topics = _of_classes([e for e in packages if e.label not in NOT_TOPICS])
+    kinds = _of_classes([entry for entry in held if entry.source == "wordnet" and entry.label])
+    random.Random(0).shuffle(kinds)
+    return Suite(
+        read_pairs(sts),
+        questions(held),
+        Labelled([str(entry.query) for entry in topics], [str(entry.label) for entry in topics]),
+        Labelled(
+            [entry.text for entry in kinds], [str(entry.label) for entry in kinds], len(kinds) // 2
+        ),
+    )
+
+
+def questions(held: Sequence[Entry]) -> dict[str, Questions]:
+    """The retrieval tests, out of the held-out part of the corpus."""
     pages = [
         entry for entry in held
         if entry.query and len(entry.query.split()) > 1
@@ -66,25 +81,19 @@ def suite(entries: Sequence[Entry], sts: Path) -> Suite:
     ]  # fmt: skip
     terms = [entry for entry in held if entry.source == "dict-foldoc"]
     others = [entry.text for entry in held if entry.query is None and len(entry.text) > 80]
-    topics = _of_classes([e for e in packages if e.label not in NOT_TOPICS])
-    kinds = _of_classes([entry for entry in held if entry.source == "wordnet" and entry.label])
-    random.Random(0).shuffle(kinds)
-    return Suite(
-        read_pairs(sts),
-        {
-            "packages": _questions(packages, []),
-            "terms": Questions(
-                [f"what is {entry.query}?" for entry in terms if entry.query],
-                [entry.text for entry in sorted(terms, key=lambda entry: entry.query is None)]
-                + others[:DISTRACTORS],
-            ),
-            "pages": _questions(_one_for_each_query(pages), others[:DISTRACTORS]),
-        },
-        Labelled([str(entry.query) for entry in topics], [str(entry.label) for entry in topics]),
-        Labelled(
-            [entry.text for entry in kinds], [str(entry.label) for entry in kinds], len(kinds) // 2
+    return {
+        "packages": _questions(_packages(held), []),
+        "terms": Questions(
+            [f"what is {entry.query}?" for entry in terms if entry.query],
+            [entry.text for entry in sorted(terms, key=lambda entry: entry.query is None)]
+            + others[:DISTRACTORS],
         ),
-    )
+        "pages": _questions(_one_for_each_query(pages), others[:DISTRACTORS]),
+    }
+
+
+def _packages(held: Sequence[Entry]) -> list[Entry]:
+    return [entry for entry in held if entry.source == "debian" and entry.query]
 
 
 @dataclass(frozen=True)

@@ -284,3 +284,52 @@ def test_progress_counts_files_and_passages(fake, capsys, folder):
     err = capsys.readouterr().err
     assert "2 passages, 2 of 2 files" in err
     assert "100%" in err
+
+
+@pytest.fixture
+def lisbon(tmp_path):
+    folder = tmp_path / "trips"
+    folder.mkdir()
+    for name in ("a.txt", "b.txt", "c.txt", "d.txt", "e.txt"):
+        (folder / name).write_text("\n\na b c d The best custard tarts are in Belem\n")
+    (folder / "near.txt").write_text("charter tents\n")
+    return folder
+
+
+def test_words_that_matched_and_other_places_are_shown(fake, capsys, lisbon, monkeypatch):
+    monkeypatch.chdir(lisbon.parent)
+    assert main(["search", "the custard \x1btarts?", "trips"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("  trips/a.txt:3  (words: custard, tarts)")
+    assert lines[2] == "        also: trips/b.txt:3, trips/c.txt:3, trips/d.txt:3 and 1 more"
+    assert lines[3].endswith("  trips/near.txt:1  (meaning)")
+    assert main(["search", "custard tarts", "trips", "--mode", "vectors"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("  trips/near.txt:1")
+    assert lines[2].endswith("  trips/a.txt:3")
+
+
+def test_words_and_places_as_json(fake, capsys, lisbon):
+    assert main(["search", "custard tarts", str(lisbon), "--json", "-k", "1"]) == 0
+    (result,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert result["words"] == ["custard", "tarts"]
+    assert result["also"] == [{"file": str(lisbon / f"{n}.txt"), "line": 3} for n in "bcde"]
+
+
+def test_words_alone(fake, capsys, lisbon):
+    assert main(["search", "custard", str(lisbon), "--mode", "words"]) == 0
+    assert "(words: custard)" in capsys.readouterr().out
+    assert main(["search", "swordfish", str(lisbon), "--mode", "words"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "no passage holds any of these words; try --mode hybrid" in captured.err
+
+
+def test_a_python_without_fts5_says_so(fake, capsys, lisbon, monkeypatch):
+    monkeypatch.setattr("embedge.search.words.available", lambda: False)
+    assert main(["search", "custard", str(lisbon)]) == 0
+    captured = capsys.readouterr()
+    assert "warning: searching by vectors alone: the SQLite of this Python" in captured.err
+    assert "(meaning)" in captured.out
+    assert main(["search", "custard", str(lisbon), "--mode", "words"]) == 2
+    assert "was built without FTS5" in capsys.readouterr().err

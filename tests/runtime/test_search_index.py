@@ -1,13 +1,14 @@
 """`SearchIndex`: finds what a fresh index would find, embeds only what is new, mixes nothing."""
 
 import dataclasses
+import itertools
 import os
 import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from embedge.errors import (
     OptionError,
 )
 from embedge.search import UpdateProgress, UpdateReport, files, passages, update
+from embedge.search.hits import Mode
 from support.search_cases import AFTER, BEFORE, Words, content, fresh, lay
 
 QUERY = "these words stay"
@@ -121,10 +123,15 @@ def test_equal_passages_are_embedded_once(index, words, tmp_path) -> None:
         (tmp_path / name).write_text("a header in every file")
     index.update(tmp_path)
     assert words.embedded == ["a header in every file"]
-    assert [hit.path.name for hit in index.search("a header in every")] == ["a", "b", "c"]
+    (hit,) = index.search("a header in every")  # and are one hit
+    assert (hit.path.name, hit.line) == ("a", 1)
+    assert hit.also == ((tmp_path / "b", 1), (tmp_path / "c", 1))
     (tmp_path / "a").unlink()
     index.update(tmp_path)
-    assert [hit.path.name for hit in index.search("a header in every")] == ["b", "c"]
+    (hit,) = index.search("a header in every")
+    assert (hit.path.name, hit.also) == ("b", ((tmp_path / "c", 1),))
+    (hit,) = index.search("a header in every", path=tmp_path / "c")
+    assert (hit.path.name, hit.also) == ("c", ())
 
 
 def test_many_small_files_share_a_run_and_a_large_one_takes_several(
@@ -164,7 +171,7 @@ def test_a_slow_model_gets_small_chunks(index, words, tmp_path, monkeypatch) -> 
 def test_a_path_alone_is_updated_and_searched(index, words, tmp_path) -> None:
     for name in ("a/1", "a/2", "a-b/3", "ab/4", "a.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("one word")
+        (tmp_path / name).write_text(f"one word {name[-1]}")  # vectors of one direction
     index.update(tmp_path)
     for name in ("a/1", "ab/4"):
         (tmp_path / name).unlink()
@@ -277,13 +284,16 @@ def test_after_any_history_it_finds_what_a_fresh_index_finds(
                 index.update(path)
         report = index.update(folder)
         words = Words()
-        for query in ("aa b", "bb", "cc d cc d"):
-            hits = index.search(query, top_k=top_k)
-            assert hits == fresh(folder, words, query, top_k=top_k)
-            every = fresh(folder, words, query)
-            order = [(-hit.score, os.fsencode(hit.path), hit.line) for hit in every]
-            assert order == sorted(order)
+        for query, mode in itertools.product(("aa b", "bb", "cc d cc d"), get_args(Mode)):
+            hits = index.search(query, top_k=top_k, mode=mode)
+            assert hits == fresh(folder, words, query, top_k=top_k, mode=mode)
+            every = fresh(folder, words, query, mode=mode)
             assert hits == every[:top_k]
+            if mode == "vectors":
+                order = [(-hit.score, os.fsencode(hit.path), hit.line) for hit in every]
+                assert order == sorted(order)
+            texts = [hit.text for hit in every]
+            assert len(texts) == len(set(texts))
         held = content(Path(name) / "index")
         assert len(held) == report.added + report.updated + report.unchanged
 
@@ -382,7 +392,7 @@ def test_other_options_make_other_vectors(index, words, folder, tmp_path, option
 def test_other_passages_and_formats(index, words, tmp_path, monkeypatch) -> None:
     for module, name, told in (
         ("index", "SPLITTING", "splitting changed: 1 -> 99"),
-        ("database", "FORMAT_VERSION", "format changed: 3 -> 99"),
+        ("database", "FORMAT_VERSION", "format changed: 4 -> 99"),
     ):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(f"embedge.search.{module}.{name}", 99)

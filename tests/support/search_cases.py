@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from embedge.search import Hit, SearchIndex
+from embedge.search.hits import Mode
 from support.fakes import FakeEmbedder
 
 
@@ -87,11 +88,13 @@ def content(index: Path) -> dict[str, list[tuple[int, str]]]:
         connection.close()
 
 
-def fresh(folder: Path, embedder: Any, query: str, *, top_k: int = 100) -> list[Hit]:
+def fresh(
+    folder: Path, embedder: Any, query: str, *, top_k: int = 100, mode: Mode = "hybrid"
+) -> list[Hit]:
     """What an index made from nothing finds."""
     with SearchIndex(None, embedder) as index:
         index.update(folder)
-        return index.search(query, top_k=top_k)
+        return index.search(query, top_k=top_k, mode=mode)
 
 
 def check_between(index: Path, folder: Path, before: Any, after: Any) -> None:

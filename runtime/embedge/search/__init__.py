@@ -8,8 +8,8 @@
 (1, 'travel.txt', 1)
 """
 
+from embedge.search.hits import Hit
 from embedge.search.index import SearchIndex
-from embedge.search.nearest import Hit
 from embedge.search.places import default_place, find_root
 from embedge.search.tally import UpdateProgress, UpdateReport
 

@@ -27,8 +27,11 @@ from embedge.errors import (
     SearchIndexError,
 )
 from embedge.files.regular import check_regular
+from embedge.search import words
 
-FORMAT_VERSION = 3  # 1 had no kinds of files, 2 no checksums
+# 1 had no kinds of files, 2 no checksums. 3, an index without words, is used as it is, and becomes
+# 4 with its next update.
+FORMAT_VERSION = words.WHOLE
 APPLICATION_ID = 0x656D6267  # "embg", in SQLite's header at byte 68, big-endian
 _COMPANIONS = ("-journal", "-wal", "-shm")  # what SQLite looks for beside a database
 MAGIC = b"SQLite format 3\0"
@@ -148,18 +151,18 @@ class Database:
             _empty(connection)
         for statement in SCHEMA:
             connection.execute(statement)
+        version = words.create(connection)
         connection.executemany("INSERT INTO meaning VALUES (?, ?)", self._meaning.items())
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+        connection.execute(f"PRAGMA user_version = {version}")
 
     def _check(self, connection: sqlite3.Connection) -> None:
         """Whether this is an index of ours, whole, and with our meaning."""
         self._check_owner(connection)
         version = _pragma(connection, "user_version")
-        if version != FORMAT_VERSION:
+        if version not in (words.NOT_WHOLE, FORMAT_VERSION):
             self._refuse_old(f"format changed: {version} -> {FORMAT_VERSION}")
-        found = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")
-        if {sql for (sql,) in found} != set(SCHEMA):
+        if not _has_our_tables(connection, version):
             raise damage_error("its tables are not ours", self._path)
         held = dict(connection.execute("SELECT name, value FROM meaning"))
         for name, value in self._meaning.items():
@@ -233,10 +236,29 @@ def _is_empty(connection: sqlite3.Connection) -> bool:
     return bool(count == 0)
 
 
+def _has_our_tables(connection: sqlite3.Connection, version: int) -> bool:
+    """Whether an index of this format has the tables that it should, and nothing else."""
+    found = dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
+    ours = {name: found.pop(name) for name in words.TABLES & found.keys()}
+    if set(found.values()) != set(SCHEMA):
+        return False
+    if not ours:
+        return version == words.NOT_WHOLE
+    return (
+        ours.keys() == words.TABLES
+        and ours.pop("words") == words.CREATE
+        and all(isinstance(sql, str) and sql.startswith("CREATE TABLE") for sql in ours.values())
+    )
+
+
 def _empty(connection: sqlite3.Connection) -> None:
     """Drops all tables; an error if the file is too damaged to be sure that nothing is left."""
     if connection.execute("PRAGMA integrity_check(1)").fetchone() != ("ok",):
         raise sqlite3.DatabaseError("the integrity check failed")
+    # FTS5 drops the tables that it made with its own.
+    virtual = "SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE VIRTUAL%'"
+    for (name,) in connection.execute(virtual).fetchall():
+        connection.execute(f'DROP TABLE "{name}"')
     held = "SELECT type, name FROM sqlite_master WHERE type IN ('table', 'view')"
     for kind, name in connection.execute(held).fetchall():
         connection.execute(f'DROP {kind} "{name}"')

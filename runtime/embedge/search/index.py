@@ -1,7 +1,7 @@
 """The class that users hold: an index file and an embedder, joined to search folders.
 
 Joins the other modules: what determines the vectors -> `database` -> `store`; a folder -> `update`
--> the index; a query -> `nearest` -> the best passages. Knows no SQL and reads no file of a folder
+-> the index; a query -> `hits` -> the best passages. Knows no SQL and reads no file of a folder
 itself.
 """
 
@@ -12,6 +12,7 @@ from functools import partial
 from typing import Self, get_args
 
 from embedge.calls import Call, alias_options
+from embedge.cautions import warn
 from embedge.closing import Lifetime, counted
 from embedge.embedder import Embedder
 from embedge.engine.kernels import integer_kernel
@@ -27,13 +28,14 @@ from embedge.files.paths import absolute_path
 from embedge.options import check_callback, check_cancel, check_one_of, flag, shown, whole_number
 from embedge.reopening import Reduced, reduce_index
 from embedge.search.database import Database, damage_error
-from embedge.search.nearest import Hit, nearest
+from embedge.search.hits import Hit, Mode, Query, find
 from embedge.search.passages import SPLITTING
 from embedge.search.pictures import Pictures
 from embedge.search.places import find_root
 from embedge.search.soundness import Damage, DamagedRowsError
 from embedge.search.store import Kind, Store
 from embedge.search.tally import UpdateProgress, UpdateReport
+from embedge.search.terms import query_terms
 from embedge.search.update import Update
 
 DOCUMENTS = "retrieval.passage"  # the alias whose task and prompt passages are embedded with
@@ -42,8 +44,9 @@ DOCUMENTS = "retrieval.passage"  # the alias whose task and prompt passages are 
 class SearchIndex:
     """The passages and images of folders, in one file. A context manager; safe between threads.
 
-    The file holds the texts of the passages as well as their vectors. Searching is exact: every
-    vector is compared. Several processes may use one file; those that write take turns.
+    The file holds the texts of the passages as well as their vectors, and which words stand in
+    them. Searching is exact: every vector is compared. Several processes may use one file; those
+    that write take turns.
 
     Vectors of one text differ a little between versions of ONNX Runtime (cosine of at least 0.9998
     between 1.23 and 1.32), which hardly moves a score, so an index is kept across an upgrade:
@@ -172,8 +175,13 @@ class SearchIndex:
         top_k: int = 5,
         path: str | os.PathLike[str] | None = None,
         kind: Kind | None = None,
+        mode: Mode = "hybrid",
     ) -> list[Hit]:
         """The passages, and images, that answer a query best, the best first.
+
+        A hybrid search ranks twice, by the cosine of the vectors and by the words of the query
+        that stand in a passage (BM25), and joins the two by reciprocal rank fusion; so the scores
+        of its hits, which are cosines, need not fall. Equal passages are one hit.
 
         Cosines between two texts are commonly higher than those between a text and an image,
         however well it fits; `kind` keeps them apart.
@@ -183,13 +191,18 @@ class SearchIndex:
             top_k: at most so many.
             path: look only at or below it; everywhere if left out.
             kind: "text" or "image" for only those; both if left out.
+            mode: "hybrid", "vectors" (by meaning alone) or "words" (only what holds at least one
+                of the words). Without words in the index, a hybrid search warns (UserWarning) and
+                goes by vectors.
 
         Returns:
-            Of equal scores, first what comes first by path, then by line.
+            Of equal scores, first what comes first by path, then by line. `hit.words` are the
+            words of the query that stand in it, `hit.also` the other places of an equal passage.
 
         Raises:
             InputError: the query is not a str, or empty.
-            OptionError: `kind` is unknown.
+            OptionError: `kind` or `mode` is unknown; or mode="words" and the index has no words:
+                this Python's SQLite lacks FTS5, or the index was made without it and not updated.
             ClosedError: the index or the embedder is closed.
             IndexRowsError: some passages are damaged. They are forgotten now, with their files:
                 update the index, which embeds them again.
@@ -200,12 +213,19 @@ class SearchIndex:
         count = whole_number(top_k, "top_k")
         if kind is not None:
             check_one_of(kind, "kind", get_args(Kind))
+        check_one_of(mode, "mode", get_args(Mode))
+        terms = [] if mode == "vectors" or kind == "image" else query_terms(query)
+        if terms and (reason := self._store.reason_without_words()):
+            if mode == "words":
+                raise OptionError(f'mode="words" cannot be used: {reason}')
+            warn(f"searching by vectors alone: {reason}", UserWarning, stacklevel=4)
+            terms = []
         vector = self._embedder.encode_query(
             query, task=self._call.task, truncate_dim=self._call.width
         )  # (D,)
         root = None if path is None else find_root(path)
         try:
-            return nearest(self._database, vector, count, root=root, kind=kind)
+            return find(self._database, Query(vector, terms, mode != "words", count, root, kind))
         except DamagedRowsError as error:
             raise self._forget(error.damage) from None
 

@@ -42,7 +42,12 @@ class Damage:
 
 def text_digest(text: str) -> bytes:
     """What a text is known by: 16 bytes."""
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+    return text_digest_of(text.encode())
+
+
+def text_digest_of(data: bytes) -> bytes:
+    """The same, of the text's UTF-8."""
+    return hashlib.blake2b(data, digest_size=16).digest()
 
 
 def image_digest(digest: bytes) -> bytes:
@@ -102,6 +107,6 @@ def is_hit(
     if not (isinstance(path, bytes) and isinstance(line, int) and text_type == "text"):
         return False
     if kind == "text":
-        return bool(hashlib.blake2b(text, digest_size=16).digest() == digest)
+        return bool(text_digest_of(text) == digest)
     whole = kind == "image" and text == b"" and isinstance(file_digest, bytes)
     return whole and image_digest(file_digest) == digest

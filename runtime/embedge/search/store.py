@@ -15,6 +15,7 @@ from typing import Literal
 
 import numpy as np
 
+from embedge.search import words
 from embedge.search.database import Database
 from embedge.search.soundness import (
     Damage,
@@ -124,6 +125,7 @@ class Store:
                 )
                 if made.rowcount:  # else another process was quicker
                     assert made.lastrowid is not None
+                    words.add(connection, made.lastrowid, passage[1])
                     vector = row.tobytes()
                     connection.execute(
                         "INSERT INTO vectors VALUES (?, ?, ?)",
@@ -171,6 +173,8 @@ class Store:
                 connection.execute(f"DELETE FROM places WHERE file IN ({needing})", (passage,))
                 connection.execute("DELETE FROM vectors WHERE id = ?", (passage,))
                 connection.execute("DELETE FROM passages WHERE id = ?", (passage,))
+            if damage.passages:
+                words.distrust(connection)
 
     def runtimes(self) -> tuple[str, ...]:
         """The versions of ONNX Runtime that made its vectors, the first one first."""
@@ -194,8 +198,33 @@ class Store:
         """Deletes texts and vectors that no file needs any more."""
         unused = "NOT IN (SELECT passage FROM places)"
         with self._database.writing() as connection:
+            words.remove(connection, f"id {unused}")
             connection.execute(f"DELETE FROM vectors WHERE id {unused}")
             connection.execute(f"DELETE FROM passages WHERE id {unused}")
+
+    def reason_without_words(self) -> str:
+        """Why words cannot be looked for, and what to do; nothing where they can."""
+        if not words.available():
+            return (
+                "the SQLite of this Python was built without FTS5; use a Python whose SQLite has "
+                'it, or mode="vectors" (--mode vectors)'
+            )
+        with self._database.reading() as connection:
+            if words.are_whole(connection):
+                return ""
+        return "the index has no words yet; update it, which embeds nothing again"
+
+    def complete_words(self) -> None:
+        """Makes the words whole where they are not and can be: of an index of an older version.
+
+        Nothing is embedded for it; of 100,000 passages it takes seconds.
+        """
+        with self._database.reading() as connection:
+            if words.are_whole(connection) or not words.available():
+                return
+        with self._database.writing() as connection:
+            if not words.are_whole(connection):
+                words.fill(connection)
 
 
 class _MissingVectorError(Exception):

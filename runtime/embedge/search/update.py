@@ -99,6 +99,7 @@ class Update:
         removed = self._remove(known)
         if self._wrote:
             self._store.sweep()
+        self._store.complete_words()
         return self._tally.report(removed=removed)
 
     def _walk(self, root: Path) -> list[Found]:

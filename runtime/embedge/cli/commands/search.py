@@ -7,6 +7,7 @@ asks it. Knows `SearchIndex` and how to talk to people; the work is in `embedge.
 import argparse
 import functools
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,8 +34,10 @@ if TYPE_CHECKING:
 SUMMARY = "find the passages and images of a folder that answer a query"
 DESCRIPTION = """\
 Splits the texts under PATH (a file or a folder; binary files are skipped) into passages, embeds
-them and the query, and prints the best passages with score, file and line. The vectors and the
-passages are stored in an index in your cache folder; the next search embeds only what has changed.
+them and the query, and prints the best passages with score (the cosine to the query), file and
+line. Passages are ranked by meaning and by the words of the query that stand in them; which words
+those are is printed. The vectors and the passages are stored in an index in your cache folder; the
+next search embeds only what has changed.
 With a pack that has an image tower, images are found too, and --sheet draws them."""
 EXAMPLES = (
     'embedge search "how are packs verified?" docs/',
@@ -43,6 +46,7 @@ EXAMPLES = (
 
 SNIPPET = 240  # characters of a passage that are shown
 TOLD = 5  # skipped files that are named one by one
+ALSO = 3  # other places of an equal passage that are named
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -60,6 +64,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--task", help="task of the vectors (default: retrieval, else the pack's default task)"
+    )
+    parser.add_argument(
+        "--mode",
+        choices=("hybrid", "vectors", "words"),
+        default="hybrid",
+        help="rank by meaning (vectors), by the words of the query (words), or by both (default)",
     )
     place = parser.add_mutually_exclusive_group()
     place.add_argument(
@@ -115,7 +125,12 @@ def run(options: argparse.Namespace) -> int:
         files, passages = index.count(root)
         if passages:
             ask = functools.partial(
-                index.search, options.query, top_k=options.top_k, path=root, kind=options.only
+                index.search,
+                options.query,
+                top_k=options.top_k,
+                path=root,
+                kind=options.only,
+                mode=options.mode,
             )
             try:
                 hits = ask()
@@ -128,7 +143,9 @@ def run(options: argparse.Namespace) -> int:
         screen.say(f"embedge: {options.path} holds no {things} to search")
         return 1
     for hit in hits:
-        _print(hit, options.path / hit.path.relative_to(root), as_json=options.json)
+        _print(hit, lambda path: options.path / path.relative_to(root), options)
+    if not hits and options.mode == "words":
+        screen.say("embedge: no passage holds any of these words; try --mode hybrid")
     if options.sheet is not None:
         _draw([hit for hit in hits if hit.kind == "image"], root, options.sheet)
     updates = f" ({', '.join(changes)})" if (changes := _changes(report)) else ""
@@ -238,26 +255,44 @@ def _changes(report: "UpdateReport | None") -> list[str]:
     return [text for count, text in counts if count]
 
 
-def _print(hit: "Hit", path: Path, *, as_json: bool) -> None:
-    if as_json:
-        result = {
-            "score": round(hit.score, 6),
-            "file": str(path),
-            "line": hit.line,
-            "text": hit.text,
-        }
-        if hit.kind == "image":
-            result = {"score": result["score"], "image": str(path)}
-        screen.show_json(result)
+def _print(hit: "Hit", shown: Callable[[Path], Path], options: argparse.Namespace) -> None:
+    path = shown(hit.path)
+    if options.json:
+        screen.show_json(_result(hit, path, shown))
         return
+    score = f"{hit.score:.4f}"
     if hit.kind == "image":
-        screen.show(f"{hit.score:.4f}  {path}")
-        return
-    text = " ".join(printable(hit.text).split())
-    if len(text) > SNIPPET:
-        text = text[: SNIPPET - 1] + "…"
-    screen.show(f"{hit.score:.4f}  {path}:{hit.line}")
-    screen.show_lines(textwrap.indent(textwrap.fill(text, width=88), "        "))
+        screen.show(f"{score}  {path}")
+    else:
+        words = f"words: {printable(', '.join(hit.words))}" if hit.words else "meaning"
+        mark = "" if options.mode == "vectors" else f"  ({words})"
+        screen.show(f"{score}  {path}:{hit.line}{mark}")
+        text = " ".join(printable(hit.text).split())
+        if len(text) > SNIPPET:
+            text = text[: SNIPPET - 1] + "…"
+        screen.show_lines(textwrap.indent(textwrap.fill(text, width=88), "        "))
+    if hit.also:
+        line = "" if hit.kind == "image" else ":{}"
+        others = [f"{shown(path)}{line.format(number)}" for path, number in hit.also[:ALSO]]
+        more = len(hit.also) - ALSO
+        screen.show(f"        also: {', '.join(others)}{f' and {more:,} more' * (more > 0)}")
+
+
+def _result(hit: "Hit", path: Path, shown: Callable[[Path], Path]) -> dict[str, object]:
+    """A hit as --json prints it."""
+    score = round(hit.score, 6)
+    if hit.kind == "image":
+        images = [str(shown(path)) for path, _ in hit.also]
+        return {"score": score, "image": str(path), "also": images}
+    also = [{"file": str(shown(path)), "line": line} for path, line in hit.also]
+    return {
+        "score": score,
+        "file": str(path),
+        "line": hit.line,
+        "text": hit.text,
+        "words": list(hit.words),
+        "also": also,
+    }
 
 
 def _number(count: int, what: str) -> str:

@@ -1,0 +1,166 @@
+"""The words of an index: an FTS5 table beside the vectors, and the passages that hold a word.
+
+Takes connections inside transactions. The table holds no texts, only which words stand in which
+passage, so what is forgotten has to be named with its text. It is whole, and `user_version` says
+so, or it is not used: a SQLite without FTS5 that changes an index notes that it is whole no longer,
+and the next update by one that has FTS5 fills it again, from the texts in the index. Knows no
+vectors and no files.
+"""
+
+import functools
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+
+from embedge.search.soundness import text_digest_of
+from embedge.search.terms import Term, indexed_text
+
+WHOLE = 4  # the format of an index whose words are whole
+NOT_WHOLE = 3  # and of one that has none, or has changed since
+CREATE = (
+    "CREATE VIRTUAL TABLE words USING fts5(text, content='', tokenize="
+    "\"porter unicode61 remove_diacritics 2 categories 'L* N* Co Mn Mc'\")"
+)
+# FTS5 makes the others itself; their SQL differs between versions of SQLite.
+TABLES = frozenset({"words", "words_data", "words_idx", "words_docsize", "words_config"})
+_IDS_AT_A_TIME = 500
+
+
+@functools.cache
+def available() -> bool:
+    """Whether this Python's SQLite has FTS5."""
+    connection = sqlite3.Connection(":memory:")
+    try:
+        connection.execute(CREATE)
+    except sqlite3.Error:
+        return False
+    finally:
+        connection.close()
+    return True
+
+
+def create(connection: sqlite3.Connection) -> int:
+    """Makes the table of an empty index where that is possible; gives the index's format."""
+    if not available():
+        return NOT_WHOLE
+    connection.execute(CREATE)
+    return WHOLE
+
+
+def are_whole(connection: sqlite3.Connection) -> bool:
+    """Whether every passage's words are in the table."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return bool(version == WHOLE)
+
+
+def fill(connection: sqlite3.Connection) -> None:
+    """Makes the table whole, from the texts of the passages. A damaged text is left out."""
+    held = "SELECT 1 FROM sqlite_master WHERE name = 'words'"
+    if connection.execute(held).fetchone() is None:
+        connection.execute(CREATE)
+    connection.execute("INSERT INTO words (words) VALUES ('delete-all')")
+    rows = connection.execute("SELECT id, CAST(text AS BLOB), digest FROM passages")
+    for passage, text, digest in rows:
+        if text and text_digest_of(text) == digest:
+            _insert(connection, passage, text.decode())
+    connection.execute(f"PRAGMA user_version = {WHOLE}")
+
+
+def add(connection: sqlite3.Connection, passage: int, text: str) -> None:
+    """Adds the words of a new passage. An image has none."""
+    if text and _can_change(connection):
+        _insert(connection, passage, text)
+
+
+def remove(connection: sqlite3.Connection, condition: str) -> None:
+    """Takes out the words of passages that are about to be deleted.
+
+    Args:
+        connection: inside a transaction that writes.
+        condition: SQL for the passages.
+    """
+    if not _can_change(connection):
+        return
+    rows = connection.execute(
+        f"SELECT id, CAST(text AS BLOB), digest FROM passages WHERE {condition}"
+    )
+    for passage, text, digest in rows:
+        if not text:
+            continue
+        if text_digest_of(text) != digest:  # which words it had is lost
+            distrust(connection)
+            return
+        connection.execute(
+            "INSERT INTO words (words, rowid, text) VALUES ('delete', ?, ?)",
+            (passage, indexed_text(text.decode())),
+        )
+
+
+def best(
+    connection: sqlite3.Connection,
+    terms: Iterable[Term],
+    places: dict[int, int],
+    count: int,
+    *,
+    share: float = 0.0,
+) -> list[int]:
+    """The passages with the best of these words, by BM25 (k1 = 1.2, b = 0.75); the best first.
+
+    Args:
+        connection: inside a transaction.
+        terms: of the query; one of them is enough.
+        places: the passages that are wanted, and their order where scores are equal.
+        count: at most so many.
+        share: of the best passage's score; those with less are left out.
+    """
+    query = " OR ".join(term.match for term in terms)
+    if not query:
+        return []
+    rows = connection.execute(
+        "SELECT rowid, rank FROM words WHERE words MATCH ? ORDER BY rank", (query,)
+    )
+    found: list[tuple[float, int, int]] = []
+    for passage, rank in rows:  # rank: BM25, negated
+        if passage not in places:
+            continue
+        if found and (rank > share * found[0][0] or (len(found) >= count and rank > found[-1][0])):
+            break
+        found.append((rank, places[passage], passage))
+    return [passage for _, _, passage in sorted(found)[:count]]
+
+
+def words_of(
+    connection: sqlite3.Connection, terms: Iterable[Term], passages: Sequence[int]
+) -> dict[int, tuple[str, ...]]:
+    """For each of these passages the words of a query that stand in it."""
+    found: dict[int, tuple[str, ...]] = dict.fromkeys(passages, ())
+    for term in terms:
+        for some in chunks_of_ids(passages):
+            query = f"SELECT rowid FROM words WHERE words MATCH ? AND rowid IN ({some})"
+            for (passage,) in connection.execute(query, (term.match,)):
+                found[passage] += (term.word,)
+    return found
+
+
+def chunks_of_ids(ids: Sequence[int]) -> Iterator[str]:
+    """Some ids at a time, as SQL's IN takes them."""
+    for start in range(0, len(ids), _IDS_AT_A_TIME):
+        yield ", ".join(map(str, ids[start : start + _IDS_AT_A_TIME]))
+
+
+def distrust(connection: sqlite3.Connection) -> None:
+    """Notes that the table may not be whole: it is not used until it is filled again."""
+    if are_whole(connection):
+        connection.execute(f"PRAGMA user_version = {NOT_WHOLE}")
+
+
+def _can_change(connection: sqlite3.Connection) -> bool:
+    """Whether the table is to be kept whole. Where it cannot be, that is noted."""
+    if not available():
+        distrust(connection)
+    return are_whole(connection)
+
+
+def _insert(connection: sqlite3.Connection, passage: int, text: str) -> None:
+    connection.execute(
+        "INSERT INTO words (rowid, text) VALUES (?, ?)", (passage, indexed_text(text))
+    )
