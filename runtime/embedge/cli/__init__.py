@@ -26,7 +26,18 @@ from functools import partial
 from types import ModuleType
 
 from embedge import __version__
-from embedge.cli.commands import bench, classify, doctor, embed, export, info, search, serve, verify
+from embedge.cli.commands import (
+    bench,
+    classify,
+    completion,
+    doctor,
+    embed,
+    export,
+    info,
+    search,
+    serve,
+    verify,
+)
 from embedge.cli.flags import flags_of, in_flags
 from embedge.cli.interrupt import INTERRUPTED, Asked, Stopped, stops
 from embedge.cli.parsing import EXAMPLES, USAGE, Parser, add_common_options
@@ -45,6 +56,7 @@ COMMANDS: dict[str, ModuleType] = {
     "verify": verify,
     "bench": bench,
     "export": export,
+    "completion": completion,
 }
 FOUND, FAULT, BROKEN_PIPE = 1, 70, 141
 
@@ -167,5 +179,5 @@ def build_parser() -> Parser:
         )
         module.configure(command)
         add_common_options(command, default=argparse.SUPPRESS)
-        command.set_defaults(run=module.run, flags=flags_of(command), parser=command)
+        command.set_defaults(run=module.run, flags=flags_of(command), parser=command, root=parser)
     return parser
