@@ -38,6 +38,7 @@ from embedge.errors import (
 )
 
 if TYPE_CHECKING:
+    from embedge.default_tasks import TaskWarning
     from embedge.embedder import Embedder
     from embedge.pack.reading import read_manifest
     from embedge.search import SearchIndex
@@ -73,6 +74,7 @@ __all__ = [
     "SearchIndex",
     "SearchIndexError",
     "SourceError",
+    "TaskWarning",
     "TextError",
     "TextTooLongError",
     "TruncationWarning",
@@ -87,6 +89,7 @@ _LAZY = {
     "Embedder": "embedge.embedder",
     "RangesWarning": "embedge.vectors",
     "SearchIndex": "embedge.search",
+    "TaskWarning": "embedge.default_tasks",
     "TruncationWarning": "embedge.texts.tokens",
     "quantize": "embedge.vectors",
     "read_manifest": "embedge.pack.reading",

@@ -21,6 +21,7 @@ from embedge.calls import Call, EncodeOptions, StreamOptions, Tower, alias_optio
 from embedge.choice import Choice
 from embedge.choices import choose
 from embedge.closing import Lifetime, counted, explained
+from embedge.default_tasks import DefaultTasks
 from embedge.encoder import Encoder
 from embedge.errors import OptionError
 from embedge.files.paths import absolute_path
@@ -134,6 +135,7 @@ class Embedder:
             "warm_up": warm_up,
         }
         self.options: Mapping[str, Any] = MappingProxyType(again)
+        self._default_tasks = DefaultTasks(self.manifest)
         refusal = f"this embedder of {self.folder} is closed; make a new one"
         self._lifetime = Lifetime(refusal, self._encoder.close)
         for name, choice in self.choices.items():
@@ -215,7 +217,8 @@ class Embedder:
         Args:
             texts: one str, or any ordered iterable of str.
             task: one of `tasks`, or "retrieval.query" / "retrieval.passage" for retrieval with
-                that prompt; the pack's default task if left out.
+                that prompt; the pack's default task if left out. Where that is another one than
+                `encode_query` takes, calls of both that name no task give a `TaskWarning`.
             prompt_name: one of `prompts`; the pack's default prompt if left out. "document",
                 "passage" and "corpus" all mean the one of them that the pack has.
             prompt: this very text before every input instead of a named prompt; "" for none.
@@ -263,6 +266,8 @@ class Embedder:
             ranges=ranges,
             on_overflow=on_overflow,
         )
+        if task is None:
+            self._default_tasks.note(search=False)
         with reporting(progress, "texts") as report:
             items = Items("texts", on_error=on_error, progress=report, cancel=cancel)
             return self._encoder.encode_texts(call, texts, items)
@@ -496,6 +501,9 @@ class Embedder:
                 "call encode with prompt_name="
             )
         task, prompt = options.pop("task", None), options.pop("prompt", None)
+        self._lifetime.check_open()
+        if task is None:
+            self._default_tasks.note(search=True)
         meant = alias_options(self.manifest, alias, task=task, prompt=prompt)
         options["task"], options["prompt"] = meant["task"], meant["prompt"]
         return self.encode(texts, prompt_name=meant["prompt_name"], **options)

@@ -20,13 +20,14 @@ from integrations.texts import TEXTS
 
 ANIMALS = ["the cat sleeps", "a dog barks", "horses run", "the bird sings", "fish swim", "a cow"]
 CARS = ["the engine roars", "a flat tire", "fuel is dear", "new brakes", "a red car", "the gearbox"]
+DEFAULT = "text-matching"  # the bundled pack's default task
 X, Y = [*ANIMALS, *CARS], [0] * 6 + [1] * 6
 
 
 def test_vectors(library: Embedder) -> None:
     vectorizer = EmbedgeVectorizer()
-    assert np.array_equal(vectorizer.fit_transform(TEXTS), library.encode(TEXTS))
-    assert np.array_equal(vectorizer.transform(TEXTS), library.encode(TEXTS))
+    assert np.array_equal(vectorizer.fit_transform(TEXTS), library.encode(TEXTS, task=DEFAULT))
+    assert np.array_equal(vectorizer.transform(TEXTS), library.encode(TEXTS, task=DEFAULT))
     assert vectorizer.transform(TEXTS).dtype == np.float32
     assert vectorizer.transform([]).shape == (0, 256)
 
@@ -45,12 +46,12 @@ def test_the_two_sides_of_retrieval(library: Embedder) -> None:
     [tuple(TEXTS), np.array(TEXTS), np.array(TEXTS, object), pd.Series(TEXTS, [7, 5, 3, 1])],
 )
 def test_kinds_of_x(texts: object, library: Embedder) -> None:
-    assert np.array_equal(EmbedgeVectorizer().transform(texts), library.encode(TEXTS))
+    assert np.array_equal(EmbedgeVectorizer().transform(texts), library.encode(TEXTS, task=DEFAULT))
 
 
 def test_a_generator_is_read_once(library: Embedder) -> None:
     rows = EmbedgeVectorizer().fit_transform(text for text in TEXTS)
-    assert np.array_equal(rows, library.encode(TEXTS))
+    assert np.array_equal(rows, library.encode(TEXTS, task=DEFAULT))
 
 
 def test_bad_x() -> None:

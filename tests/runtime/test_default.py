@@ -86,14 +86,16 @@ def test_a_question_finds_its_answer(embedder: Embedder) -> None:
             "Venus is often called Earth's twin because of its similar size.",
             "Photosynthesis turns sunlight, water and carbon dioxide into sugar.",
             "The capital of France is Paris.",
-        ]
+        ],
+        task="retrieval",
     )
     for question, answer in (
         ("How do plants make their food?", 1),
         ("In which city does the French government sit?", 2),
         ("Which planet resembles ours?", 0),
     ):
-        assert int((documents @ embedder.encode_query(question)).argmax()) == answer
+        query = embedder.encode_query(question, task="retrieval")
+        assert int((documents @ query).argmax()) == answer
 
 
 @pytest.mark.usefixtures("folder")

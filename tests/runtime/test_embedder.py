@@ -154,6 +154,7 @@ def test_a_side_without_a_prompt_of_its_own_gets_none(make_pack: MakePack) -> No
     """As in Sentence Transformers, where the default prompt is that of `encode` alone."""
     with Embedder(make_pack(prompts={"query": "Q: "}, default_prompt="query")) as embedder:
         assert embedder.encode("x", normalize=False).tolist() == answer("Q: x", task=1)
+    with Embedder(embedder.folder) as embedder:
         assert embedder.encode_document("x", normalize=False).tolist() == answer("x", task=0)
     corpus = make_pack("corpus", prompts={"corpus": "C: "}, default_prompt=None)
     with Embedder(corpus) as embedder:
