@@ -94,7 +94,7 @@ def test_quiet_and_verbose(pack: Path, tmp_path: Path, capsys: pytest.CaptureFix
         assert main(words) == 0
         assert "embedge: precision: fp32 (" in capsys.readouterr().err
     assert main([*common, "-t", "a"]) == 0
-    assert capsys.readouterr().err == ""
+    assert "precision" not in capsys.readouterr().err
     assert main(["-q", "-v", "info", str(pack)]) == 2
     assert "not allowed with" in capsys.readouterr().err
 

@@ -52,7 +52,7 @@ def test_embed_works_without_streams(pack, texts, tmp_path, closing):
 
 @needs_shell
 def test_embed_to_a_closed_stdout_and_from_a_closed_stdin(pack, texts):
-    done = shell(["embed"], ">&-", texts, "-p", pack)
+    done = shell(["embed"], ">&-", texts, "-p", pack, "--task", "retrieval")
     assert (done.returncode, done.stderr) == (0, "")
     done = shell(["embed"], "2>&-", texts, "-p", pack)
     assert [json.loads(line)["index"] for line in done.stdout.splitlines()] == [0, 1]

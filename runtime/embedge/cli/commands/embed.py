@@ -24,13 +24,14 @@ from embedge.errors import OptionError
 from embedge.pack.manifest import MANIFEST
 from embedge.progress import ProgressBar
 from embedge.terminal import is_terminal
-from embedge.windows import IMAGES, TEXTS
+from embedge.windows import IMAGES, TEXTS, Window
 
 if TYPE_CHECKING:
     import numpy as np
 
     from embedge.bulk.job import Step, Summary
     from embedge.bulk.sinks import Sink
+    from embedge.pack.manifest import Manifest
 
 SUMMARY = "turn texts or images into vectors"
 DESCRIPTION = """\
@@ -66,7 +67,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--images", action="store_true", help="read each INPUT as an image, or a folder of images"
     )
     arguments.add_pack_option(parser)
-    parser.add_argument("--task", help="task of the vectors (default: the pack's default task)")
+    parser.add_argument(
+        "--task",
+        help="task of the vectors (default: the pack's default task, which `embedge info` shows; "
+        "a line on stderr says so)",
+    )
     parser.add_argument(
         "--prompt-name", metavar="NAME", help="prompt before each text, such as query or document"
     )
@@ -109,6 +114,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="format of the output (default: npy if --out ends in .npy, else jsonl)",
     )
     parser.add_argument("--out", metavar="FILE", help="the output (default: stdout)")
+    parser.add_argument(
+        "--stream",
+        action="store_true",
+        help="answer each line at once rather than many together, for a program that waits for it",
+    )
     arguments.add_progress_option(parser)
 
 
@@ -126,6 +136,11 @@ def run(options: argparse.Namespace) -> int:
         raise OptionError("--text and INPUT are both given; leave one out")
     paths = [] if options.text else options.inputs or [STDIN]
     ranges = _read_ranges(options.ranges, options.embedding_type)
+    if options.stream and options.embedding_type in ("int8", "uint8") and ranges is None:
+        raise OptionError(
+            f"--stream answers each line at once, and {options.embedding_type} needs all of them "
+            "for its ranges; name a file of ranges with --ranges"
+        )
     # Buckets that come from the texts themselves are known only when all texts are embedded.
     later = options.embedding_type in ("int8", "uint8") and ranges is None
     images = image_records(paths) if options.images else []
@@ -182,7 +197,7 @@ def run(options: argparse.Namespace) -> int:
                 lambda cancel: encode(items, cancel=cancel, **callbacks)
             ),
             sink,
-            window=IMAGES if options.images else TEXTS,
+            window=_window(options),
             total=total,
             truncations=lambda: embedder.truncations,
             on_progress=report.show_step,
@@ -191,8 +206,17 @@ def run(options: argparse.Namespace) -> int:
         summary = job.run(records)
         if isinstance(sink, RangesSink) and sink.count:
             report.say_ranges(options, sink.count)
+        if options.task is None:
+            report.say_task(embedder.manifest)
         report.say_summary(summary, filler=sink.filler)
         return 1 if summary.bad else 0
+
+
+def _window(options: argparse.Namespace) -> Window:
+    """How many records are held at a time."""
+    if options.stream:
+        return Window(first=1, most=1, size=None)
+    return IMAGES if options.images else TEXTS
 
 
 def _read_ranges(path: str | None, embedding_type: str) -> "np.ndarray[Any, Any] | None":
@@ -265,6 +289,13 @@ class _Report:
                 f"embedge: {kind} vectors of another run do not compare with these; "
                 "--ranges FILE keeps the ranges for it"
             )
+
+    def say_task(self, manifest: "Manifest") -> None:
+        """Which task was taken, where none was named: its vectors compare with no other task's."""
+        self._note(
+            f"embedge: vectors of {manifest.model_id}, task {manifest.default_task} (the pack's "
+            "default; --task names another)"
+        )
 
     def say_summary(self, summary: "Summary", *, filler: str | None) -> None:
         if summary.bad:
