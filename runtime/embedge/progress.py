@@ -1,7 +1,8 @@
 """A progress line on stderr: part done, rate and time left, in place, ten times a second.
 
 Knows only fractions and labels. Silent unless stderr is a terminal or it was asked for; not a
-terminal but asked for, it prints a plain line every few seconds instead of rewriting one.
+terminal but asked for, it prints a plain line every few seconds instead of rewriting one. A patient
+one does so unasked too, once the work has taken that long.
 """
 
 import contextlib
@@ -28,15 +29,17 @@ class ProgressBar:
         self,
         enabled: bool | None = None,
         *,
+        patient: bool = False,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stream = stream if stream is not None else sys.stderr
         self._terminal = is_terminal(self._stream)
-        self._enabled = self._terminal if enabled is None else enabled
+        self._patient = patient and enabled is None and not self._terminal
+        self._enabled = (self._terminal or self._patient) if enabled is None else enabled
         self._clock = clock
         self._start = clock()
-        self._last = -PLAIN_SECONDS
+        self._last = self._start if self._patient else -PLAIN_SECONDS
         self._drawn = 0  # characters on the line now
 
     def __enter__(self) -> Self:
@@ -56,7 +59,7 @@ class ProgressBar:
             return
         now = self._clock()
         pause = REDRAW_SECONDS if self._terminal else PLAIN_SECONDS
-        if now - self._last < pause and fraction != 1.0:
+        if now - self._last < pause and (fraction != 1.0 or self._patient):
             return
         self._last = now
         elapsed = now - self._start

@@ -123,6 +123,7 @@ def test_other_tables_than_ours(tmp_path: Path, folder: Path, whole: bytes, atta
 
 
 ONE = "(SELECT passage FROM places ORDER BY file LIMIT 1)"
+FIRST = "(SELECT min(file) FROM places)"
 SWAP = (
     "CREATE TEMP TABLE held AS SELECT * FROM vectors ORDER BY id LIMIT 2",
     "DELETE FROM vectors WHERE id IN (SELECT id FROM held)",
@@ -151,8 +152,8 @@ SWAP = (
         (f"UPDATE passages SET digest = randomblob(16) WHERE id = {ONE}",),
         (f"UPDATE passages SET digest = 5 WHERE id = {ONE}",),
         (f"DELETE FROM passages WHERE id = {ONE}",),
-        ("UPDATE places SET line = 'x' WHERE file = 1",),
-        ("UPDATE places SET passage = x'00' WHERE file = 1",),
+        (f"UPDATE places SET line = 'x' WHERE file = {FIRST}",),
+        (f"UPDATE places SET passage = x'00' WHERE file = {FIRST}",),
         ("UPDATE files SET path = 5 WHERE id = 1",),
         ("UPDATE files SET path = 'text' WHERE id = 1",),
         ("UPDATE files SET kind = 'sound' WHERE id = 1",),

@@ -333,3 +333,42 @@ def test_a_python_without_fts5_says_so(fake, capsys, lisbon, monkeypatch):
     assert "(meaning)" in captured.out
     assert main(["search", "custard", str(lisbon), "--mode", "words"]) == 2
     assert "was built without FTS5" in capsys.readouterr().err
+
+
+def test_what_is_left_out_is_named_and_can_be_searched(fake, capsys, folder):
+    (folder / "poetry.lock").write_text("locked")
+    (folder / "x.min.js").write_text("tiny")
+    (folder / ".gitignore").write_text("hidden.txt\n")
+    (folder / "hidden.txt").write_text("ignored")
+    assert main(["search", "a", str(folder)]) == 0
+    assert told(capsys) == [
+        "embedge: left out poetry.lock (a lock file) and 1 more of such files; --all searches "
+        "them too",
+        "embedge: searched 2 passages in 2 files (2 files new or changed)",
+    ]
+    assert main(["search", "a", str(folder), "--all"]) == 0
+    assert "searched 5 passages in 5 files" in told(capsys)[-1]
+    assert main(["search", "a", str(folder), "--include", "*.lock", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert [Path(json.loads(line)["file"]).name for line in captured.out.splitlines()] == [
+        "poetry.lock"
+    ]
+    assert "searched 1 passage in 1 file" in captured.err
+    assert main(["search", "a", str(folder), "--include", "*.none"]) == 1
+    assert "no text to search that fits --include" in capsys.readouterr().err
+
+
+def test_a_long_search_without_a_terminal_prints_a_line_now_and_then(
+    fake, capsys, folder, monkeypatch
+):
+    monkeypatch.setattr("embedge.progress.PLAIN_SECONDS", 0.0)
+    assert main(["search", "aa b", str(folder)]) == 0
+    assert "2 passages, 2 of 2 files" in capsys.readouterr().err
+    monkeypatch.setattr("embedge.progress.PLAIN_SECONDS", 60.0)
+    (folder / "c.txt").write_text("new")
+    assert main(["search", "aa b", str(folder)]) == 0
+    assert "%" not in capsys.readouterr().err
+    monkeypatch.setattr("embedge.progress.PLAIN_SECONDS", 0.0)
+    (folder / "d.txt").write_text("newer")
+    assert main(["search", "aa b", str(folder), "--no-progress"]) == 0
+    assert "%" not in capsys.readouterr().err

@@ -1,7 +1,7 @@
 """The plain files below a folder, in a settled order, each with a stamp that shows a change.
 
 What cannot be listed is reported with a reason and skipped. Nothing here follows a link, waits for
-a pipe or opens a file. Knows nothing of what files hold.
+a pipe or opens a file, but .gitignore. Knows nothing of what files hold.
 """
 
 import os
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedge.errors import InputError
+from embedge.files.patterns import Ignores, ignores_above, is_ignored, with_own
 
 IGNORED_FOLDERS = frozenset({"__pycache__", "node_modules", "build", "dist"})
 
@@ -26,22 +27,34 @@ class Found:
     stamp: str  # equal as long as the file is unchanged
 
 
-def walk(root: Path, *, refuse: Refuse) -> Iterator[Found]:
+def walk(
+    root: Path, *, refuse: Refuse, gitignore: bool = False, built: bool = False
+) -> Iterator[Found]:
     """Every plain file below a folder, or the file itself, in the order of their paths' bytes.
 
-    Hidden files, IGNORED_FOLDERS and links are left out without a report.
+    Hidden files and links are left out without a report.
+
+    Args:
+        root: the folder or file.
+        refuse: told of what cannot be listed, and why.
+        gitignore: leave out what .gitignore files name, those above the root in its Git
+            repository included.
+        built: walk IGNORED_FOLDERS too.
 
     Raises:
         InputError: the root itself cannot be read.
     """
-    waiting: list[str] = [str(root)]  # a stack, not recursion: folders may nest deeply
+    # A stack, not recursion: folders may nest deeply.
+    waiting: list[tuple[str, Ignores]] = [(str(root), ignores_above(root) if gitignore else ())]
     while waiting:
-        name = waiting.pop()
+        name, ignores = waiting.pop()
         path = Path(name)
         try:
             status = path.lstat()
             if stat.S_ISDIR(status.st_mode):
-                waiting += reversed(_list(name))
+                if gitignore:
+                    ignores = with_own(ignores, path)
+                waiting += [(found, ignores) for found in reversed(_list(name, ignores, built))]
             elif stat.S_ISREG(status.st_mode):
                 yield Found(path, status.st_size, stamp_of(status))
             else:
@@ -58,7 +71,7 @@ def stamp_of(status: os.stat_result) -> str:
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
-def _list(folder: str) -> list[str]:
+def _list(folder: str, ignores: Ignores, built: bool) -> list[str]:
     """What stands in a folder, sorted so that a walk meets whole paths in their order."""
     names: list[tuple[bytes, str]] = []
     with os.scandir(folder) as entries:
@@ -66,8 +79,11 @@ def _list(folder: str) -> list[str]:
             if entry.name.startswith(".") or entry.is_symlink():
                 continue
             key = os.fsencode(entry.name)
-            if entry.is_dir(follow_symlinks=False):
-                if entry.name in IGNORED_FOLDERS:
+            is_folder = entry.is_dir(follow_symlinks=False)
+            if ignores and is_ignored(ignores, Path(entry.path), folder=is_folder):
+                continue
+            if is_folder:
+                if entry.name in IGNORED_FOLDERS and not built:
                     continue
                 key += os.fsencode(os.sep)  # as its files' paths go on: "a-b" before "a/b"
             names.append((key, entry.path))

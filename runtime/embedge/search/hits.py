@@ -17,7 +17,7 @@ from embedge.search.database import Database
 from embedge.search.fusion import fuse
 from embedge.search.nearest import nearest, passages_in_order, score_of
 from embedge.search.soundness import Damage, DamagedRowsError, is_hit
-from embedge.search.store import Kind, condition
+from embedge.search.store import Kind, Where
 from embedge.search.terms import Term
 from embedge.vectors import Vectors
 
@@ -52,8 +52,7 @@ class Query:
     terms: Sequence[Term]  # none where words are not looked for
     by_vectors: bool
     count: int
-    root: Path | None
-    kind: Kind | None
+    where: Where
 
 
 def find(database: Database, query: Query) -> list[Hit]:
@@ -65,22 +64,20 @@ def find(database: Database, query: Query) -> list[Hit]:
     Raises:
         DamagedRowsError: a vector, or a passage found, is not what was put in.
     """
-    where, values = condition(query.root)
-    if query.kind is not None:
-        where, values = f"{where} AND kind = ?", (*values, query.kind)
+    where = query.where
     damage = Damage()
     with database.reading() as connection:
         depth = max(query.count, DEPTH) if query.terms else query.count
         if query.by_vectors:
-            near = nearest(connection, query.vector, depth, damage, where, values)
+            near = nearest(connection, query.vector, depth, damage, where)
             scores, places = near.scores, near.places
         else:
-            scores, places = {}, passages_in_order(connection, where, values)
+            scores, places = {}, passages_in_order(connection, where)
         share = SHARE if query.by_vectors else 0.0
         by_words = words.best(connection, query.terms, places, depth, share=share)
         ranked = fuse(by_words, list(scores))[: query.count]  # of equal ranks, first the word's
         held = words.words_of(connection, query.terms, ranked)
-        rows = _rows_of(connection, ranked, where, values)
+        rows = _rows_of(connection, ranked, where)
         hits = []
         for passage in ranked:
             score = scores.get(passage)
@@ -97,10 +94,7 @@ def find(database: Database, query: Query) -> list[Hit]:
 
 
 def _rows_of(
-    connection: sqlite3.Connection,
-    passages: Sequence[int],
-    where: str,
-    values: tuple[bytes | str, ...],
+    connection: sqlite3.Connection, passages: Sequence[int], where: Where
 ) -> dict[int, list[tuple[Any, ...]]]:
     """For each passage its places, in order: the file, and what `is_hit` checks."""
     rows: dict[int, list[tuple[Any, ...]]] = {passage: [] for passage in passages}
@@ -108,10 +102,10 @@ def _rows_of(
         query = (
             "SELECT passage, file, path, files.digest, kind, line, CAST(text AS BLOB), "
             "typeof(text), passages.digest FROM places JOIN files ON files.id = file "
-            f"LEFT JOIN passages ON passages.id = passage WHERE passage IN ({some}) AND {where} "
-            "ORDER BY path, number"
+            "LEFT JOIN passages ON passages.id = passage "
+            f"WHERE passage IN ({some}) AND {where.sql} ORDER BY path, number"
         )
-        for passage, *row in connection.execute(query, values):
+        for passage, *row in connection.execute(query, where.values):
             rows[passage].append(tuple(row))
     return rows
 

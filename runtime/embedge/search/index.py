@@ -7,7 +7,7 @@ itself.
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Self, get_args
 
@@ -32,8 +32,9 @@ from embedge.search.hits import Hit, Mode, Query, find
 from embedge.search.passages import SPLITTING
 from embedge.search.pictures import Pictures
 from embedge.search.places import find_root
+from embedge.search.selection import Selection
 from embedge.search.soundness import Damage, DamagedRowsError
-from embedge.search.store import Kind, Store
+from embedge.search.store import Kind, Store, Where
 from embedge.search.tally import UpdateProgress, UpdateReport
 from embedge.search.terms import query_terms
 from embedge.search.update import Update
@@ -122,6 +123,9 @@ class SearchIndex:
         self,
         path: str | os.PathLike[str],
         *,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        everything: bool = False,
         progress: Callable[[UpdateProgress], None] | None = None,
         cancel: threading.Event | None = None,
     ) -> UpdateReport:
@@ -135,8 +139,13 @@ class SearchIndex:
 
         Args:
             path: UTF-8 texts, or UTF-16 with a byte order mark, of at most 8 MiB; and, where the
-                pack has an image tower, images, by their suffix, of at most 64 MiB. Hidden files,
-                links, and folders named build, dist, node_modules or __pycache__ are left out.
+                pack has an image tower, images, by their suffix, of at most 64 MiB. Hidden files
+                and links are left out.
+            include: patterns as .gitignore writes them, relative to the path: only files that fit
+                one, also generated ones. Other files stay in the index as they are.
+            exclude: patterns of files and folders that are not to be read; they too stay.
+            everything: read also what .gitignore names, folders named build, dist, node_modules or
+                __pycache__, and the files of `report.left_out`.
             progress: called now and then.
             cancel: set it from another thread to stop, also while the network runs.
 
@@ -148,8 +157,8 @@ class SearchIndex:
         """
         check_callback(progress, "progress(state)")
         check_cancel(cancel)
+        selection = Selection(include, exclude, everything=flag(everything, "everything"))
         own = self._path
-        exclude = () if own is None else (own, own.with_name(own.name + "-journal"))
         update = Update(
             self._store,
             partial(
@@ -160,7 +169,8 @@ class SearchIndex:
             pictures=self._pictures,
             progress=progress,
             cancel=cancel,
-            exclude=exclude,
+            selection=selection,
+            own=() if own is None else (own, own.with_name(own.name + "-journal")),
         )
         report = update.run(find_root(path))
         if report.added or report.updated:
@@ -176,6 +186,8 @@ class SearchIndex:
         path: str | os.PathLike[str] | None = None,
         kind: Kind | None = None,
         mode: Mode = "hybrid",
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
     ) -> list[Hit]:
         """The passages, and images, that answer a query best, the best first.
 
@@ -194,6 +206,8 @@ class SearchIndex:
             mode: "hybrid", "vectors" (by meaning alone) or "words" (only what holds at least one
                 of the words). Without words in the index, a hybrid search warns (UserWarning) and
                 goes by vectors.
+            include: patterns as for `update`: look only in files that fit one.
+            exclude: look in no file that fits one.
 
         Returns:
             Of equal scores, first what comes first by path, then by line. `hit.words` are the
@@ -220,19 +234,28 @@ class SearchIndex:
                 raise OptionError(f'mode="words" cannot be used: {reason}')
             warn(f"searching by vectors alone: {reason}", UserWarning, stacklevel=4)
             terms = []
+        where = self._where(path, include, exclude, kind)
         vector = self._embedder.encode_query(
             query, task=self._call.task, truncate_dim=self._call.width
         )  # (D,)
-        root = None if path is None else find_root(path)
         try:
-            return find(self._database, Query(vector, terms, mode != "words", count, root, kind))
+            return find(self._database, Query(vector, terms, mode != "words", count, where))
         except DamagedRowsError as error:
             raise self._forget(error.damage) from None
 
     @counted
-    def count(self, path: str | os.PathLike[str] | None = None) -> tuple[int, int]:
-        """How many files are in the index, and how many passages, at or below a path or in all."""
-        return self._store.count(None if path is None else find_root(path))
+    def count(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+    ) -> tuple[int, int]:
+        """How many files are in the index, and how many passages, at or below a path or in all.
+
+        `include` and `exclude` are patterns as for `update`.
+        """
+        return self._store.count(self._where(path, include, exclude))
 
     @property
     def runtimes(self) -> tuple[str, ...]:
@@ -257,6 +280,21 @@ class SearchIndex:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _where(
+        self,
+        path: str | os.PathLike[str] | None,
+        include: Sequence[str],
+        exclude: Sequence[str],
+        kind: Kind | None = None,
+    ) -> Where:
+        """Some files of the index."""
+        root = None if path is None else find_root(path)
+        where = Where.below(root, kind)
+        selection = Selection(include, exclude)
+        if not selection.chooses:
+            return where
+        return self._store.only(where, lambda file: selection.wants(file, root))
 
     def _forget(self, damage: Damage) -> IndexFileError:
         """Forgets damaged rows; gives the error that says so."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedge.search.soundness import Damage, have_length_one, is_vector
-from embedge.search.store import STORED
+from embedge.search.store import STORED, Where
 from embedge.vectors import Vectors
 
 ROWS = 4096  # vectors read at a time
@@ -33,8 +33,7 @@ def nearest(
     query: Vectors,
     count: int,
     damage: Damage,
-    where: str,
-    values: tuple[bytes | str, ...],
+    where: Where,
 ) -> Nearest:
     """The passages and images nearest to a query, by product; each once, the best first.
 
@@ -45,17 +44,18 @@ def nearest(
         query: (D,), of length 1, as the vectors of the index are.
         count: at most so many.
         damage: told of vectors that are not what was put in.
-        where: SQL for the files that are wanted.
-        values: of its question marks.
+        where: which files are wanted.
     """
     rows = (
         f"SELECT file, passage, checksum, vector {_PLACES} "
-        f"LEFT JOIN vectors ON vectors.id = passage WHERE {where} ORDER BY path, number"
+        f"LEFT JOIN vectors ON vectors.id = passage WHERE {where.sql} ORDER BY path, number"
     )
     scores = np.empty(0, np.float32)  # of the best so far, falling
     best: list[int] = []
     places: dict[int, int] = {}
-    for passages, vectors in _chunks(connection.execute(rows, values), len(query), damage, places):
+    for passages, vectors in _chunks(
+        connection.execute(rows, where.values), len(query), damage, places
+    ):
         products = _products(vectors, query)
         if len(best) == count:
             better = np.flatnonzero(products > scores[-1])
@@ -66,13 +66,11 @@ def nearest(
     return Nearest(dict(zip(best, scores.tolist(), strict=True)), places)
 
 
-def passages_in_order(
-    connection: sqlite3.Connection, where: str, values: tuple[bytes | str, ...]
-) -> dict[int, int]:
+def passages_in_order(connection: sqlite3.Connection, where: Where) -> dict[int, int]:
     """Every passage of the files that are wanted -> where its first place comes."""
     places: dict[int, int] = {}
-    rows = f"SELECT passage {_PLACES} WHERE {where} ORDER BY path, number"
-    for (passage,) in connection.execute(rows, values):
+    rows = f"SELECT passage {_PLACES} WHERE {where.sql} ORDER BY path, number"
+    for (passage,) in connection.execute(rows, where.values):
         places.setdefault(passage, len(places))
     return places
 

@@ -8,7 +8,7 @@ need not be Unicode), float32 (n, D) for vectors. Knows no folder, no splitting 
 
 import os
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -82,15 +82,22 @@ class Store:
                 for path, *rest in connection.execute(query, _range(root))
             }
 
-    def count(self, root: Path | None) -> tuple[int, int]:
-        """How many files with text there are at or below a path (None: in all), and passages."""
-        where, values = condition(root)
-        files = f"SELECT count(*) FROM files WHERE reason IS NULL AND {where}"
-        places = f"SELECT count(*) FROM files JOIN places ON file = files.id WHERE {where}"
+    def count(self, where: "Where") -> tuple[int, int]:
+        """How many files with text there are, and passages."""
+        files = f"SELECT count(*) FROM files WHERE reason IS NULL AND {where.sql}"
+        places = f"SELECT count(*) FROM files JOIN places ON file = files.id WHERE {where.sql}"
         with self._database.reading() as connection:
-            (file_count,) = connection.execute(files, values).fetchone()
-            (passage_count,) = connection.execute(places, values).fetchone()
+            (file_count,) = connection.execute(files, where.values).fetchone()
+            (passage_count,) = connection.execute(places, where.values).fetchone()
         return file_count, passage_count
+
+    def only(self, where: "Where", wants: Callable[[Path], bool]) -> "Where":
+        """Of some files those whose path is wanted."""
+        query = f"SELECT id, path FROM files WHERE typeof(path) = 'blob' AND {where.sql}"
+        with self._database.reading() as connection:
+            rows = connection.execute(query, where.values)
+            ids = [str(file) for file, path in rows if wants(Path(os.fsdecode(path)))]
+        return Where(f"{where.sql} AND files.id IN ({', '.join(ids)})", where.values)
 
     def missing(self, texts: Iterable[str]) -> list[str]:
         """The texts that have no vector yet, each once."""
@@ -254,9 +261,18 @@ def _remove_file(connection: sqlite3.Connection, path: bytes) -> None:
     connection.execute("DELETE FROM files WHERE path = ?", (path,))
 
 
-def condition(root: Path | None) -> tuple[str, tuple[bytes | str, ...]]:
-    """The files at or below a path (None: all), as SQL and its values."""
-    return ("1", ()) if root is None else (_BELOW, _range(root))
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Some of the files: SQL for it, and the values of its question marks."""
+
+    sql: str
+    values: tuple[bytes | str, ...]
+
+    @classmethod
+    def below(cls, root: Path | None, kind: Kind | None = None) -> "Where":
+        """The files at or below a path (None: all), of one kind or of both."""
+        found = cls("1", ()) if root is None else cls(_BELOW, _range(root))
+        return found if kind is None else cls(f"{found.sql} AND kind = ?", (*found.values, kind))
 
 
 def _range(root: Path) -> tuple[bytes, bytes, bytes]:

@@ -24,6 +24,8 @@ class UpdateReport:
             images) or cannot be read, and folders that cannot be listed. Nothing of them is found
             any more, until they can be read again. Also files of which a passage cannot be
             embedded, with its line; the rest is found.
+        left_out: what people seldom look for, with a reason: lock files, minified code, large data
+            files and logs. `update(everything=True)` takes them in.
     """
 
     added: int
@@ -31,6 +33,7 @@ class UpdateReport:
     removed: int
     unchanged: int
     refused: tuple[tuple[Path, str], ...]
+    left_out: tuple[tuple[Path, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +55,13 @@ class Tally:
 
     Attributes:
         added, updated, unchanged: files, as in the report.
-        refused: paths with a reason, so far.
+        refused, left_out: paths with a reason, so far.
     """
 
     def __init__(self, progress: Callable[[UpdateProgress], None] | None) -> None:
         self.added = self.updated = self.unchanged = 0
         self.refused: list[tuple[Path, str]] = []
+        self.left_out: list[tuple[Path, str]] = []
         self._progress = progress
         self._files = self._files_waiting = self._files_total = 0
         self._bytes = self._bytes_waiting = self._bytes_total = 0
@@ -71,6 +75,10 @@ class Tally:
     def refuse(self, path: Path, reason: str) -> None:
         """Notes what is not in the index, or not whole."""
         self.refused.append((path, reason))
+
+    def leave_out(self, path: Path, reason: str) -> None:
+        """Notes a file that is not read because of its kind."""
+        self.left_out.append((path, reason))
 
     def take(self, found: Found) -> None:
         """Notes a file that was read; it waits."""
@@ -112,4 +120,11 @@ class Tally:
 
     def report(self, *, removed: int) -> UpdateReport:
         """What was done."""
-        return UpdateReport(self.added, self.updated, removed, self.unchanged, tuple(self.refused))
+        return UpdateReport(
+            self.added,
+            self.updated,
+            removed,
+            self.unchanged,
+            tuple(self.refused),
+            tuple(self.left_out),
+        )

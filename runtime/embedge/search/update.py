@@ -18,6 +18,7 @@ from embedge.images.names import is_image_name
 from embedge.search.files import MAX_IMAGE_BYTES, Content, RefusedError, decode, read
 from embedge.search.passages import split_text
 from embedge.search.pictures import Pictures, Square
+from embedge.search.selection import Selection, likely_first
 from embedge.search.soundness import image_digest
 from embedge.search.store import IMAGE_PASSAGES, Entry, Known, Store
 from embedge.search.tally import Tally, UpdateProgress, UpdateReport
@@ -57,7 +58,8 @@ class Update:
         pictures: for images; None where the pack has no image tower.
         progress: called now and then.
         cancel: set it to stop.
-        exclude: files to leave out: the index itself, where it stands in the folder.
+        selection: which files are wanted.
+        own: files to leave out: the index itself, where it stands in the folder.
     """
 
     def __init__(
@@ -68,13 +70,15 @@ class Update:
         pictures: Pictures | None,
         progress: Callable[[UpdateProgress], None] | None,
         cancel: threading.Event | None,
-        exclude: tuple[Path, ...],
+        selection: Selection,
+        own: tuple[Path, ...],
     ) -> None:
         self._store = store
         self._embed = embed
         self._pictures = pictures
         self._cancel = cancel
-        self._exclude = exclude
+        self._selection = selection
+        self._own = own
         self._tally = Tally(progress)
         self._pace = _Pace(FEWEST, MOST)
         self._image_pace = _Pace(FEWEST_IMAGES, MOST_IMAGES)
@@ -87,7 +91,10 @@ class Update:
     def run(self, root: Path) -> UpdateReport:
         """Brings what is at or below the root up to date; `root` is absolute and no link."""
         known = self._store.known_files(root)
+        if self._selection.chooses:  # the others stay as they are known
+            known = {p: row for p, row in known.items() if self._selection.wants(p, root)}
         changed = [found for found in self._walk(root) if not self._is_unchanged(found, known)]
+        changed = likely_first(changed)
         self._tally.begin(changed)
         for found in changed:
             self._check_cancel()
@@ -104,10 +111,21 @@ class Update:
 
     def _walk(self, root: Path) -> list[Found]:
         found = []
-        for file in walk(root, refuse=self._tally.refuse):
+        selection = self._selection
+        for file in walk(
+            root,
+            refuse=self._tally.refuse,
+            gitignore=not selection.everything,
+            built=selection.everything,
+        ):
             self._check_cancel()
-            if file.path not in self._exclude:
+            if file.path in self._own or not selection.wants(file.path, root):
+                continue
+            reason = selection.reason_against(file, root)
+            if reason is None:
                 found.append(file)
+            else:
+                self._tally.leave_out(file.path, reason)
         return found
 
     def _is_unchanged(self, found: Found, known: dict[Path, Known]) -> bool:
@@ -244,7 +262,7 @@ class Update:
         self._check_cancel()
         self._store.remove_files(known)
         self._wrote = True
-        refused = {path for path, _ in self._tally.refused}
+        refused = {path for path, _ in (*self._tally.refused, *self._tally.left_out)}
         return sum(
             row.reason is None and refused.isdisjoint((path, *path.parents))
             for path, row in known.items()

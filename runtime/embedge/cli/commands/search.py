@@ -33,15 +33,18 @@ if TYPE_CHECKING:
 
 SUMMARY = "find the passages and images of a folder that answer a query"
 DESCRIPTION = """\
-Splits the texts under PATH (a file or a folder; binary files are skipped) into passages, embeds
-them and the query, and prints the best passages with score (the cosine to the query), file and
-line. Passages are ranked by meaning and by the words of the query that stand in them; which words
-those are is printed. The vectors and the passages are stored in an index in your cache folder; the
-next search embeds only what has changed.
-With a pack that has an image tower, images are found too, and --sheet draws them."""
+Splits the texts under PATH (a file or a folder) into passages, embeds them and the query, and
+prints the best passages with score (the cosine to the query), file and line. Passages are ranked by
+meaning and by the words of the query that stand in them; which words those are is printed. The
+vectors and the passages are stored in an index in your cache folder; the next search embeds only
+what has changed. Hidden files, links, binary files, what .gitignore names, folders named build,
+dist, node_modules or __pycache__, lock files, minified code, and data and logs of more than 256 KiB
+are left out; see --all and --include. With a pack that has an image tower, images are found too,
+and --sheet draws them."""
 EXAMPLES = (
     'embedge search "how are packs verified?" docs/',
     'embedge search "sick leave" handbook/ -k 3 --json',
+    "embedge search \"where is the cache?\" . --include '*.py' --exclude tests/",
 )
 
 SNIPPET = 240  # characters of a passage that are shown
@@ -70,6 +73,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=("hybrid", "vectors", "words"),
         default="hybrid",
         help="rank by meaning (vectors), by the words of the query (words), or by both (default)",
+    )
+    parser.add_argument(
+        "--include",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="search only files that fit, as .gitignore writes it ('*.md', 'docs/'); repeatable",
+    )
+    parser.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="leave out files and folders that fit; repeatable",
+    )
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help="search also what is generated, what .gitignore names, and folders that were built",
     )
     place = parser.add_mutually_exclusive_group()
     place.add_argument(
@@ -109,7 +131,7 @@ def run(options: argparse.Namespace) -> int:
     if options.sheet is not None:
         _check_not_searched(options.sheet, root)
     with (
-        ProgressBar(options.progress) as progress,
+        ProgressBar(options.progress, patient=True) as progress,
         arguments.open_embedder(options) as embedder,
         _open_index(options, root, embedder) as index,
     ):
@@ -121,8 +143,9 @@ def run(options: argparse.Namespace) -> int:
                 f"--sheet draws images, and {embedder.manifest.model_id} embeds texts only; name "
                 "a pack with an image tower"
             )
-        report = _update(index, root, progress, keeps=not options.no_index)
-        files, passages = index.count(root)
+        report = _update(index, root, progress, options)
+        chosen = {"include": options.include, "exclude": options.exclude}
+        files, passages = index.count(root, **chosen)
         if passages:
             ask = functools.partial(
                 index.search,
@@ -131,16 +154,18 @@ def run(options: argparse.Namespace) -> int:
                 path=root,
                 kind=options.only,
                 mode=options.mode,
+                **chosen,
             )
             try:
                 hits = ask()
             except IndexRowsError as error:
                 progress.say(f"embedge: {one_line(error)}")
-                report = _update(index, root, progress, keeps=not options.no_index)
+                report = _update(index, root, progress, options)
                 hits = ask()
     if not passages:
         things = "text and no image" if pictures else "text"
-        screen.say(f"embedge: {options.path} holds no {things} to search")
+        wanted = " that fits --include and --exclude" if any(chosen.values()) else ""
+        screen.say(f"embedge: {options.path} holds no {things} to search{wanted}")
         return 1
     for hit in hits:
         _print(hit, lambda path: options.path / path.relative_to(root), options)
@@ -173,7 +198,7 @@ def _open_index(options: argparse.Namespace, root: Path, embedder: "Embedder") -
 
 
 def _update(
-    index: "SearchIndex", root: Path, progress: ProgressBar, *, keeps: bool
+    index: "SearchIndex", root: Path, progress: ProgressBar, options: argparse.Namespace
 ) -> "UpdateReport | None":
     """Brings the index up to date; None where it can only be read."""
 
@@ -188,10 +213,17 @@ def _update(
     before = index.runtimes
     try:
         report = cancellable(
-            lambda cancel: index.update(root, progress=report_progress, cancel=cancel)
+            lambda cancel: index.update(
+                root,
+                include=options.include,
+                exclude=options.exclude,
+                everything=options.all,
+                progress=report_progress,
+                cancel=cancel,
+            )
         )
     except (KeyboardInterrupt, CancelledError):
-        if keeps:
+        if not options.no_index:
             progress.say("embedge: what is embedded so far is kept; the next search goes on there")
         raise
     except IndexReadOnlyError as error:
@@ -207,6 +239,12 @@ def _update(
         screen.note(f"embedge: {path}: skipped ({reason})", above=progress)
     if len(report.refused) > TOLD:
         screen.note(f"embedge: {len(report.refused) - TOLD} more were skipped", above=progress)
+    if report.left_out:
+        path, reason = report.left_out[0]
+        more = len(report.left_out) - 1
+        others = f" and {more:,} more of such files" if more else ""
+        left_out = f"{path.relative_to(root)} ({reason}){others}"
+        screen.note(f"embedge: left out {left_out}; --all searches them too", above=progress)
     return report
 
 
