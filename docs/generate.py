@@ -20,6 +20,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from embedge import __version__, cli, errors
 from embedge.cli.commands.serve import LIMITS
 from embedge.cli.parsing import EXAMPLES
+from embedge.known_models import KNOWN_MODELS
 from embedge.pack.reading import FORMAT_VERSION as PACK_FORMAT
 from embedge.search.database import FORMAT_VERSION as INDEX_FORMAT
 from embedge.server import own
@@ -178,6 +179,23 @@ def _formats() -> str:
     )
 
 
+def _known_models() -> str:
+    return _table(
+        ("model", "million parameters", "languages", "license", "pooling", "command"),
+        [
+            (
+                known.model_id + (r" (\*)" if known.gated else ""),
+                f"{known.parameters:g}",
+                known.languages,
+                known.license,
+                known.pooling,
+                f"`{known.command}`",
+            )
+            for known in KNOWN_MODELS
+        ],
+    )
+
+
 def _bars() -> str:
     return _table(
         ("precision", "least cosine", "largest difference", "in a batch"),
@@ -256,6 +274,7 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "errors": _errors,
     "exit-codes": _exit_codes,
     "formats": _formats,
+    "known-models": _known_models,
     "server-limits": _server_limits,
     "server-metrics": _server_metrics,
     "server-routes": _server_routes,

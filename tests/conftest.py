@@ -40,6 +40,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("EMBEDGE_HOME", str(tmp_path_factory.mktemp("home")))
     for name in ("EMBEDGE_THREADS", "EMBEDGE_MEMORY_LIMIT", "EMBEDGE_TOKEN_BUDGET"):
         monkeypatch.delenv(name, raising=False)
 

@@ -64,7 +64,7 @@ def test_no_command_shows_help(capsys):
         (["embed", "--threads", "0"], "0 is less than 1"),
         (["embed", "--threads", "many"], "invalid whole number value: 'many'"),
         (["search", "words"], "required: PATH"),
-        (["export", "folder"], "required: --out"),
+        (["export"], "required: SOURCE"),
         (["embed", "--nonsense"], "unrecognized arguments: --nonsense"),
     ],
 )

@@ -22,10 +22,10 @@ PACKAGES = {"embedge": ROOT / "runtime/embedge", "embedge_export": ROOT / "expor
 # From the ground up. A new room goes above all that it imports, and below those that import it.
 ROOMS = {
     "embedge": """
-        errors reasons printable terminal progress windows cautions fork_locks choice options habits
-        sizes reopening closing failures files machine run_size pack engine choices items vectors
-        texts calls default_tasks images batches sessions runner encoder streaming embedder selftest
-        search bulk integrations server cli __main__
+        errors known_models reasons printable terminal progress windows cautions fork_locks
+        choice options habits sizes reopening closing failures files machine run_size pack engine
+        choices items vectors texts calls default_tasks images batches sessions runner encoder
+        streaming embedder selftest search bulk integrations server cli __main__
     """,
     "embedge_export": """
         reading numbers truth tensors head graph precision corpus families source model output

@@ -101,7 +101,7 @@ def test_a_bundled_pack_in_a_folder_that_nobody_may_write(
 
 
 def test_a_hub_id_says_how_to_export_it() -> None:
-    with pytest.raises(PackError, match="embedge export owner/name-1 --out FOLDER"):
+    with pytest.raises(PackError, match="embedge export owner/name-1` makes its pack"):
         open_pack("owner/name-1")
 
 

@@ -107,6 +107,7 @@ LINES = {
     "search": ("search", "one", "TEXTS", "-p", "PACK"),
     "classify": ("classify", "PHOTO", "-l", "a,b", "-p", "IMAGES"),
     "info": ("info", "PACK"),
+    "list": ("list", "--models"),
     "doctor": ("doctor", "PACK"),
     "verify": ("verify", "PACK"),
     "bench": ("bench", "PACK", "--shapes", "1x4", "--seconds", "0.01"),
@@ -169,7 +170,7 @@ EVERYTHING = [*PROGRAMS, *(f"command {name}" for name in LINES)]
 
 
 def test_every_command_is_tried():
-    assert {*LINES, "serve"} == set(COMMANDS)
+    assert {*LINES, "serve", "remove"} == set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", EVERYTHING)

@@ -23,10 +23,10 @@ from filelock import FileLock, Timeout
 from embedge.errors import ExportError
 from embedge.files.regular import read_regular
 from embedge.pack.checks import safe_name
+from embedge.pack.files import LOCK
 from embedge.pack.manifest import MANIFEST
 from embedge.pack.reading import FORMAT, MAX_MANIFEST_BYTES
 
-LOCK = ".embedge-export.lock"
 PREFIX = ".embedge-export-"
 MARKER = "embedge-export-stage.json"
 # What file managers, git and file systems put into a folder that is empty for its owner.

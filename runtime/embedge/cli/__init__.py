@@ -34,6 +34,8 @@ from embedge.cli.commands import (
     embed,
     export,
     info,
+    list,
+    remove,
     search,
     serve,
     verify,
@@ -57,6 +59,8 @@ COMMANDS: dict[str, ModuleType] = {
     "bench": bench,
     "export": export,
     "completion": completion,
+    "list": list,
+    "remove": remove,
 }
 FOUND, FAULT, BROKEN_PIPE = 1, 70, 141
 
@@ -161,7 +165,8 @@ def build_parser() -> Parser:
     parser = Parser(
         prog="embedge",
         description="Embeds texts on any computer: per-task ONNX model packs, run without torch.",
-        epilog="A model pack is a folder made by `embedge export`. Where a command takes a pack, "
+        epilog="A model pack is a folder made by `embedge export`, or the name of one that "
+        "`embedge list` shows. Where a command takes a pack, "
         "the environment variable EMBEDGE_PACK names the default, else it is the bundled one. "
         "`embedge COMMAND --help` has examples.",
     )

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 PACK_VARIABLE = "EMBEDGE_PACK"
 _ENGINE = ("precision", "device", "threads", "memory_limit", "token_budget", "prepared")
 PACK_HELP = (
-    f"the folder of the model pack (default: the environment variable {PACK_VARIABLE}, else the "
-    "bundled pack)"
+    "the folder of the model pack, or its name as `embedge list` shows it (default: the "
+    f"environment variable {PACK_VARIABLE}, else the bundled pack)"
 )
 
 

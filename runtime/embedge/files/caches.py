@@ -31,17 +31,28 @@ def cache_folder(
     Returns:
         None if there is no home folder.
     """
-    if (named := _absolute(environment.get("XDG_CACHE_HOME"))) is not None:
+    if (named := absolute_or_none(environment.get("XDG_CACHE_HOME"))) is not None:
         return named / "embedge"
-    if platform == "win32":
-        if (local := _absolute(environment.get("LOCALAPPDATA"))) is not None:
-            return local / "embedge" / "Cache"
-        home = _absolute(environment.get("USERPROFILE"))
-    else:
-        home = _absolute(environment.get("HOME")) or _absolute(_home_of_user())
+    local = absolute_or_none(environment.get("LOCALAPPDATA"))
+    if platform == "win32" and local is not None:
+        return local / "embedge" / "Cache"
+    home = home_folder(environment, platform)
     if home is None:
         return None
     return home / ("Library/Caches" if platform == "darwin" else ".cache") / "embedge"
+
+
+def home_folder(environment: Mapping[str, str], platform: str) -> Path | None:
+    """The user's home folder; None if there is none."""
+    if platform == "win32":
+        return absolute_or_none(environment.get("USERPROFILE"))
+    return absolute_or_none(environment.get("HOME")) or absolute_or_none(_home_of_user())
+
+
+def absolute_or_none(text: str | None) -> Path | None:
+    """The path of a variable; None where it is empty, or no absolute path."""
+    # POSIX's paths start with a slash; on Windows `is_absolute` asks for a drive.
+    return Path(text) if text and (Path(text).is_absolute() or text.startswith("/")) else None
 
 
 def make_private_folder(folder: Path) -> None:
@@ -86,11 +97,6 @@ def others_write(status: os.stat_result) -> bool:
 def _is_own(status: os.stat_result) -> bool:
     # What root wrote needs no less trust: root may do anything here.
     return not hasattr(os, "geteuid") or status.st_uid in (0, os.geteuid())
-
-
-def _absolute(text: str | None) -> Path | None:
-    # POSIX's paths start with a slash; on Windows `is_absolute` asks for a drive.
-    return Path(text) if text and (Path(text).is_absolute() or text.startswith("/")) else None
 
 
 def _home_of_user() -> str | None:

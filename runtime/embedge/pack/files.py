@@ -28,10 +28,12 @@ from embedge.files.regular import open_regular, read_regular
 from embedge.pack.external_data import references
 from embedge.pack.manifest import MANIFEST, FileEntry, Graph, Manifest
 from embedge.pack.reading import read_manifest
+from embedge.pack.shelf import advice, find_shelved, packs_folder
 
 DEFAULT = "default"  # folder of the bundled pack, inside the package; `make default` makes it
+LOCK = ".embedge-export.lock"  # what an export leaves beside the pack
 MAX_GRAPH_BYTES = 2**31 - 1  # protobuf's limit for one message
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+_NAME = re.compile(r"\w[\w.-]{0,99}(/[\w.-]{1,99})?", re.ASCII)  # of a pack, or a hub id
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,9 @@ class Pack:
 def open_pack(path: str | os.PathLike[str] | None) -> Pack:
     """Reads the manifest of a local pack, or of the bundled one where no path is given.
 
+    Where there is no folder of that path, a name or a model's hub id means the pack of that name in
+    the user's pack folder; see `pack.shelf`. Nothing is fetched.
+
     Raises:
         OptionError: the path is empty, or its home folder is unknown.
         PackError: there is no such folder, or no pack is bundled.
@@ -58,11 +63,8 @@ def open_pack(path: str | os.PathLike[str] | None) -> Pack:
         folder = default_folder()
         return Pack(folder, read_manifest(folder))
     folder = absolute_path(path, "path")
-    if _HUB_ID.fullmatch(str(path)) and not os.path.lexists(folder):
-        raise PackError(
-            f"there is no folder {str(path)!r}. Packs are local folders; if this is a model of "
-            f"the Hugging Face hub, `embedge export {path} --out FOLDER` makes one"
-        )
+    if _NAME.fullmatch(str(path)) and not os.path.lexists(folder):
+        folder = _named(str(path))
     manifest = read_manifest(folder)
     if not is_text(folder):
         raise PackError(
@@ -70,6 +72,15 @@ def open_pack(path: str | os.PathLike[str] | None) -> Pack:
             "folder, or move the pack to another one"
         )
     return Pack(folder, manifest)
+
+
+def _named(name: str) -> Path:
+    """The folder of a pack in the user's pack folder."""
+    if (folder := find_shelved(name)) is not None:
+        return folder
+    place = packs_folder()
+    where = "" if place is None else f", and no pack of that name in {place}"
+    raise PackError(f"there is no folder {name!r}{where}; {advice(name)}")
 
 
 def default_folder(package: Traversable | None = None) -> Path:
@@ -95,6 +106,41 @@ def default_folder(package: Traversable | None = None) -> Path:
             "files only; install embedge unpacked, as pip does, or name a pack in a folder"
         )
     return folder.absolute()
+
+
+def remove_pack(folder: Path) -> tuple[int, list[str]]:
+    """Removes a pack's files, the manifest first, so that no half pack is left to open.
+
+    Args:
+        folder: the pack's; removed too where nothing else stands in it.
+
+    Returns:
+        The bytes that were freed, and the names of what stays.
+
+    Raises:
+        ManifestError: its manifest cannot be read, so that its files are not known.
+        PackError: a file cannot be removed.
+    """
+    manifest = read_manifest(folder)
+    freed = 0
+    try:
+        for name in (MANIFEST, *manifest.files):
+            path = folder / name
+            if path.is_file() or path.is_symlink():
+                freed += path.lstat().st_size
+                path.unlink()
+        left = sorted(path.name for path in folder.iterdir())
+        if left == [LOCK]:
+            (folder / LOCK).unlink()
+            left = []
+        if not left:
+            folder.rmdir()
+    except OSError as error:
+        raise PackError(
+            f"{error.filename or folder} cannot be removed: {error.strerror or error}; "
+            f"{file_remedy(error)}"
+        ) from error
+    return freed, left
 
 
 def check_files(pack: Pack, names: Iterable[str], *, cache: Path | None = None) -> None:

@@ -1,6 +1,7 @@
 """`embedge export`: hands a model folder or hub id to `embedge_export`, shows progress and gate."""
 
 import argparse
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ from embedge.cli import arguments, screen
 from embedge.cli.exporter import load_exporter
 from embedge.cli.reports import finer_lines, gate_rows
 from embedge.errors import OptionError
+from embedge.known_models import find_known_model
 from embedge.pack.fields import written
 from embedge.pack.manifest import PRECISIONS, Manifest
+from embedge.pack.shelf import place_of
 from embedge.pack.verification import Report
 from embedge.progress import ProgressBar
 from embedge.sizes import size_text
@@ -26,6 +29,7 @@ EXAMPLES = (
     "embedge export models/my-model --out packs/my-model",
     "embedge export models/my-model --out packs/my-model --precisions int8 --tasks retrieval",
     "embedge export BAAI/bge-small-en-v1.5 --out packs/bge-small --json",
+    "embedge export all-MiniLM-L6-v2",
     "embedge export models/my-model --layout hub --out hub/my-model",
 )
 
@@ -36,14 +40,16 @@ _DTYPES = ("float32", "bfloat16", "float16")
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.add_argument(
-        "source", metavar="SOURCE", help="a model folder, or a hub id like org/name"
+        "source",
+        metavar="SOURCE",
+        help="a model folder, a hub id like org/name, or a name that `embedge list --models` shows",
     )
     parser.add_argument(
         "--out",
         type=folder,
-        required=True,
         metavar="DIR",
-        help="the pack to make: a new or an empty folder, or that of a pack of this model; with "
+        help="the pack to make: a new or an empty folder, or that of a pack of this model "
+        "(default: one of the model's name in the pack folder, which `embedge list` shows); with "
         "--layout hub, the folder for the task folders",
     )
     parser.add_argument(
@@ -128,6 +134,7 @@ def run(options: argparse.Namespace) -> int:
             raise OptionError(
                 f"--precisions: {precision!r} is unknown; choose from {', '.join(PRECISIONS)}"
             )
+    _resolve(options)
     make = _make_hub_folders if options.layout == "hub" else _make_pack
     return make(options, tasks, precisions)
 
@@ -140,6 +147,8 @@ def _check(options: argparse.Namespace) -> None:
             "already; leave out --merged or --layout hub"
         )
     if options.layout == "hub":
+        if options.out is None:
+            raise OptionError("--layout hub needs --out, the folder for the task folders")
         for name in ("default_task", "license", "name"):
             if getattr(options, name) is not None:
                 raise OptionError(
@@ -160,6 +169,20 @@ def _check(options: argparse.Namespace) -> None:
         raise OptionError(
             "--dtype is that of plain model folders; it needs --merged DIR or --layout hub"
         )
+
+
+def _resolve(options: argparse.Namespace) -> None:
+    """Takes a short name for the hub id that is meant, and names the place of the pack."""
+    here = os.path.exists(options.source)  # noqa: PTH110 - false, too, for what cannot be a path
+    known = None if here else find_known_model(options.source)
+    if known is not None:
+        options.source = known.model_id
+        if known.prompts and not options.prompt:
+            words = " ".join(known.command.split(" ")[3:])
+            screen.note(f"embedge: the model card of {known.model_id} asks for prompts: {words}")
+    if options.out is None:
+        name = options.name or (Path(options.source).resolve().name if here else options.source)
+        options.out = place_of(name.rpartition("/")[2])
 
 
 def _make_pack(
