@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from embedge.embedder import Embedder
     from embedge.pack.reading import read_manifest
     from embedge.search import SearchIndex
+    from embedge.texts.languages import LanguageWarning
     from embedge.texts.tokens import TruncationWarning
     from embedge.vectors import RangesWarning, quantize, similarity
 
@@ -63,6 +64,7 @@ __all__ = [
     "IndexReadOnlyError",
     "IndexRowsError",
     "InputError",
+    "LanguageWarning",
     "ManifestError",
     "MemoryLimitError",
     "MissingExtraError",
@@ -87,6 +89,7 @@ __all__ = [
 # Loaded when first asked for: `embedge --help` and a host's start should not wait for NumPy.
 _LAZY = {
     "Embedder": "embedge.embedder",
+    "LanguageWarning": "embedge.texts.languages",
     "RangesWarning": "embedge.vectors",
     "SearchIndex": "embedge.search",
     "TaskWarning": "embedge.default_tasks",

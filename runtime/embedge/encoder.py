@@ -28,6 +28,7 @@ from embedge.pack.manifest import ImageInput, TextInput
 from embedge.runner import Runner
 from embedge.sessions import Sessions
 from embedge.texts.checks import check_texts, take_texts
+from embedge.texts.languages import Languages
 from embedge.texts.tokens import Encoded, TextTokenizer, TruncationWarning, raising
 from embedge.vectors import normalize, quantize_some
 
@@ -52,6 +53,7 @@ class Encoder:
         self._pack = pack
         self._device = choices.device.value
         self._runner = Runner(pack, choices, sessions, pad_token_id=self.text.pad_token_id)
+        self._languages = Languages(pack.manifest.model_id, pack.manifest.languages)
         self._lock = ForkLock()  # of the tokenizer and `truncations`
         self._tokenizer: TextTokenizer | None = None
 
@@ -60,6 +62,7 @@ class Encoder:
         checked, single = take_texts(texts, items.refuse)
         items.check()
         items.total = len(checked)
+        self._languages.note(checked)
         encoded = self.token_ids(
             call,
             checked,

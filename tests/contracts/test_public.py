@@ -27,7 +27,7 @@ PUBLIC = {
     embedge: f"""
         Embedder SearchIndex
         quantize read_manifest similarity
-        RangesWarning TaskWarning TruncationWarning
+        LanguageWarning RangesWarning TaskWarning TruncationWarning
         __version__
         {ERRORS}
     """,

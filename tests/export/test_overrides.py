@@ -183,3 +183,27 @@ def test_the_family_is_checked_before_anything_else(config, message, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(SourceError, match=message):
         open_source(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("card", "languages"),
+    [
+        ("license: mit\nlanguage: en\ntags:\n- de\n", ("en",)),
+        ("language:\n- en\n- 'no'\n- zh-Hant\n- English\nlicense: mit\n", ("en", "no", "zh-Hant")),
+        ("language:\n  - multilingual\n  - en\n", ("multilingual", "en")),
+        ('language: [en, "de", en]\n', ("en", "de")),
+        ("language: all of them\n", ()),
+        ("tags:\n- en\n", ()),
+    ],
+)
+def test_the_languages_of_a_model_card(card, languages, tmp_path):
+    folder = seeded.write_model2vec(tmp_path / "model")
+    (folder / "README.md").write_text(f"---\n{card}---\n")
+    assert open_source(folder).languages == languages
+
+
+def test_languages_stand_in_the_manifest(tmp_path):
+    folder = seeded.write_model2vec(tmp_path / "model")
+    (folder / "README.md").write_text("---\nlanguage: en\nlicense: mit\n---\n")
+    manifest = export_pack(folder, out=tmp_path / "pack", precisions=["fp32"])
+    assert (manifest.languages, manifest.license) == (("en",), "mit")

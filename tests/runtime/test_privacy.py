@@ -108,6 +108,7 @@ LINES = {
     "classify": ("classify", "PHOTO", "-l", "a,b", "-p", "IMAGES"),
     "info": ("info", "PACK"),
     "list": ("list", "--models"),
+    "completion": ("completion", "bash"),
     "doctor": ("doctor", "PACK"),
     "verify": ("verify", "PACK"),
     "bench": ("bench", "PACK", "--shapes", "1x4", "--seconds", "0.01"),

@@ -39,6 +39,7 @@ def description(model: Model) -> dict[str, Any]:
         "family": config.family,
         "revision": source.revision,
         "license": source.license,
+        "languages": source.languages,
         "tasks": source.tasks,
         "default_task": source.default_task,
         "prompts": dict(source.prompts),

@@ -21,7 +21,7 @@ from embedge_export.reading.fields import shown
 from embedge_export.reading.json_files import read_json
 from embedge_export.source import hub
 from embedge_export.source.adapters import base_of, given_adapters, is_lone
-from embedge_export.source.card import licenses, own_name, read_card
+from embedge_export.source.card import languages_of, licenses, own_name, read_card
 from embedge_export.source.files import (
     ADAPTERS,
     CARD,
@@ -73,6 +73,7 @@ class Source:
     model_id: str
     revision: str | None  # full commit, where the folder came from a hub
     license: str | None  # as the model card's front matter says
+    languages: tuple[str, ...] = ()  # codes, as the model card says
     config: Mapping[str, Any]  # config.json
     via: str | None = None  # the library that its network is taken from; None: written here
     adapters: Mapping[str, Path]  # task -> adapter folder; none: "base", or among the weights
@@ -262,6 +263,7 @@ def _open_folder(
         revision=commit,
         license=overrides.get("license")
         or licenses([card, *(read_card(given[task] / CARD) for task in adapters if task in given)]),
+        languages=languages_of(card),
         config=config,
         via=via,
         adapters=adapters,

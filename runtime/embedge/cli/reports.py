@@ -1,13 +1,23 @@
-"""The export's report for people: the gate as a table, and the linears that lose the most."""
+"""A manifest for people: its languages, the gate as a table, and the linears that lose the most."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+from embedge.pack.manifest import Manifest
 from embedge.pack.verification import Report
 from embedge.sizes import size_text
 
+MOST_NAMED = 20  # languages
 WORST = 5  # linears shown of each precision
 COLUMNS = ("cosine_min", "cosine_mean", "rank_correlation", "batch_difference")
+
+
+def languages_text(manifest: Manifest) -> str:
+    """The languages that a pack is for, in a line."""
+    several = manifest.languages
+    if len(several) > MOST_NAMED:
+        return f"{len(several)}: {', '.join(several[:MOST_NAMED])} …"
+    return ", ".join(several) or "unknown"
 
 
 def gate_rows(verification: Mapping[str, Report]) -> list[tuple[str, ...]]:

@@ -30,6 +30,11 @@ def safe_name(name: str) -> bool:
     )
 
 
+def is_language(code: str) -> bool:
+    """Whether a text has the form of a language's code, or is "multilingual"."""
+    return re.fullmatch(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}|multilingual", code) is not None
+
+
 def check_manifest(manifest: Manifest) -> None:
     """Refuses what contradicts itself or is out of range.
 
@@ -47,6 +52,10 @@ def check_manifest(manifest: Manifest) -> None:
             re.fullmatch(r"[0-9a-f]{64}", entry.sha256) is not None,
             f"files[{name!r}].sha256 is not 64 lower-case hexadecimal digits",
         )
+    _require(
+        len(manifest.languages) <= MAX_NAMES and all(map(is_language, manifest.languages)),
+        "languages: not codes such as en or zh-Hant",
+    )
     tasks = set(manifest.tasks)
     _require(len(tasks) > 0, "tasks is empty")
     _require(len(tasks) == len(manifest.tasks), "tasks: a name stands twice")

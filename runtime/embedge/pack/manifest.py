@@ -100,6 +100,8 @@ class Manifest:
     family: str  # the network's name, e.g. "qwen3"
     revision: str | None  # commit of the source, where it came from a hub
     license: str | None  # SPDX-like identifier from the model card
+    # ISO 639 codes such as "en", or "multilingual"; empty where it is not known.
+    languages: tuple[str, ...] = ()
     tasks: tuple[str, ...]
     default_task: str
     prompts: Mapping[str, str]  # name -> text put before the input

@@ -17,6 +17,7 @@ from typing import Any
 import embedge
 from embedge.cli import arguments, screen
 from embedge.cli.flags import in_flags
+from embedge.cli.reports import languages_text
 from embedge.engine import telemetry
 from embedge.errors import EmbedgeError
 from embedge.machine import resources as machine
@@ -227,6 +228,7 @@ def _with_pack(options: argparse.Namespace) -> Iterator[Finding]:
             model = embedder.manifest.model_id
             origin = f"{model}, bundled with embedge" if path is None else model
             yield Finding("pack", str(embedder.folder), origin)
+            yield Finding("languages", languages_text(embedder.manifest), "of the pack's model")
             for name, choice in embedder.choices.items():
                 reason = in_flags(choice.reason, options.flags)
                 yield Finding(name.replace("_", " "), _value(name, choice.value), reason)

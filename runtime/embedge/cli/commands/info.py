@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 from embedge.cli import arguments, screen
+from embedge.cli.reports import languages_text
 from embedge.pack.fields import written
 from embedge.pack.files import Pack, open_pack
 from embedge.pack.manifest import Manifest
@@ -47,6 +48,7 @@ def facts(pack: Pack, *, bundled: bool) -> dict[str, Any]:
         "bundled": bundled,
         "model": manifest.model_id,
         "license": manifest.license,
+        "languages": list(manifest.languages),
         "family": manifest.family,
         "revision": manifest.revision,
         "tasks": list(manifest.tasks),
@@ -100,6 +102,7 @@ def _rows(pack: Pack, *, bundled: bool) -> list[tuple[str, str]]:
     return [
         ("model", manifest.model_id),
         ("license", license),
+        ("languages", languages_text(manifest)),
         ("revision", manifest.revision or "unknown"),
         ("family", f"{manifest.family}, {manifest.pooling} pooling"),
         ("tasks", ", ".join(tasks)),

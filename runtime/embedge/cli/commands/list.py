@@ -86,6 +86,7 @@ def _facts(pack: ShelvedPack) -> dict[str, Any]:
         "name": pack.folder.name,
         "model": manifest.model_id,
         "license": manifest.license,
+        "languages": list(manifest.languages),
         "tasks": list(manifest.tasks),
         "dimension": manifest.dimension,
         "precisions": list(manifest.precisions()),
