@@ -1,11 +1,11 @@
 """A text to passages: paragraphs of bounded size, each with the line where it starts.
 
-Takes a text, gives (line, passage) in order; every word stands in exactly one passage. Pure, and
-knows neither files nor models.
+Takes a text, or the lines that a reader made of a file, gives (line, passage) in order; every word
+stands in exactly one passage. Pure, and knows neither files nor models.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 # Kept with an index: other passages mean other vectors. Count up with every change of the cuts.
 SPLITTING = 1
@@ -19,6 +19,15 @@ def split_text(
     text: str, *, most: int = MOST_CHARACTERS, few: int = FEW_CHARACTERS
 ) -> list[tuple[int, str]]:
     """Cuts a text at blank lines into (line, passage) of at most `most` characters."""
+    # Not splitlines: an editor counts lines by line feeds alone.
+    lines = enumerate(text.replace("\r\n", "\n").split("\n"), 1)
+    return split_lines(lines, most=most, few=few)
+
+
+def split_lines(
+    lines: Iterable[tuple[int, str]], *, most: int = MOST_CHARACTERS, few: int = FEW_CHARACTERS
+) -> list[tuple[int, str]]:
+    """The same, of lines that have their numbers already."""
     passages: list[tuple[int, str]] = []
     held: list[str] = []
     start, size = 1, 0
@@ -32,8 +41,7 @@ def split_text(
         held.clear()
         size = 0
 
-    # Not splitlines: an editor counts lines by line feeds alone.
-    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
+    for number, line in lines:
         if not line.strip():
             if size >= few:
                 close()

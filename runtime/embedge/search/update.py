@@ -16,8 +16,9 @@ from embedge.errors import CancelledError
 from embedge.files.folders import Found, walk
 from embedge.images.names import is_image_name
 from embedge.search.files import MAX_IMAGE_BYTES, Content, RefusedError, decode, read
-from embedge.search.passages import split_text
+from embedge.search.passages import split_lines, split_text
 from embedge.search.pictures import Pictures, Square
+from embedge.search.readers import reader_of, unread_format
 from embedge.search.selection import Selection, likely_first
 from embedge.search.soundness import image_digest
 from embedge.search.store import IMAGE_PASSAGES, Entry, Known, Store
@@ -131,7 +132,8 @@ class Update:
     def _is_unchanged(self, found: Found, known: dict[Path, Known]) -> bool:
         """Whether a file need not be read. If so it is counted and leaves `known`."""
         before = known.get(found.path)
-        if before is None or before.stamp != found.stamp:
+        reader = reader_of(found.path)
+        if before is None or before.stamp != found.stamp + (reader.mark if reader else ""):
             return False
         self._keep(found.path, known)
         return True
@@ -159,6 +161,8 @@ class Update:
         except RefusedError as error:
             self._tally.refuse(path, str(error))
             return
+        if reader := reader_of(path):
+            content = content.marked(reader.mark)
         before = known.get(path)
         if before is not None and before.digest == content.digest:
             if content.stamp is not None:
@@ -294,8 +298,13 @@ class _Pace:
 
 def _entry(path: Path, content: Content) -> Entry:
     """A file that was read, cut into passages; or why it holds none."""
+    known = Known(content.stamp, content.digest, None)
+    if reason := unread_format(path, content.data):
+        return Entry(path, replace(known, reason=reason), ())
     try:
         text = decode(content.data)
     except RefusedError as error:
-        return Entry(path, Known(content.stamp, content.digest, str(error)), ())
-    return Entry(path, Known(content.stamp, content.digest, None), split_text(text))
+        return Entry(path, replace(known, reason=str(error)), ())
+    reader = reader_of(path)
+    lines = None if reader is None else reader.lines(text)
+    return Entry(path, known, split_text(text) if lines is None else split_lines(lines))
