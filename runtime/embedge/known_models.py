@@ -91,7 +91,7 @@ _ROWS = (
     ("minishlab/potion-multilingual-128M", "model2vec", 128, "101 languages", _MIT, "mean"),
 )
 _PROMPTS = {"intfloat": _E5, "BAAI": _BGE, "nomic-ai": _NOMIC}
-_GATED = ("all-MiniLM-L6-v2", "bge-small-en-v1.5")
+_GATED = ("all-MiniLM-L6-v2",)
 
 KNOWN_MODELS: tuple[KnownModel, ...] = tuple(
     KnownModel(

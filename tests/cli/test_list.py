@@ -52,10 +52,13 @@ def test_an_export_without_out_is_found_by_name(
     command = ["export", str(model), "--precisions", "int8", "--no-progress"]
     assert main(command) == 0
     assert (shelf / "my-model").is_dir()
+    (tmp_path / "linked").symlink_to(model)
+    assert main(["export", "linked", *command[2:]]) == 0
+    assert (shelf / "linked").is_dir()
     assert main([*command, "--name", "me/other"]) == 0
     assert (shelf / "other").is_dir()
     assert main(["embed", "-p", "my-model", "-t", "one"]) == 0
-    assert main(["remove", "my-model", "other"]) == 0
+    assert main(["remove", "my-model", "linked", "other"]) == 0
     assert list(shelf.iterdir()) == []
     capsys.readouterr()
     assert main([*command, "--layout", "hub"]) == 2

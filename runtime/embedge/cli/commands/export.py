@@ -10,6 +10,7 @@ from embedge.cli import arguments, screen
 from embedge.cli.exporter import load_exporter
 from embedge.cli.reports import finer_lines, gate_rows
 from embedge.errors import OptionError
+from embedge.files.paths import absolute_path
 from embedge.known_models import find_known_model
 from embedge.pack.fields import written
 from embedge.pack.manifest import PRECISIONS, Manifest
@@ -181,8 +182,9 @@ def _resolve(options: argparse.Namespace) -> None:
             words = " ".join(known.command.split(" ")[3:])
             screen.note(f"embedge: the model card of {known.model_id} asks for prompts: {words}")
     if options.out is None:
-        name = options.name or (Path(options.source).resolve().name if here else options.source)
-        options.out = place_of(name.rpartition("/")[2])
+        # A link's own name, not that of the folder that it points to.
+        place = absolute_path(options.source, "SOURCE") if here else Path(options.source)
+        options.out = place_of(Path(options.name or place).name)
 
 
 def _make_pack(
