@@ -5,17 +5,19 @@ model and prints nothing: what happens on the way is reported through two callba
 in a `Summary`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from embedge.bulk.records import NO_PLACE, Bad, Record
-from embedge.bulk.sinks import Item, Sink
-from embedge.errors import MemoryLimitError
+from embedge.bulk.sinks import Done, Item, Sink
+from embedge.errors import CancelledError, MemoryLimitError
 from embedge.reasons import one_line
 from embedge.windows import TEXTS, Window, windows
+
+NOTHING_DONE = Done()
 
 
 class Encode(Protocol):
@@ -75,6 +77,7 @@ class Job:
         on_progress: called while a chunk is embedded.
         on_refused: called with the place (`Record.where`) and the reason of each record that is
             left out.
+        done: what an earlier job has written to the sink; its items are read and not embedded.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class Job:
         truncations: Callable[[], int] = lambda: 0,
         on_progress: Callable[[Step], None] = lambda step: None,
         on_refused: Callable[[str, str], None] = lambda where, reason: None,
+        done: Done = NOTHING_DONE,
     ) -> None:
         self._encode = encode
         self._sink = sink
@@ -96,8 +100,9 @@ class Job:
         self._on_progress = on_progress
         self._on_refused = on_refused
         self._read = 0  # bytes of the chunks before this one
-        self._embedded = 0
-        self._bad = 0
+        self._done = done
+        self._embedded = done.embedded
+        self._bad = done.bad
 
     def run(self, records: Iterable[Record | Bad]) -> Summary:
         """Embeds all records and finishes the sink.
@@ -107,16 +112,30 @@ class Job:
         Raises:
             Exception: of the encoder, the sink or a callback.
         """
-        before, count = self._truncations(), 0
+        before, count = self._truncations() - self._done.cut, self._done.items
+        left = self._left(records)
         try:
-            for chunk in windows(records, self._window, size=lambda record: record.size):
+            for chunk in windows(left, self._window, size=lambda record: record.size):
                 count += sum(item.index != NO_PLACE for item in chunk)
                 self._work(chunk)
+                cut = self._truncations() - before
+                self._sink.checkpoint(Done(count, self._embedded, self._bad, cut))
             self._sink.finish(count)
+        except (KeyboardInterrupt, CancelledError):
+            self._sink.suspend()
+            raise
         except BaseException:
             self._sink.abandon()
             raise
         return Summary(self._embedded, self._bad, self._truncations() - before)
+
+    def _left(self, records: Iterable[Record | Bad]) -> Iterator[Record | Bad]:
+        """The records that are not done yet."""
+        for record in records:
+            if NO_PLACE != record.index < self._done.items:
+                self._read += record.size
+            else:
+                yield record
 
     def _work(self, chunk: Sequence[Record | Bad]) -> None:
         for item in chunk:

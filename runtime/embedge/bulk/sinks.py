@@ -29,6 +29,16 @@ class Item:
     id: str | int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How far a job is."""
+
+    items: int = 0  # of the input, those left out included
+    embedded: int = 0
+    bad: int = 0
+    cut: int = 0
+
+
 class Sink(ABC):
     """Where vectors go. `finish` makes them final, `abandon` leaves nothing.
 
@@ -51,8 +61,36 @@ class Sink(ABC):
     def abandon(self) -> None:
         """Drops a file that is not complete."""
 
+    def checkpoint(self, done: Done) -> None:  # noqa: B027 - most sinks have nothing to note
+        """Called when the rows of so many items are written."""
 
-def open_sink(path: Path, kind: str, *, embedding_type: str, width: int) -> Sink:
+    def suspend(self) -> None:
+        """Called in place of `abandon` where the job was interrupted, and may go on later."""
+        self.abandon()
+
+
+class FileSink(Sink):
+    """A sink to a file.
+
+    Attributes:
+        file: what is written.
+        rows: how many rows an array has so far.
+    """
+
+    file: WholeFile
+    rows: int = 0
+
+
+def open_sink(
+    path: Path,
+    kind: str,
+    *,
+    embedding_type: str,
+    width: int,
+    part: Path | None = None,
+    size: int = 0,
+    rows: int = 0,
+) -> FileSink:
     """A file that appears when the sink is finished.
 
     Args:
@@ -60,10 +98,14 @@ def open_sink(path: Path, kind: str, *, embedding_type: str, width: int) -> Sink
         kind: "jsonl" or "npy".
         embedding_type: of the rows, as `Embedder.encode` names it.
         width: numbers of a row; of bytes, where eight dimensions share one.
+        part: a temporary file to go on with, as `WholeFile` takes it.
+        size: bytes of it that count.
+        rows: rows of an array that stand in it.
     """
+    file = WholeFile(path, seeks=kind == "npy", part=part, size=size)
     if kind == "npy":
-        return _Array(WholeFile(path, seeks=True), np.dtype(_TYPES[embedding_type]), width)
-    return _LinesFile(path)
+        return _Array(file, np.dtype(_TYPES[embedding_type]), width, rows, new=part is None)
+    return _LinesFile(file, str(path))
 
 
 class LinesSink(Sink):
@@ -94,65 +136,66 @@ class LinesSink(Sink):
         """What is written stays: the stream is not ours."""
 
 
-class _LinesFile(LinesSink):
+class _LinesFile(LinesSink, FileSink):
     """The same to a file."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = WholeFile(path)
-        text = io.TextIOWrapper(
-            self._file.stream, encoding="utf-8", newline="\n", write_through=True
-        )
-        super().__init__(text, str(path))
+    def __init__(self, file: WholeFile, name: str) -> None:
+        self.file = file
+        text = io.TextIOWrapper(file.stream, encoding="utf-8", newline="\n", write_through=True)
+        super().__init__(text, name)
 
     def finish(self, count: int) -> None:
         self._stream.flush()
-        self._file.finish()
+        self.file.finish()
 
     def abandon(self) -> None:
-        self._file.abandon()
+        self.file.abandon()
 
 
-class _Array(Sink):
+class _Array(FileSink):
     """One .npy array (items, width), format version 1.0; the header is filled in at the end.
 
     Row i is item i: those left out have rows too, of NaN, or of 0 in types without it.
     """
 
-    def __init__(self, file: WholeFile, dtype: np.dtype[Any], width: int) -> None:
-        self._file = file
+    def __init__(
+        self, file: WholeFile, dtype: np.dtype[Any], width: int, rows: int, *, new: bool
+    ) -> None:
+        self.file = file
         self._type = dtype
         self._width = width  # numbers of a row; of bytes, where eight dimensions share one
-        self._rows = 0
+        self.rows = rows
         self.filler = "NaN" if dtype.kind == "f" else "0"
-        self._file.stream.write(self._header())
+        if new:
+            self.file.stream.write(self._header())
 
     def write(self, items: Sequence[Item], rows: np.ndarray[Any, Any]) -> None:
         self._fill(items[0].index)
-        places = [item.index - self._rows for item in items]
+        places = [item.index - self.rows for item in items]
         block = self._filled(places[-1] + 1)
         block[places] = rows
-        self._file.stream.write(block.tobytes())
-        self._rows += len(block)
+        self.file.stream.write(block.tobytes())
+        self.rows += len(block)
 
     def finish(self, count: int) -> None:
         try:
             self._fill(count)
-            self._file.stream.seek(0)
-            self._file.stream.write(self._header())
+            self.file.stream.seek(0)
+            self.file.stream.write(self._header())
         except BaseException:
-            self._file.abandon()
+            self.file.abandon()
             raise
-        self._file.finish()
+        self.file.finish()
 
     def abandon(self) -> None:
-        self._file.abandon()
+        self.file.abandon()
 
     def _fill(self, end: int) -> None:
         """Writes rows of items that were left out, up to an index."""
-        while self._rows < end:
-            block = self._filled(min(BLOCK, end - self._rows))
-            self._file.stream.write(block.tobytes())
-            self._rows += len(block)
+        while self.rows < end:
+            block = self._filled(min(BLOCK, end - self.rows))
+            self.file.stream.write(block.tobytes())
+            self.rows += len(block)
 
     def _filled(self, count: int) -> np.ndarray[Any, Any]:
         empty = np.nan if self._type.kind == "f" else 0
@@ -161,7 +204,7 @@ class _Array(Sink):
     def _header(self) -> bytes:
         described = (
             f"{{'descr': {self._type.str!r}, 'fortran_order': False, "
-            f"'shape': ({self._rows}, {self._width}), }}"
+            f"'shape': ({self.rows}, {self._width}), }}"
         )
         length = NPY_HEADER - 10  # after the magic, the version and this length itself
         start = b"\x93NUMPY\x01\x00" + length.to_bytes(2, "little")

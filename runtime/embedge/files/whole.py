@@ -18,6 +18,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self, cast
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 _KINDS = (
     (stat.S_ISDIR, "is a folder; give the path of a file"),
     (stat.S_ISSOCK, "is a socket, which cannot be opened for writing; give the path of a file"),
@@ -74,13 +79,22 @@ class WholeFile:
 
     stream: BinaryIO
 
-    def __init__(self, path: str | os.PathLike[str], *, seeks: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        seeks: bool = False,
+        part: Path | None = None,
+        size: int = 0,
+    ) -> None:
         """Opens the file; what stands at `path` stays as it is for now.
 
         Args:
             path: where the file shall stand. A link is followed: what it points to is replaced.
             seeks: whether the stream has to seek. Where the place is a pipe or the like, all is
                 then held back in a temporary file until the end.
+            part: a temporary file that `suspend` has left, to go on with.
+            size: bytes of it that count.
 
         Raises:
             OSError: it cannot be made there.
@@ -90,7 +104,7 @@ class WholeFile:
         self._direct: BinaryIO | None = None  # the pipe that waits for what is held back
         if _is_replaced(self._place):
             self._place = _follow(self._place)
-            self.stream = self._open_part()
+            self.stream = self._open_part() if part is None else self._reopen(part, size)
             return
         flags = os.O_WRONLY | os.O_APPEND | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
         self.stream = self._named(os.open(self._place, flags))
@@ -98,6 +112,21 @@ class WholeFile:
             self._direct = self.stream
             # Closed by finish and abandon.
             self.stream = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115
+
+    @property
+    def part(self) -> Path | None:
+        """The temporary file; None where the place is written to directly, and at the end."""
+        return self._part
+
+    def sync(self) -> None:
+        """Waits until the disk has what was written so far."""
+        self.stream.flush()
+        os.fsync(self.stream.fileno())
+
+    def suspend(self) -> None:
+        """Closes the temporary file and leaves it, for a later `WholeFile` to go on with."""
+        self._part = None
+        self.stream.close()
 
     def finish(self) -> None:
         """Makes the file final.
@@ -168,8 +197,24 @@ class WholeFile:
             part.unlink(missing_ok=True)
             raise
         self._part = part
+        _lock(descriptor)
         if before is not None:
             _take_over(descriptor, before)
+        return self._named(descriptor)
+
+    def _reopen(self, part: Path, size: int) -> BinaryIO:
+        """Opens a temporary file of ours again, cut to what counts."""
+        flags = os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+        descriptor = os.open(part, flags)
+        try:
+            _check_left(os.fstat(descriptor), size)
+            _lock(descriptor)
+            os.ftruncate(descriptor, size)
+            os.lseek(descriptor, size, os.SEEK_SET)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._part = part
         return self._named(descriptor)
 
     def _named(self, descriptor: int) -> BinaryIO:
@@ -210,6 +255,33 @@ def _is_replaced(path: Path) -> bool:
 def _follow(path: Path) -> Path:
     """The path without links; what it leads to need not exist."""
     return Path(os.path.realpath(path))
+
+
+def _check_left(status: os.stat_result, size: int) -> None:
+    """Refuses to go on with what no earlier run of this user has left.
+
+    Raises:
+        OSError: it is no regular file, is another user's, or holds less than it should.
+    """
+    ours = not hasattr(os, "geteuid") or status.st_uid == os.geteuid()
+    if not stat.S_ISREG(status.st_mode) or not ours or status.st_size < size:
+        raise OSError(errno.EINVAL, "is not what was left there")
+
+
+def _lock(descriptor: int) -> None:
+    """Claims a temporary file until it is closed, so that no other process goes on with it.
+
+    Raises:
+        OSError: another process writes to it.
+    """
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise OSError(errno.EBUSY, "is being written by another process") from None
+    except OSError:  # a file system without locks
+        return
 
 
 def _take_over(descriptor: int, before: os.stat_result) -> None:

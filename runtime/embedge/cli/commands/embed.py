@@ -19,8 +19,9 @@ from embedge.cli.inputs import check_paths
 from embedge.cli.interrupt import cancellable
 from embedge.cli.libtiff import quiet_libtiff
 from embedge.cli.outputs import check_different, check_not_read, check_output
+from embedge.cli.resume import check_resume, earlier_state, job_facts
 from embedge.cli.streams import input_bytes
-from embedge.errors import OptionError
+from embedge.errors import CancelledError, OptionError
 from embedge.pack.manifest import MANIFEST
 from embedge.progress import ProgressBar
 from embedge.terminal import is_terminal
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from embedge.bulk.job import Step, Summary
+    from embedge.bulk.resuming import State
     from embedge.bulk.sinks import Sink
     from embedge.pack.manifest import Manifest
 
@@ -115,6 +117,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", metavar="FILE", help="the output (default: stdout)")
     parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on where an earlier run of this command was stopped; it starts from the "
+        "beginning where none was",
+    )
+    parser.add_argument(
         "--stream",
         action="store_true",
         help="answer each line at once rather than many together, for a program that waits for it",
@@ -124,8 +132,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Embeds everything; 1 if some records were bad."""
-    from embedge.bulk.job import Job  # NumPy: not while help is shown
+    from embedge.bulk.job import NOTHING_DONE, Job  # NumPy: not while help is shown
     from embedge.bulk.ranges import RangesSink
+    from embedge.bulk.resuming import ResumableSink
     from embedge.bulk.sinks import LinesSink, open_sink
     from embedge.texts.tokens import TruncationWarning
 
@@ -152,6 +161,8 @@ def run(options: argparse.Namespace) -> int:
         read = paths
     path, kind = check_output(options.out, options.format, inputs=read)
     check_different(path, options.ranges)
+    can_go_on = check_resume(options, path, read, later=later)
+    state: State | None = None
     if STDIN in paths and is_terminal(sys.stdin):
         screen.note("embedge: reading texts from the terminal, one a line; Ctrl-D ends the input")
     with (
@@ -181,7 +192,18 @@ def run(options: argparse.Namespace) -> int:
         if not options.images:
             embedder.load(options.task)  # what fails here is no text's fault
         sink: Sink = LinesSink(sys.stdout, "stdout")
-        if path is not None:
+        if path is not None and can_go_on:
+            facts = job_facts(options, embedder, read, ranges, kind=kind, width=width)
+            state = earlier_state(path, facts, resume=options.resume)
+            sink = ResumableSink(
+                path,
+                kind,
+                embedding_type=options.embedding_type,
+                width=width,
+                job=facts,
+                state=state,
+            )
+        elif path is not None:
             sink = open_sink(path, kind, embedding_type=options.embedding_type, width=width)
         if later:
             sink = RangesSink(sink, options.embedding_type, width, options.ranges)
@@ -202,8 +224,14 @@ def run(options: argparse.Namespace) -> int:
             truncations=lambda: embedder.truncations,
             on_progress=report.show_step,
             on_refused=report.say_refused,
+            done=NOTHING_DONE if state is None else state.done,
         )
-        summary = job.run(records)
+        try:
+            summary = job.run(records)
+        except (KeyboardInterrupt, CancelledError):
+            if isinstance(sink, ResumableSink) and sink.kept is not None:
+                report.say_kept(sink.kept.items)
+            raise
         if isinstance(sink, RangesSink) and sink.count:
             report.say_ranges(options, sink.count)
         if options.task is None:
@@ -273,6 +301,13 @@ class _Report:
 
     def _note(self, line: str) -> None:
         screen.note(line, above=self._progress)
+
+    def say_kept(self, items: int) -> None:
+        """What a run that is stopped leaves."""
+        self._progress.say(
+            f"embedge: {items:,} {self._things} are done and kept; the same command with --resume "
+            "goes on there"
+        )
 
     def say_ranges(self, options: argparse.Namespace, count: int) -> None:
         """What int8 and uint8 vectors are worth whose ranges come from so many of them."""
