@@ -320,8 +320,8 @@ def test_a_redirect_is_looked_at_again(server: str, monkeypatch: pytest.MonkeyPa
         return len(asked) == 1
 
     monkeypatch.setattr(urls, "is_public", once)
-    real = urls._opener
-    monkeypatch.setattr(urls, "_opener", lambda connect, *, public: real(connect, public=False))
+    real = urls.opener
+    monkeypatch.setattr(urls, "opener", lambda connect, *, public: real(connect, public=False))
     with pytest.raises(urls.UrlError, match="not on the public internet"):
         urls.fetch(f"{server}/to-image", most=10_000, public=True)
     assert len(asked) == 2

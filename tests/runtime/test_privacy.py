@@ -171,7 +171,7 @@ EVERYTHING = [*PROGRAMS, *(f"command {name}" for name in LINES)]
 
 
 def test_every_command_is_tried():
-    assert {*LINES, "serve", "remove"} == set(COMMANDS)
+    assert {*LINES, "serve", "pull", "remove"} == set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", EVERYTHING)

@@ -35,6 +35,7 @@ from embedge.cli.commands import (
     export,
     info,
     list,
+    pull,
     remove,
     search,
     serve,
@@ -60,6 +61,7 @@ COMMANDS: dict[str, ModuleType] = {
     "export": export,
     "completion": completion,
     "list": list,
+    "pull": pull,
     "remove": remove,
 }
 FOUND, FAULT, BROKEN_PIPE = 1, 70, 141

@@ -125,7 +125,7 @@ class _Download:
         request = urllib.request.Request(self._url, headers=headers)
         parts: list[bytes] = []
         size = 0
-        with _opener(self._connect, public=self._public).open(request, timeout=SILENCE) as response:
+        with opener(self._connect, public=self._public).open(request, timeout=SILENCE) as response:
             while part := response.read1(CHUNK):
                 size += len(part)
                 if size > self._most:
@@ -229,9 +229,17 @@ def _with_sockets(
     return connection
 
 
-def _opener(connect: Connect, *, public: bool) -> urllib.request.OpenerDirector:
+def opener(
+    connect: Connect = socket.create_connection, *, public: bool = False
+) -> urllib.request.OpenerDirector:
+    """What opens http and https, and follows redirects to these alone.
+
+    Args:
+        connect: makes the sockets.
+        public: https only, and no proxy of the environment.
+    """
     # Not build_opener, which adds handlers for file: and ftp: by itself.
-    opener = urllib.request.OpenerDirector()
+    director = urllib.request.OpenerDirector()
     handlers = [
         _Https(connect),
         urllib.request.HTTPDefaultErrorHandler(),
@@ -242,8 +250,8 @@ def _opener(connect: Connect, *, public: bool) -> urllib.request.OpenerDirector:
     if not public:
         handlers += [_Http(connect), urllib.request.ProxyHandler()]
     for handler in handlers:
-        opener.add_handler(handler)
-    return opener
+        director.add_handler(handler)
+    return director
 
 
 def is_public(address: str) -> bool:
