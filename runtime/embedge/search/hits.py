@@ -8,12 +8,13 @@ knows no model.
 import os
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from embedge.search import words
 from embedge.search.database import Database
+from embedge.search.fit import fit
 from embedge.search.fusion import fuse
 from embedge.search.nearest import nearest, passages_in_order, score_of
 from embedge.search.soundness import Damage, DamagedRowsError, is_hit
@@ -42,6 +43,9 @@ class Hit:
     kind: Kind = "text"  # of an image, line is 0 and text is empty
     words: tuple[str, ...] = ()  # of the query, that stand in the passage; not of mode "vectors"
     also: tuple[tuple[Path, int], ...] = ()  # other places of the same passage: path and line
+    # Below 0, it hardly fits, though it is the best there is. None where that cannot be said: in
+    # other modes than hybrid, among fewer than 200 passages, and where images are searched too.
+    fit: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +71,19 @@ def find(database: Database, query: Query) -> list[Hit]:
     where = query.where
     damage = Damage()
     with database.reading() as connection:
-        depth = max(query.count, DEPTH) if query.terms else query.count
+        # Another process may have changed the words since the query was made.
+        terms = query.terms if words.are_whole(connection) else ()
+        depth = max(query.count, DEPTH) if terms else query.count
         if query.by_vectors:
             near = nearest(connection, query.vector, depth, damage, where)
             scores, places = near.scores, near.places
+            spread = None if _has_images(connection, where) else near.spread
         else:
-            scores, places = {}, passages_in_order(connection, where)
+            scores, places, spread = {}, passages_in_order(connection, where), None
         share = SHARE if query.by_vectors else 0.0
-        by_words = words.best(connection, query.terms, places, depth, share=share)
+        by_words = words.best(connection, terms, places, depth, share=share)
         ranked = fuse(by_words, list(scores))[: query.count]  # of equal ranks, first the word's
-        held = words.words_of(connection, query.terms, ranked)
+        held = words.words_of(connection, terms, ranked)
         rows = _rows_of(connection, ranked, where)
         hits = []
         for passage in ranked:
@@ -87,10 +94,19 @@ def find(database: Database, query: Query) -> list[Hit]:
             for file in bad:
                 damage.add(file, passage)
             if score is not None and not bad:
-                hits.append(_hit(score, rows[passage], held[passage]))
+                hit = _hit(score, rows[passage], held[passage])
+                if spread is not None and terms:
+                    share = len(hit.words) / len(terms)
+                    hit = replace(hit, fit=fit(score, spread, share))
+                hits.append(hit)
     if damage.files:
         raise DamagedRowsError(damage)
     return hits
+
+
+def _has_images(connection: sqlite3.Connection, where: Where) -> bool:
+    query = f"SELECT 1 FROM files WHERE kind = 'image' AND {where.sql} LIMIT 1"
+    return connection.execute(query, where.values).fetchone() is not None
 
 
 def _rows_of(

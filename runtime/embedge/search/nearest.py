@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from embedge.search.fit import Spread
 from embedge.search.soundness import Damage, have_length_one, is_vector
 from embedge.search.store import STORED, Where
 from embedge.vectors import Vectors
@@ -26,6 +27,7 @@ class Nearest:
 
     scores: dict[int, float]  # passage -> product with the query; the best first
     places: dict[int, int]  # every passage that is there -> where its first place comes
+    spread: Spread  # of the products of all passages
 
 
 def nearest(
@@ -53,17 +55,21 @@ def nearest(
     scores = np.empty(0, np.float32)  # of the best so far, falling
     best: list[int] = []
     places: dict[int, int] = {}
-    for passages, vectors in _chunks(
-        connection.execute(rows, where.values), len(query), damage, places
-    ):
+    number, total, squares = 0, 0.0, 0.0
+    cursor = connection.execute(rows, where.values)
+    for passages, vectors in _chunks(cursor, len(query), damage, places):
         products = _products(vectors, query)
+        number += len(products)
+        total += float(products.sum(dtype=np.float64))
+        squares += float(np.square(products, dtype=np.float64).sum())
         if len(best) == count:
             better = np.flatnonzero(products > scores[-1])
             passages, products = [passages[i] for i in better], products[better]
         scores, best = np.concatenate([scores, products]), best + passages
         order = np.argsort(-scores, kind="stable")[:count]
         scores, best = scores[order], [best[i] for i in order]
-    return Nearest(dict(zip(best, scores.tolist(), strict=True)), places)
+    found = dict(zip(best, scores.tolist(), strict=True))
+    return Nearest(found, places, Spread.of(number, total, squares))
 
 
 def passages_in_order(connection: sqlite3.Connection, where: Where) -> dict[int, int]:

@@ -169,6 +169,8 @@ def run(options: argparse.Namespace) -> int:
         return 1
     for hit in hits:
         _print(hit, lambda path: options.path / path.relative_to(root), options)
+    if hits and all(hit.fit is not None and hit.fit < 0 for hit in hits):
+        screen.note("embedge: no passage matches well; these are only the nearest ones")
     if not hits and options.mode == "words":
         screen.say("embedge: no passage holds any of these words; try --mode hybrid")
     if options.sheet is not None:
@@ -329,6 +331,7 @@ def _result(hit: "Hit", path: Path, shown: Callable[[Path], Path]) -> dict[str, 
         "line": hit.line,
         "text": hit.text,
         "words": list(hit.words),
+        "fit": None if hit.fit is None else round(hit.fit, 3),
         "also": also,
     }
 
