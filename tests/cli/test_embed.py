@@ -181,7 +181,7 @@ def test_rows_of_nothing_but_bad_lines(fake, tmp_path):
         assert np.load(tmp_path / "o.npy").shape == (2, 4)
 
 
-@pytest.mark.parametrize("name", ["t.csv", "t.JSON", "t.parquet", "t.pdf", "t.txt.gz", "t.npy"])
+@pytest.mark.parametrize("name", ["t.xlsx", "t.FEATHER", "t.parquet", "t.pdf", "t.txt.gz", "t.npy"])
 def test_what_is_no_text_by_its_name_is_refused_unless_a_format_is_named(
     fake, tmp_path, capsys, name
 ):

@@ -6,6 +6,7 @@ formats and JSON; nothing of models.
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -13,16 +14,20 @@ from pathlib import Path
 from typing import BinaryIO
 
 from embedge.bulk.lines import read_head, read_lines
-from embedge.bulk.suffixes import JSON_LINES
+from embedge.bulk.suffixes import BY_SUFFIX, suffix_of
+from embedge.bulk.tables import DELIMITERS, Row, array_items, table_rows
 from embedge.files.encodings import NotTextError, decode_text, find_encoding
 
-FORMATS = ("auto", "lines", "jsonl", "file")
+FORMATS = ("auto", "lines", "jsonl", "json", "csv", "tsv", "file")
+COLUMN = "text"  # which field of a JSON object or a table holds the text
 STDIN = "-"
 NO_PLACE = -1  # index of what has no place in the output, such as a file that is not an image
 # The longest text that any of the models takes is about 150 kB; 16 MiB on one line is not a text.
 MAX_TEXT_BYTES = 16 * 2**20
 _TOO_LONG = "is longer than {} MiB; split it into texts"
 _REMEDY = "convert the file to UTF-8"
+_SHOWN = 10  # names of fields in a message
+_UNDECODED = re.compile("[\udc80-\udcff]")  # as "surrogateescape" writes them
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,25 +52,31 @@ class Bad:
 
 
 def read_records(
-    paths: Sequence[str], *, input_format: str = "auto", stdin: BinaryIO | None = None
+    paths: Sequence[str],
+    *,
+    input_format: str = "auto",
+    stdin: BinaryIO | None = None,
+    column: str = COLUMN,
 ) -> Iterator[Record | Bad]:
     """The records of every path, in order.
 
     Args:
         paths: files; "-" is `stdin`.
         input_format: one of FORMATS: "lines" takes a text a line, "jsonl" a JSON object or string a
-            line, "file" a text a file; "auto" goes by the file's name.
+            line, "json" an array of them, "csv" and "tsv" a table whose first row has the names of
+            its columns, "file" a text a file; "auto" goes by the file's name.
         stdin: what "-" reads, as bytes.
+        column: of tables and JSON objects, which field holds the text. A field "id" names it.
     """
     index = 0
     for path in paths:
         name = "stdin" if path == STDIN else path
         kind = input_format
         if kind == "auto":
-            kind = "jsonl" if Path(path).suffix.lower() in JSON_LINES else "lines"
+            kind = BY_SUFFIX.get(suffix_of(path), "lines")
         try:
             with _open(path, stdin) as stream:
-                for record in _read(stream, name, kind, index):
+                for record in _read(stream, name, kind, index, column):
                     yield record
                     index = record.index + 1
         except OSError as error:
@@ -90,7 +101,9 @@ def _open(path: str, stdin: BinaryIO | None) -> AbstractContextManager[BinaryIO]
     return nullcontext(stdin)  # not ours to close
 
 
-def _read(stream: BinaryIO, name: str, kind: str, index: int) -> Iterator[Record | Bad]:
+def _read(
+    stream: BinaryIO, name: str, kind: str, index: int, column: str = COLUMN
+) -> Iterator[Record | Bad]:
     head = read_head(stream)
     try:
         encoding = find_encoding(head)
@@ -103,12 +116,18 @@ def _read(stream: BinaryIO, name: str, kind: str, index: int) -> Iterator[Record
         yield _whole(data, name, index)
         return
     try:
-        for number, (line, size) in enumerate(
-            read_lines(stream, head, encoding, most=MAX_TEXT_BYTES), 1
-        ):
+        if kind == "json":
+            items = array_items(stream, head, encoding, most=MAX_TEXT_BYTES)
+            yield from _rows(items, f"{name}: item ", index, column)
+            return
+        lines = read_lines(stream, head, encoding, most=MAX_TEXT_BYTES)
+        if kind in DELIMITERS:
+            yield from _rows(table_rows(lines, DELIMITERS[kind]), f"{name}:", index, column)
+            return
+        for number, (line, size) in enumerate(lines, 1):
             if kind == "jsonl" and not line.strip():
                 continue  # JSONL allows blank lines; in `lines` each one is a text of its own
-            yield _record(line, size, f"{name}:{number}", kind, index)
+            yield _record(line, size, f"{name}:{number}", kind, index, column)
             index += 1
     except UnicodeDecodeError as error:
         reason = f"is damaged {encoding.upper()} from here on ({error.reason}); {_REMEDY}"
@@ -124,7 +143,29 @@ def _whole(data: bytes, name: str, index: int) -> Record | Bad:
         return Bad(index, name, f"is {error}; {_REMEDY}", len(data))
 
 
-def _record(data: bytes, size: int, where: str, kind: str, index: int) -> Record | Bad:
+def _rows(rows: Iterable[Row], name: str, index: int, column: str) -> Iterator[Record | Bad]:
+    for row in rows:
+        where = f"{name}{row.place}"
+        if row.reason is not None:
+            yield Bad(index, where, row.reason, row.size)
+        else:
+            record = _of_value(row.value, row.size, where, index, column)
+            if isinstance(record, Record) and (reason := _not_text(record.text)):
+                record = Bad(index, where, reason, row.size)
+            yield record
+        index += 1
+
+
+def _not_text(text: str) -> str | None:
+    """Why a text with its bytes that could not be decoded is none."""
+    if "\0" in text:
+        return f"holds NUL characters, so it is not text; {_REMEDY}"
+    if not text.isascii() and _UNDECODED.search(text):
+        return f"is not UTF-8; {_REMEDY}"
+    return None
+
+
+def _record(data: bytes, size: int, where: str, kind: str, index: int, column: str) -> Record | Bad:
     if len(data) > MAX_TEXT_BYTES:
         return Bad(index, where, _TOO_LONG.format(MAX_TEXT_BYTES // 2**20), size)
     try:
@@ -141,13 +182,23 @@ def _record(data: bytes, size: int, where: str, kind: str, index: int) -> Record
     except (ValueError, RecursionError) as error:
         message = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
         return Bad(index, where, f"is not JSON ({message})", size)
+    return _of_value(value, size, where, index, column)
+
+
+def _of_value(value: object, size: int, where: str, index: int, column: str) -> Record | Bad:
+    """The record of a JSON value, or of a table's row."""
     if isinstance(value, str):
         return Record(index, where, value, None, size)
-    if not isinstance(value, dict) or "text" not in value:
-        return Bad(index, where, 'is neither a JSON string nor an object with "text"', size)
-    if not isinstance(value["text"], str):
-        return Bad(index, where, '"text" is not a string', size)
-    identity = value.get("id")
+    if not isinstance(value, dict) or column not in value:
+        reason = f'is neither a JSON string nor an object with "{column}"'
+        if isinstance(value, dict) and column != "id":
+            held = ", ".join(map(str, list(value)[:_SHOWN]))
+            reason += f"; it has {held or 'no fields'} (--column names another)"
+        return Bad(index, where, reason, size)
+    text = value[column]
+    if not isinstance(text, str):
+        return Bad(index, where, f'"{column}" is not a string', size)
+    identity = value.get("id") if column != "id" else None
     if isinstance(identity, bool) or not isinstance(identity, (str, int, type(None))):
         return Bad(index, where, '"id" is neither a string nor a whole number', size)
-    return Record(index, where, value["text"], identity, size)
+    return Record(index, where, text, identity, size)

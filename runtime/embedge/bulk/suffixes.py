@@ -15,6 +15,8 @@ _ARRAYS = {".h5", ".hdf5", ".mat", ".npz", ".pickle", ".pkl", ".pt", ".pth", ".s
 _ARCHIVES = {".7z", ".bz2", ".gz", ".lz4", ".rar", ".tar", ".tgz", ".xz", ".zip", ".zst"}
 
 JSON_LINES = (".jsonl", ".ndjson")
+# Formats of input that a name says by itself.
+BY_SUFFIX = {**dict.fromkeys(JSON_LINES, "jsonl"), ".json": "json", ".csv": "csv", ".tsv": "tsv"}
 
 ARRAY = ".npy"
 

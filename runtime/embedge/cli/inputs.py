@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from embedge.bulk.records import STDIN
-from embedge.bulk.suffixes import ARRAY, holds_something_else, suffix_of
+from embedge.bulk.suffixes import ARRAY, BY_SUFFIX, holds_something_else, suffix_of
 from embedge.errors import InputError
 from embedge.images.names import is_image_name
 
-_READ = "embed reads lines of text, JSON lines (.jsonl, .ndjson) and whole text files"
+_READ = (
+    "embed reads lines of text, JSON lines (.jsonl, .ndjson), JSON arrays (.json), tables (.csv, "
+    ".tsv) and whole text files"
+)
 
 
 def check_paths(paths: Sequence[str], *, input_format: str = "auto") -> int | None:
@@ -45,6 +48,8 @@ def _check_name(path: str) -> None:
     if is_image_name(Path(path)):
         raise InputError(f"{path} is an image by its name; add --images")
     suffix = suffix_of(path)
+    if suffix in BY_SUFFIX:
+        return
     if suffix == ARRAY or holds_something_else(path):
         raise InputError(
             f"{path} is a {suffix} file by its name, and {_READ}; convert it, or give "

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from embedge.bulk.suffixes import ARRAY, JSON_LINES, holds_something_else, suffix_of
+from embedge.bulk.suffixes import ARRAY, JSON_LINES, suffix_of
 from embedge.errors import OptionError
 from embedge.files.whole import find_obstacle
 
+_PLAIN = ("", ".txt")  # endings that promise nothing: JSON lines are as good as any text
 _WRITTEN = "embed writes JSON lines (.jsonl) and NumPy arrays (.npy)"
 
 
@@ -82,7 +83,7 @@ def _output_format(path: str, named: str | None) -> str:
     said = "npy" if suffix == ARRAY else "jsonl" if suffix in JSON_LINES else None
     if named is not None and said not in (None, named):
         raise OptionError(f"--out {path} and --format {named} are two formats; leave one out")
-    if named is None and holds_something_else(path):
+    if named is None and said is None and suffix not in _PLAIN:
         raise OptionError(
             f"--out {path} is a {suffix} file by its name, and {_WRITTEN}; give such a name, or "
             "--format to write one under this name"

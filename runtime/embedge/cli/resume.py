@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Options that the vectors depend on; what follows from the pack and the inputs is noted by itself.
 _OPTIONS = (
     *("images", "task", "prompt_name", "prompt", "max_length", "on_overflow"),
-    *("embedding_type", "input_format"),
+    *("embedding_type", "input_format", "column"),
 )
 
 

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from embedge.bulk.image_files import image_records
-from embedge.bulk.records import FORMATS, STDIN, Bad, Record, read_records, text_records
+from embedge.bulk.records import COLUMN, FORMATS, STDIN, Bad, Record, read_records, text_records
 from embedge.cli import arguments, screen
 from embedge.cli.flags import in_flags
 from embedge.cli.inputs import check_paths
@@ -38,14 +38,15 @@ if TYPE_CHECKING:
 SUMMARY = "turn texts or images into vectors"
 DESCRIPTION = """\
 Turns texts into vectors. An input holds one text per line, JSON lines ({"text": ..., "id": ...} or
-a string), or one text as a whole; in UTF-8, or in UTF-16 or UTF-32 with a byte order mark. Without
-INPUT, stdin is read. The output has a JSON line for each text, {"index" or "id": ..., "embedding":
-[...]}, in input order, or is a .npy array. "index" is the text's place in the input and its row in
-the array. A malformed line is reported on stderr with its file and number, and skipped (its row in
-an array is NaN, or 0 in smaller types); the exit code is then 1.
-With --images, INPUT is an image or a folder of images, and the "id" is the image's path."""
+a string), a JSON array of these, a table (CSV, TSV), or one text as a whole; in UTF-8, or in UTF-16
+or UTF-32 with a byte order mark. Without INPUT, stdin is read. The output has a JSON line for each
+text, {"index" or "id": ..., "embedding": [...]}, in input order, or is a .npy array. "index" is the
+text's place in the input and its row in the array. A malformed line is reported on stderr with its
+file and number, and skipped (its row in an array is NaN, or 0 in smaller types); the exit code is
+then 1. With --images, INPUT is an image or a folder of images, and the "id" is the image's path."""
 EXAMPLES = (
     "embedge embed notes.txt --out vectors.npy",
+    "embedge embed reviews.csv --column review --out reviews.npy",
     'embedge embed -t "one text" -t "another"',
     "embedge embed documents.jsonl --task retrieval --prompt-name document --out v.jsonl",
     "cat notes.txt | embedge embed --embedding-type ubinary > codes.jsonl",
@@ -107,8 +108,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--input-format",
         choices=FORMATS,
         default="auto",
-        help="lines: one text per line; jsonl: one JSON object or string per line; file: one text "
-        "per file; auto: jsonl for .jsonl and .ndjson, else lines (default: auto)",
+        help="lines: one text per line; jsonl: one JSON object or string per line; json: an array "
+        "of them; csv, tsv: a table whose first row names the columns; file: one text per file; "
+        "auto: by the name, lines where it says nothing (default: auto)",
+    )
+    parser.add_argument(
+        "--column",
+        default=COLUMN,
+        metavar="NAME",
+        help="of tables and JSON objects, which field holds the text (default: text); a field id "
+        "names it",
     )
     parser.add_argument(
         "--format",
@@ -210,7 +219,9 @@ def run(options: argparse.Namespace) -> int:
         records: Iterable[Record | Bad] = images
         if not options.images:
             stdin = input_bytes() if STDIN in paths else None
-            records = read_records(paths, input_format=options.input_format, stdin=stdin)
+            records = read_records(
+                paths, input_format=options.input_format, stdin=stdin, column=options.column
+            )
             if options.text:
                 records = text_records(options.text)
         report = _Report("images" if options.images else "texts", progress, options.flags)
@@ -273,6 +284,7 @@ def _check_image_options(options: argparse.Namespace) -> None:
         ("max_length", None),
         ("on_overflow", "truncate"),
         ("input_format", "auto"),
+        ("column", COLUMN),
     ):
         if getattr(options, name) != unset:
             raise OptionError(
