@@ -23,11 +23,9 @@ from embedge_export.source import hub
 from embedge_export.source.adapters import base_of, given_adapters, is_lone
 from embedge_export.source.card import languages_of, licenses, own_name, read_card
 from embedge_export.source.files import (
-    ADAPTERS,
     CARD,
     CONFIG,
     TOKENIZER,
-    find_adapters,
     places,
     read_files,
     static_place,
@@ -47,6 +45,7 @@ from embedge_export.source.sentence_transformers import (
     read_prompts,
     tokenizer_arguments,
 )
+from embedge_export.source.tasks import choose_tasks, default_task, named_adapters
 from embedge_export.source.tokenizer.classes import check_class
 from embedge_export.source.tokenizer.settings import (
     check_lower_case,
@@ -60,9 +59,7 @@ from embedge_export.source.unchanged import Stamp, check_unchanged, hash_files, 
 from embedge_export.tensors import lora
 from embedge_export.tensors.checkpoint import open_weights
 
-_DEFAULT_TASK = "text-matching"  # what the hosted API takes where a request names no task
 _BASE = "base"  # the one task of a model without adapters
-_TASK = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # becomes part of file names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,7 +217,7 @@ def _open_folder(
     family = family_of(config, via)
     card = read_card(folder / "README.md")
     stored = family.stored_adapters(folder, config)
-    found = {} if stored else _find_adapters(folder, config)
+    found = {} if stored else named_adapters(folder, config)
     for task in given:
         if stored or task in found:
             raise SourceError(
@@ -229,7 +226,7 @@ def _open_folder(
                 + ("" if stored else "; give it another name")
             )
     found |= given
-    order = _choose(folder, (stored.tasks if stored else tuple(found)) or (_BASE,), chosen)
+    order = choose_tasks(folder, (stored.tasks if stored else tuple(found)) or (_BASE,), chosen)
     adapters = {task: path for task, path in found.items() if task in order}
     for path in adapters.values():
         lora.adapter_files(path)  # going on without one would export the bare base under its name
@@ -268,7 +265,7 @@ def _open_folder(
         via=via,
         adapters=adapters,
         tasks=order,
-        default_task=_default_task(overrides.get("default_task"), order),
+        default_task=default_task(overrides.get("default_task"), order),
         prompts=prompts,
         default_prompt=default_prompt,
         head=head,
@@ -334,47 +331,6 @@ def _cached_identity(folder: Path) -> tuple[str | None, str | None]:
         return None, None
     kind, _, name = repository.partition("--")
     return (name.replace("--", "/"), commit) if kind == "models" else (None, None)
-
-
-def _find_adapters(folder: Path, config: Mapping[str, Any]) -> dict[str, Path]:
-    """Task -> adapter folder, in the order of the config's task_names, else of names."""
-    names = config.get("task_names")
-    if names is None:
-        return find_adapters(folder)
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise SourceError(f'{folder / "config.json"}: "task_names" is not a list of names')
-    if len(set(names)) != len(names):
-        raise SourceError(f'{folder / "config.json"}: "task_names" has a name twice')
-    return {name: folder / ADAPTERS / name for name in names}
-
-
-def _choose(folder: Path, known: tuple[str, ...], chosen: Sequence[str] | None) -> tuple[str, ...]:
-    """The chosen tasks in the source's order; each must be there."""
-    if isinstance(chosen, str):
-        chosen = [chosen]
-    for task in known if chosen is None else (task for task in known if task in chosen):
-        if _TASK.fullmatch(task) is None:
-            raise SourceError(
-                f"{folder}: the task {task!r} cannot be part of a file name; letters, digits, "
-                '"-", "_" and "." can'
-            )
-    for task in chosen or ():
-        if task not in known:
-            raise SourceError(f"{folder} has no task {task!r}; it has {', '.join(known)}")
-    if chosen is not None and not chosen:
-        raise SourceError(f"no task was chosen; {folder} has {', '.join(known)}")
-    return tuple(task for task in known if chosen is None or task in chosen)
-
-
-def _default_task(wanted: str | None, tasks: tuple[str, ...]) -> str:
-    """The task of a call that names none."""
-    if wanted is None:
-        return _DEFAULT_TASK if _DEFAULT_TASK in tasks else tasks[0]
-    if wanted not in tasks:
-        raise OptionError(
-            f"default_task {wanted!r} is not exported; choose from {', '.join(tasks)}"
-        )
-    return wanted
 
 
 def _matryoshka(
