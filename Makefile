@@ -37,9 +37,30 @@ MINILM := models/all-minilm-l6-v2
 TOKENIZER := models/tokenizer-qwen3/tokenizer.json
 DEMO_MAP := models/packs/demo-map.png
 
+# Targets in groups by their names, what a visitor wants first. A name of no group is in the last.
+define HELP
+BEGIN {
+	FS = ":.*## "
+	title[1] = "To start with:"; name[1] = "^(help|setup|default|demo|export|v5-.*|wheel)$$"
+	title[2] = "To work on it:"; name[2] = "^(check|docs|workflows|lint-.*|test.*)$$"
+	title[3] = "To measure:"; name[3] = "^(bench|fidelity|measure)"
+	title[4] = "Models that tests and measurements use:"; name[4] = "^(mini|minilm|smollm2|tokenizer|wordllama)$$"
+	title[5] = "The rest:"; name[5] = "."
+}
+/^[a-z0-9-]+:.*## / {
+	for (group = 1; $$1 !~ name[group]; group++);
+	lines[group] = lines[group] sprintf("make %-20s %s\n", $$1, $$2)
+}
+END {
+	for (group = 1; group <= 5; group++)
+		if (lines[group]) printf "%s%s\n%s", (group > 1 ? "\n" : ""), title[group], lines[group]
+}
+endef
+export HELP
+
 .PHONY: help
 help: ## this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk "$$HELP" $(MAKEFILE_LIST)
 
 # ---------------------------------------------------------------------------- environments
 

@@ -236,6 +236,20 @@ def test_help_explains_every_target(tree):
     assert told == phony - {"FORCE"}
 
 
+def test_help_has_what_a_visitor_wants_first(tree):
+    shown = make(tree).stdout.splitlines()
+    titles = [line for line in shown if line.endswith(":") and not line.startswith("make ")]
+    assert titles[0] == "To start with:"
+    assert len(titles) == 5
+    place = {line.split()[1]: number for number, line in enumerate(shown) if line[:5] == "make "}
+    second = shown.index(titles[1])
+    for target in ("setup", "demo", "default", "export", "v5-text-small", "wheel"):
+        assert place[target] < second
+    for target in ("test", "bench", "minilm", "clean"):
+        assert place[target] > second
+    assert shown.index(titles[2]) < place["bench"] < place["minilm"] < place["clean"]
+
+
 def test_torch_is_named_exactly_and_only_in_its_own_environment():
     lines = (ROOT / "Makefile").read_text().splitlines()
     package = re.compile(r"(?<![\w/-])torch(?![\w/-])")  # and no folder of tests
