@@ -6,6 +6,7 @@ import inspect
 import multiprocessing
 import pickle
 import pkgutil
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from embedge.errors import IndexOutdatedError
 from support.adapters import is_adapter
 from support.tiny import edit_manifest, relist, write_pack
 
+NEED_TORCH = "embedge_export.families.optimum."
 # How to make those that take more than a message.
 SPECIAL: dict[str, Any] = {
     "TextError": lambda kind: kind([(0, "is None, not str"), (3, "is int, not str")], np.eye(2)),
@@ -43,6 +45,8 @@ def every_error() -> list[type[BaseException]]:
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if "_pyinstaller" in module.name or is_adapter(module.name):
                 continue
+            if find_spec("torch") is None and module.name.startswith(NEED_TORCH):
+                continue  # looked at where torch is installed
             for _, kind in inspect.getmembers(
                 importlib.import_module(module.name), inspect.isclass
             ):
