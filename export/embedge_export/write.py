@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import onnx_ir as ir
 
 from embedge.pack.contract import IMAGE_INPUTS, INPUTS, OUTPUT
 from embedge.pack.manifest import Graph
-from embedge_export.families.family import ImageTower, Targets
+from embedge_export.families.family import ImageTower, Targets, TextTask
 from embedge_export.gate.probe import Probe
 from embedge_export.gate.refine import refine
 from embedge_export.gate.report import TaskReport
@@ -101,7 +101,7 @@ def text_network(
     Args:
         model: what is exported.
         task: one of its tasks.
-        rows: as of `Family.write`.
+        rows: as of `TextTask`.
         file_names: as in `Network`; those of a pack by default.
     """
     config = model.config
@@ -119,19 +119,20 @@ def text_network(
 
 
 def _write_text(
-    model: Model, task: str, targets: Targets, *, rows: bool, **about: Any
+    model: Model,
+    task: str,
+    targets: Targets,
+    *,
+    rows: bool,
+    samples: CalibrationRows,
+    advance: OnLabel,
 ) -> list[ir.Value]:
     """The family's graphs, with the steps behind the pooling."""
     head = model.source.head
-    pooled = model.family.write(
-        model.config,
-        model.weights(task),
-        targets,
-        head=head,
-        adapted=model.adapted,
-        rows=rows,
-        **about,
+    about = TextTask(
+        weights=model.weights(task), head=head, adapted=model.adapted, rows=rows, samples=samples
     )
+    pooled = model.family.write(model.config, about, targets, advance=advance)
     return [
         finish(graph, value, head, stored=precision.head)
         for (precision, graph), value in zip(targets, pooled, strict=True)

@@ -39,7 +39,16 @@ EQUALS = {
     "embedge.integrations": adapters.SHARED,
     "embedge_export.precision": {"precision", "integers"},
     "embedge_export.families": {
-        *("family", "fields", "heads", "memory", "rotary_base", "stored_adapters", "walk"),
+        *(
+            "family",
+            "fields",
+            "heads",
+            "linears",
+            "memory",
+            "rotary_base",
+            "stored_adapters",
+            "walk",
+        ),
         *("clip", "register"),  # these stand above: a model of two families, and the list of all
     },
 }

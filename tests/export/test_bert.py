@@ -20,6 +20,7 @@ from embedge_export.export import export_pack
 from embedge_export.families.bert.blocks import CALIBRATED, read_bert_layer
 from embedge_export.families.bert.config import BertConfig
 from embedge_export.families.bert.truth import bert_vectors
+from embedge_export.families.family import TextTask
 from embedge_export.model import calibration, open_model, reference
 from embedge_export.numbers.calibration import Inputs
 from embedge_export.numbers.rounding import compensate, nearest, scales
@@ -162,7 +163,15 @@ def test_weights_are_rounded_to_fit_those_rows(tmp_path):
         observe=lambda key, rows: gate.setdefault(key, rows),
     )
     held_out = Inputs(gate["layers.1.mlp.fc2.weight"]).blocks(64).rows
-    layer = read_bert_layer(model.weights(task), 1, model.adapted, samples)
+    layer = read_bert_layer(
+        TextTask(
+            weights=model.weights(task),
+            head=model.source.head,
+            adapted=model.adapted,
+            samples=samples,
+        ),
+        1,
+    )
     assert not any(key.startswith("layers.1.") for key in samples)
     assert layer.key.inputs is layer.query.inputs
     assert layer.value.inputs is layer.query.inputs

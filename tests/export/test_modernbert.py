@@ -16,6 +16,7 @@ from embedge.errors import SourceError
 from embedge.pack.reading import read_manifest
 from embedge.vectors import normalize
 from embedge_export.export import export_pack
+from embedge_export.families.family import TextTask
 from embedge_export.families.modernbert.config import ModernBertConfig
 from embedge_export.families.modernbert.truth import modernbert_vectors
 from embedge_export.graph.builder import GraphBuilder
@@ -137,10 +138,8 @@ def test_a_rotated_stream_is_the_same_function(source, tmp_path):
         graph = GraphBuilder("rotated", own=file, shared=file)
         [vectors] = model.family.write(
             model.config,
-            model.weights("base"),
+            TextTask(weights=model.weights("base"), head=model.source.head, adapted=model.adapted),
             [(Rotated32(), graph)],
-            head=model.source.head,
-            adapted=model.adapted,
             advance=lambda label: None,
         )
         graph.save(

@@ -18,6 +18,7 @@ from embedge.batches import LONG, Limits, pad, plan
 from embedge.engine.session import OnnxSession
 from embedge.pack.manifest import MemoryCost
 from embedge.pack.reading import read_manifest
+from embedge_export.families.family import TextTask
 from embedge_export.gate.compare import compare
 from embedge_export.graph.builder import BOOL, FLOAT16, GraphBuilder
 from embedge_export.graph.layers import Linear
@@ -47,11 +48,13 @@ def write(model, precision, folder, task, samples=None):
         graph = GraphBuilder(name, own=own, shared=shared)
         [pooled] = model.family.write(
             model.config,
-            model.weights(task),
+            TextTask(
+                weights=model.weights(task),
+                head=model.source.head,
+                adapted=model.adapted,
+                samples=samples or {},
+            ),
             [(precision, graph)],
-            head=model.source.head,
-            adapted=model.adapted,
-            samples=samples,
             advance=lambda label: None,
         )
         graph.save(path, {"sentence_embedding": pooled}, ("batch", model.source.head.width))

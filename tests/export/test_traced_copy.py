@@ -14,6 +14,7 @@ import pytest
 from embedge.batches import pad
 from embedge.engine.session import OnnxSession
 from embedge.errors import SourceError
+from embedge_export.families.family import TextTask
 from embedge_export.families.optimum import writer
 from embedge_export.families.optimum.config import OptimumConfig
 from embedge_export.graph.builder import BOOL, FLOAT, INT64, GraphBuilder
@@ -132,11 +133,13 @@ def write(folder, precision, adapted=lambda key: False):
         samples = {"layers.0.dense.weight": TABLE}
         (vectors,) = writer.write(
             config(),
-            {},
+            TextTask(
+                weights={},
+                head=Head(WIDTH, ("last_token",)),
+                adapted=adapted,
+                samples=samples,
+            ),
             [(PRECISIONS[precision], graph)],
-            head=Head(WIDTH, ("last_token",)),
-            adapted=adapted,
-            samples=samples,
             steps=4,
             advance=calls.append,
         )

@@ -102,6 +102,26 @@ class Opened(Generic[Config]):
     adapters: Mapping[str, Delta]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextTask:
+    """One task's text network: what its graphs are written of.
+
+    Attributes:
+        weights: the adapter merged in.
+        head: how a text's rows become its vector.
+        adapted: whether a weight differs between tasks, by its key.
+        rows: whether graphs also give all rows of the last layer, `ROWS` of
+            embedge/pack/contract.py, and take padding on either side.
+        samples: rows that the linears read, by the key of a weight; emptied as they are used.
+    """
+
+    weights: Weights
+    head: Head
+    adapted: Callable[[str], bool]
+    rows: bool = False
+    samples: CalibrationRows = field(default_factory=dict)
+
+
 class ImageTower(Protocol):
     """An image network beside a text network: its vectors, and how it wants its pixels."""
 
@@ -301,26 +321,17 @@ class Family(ABC, Generic[Config]):
     def write(
         self,
         config: Config,
-        weights: Weights,
+        task: TextTask,
         targets: Targets,
         *,
-        head: Head,
-        adapted: Callable[[str], bool],
-        rows: bool = False,
-        samples: CalibrationRows | None = None,
         advance: Callable[[str], None],
     ) -> "list[ir.Value]":
         """Writes the network's graph at every precision, all of them in step.
 
         Args:
             config: the network.
-            weights: of one task, the adapter merged in.
+            task: what the graphs are of.
             targets: each precision and the graph that it is written into.
-            head: how a text's rows become its vector.
-            adapted: whether a weight differs between tasks.
-            rows: whether graphs also give all rows of the last layer, `ROWS` of
-                embedge/pack/contract.py, and take padding on either side.
-            samples: rows that the linears read, by the key of a weight; emptied as they are used.
             advance: called with a label before each of `steps`.
 
         Returns:

@@ -77,9 +77,7 @@ class Inputs:
         return np.asarray((feedback + shift) - shift)
 
 
-def take_rows(
-    samples: CalibrationRows | None, prefix: str, modules: Sequence[str]
-) -> list[Inputs | None]:
+def take_rows(samples: CalibrationRows, prefix: str, modules: Sequence[str]) -> list[Inputs | None]:
     """The rows of each of a layer's modules, taken out of the samples, which need the memory."""
-    rows = [(samples or {}).pop(f"{prefix}.{module}.weight", None) for module in modules]
+    rows = [samples.pop(f"{prefix}.{module}.weight", None) for module in modules]
     return [None if found is None else Inputs(found) for found in rows]

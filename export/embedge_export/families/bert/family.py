@@ -1,6 +1,6 @@
 """BERT, RoBERTa, XLM-RoBERTa, DistilBERT, MPNet and jina-embeddings-v3 as families."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from embedge.pack.manifest import MemoryCost
 from embedge_export.families.bert.config import BertConfig, bert_config
 from embedge_export.families.bert.fields import JINA_V3, MPNET_PADDING
 from embedge_export.families.bert.names import TextLayout, text_layout
-from embedge_export.families.family import Array, Family, Ids, Opened, Targets
+from embedge_export.families.family import Array, Family, Ids, Opened, Targets, TextTask
 from embedge_export.families.memory import attention_cost
 from embedge_export.head.head import Head
 from embedge_export.reading.fields import is_whole, shown
@@ -118,12 +118,17 @@ class Bert(Family[BertConfig]):
         return bert_vectors(config, weights, texts, head=head, **calls)
 
     def write(
-        self, config: BertConfig, weights: Weights, targets: Targets, **about: Any
+        self,
+        config: BertConfig,
+        task: TextTask,
+        targets: Targets,
+        *,
+        advance: Callable[[str], None],
     ) -> "list[ir.Value]":
         """See Family."""
         from embedge_export.families.bert.writer import write
 
-        return write(config, weights, targets, **about)
+        return write(config, task, targets, advance=advance)
 
     def memory_cost(self, config: BertConfig) -> MemoryCost:
         """See Family."""

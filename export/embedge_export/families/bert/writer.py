@@ -9,7 +9,7 @@ weights int8's lowest cosine over the gate's texts is 0.9991 so, and 0.990 witho
 all-mpnet-base-v2 it is 0.9990.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import onnx_ir as ir
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from embedge_export.families.bert.blocks import BertLayer, read_bert_layer
 from embedge_export.families.bert.config import DISTANCE_TABLE, FARTHEST, BertConfig
+from embedge_export.families.family import Targets, TextTask
 from embedge_export.families.walk import multiply, walk
 from embedge_export.graph import layers
 from embedge_export.graph.attention import Heads, output_rows, rotary_tables
@@ -25,10 +26,7 @@ from embedge_export.graph.head import pool
 from embedge_export.graph.layer_norm import add_and_norm, apply_norm, read_norm
 from embedge_export.graph.layers import Activation, Table
 from embedge_export.graph.packed import PackedBatch
-from embedge_export.head.head import Head
-from embedge_export.numbers.calibration import CalibrationRows
 from embedge_export.precision import Precision
-from embedge_export.tensors.weights import Weights
 
 
 class BertWriter:
@@ -39,19 +37,12 @@ class BertWriter:
     def __init__(
         self,
         config: BertConfig,
+        task: TextTask,
         precision: Precision,
         graph: GraphBuilder,
-        weights: Weights,
-        *,
-        head: Head,
-        adapted: Callable[[str], bool],
-        rows: bool,
     ) -> None:
         self._config = config
-        self._weights = weights
-        self._head = head
-        self._rows = rows
-        self._adapted = adapted
+        self._task = task
         self._precision = precision
         self._graph = graph
         rotary = None
@@ -63,7 +54,8 @@ class BertWriter:
             )
         distances = None
         if config.distance_buckets:
-            distances = by_distance(weights.read(DISTANCE_TABLE), config.max_position_embeddings)
+            table = task.weights.read(DISTANCE_TABLE)
+            distances = by_distance(table, config.max_position_embeddings)
         heads = Heads(
             query=config.num_attention_heads,
             key_value=config.num_attention_heads,
@@ -76,7 +68,8 @@ class BertWriter:
 
     def start(self) -> None:
         """Starts the stream: token, position and the one token type there is, normed."""
-        graph, config, weights, adapted = self._graph, self._config, self._weights, self._adapted
+        graph, config = self._graph, self._config
+        weights, adapted = self._task.weights, self._task.adapted
         words, types = (f"embeddings.{name}_embeddings.weight" for name in ("word", "token_type"))
         kind = weights.read(types)[0] if config.type_vocab_size else np.float32(0)
         table = Table(config.hidden_size, lambda: weights.read(words), not adapted(words))
@@ -116,9 +109,9 @@ class BertWriter:
     def finish(self) -> ir.Value:
         """Each text's rows made one: float32 (B, head.pooled_width)."""
         assert self._stream is not None
-        if self._rows:
+        if self._task.rows:
             output_rows(self._graph, self._batch, self._stream, self._config.hidden_size)
-        return pool(self._graph, self._batch, self._stream, self._head)
+        return pool(self._graph, self._batch, self._stream, self._task.head)
 
 
 def by_distance(table: NDArray[np.float32], positions: int) -> NDArray[np.float32]:
@@ -150,24 +143,17 @@ def by_distance(table: NDArray[np.float32], positions: int) -> NDArray[np.float3
 
 def write(
     config: BertConfig,
-    weights: Weights,
-    targets: Sequence[tuple[Precision, GraphBuilder]],
+    task: TextTask,
+    targets: Targets,
     *,
-    head: Head,
-    adapted: Callable[[str], bool],
-    rows: bool = False,
-    samples: CalibrationRows | None = None,
     advance: Callable[[str], None],
 ) -> list[ir.Value]:
-    """Writes a network's graph at every precision; arguments as of the decoder's `write`."""
-    writers = [
-        BertWriter(config, precision, graph, weights, head=head, adapted=adapted, rows=rows)
-        for precision, graph in targets
-    ]
+    """Writes a network's graph at every precision; see `Family.write`."""
+    writers = [BertWriter(config, task, precision, graph) for precision, graph in targets]
     return walk(
         writers,
         count=config.num_hidden_layers,
-        read=lambda index: read_bert_layer(weights, index, adapted, samples),
+        read=lambda index: read_bert_layer(task, index),
         rotate=None,
         labels=("embedding table", "layer"),
         advance=advance,

@@ -4,17 +4,18 @@ All have one layout: q/k norm in Qwen3 alone, q/k/v biases in Qwen2. Reference: 
 of these names.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedge_export.families.decoder.config import NetworkConfig
+from embedge_export.families.family import TextTask
+from embedge_export.families.linears import read_linear
 from embedge_export.graph.layers import Linear
-from embedge_export.numbers.calibration import CalibrationRows, Inputs, take_rows
+from embedge_export.numbers.calibration import take_rows
 from embedge_export.numbers.rotation import Rotation
-from embedge_export.tensors.weights import Weights
 
 Gain = NDArray[np.float32]
 # The linears that are the first to read their rows: q, k and v read the same, and gate and up.
@@ -65,38 +66,14 @@ class Layer:
         )
 
 
-def read_layer(
-    config: NetworkConfig,
-    weights: Weights,
-    index: int,
-    adapted: Callable[[str], bool],
-    samples: CalibrationRows | None = None,
-) -> Layer:
-    """Reads one layer.
-
-    Args:
-        config: the network.
-        weights: of one task.
-        index: which layer.
-        adapted: whether a weight differs between tasks.
-        samples: rows that the linears read, by the key of a weight that reads them; those of this
-            layer are taken out.
-    """
+def read_layer(config: NetworkConfig, task: TextTask, index: int) -> Layer:
+    """Reads one layer; the rows that it reads are taken out of the task's samples."""
     prefix = f"layers.{index}"
-    attention, output, mlp, product = take_rows(samples, prefix, CALIBRATED)
-
-    def linear(name: str, module: str, inputs: Inputs | None) -> Linear:
-        weight, bias = (f"{prefix}.{module}.{part}" for part in ("weight", "bias"))
-        return Linear(
-            f"{prefix}.{name}",
-            weights.read(weight),
-            weights.read(bias) if bias in weights else None,
-            shared=not adapted(weight),
-            inputs=inputs,
-        )
+    attention, output, mlp, product = take_rows(task.samples, prefix, CALIBRATED)
+    linear = partial(read_linear, task, prefix)
 
     def gain(name: str) -> Gain:
-        return weights.read(f"{prefix}.{name}.weight")
+        return task.weights.read(f"{prefix}.{name}.weight")
 
     return Layer(
         input_gain=gain("input_layernorm"),

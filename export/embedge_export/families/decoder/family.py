@@ -1,13 +1,13 @@
 """Qwen3, Qwen2, Llama and EuroBERT as families, and the jina-embeddings-v5 models made of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedge.pack.manifest import MemoryCost
 from embedge_export.families.decoder.config import NetworkConfig, network_config
-from embedge_export.families.family import Array, Family, Ids, Opened, Targets
+from embedge_export.families.family import Array, Family, Ids, Opened, Targets, TextTask
 from embedge_export.families.memory import attention_cost
 from embedge_export.head.head import Head
 from embedge_export.tensors.lora import load_adapter
@@ -67,12 +67,17 @@ class Decoder(Family[NetworkConfig]):
         return network_vectors(config, weights, texts, head=head, **calls)
 
     def write(
-        self, config: NetworkConfig, weights: Weights, targets: Targets, **about: Any
+        self,
+        config: NetworkConfig,
+        task: TextTask,
+        targets: Targets,
+        *,
+        advance: Callable[[str], None],
     ) -> "list[ir.Value]":
         """See Family."""
         from embedge_export.families.decoder.writer import write
 
-        return write(config, weights, targets, **about)
+        return write(config, task, targets, advance=advance)
 
     def memory_cost(self, config: NetworkConfig) -> MemoryCost:
         """See Family."""

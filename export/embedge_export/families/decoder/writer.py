@@ -3,7 +3,7 @@
 Attention to both sides, in EuroBERT, is the choice of another batch (packed.py).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import onnx_ir as ir
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from embedge_export.families.decoder.blocks import Gain, Layer, read_layer
 from embedge_export.families.decoder.config import NetworkConfig
+from embedge_export.families.family import Targets, TextTask
 from embedge_export.families.walk import multiply, walk
 from embedge_export.graph import layers
 from embedge_export.graph.attention import Batch, Heads, output_rows, rotary_tables
@@ -19,11 +20,9 @@ from embedge_export.graph.causal import CausalBatch
 from embedge_export.graph.head import pool
 from embedge_export.graph.layers import Activation, Table
 from embedge_export.graph.packed import PackedBatch
-from embedge_export.head.head import LAST_TOKEN, Head
-from embedge_export.numbers.calibration import CalibrationRows
+from embedge_export.head.head import LAST_TOKEN
 from embedge_export.numbers.rotation import Rotation
 from embedge_export.precision import Precision
-from embedge_export.tensors.weights import Weights
 
 
 class DecoderWriter:
@@ -32,22 +31,17 @@ class DecoderWriter:
     def __init__(
         self,
         config: NetworkConfig,
+        task: TextTask,
         precision: Precision,
         graph: GraphBuilder,
-        weights: Weights,
         *,
         rotation: Rotation,
-        head: Head,
-        adapted: Callable[[str], bool],
-        rows: bool,
     ) -> None:
         self._config = config
-        self._weights = weights
-        self._adapted = adapted
+        self._task = task
         self._precision = precision
         self._graph = graph
         self._rotation = rotation if precision.rotates else None
-        self._head = head
         rotary = rotary_tables(
             positions=config.max_position_embeddings,
             width=config.head_dim,
@@ -59,9 +53,10 @@ class DecoderWriter:
             width=config.head_dim,
             rotary=rotary,
         )
-        self._rows = rows
         self._batch: Batch = (
-            CausalBatch(graph, heads, turns=rows) if config.causal else PackedBatch(graph, heads)
+            CausalBatch(graph, heads, turns=task.rows)
+            if config.causal
+            else PackedBatch(graph, heads)
         )
         # The residual stream (rows, hidden) up to the last sum, and the update still to be
         # added: the sum is done together with the next norm.
@@ -78,10 +73,10 @@ class DecoderWriter:
         key, rotation = "embed_tokens.weight", self._rotation
 
         def rows() -> NDArray[np.float32]:
-            table = self._weights.read(key)
+            table = self._task.weights.read(key)
             return table if rotation is None else rotation.apply(table)
 
-        table = Table(self._config.hidden_size, rows, shared=not self._adapted(key))
+        table = Table(self._config.hidden_size, rows, shared=not self._task.adapted(key))
         self._stream = self._precision.embedding(self._graph, self._batch.ids, table)
 
     def write(self, index: int, layer: Layer) -> None:
@@ -118,12 +113,12 @@ class DecoderWriter:
     @property
     def _pools_early(self) -> bool:
         """Whether the last layer computes the pooled rows alone."""
-        return self._head.takes_last_rows_alone and not self._rows
+        return self._task.head.takes_last_rows_alone and not self._task.rows
 
     def finish(self) -> ir.Value:
         """Each text's rows made one, normed and turned back: float32 (B, head.pooled_width)."""
         graph, config = self._graph, self._config
-        gain = self._weights.read("norm.weight")
+        gain = self._task.weights.read("norm.weight")
         assert self._stream is not None
         assert self._update is not None
         rows = graph.op("Add", self._stream, graph.cast(self._update, FLOAT))
@@ -131,13 +126,13 @@ class DecoderWriter:
         value = layers.gain_of(graph, "final_gain", kept, config.hidden_size)
         rows = layers.rms_norm(graph, rows, value, config.rms_norm_eps)
         # A matrix is cheaper behind the pooling, where there is one row a text.
-        turned_first = self._rows or not self._head.is_linear
+        turned_first = self._task.rows or not self._task.head.is_linear
         if turned_first:
             rows = self._turned_back(rows, gain)
-        if self._rows:
+        if self._task.rows:
             output_rows(graph, self._batch, rows, config.hidden_size)
         if not self._pools_early:
-            rows = pool(graph, self._batch, rows, self._head)
+            rows = pool(graph, self._batch, rows, self._task.head)
         return rows if turned_first else self._turned_back(rows, gain)
 
     def _turned_back(self, rows: ir.Value, gain: NDArray[np.float32]) -> ir.Value:
@@ -198,48 +193,21 @@ def batch_kind(config: NetworkConfig) -> type[CausalBatch] | type[PackedBatch]:
 
 def write(
     config: NetworkConfig,
-    weights: Weights,
-    targets: Sequence[tuple[Precision, GraphBuilder]],
+    task: TextTask,
+    targets: Targets,
     *,
-    head: Head,
-    adapted: Callable[[str], bool],
-    rows: bool = False,
-    samples: CalibrationRows | None = None,
     advance: Callable[[str], None],
 ) -> list[ir.Value]:
-    """Writes a network's graph at every precision, all of them in step.
-
-    Args:
-        config: the network.
-        weights: of one task, the adapter merged in.
-        targets: each precision and the graph that it is written into.
-        head: how a text's rows become its vector.
-        adapted: whether a weight differs between tasks.
-        rows: as of `Family.write`.
-        samples: rows that the linears read, by the key of a weight; emptied as they are used.
-        advance: called with a label before each step.
-
-    Returns:
-        The pooled rows of each target, float32 (B, head.pooled_width).
-    """
+    """Writes a network's graph at every precision; see `Family.write`."""
     rotation = Rotation(config.hidden_size)
     writers = [
-        DecoderWriter(
-            config,
-            precision,
-            graph,
-            weights,
-            rotation=rotation,
-            head=head,
-            adapted=adapted,
-            rows=rows,
-        )
+        DecoderWriter(config, task, precision, graph, rotation=rotation)
         for precision, graph in targets
     ]
     return walk(
         writers,
         count=config.num_hidden_layers,
-        read=lambda index: read_layer(config, weights, index, adapted, samples),
+        read=lambda index: read_layer(config, task, index),
         rotate=lambda layer: layer.rotated(rotation, config.head_dim),
         labels=("embedding table", "layer"),
         advance=advance,

@@ -7,16 +7,18 @@ biases move into what reads it, and any rotation can be folded in (rotation.py).
 arXiv 2412.13663.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embedge_export.families.family import TextTask
+from embedge_export.families.linears import read_linear
 from embedge_export.families.modernbert.config import ModernBertConfig
 from embedge_export.graph.layer_norm import Norm, center_output
 from embedge_export.graph.layers import Linear
-from embedge_export.numbers.calibration import CalibrationRows, Inputs, take_rows
+from embedge_export.numbers.calibration import take_rows
 from embedge_export.numbers.rotation import Rotation
 from embedge_export.tensors.weights import Weights
 
@@ -68,34 +70,18 @@ class ModernBertLayer:
         )
 
 
-def read_layer(
-    config: ModernBertConfig,
-    weights: Weights,
-    index: int,
-    adapted: Callable[[str], bool],
-    samples: CalibrationRows | None = None,
-) -> ModernBertLayer:
-    """Reads one layer; arguments as of the decoder's `read_layer`."""
+def read_layer(config: ModernBertConfig, task: TextTask, index: int) -> ModernBertLayer:
+    """Reads one layer; see the decoder's `read_layer`."""
     prefix = f"layers.{index}"
-    attention, output, mlp, product = take_rows(samples, prefix, CALIBRATED)
-
-    def linear(name: str, module: str, inputs: Inputs | None) -> Linear:
-        weight, bias = (f"{prefix}.{module}.{part}" for part in ("weight", "bias"))
-        return Linear(
-            f"{prefix}.{name}",
-            weights.read(weight),
-            weights.read(bias) if bias in weights else None,
-            shared=not adapted(weight),
-            inputs=inputs,
-        )
-
+    attention, output, mlp, product = take_rows(task.samples, prefix, CALIBRATED)
+    linear = partial(read_linear, task, prefix)
     return ModernBertLayer(
-        attention_norm=norm_of(config, weights, f"{prefix}.attn_norm") if index else None,
+        attention_norm=norm_of(config, task.weights, f"{prefix}.attn_norm") if index else None,
         query=linear("query", "attn.q", attention),
         key=linear("key", "attn.k", attention),
         value=linear("value", "attn.v", attention),
         attention_output=linear("attention_output", "attn.Wo", output),
-        mlp_norm=norm_of(config, weights, f"{prefix}.mlp_norm"),
+        mlp_norm=norm_of(config, task.weights, f"{prefix}.mlp_norm"),
         gate=linear("gate", "mlp.gate", mlp),
         up=linear("up", "mlp.up", mlp),
         down=linear("down", "mlp.Wo", product),

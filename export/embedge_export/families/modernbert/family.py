@@ -1,12 +1,12 @@
 """ModernBERT as a family."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedge.pack.manifest import MemoryCost
-from embedge_export.families.family import Array, Family, Ids, Opened, Targets
+from embedge_export.families.family import Array, Family, Ids, Opened, Targets, TextTask
 from embedge_export.families.memory import attention_cost
 from embedge_export.families.modernbert.config import ModernBertConfig, modernbert_config
 from embedge_export.families.modernbert.names import network_weights
@@ -62,12 +62,17 @@ class ModernBert(Family[ModernBertConfig]):
         return modernbert_vectors(config, weights, texts, head=head, **calls)
 
     def write(
-        self, config: ModernBertConfig, weights: Weights, targets: Targets, **about: Any
+        self,
+        config: ModernBertConfig,
+        task: TextTask,
+        targets: Targets,
+        *,
+        advance: Callable[[str], None],
     ) -> "list[ir.Value]":
         """See Family."""
         from embedge_export.families.modernbert.writer import write
 
-        return write(config, weights, targets, **about)
+        return write(config, task, targets, advance=advance)
 
     def memory_cost(self, config: ModernBertConfig) -> MemoryCost:
         """See Family."""

@@ -3,12 +3,13 @@
 Most layers see a window of the text alone (windows.py), with rotary positions of their own.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from embedge_export.families.family import Targets, TextTask
 from embedge_export.families.modernbert.blocks import (
     ModernBertLayer,
     embeddings,
@@ -24,11 +25,9 @@ from embedge_export.graph.head import pool
 from embedge_export.graph.layer_norm import Norm, add_and_norm
 from embedge_export.graph.layers import Activation, Table
 from embedge_export.graph.packed import PackedBatch
-from embedge_export.head.head import CLS, LAST_TOKEN, Head
-from embedge_export.numbers.calibration import CalibrationRows
+from embedge_export.head.head import CLS, LAST_TOKEN
 from embedge_export.numbers.rotation import Rotation
 from embedge_export.precision import Precision
-from embedge_export.tensors.weights import Weights
 
 
 class ModernBertWriter:
@@ -37,23 +36,17 @@ class ModernBertWriter:
     def __init__(
         self,
         config: ModernBertConfig,
+        task: TextTask,
         precision: Precision,
         graph: GraphBuilder,
-        weights: Weights,
         *,
         rotation: Rotation,
-        head: Head,
-        adapted: Callable[[str], bool],
-        rows: bool,
     ) -> None:
         self._config = config
-        self._weights = weights
-        self._adapted = adapted
+        self._task = task
         self._precision = precision
         self._graph = graph
         self._rotation = rotation if precision.rotates else None
-        self._head = head
-        self._rows = rows
 
         def tables(theta: float, name: str) -> RotaryTables:
             return rotary_tables(
@@ -85,10 +78,10 @@ class ModernBertWriter:
         rotation = self._rotation
 
         def rows() -> NDArray[np.float32]:
-            table = embeddings(self._config, self._weights)
+            table = embeddings(self._config, self._task.weights)
             return table if rotation is None else rotation.apply(table)
 
-        shared = not self._adapted("embeddings.tok_embeddings.weight")
+        shared = not self._task.adapted("embeddings.tok_embeddings.weight")
         table = Table(self._config.hidden_size, rows, shared=shared)
         self._stream = self._precision.embedding(self._graph, self._batch.ids, table)
 
@@ -110,7 +103,7 @@ class ModernBertWriter:
         if index == self._config.num_hidden_layers - 1 and self._pools_early:
             # Nothing below looks from one row at another, so only the pooled rows are computed.
             attended, self._stream = (
-                pool(graph, self._batch, x, self._head) for x in (attended, self._stream)
+                pool(graph, self._batch, x, self._task.head) for x in (attended, self._stream)
             )
             rows = self._batch.texts
         activation = Activation(attended, rows)
@@ -133,22 +126,22 @@ class ModernBertWriter:
     def finish(self) -> ir.Value:
         """Each text's rows made one, normed and turned back: float32 (B, head.pooled_width)."""
         graph, rotation = self._graph, self._rotation
-        norm = norm_of(self._config, self._weights, "final_norm")
+        norm = norm_of(self._config, self._task.weights, "final_norm")
         rows = self._add_and_norm(norm if rotation is None else None)
         # A matrix is cheaper behind the pooling, where there is one row a text.
-        turned_first = self._rows or not self._head.is_linear or norm.bias is not None
+        turned_first = self._task.rows or not self._task.head.is_linear or norm.bias is not None
         if turned_first:
             rows = self._turned_back(rows, norm)
-        if self._rows:
+        if self._task.rows:
             output_rows(graph, self._batch, rows, self._config.hidden_size)
         if not self._pools_early:
-            rows = pool(graph, self._batch, rows, self._head)
+            rows = pool(graph, self._batch, rows, self._task.head)
         return rows if turned_first else self._turned_back(rows, norm)
 
     @property
     def _pools_early(self) -> bool:
         """Whether the last layer computes the pooled rows alone."""
-        return self._head.modes in ((CLS,), (LAST_TOKEN,)) and not self._rows
+        return self._task.head.modes in ((CLS,), (LAST_TOKEN,)) and not self._task.rows
 
     def _without_mean(self, stream: ir.Value) -> ir.Value:
         """A rotated stream less its mean, which lies in the direction of the rotated ones."""
@@ -186,34 +179,21 @@ class ModernBertWriter:
 
 def write(
     config: ModernBertConfig,
-    weights: Weights,
-    targets: Sequence[tuple[Precision, GraphBuilder]],
+    task: TextTask,
+    targets: Targets,
     *,
-    head: Head,
-    adapted: Callable[[str], bool],
-    rows: bool = False,
-    samples: CalibrationRows | None = None,
     advance: Callable[[str], None],
 ) -> list[ir.Value]:
-    """Writes a network's graph at every precision; arguments as of the decoder's `write`."""
+    """Writes a network's graph at every precision; see `Family.write`."""
     rotation = Rotation(config.hidden_size)
     writers = [
-        ModernBertWriter(
-            config,
-            precision,
-            graph,
-            weights,
-            rotation=rotation,
-            head=head,
-            adapted=adapted,
-            rows=rows,
-        )
+        ModernBertWriter(config, task, precision, graph, rotation=rotation)
         for precision, graph in targets
     ]
     return walk(
         writers,
         count=config.num_hidden_layers,
-        read=lambda index: read_layer(config, weights, index, adapted, samples),
+        read=lambda index: read_layer(config, task, index),
         rotate=lambda layer: layer.rotated(rotation, config.head_dim),
         labels=("embedding table", "layer"),
         advance=advance,

@@ -1,6 +1,6 @@
 """Networks that are taken from transformers and Optimum, as one family."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,7 +10,7 @@ import numpy as np
 
 from embedge.errors import MissingExtraError, SourceError
 from embedge.pack.manifest import MemoryCost
-from embedge_export.families.family import Array, Family, Ids, Opened, Targets
+from embedge_export.families.family import Array, Family, Ids, Opened, Targets, TextTask
 from embedge_export.families.optimum.config import OptimumConfig
 from embedge_export.families.stored_adapters import StoredAdapters
 from embedge_export.head.head import Head
@@ -132,12 +132,17 @@ class Optimum(Family[OptimumConfig]):
         return vectors(rows, np.cumsum([0, *map(len, texts)]), head)
 
     def write(
-        self, config: OptimumConfig, weights: Weights, targets: Targets, **about: Any
+        self,
+        config: OptimumConfig,
+        task: TextTask,
+        targets: Targets,
+        *,
+        advance: Callable[[str], None],
     ) -> "list[ir.Value]":
         """See Family."""
         from embedge_export.families.optimum.writer import write
 
-        return write(config, weights, targets, steps=self.steps(config), **about)
+        return write(config, task, targets, steps=self.steps(config), advance=advance)
 
     def memory_cost(self, config: OptimumConfig) -> MemoryCost:
         """See Family. The square of scores stands in memory for every head, several times.

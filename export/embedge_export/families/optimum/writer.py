@@ -8,7 +8,7 @@ with its square of scores among them. Behind the loop stands the head of all fam
 """
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 import onnx_ir as ir
 
 from embedge.errors import SourceError
+from embedge_export.families.family import Targets, TextTask
 from embedge_export.families.optimum.config import OptimumConfig
 from embedge_export.families.optimum.constants import IDS, Constants, array
 from embedge_export.families.optimum.traced import trace
@@ -25,24 +26,17 @@ from embedge_export.graph.builder import FLOAT, INT64, GraphBuilder
 from embedge_export.graph.head import pool
 from embedge_export.graph.layers import Activation, Rows
 from embedge_export.graph.packed import PackedBatch
-from embedge_export.head.head import Head
-from embedge_export.numbers.calibration import CalibrationRows
 from embedge_export.precision import Precision
 from embedge_export.precision.precision import Operand
-from embedge_export.tensors.weights import Weights
 
 _SMALL = 4096  # bytes of a constant that the graph file itself holds
 
 
 def write(
     config: OptimumConfig,
-    weights: Weights,
-    targets: Sequence[tuple[Precision, GraphBuilder]],
+    task: TextTask,
+    targets: Targets,
     *,
-    head: Head,
-    adapted: Callable[[str], bool],
-    rows: bool = False,
-    samples: CalibrationRows | None = None,
     steps: int,
     advance: Callable[[str], None],
 ) -> list[ir.Value]:
@@ -50,29 +44,25 @@ def write(
 
     Args:
         config: the network.
-        weights: of one task, the adapter merged in.
-        targets: each precision and the graph that it is written into.
-        head: how a text's rows become its vector.
-        adapted: whether a weight differs between tasks.
-        rows: whether graphs also give all rows.
-        samples: rows that the linears read.
+        task: as there.
+        targets: as there.
         steps: how often `advance` is called.
         advance: called with a label.
     """
     advance("the graph, traced by Optimum")
     with tempfile.TemporaryDirectory(prefix="embedge-optimum-") as folder:
-        with config.network.holding(weights):
+        with config.network.holding(task.weights):
             graph = trace(config.network, Path(folder))
-            constants = Constants(config.network, graph, adapted, samples or {})
+            constants = Constants(config.network, graph, task.adapted, task.samples)
         progress = _Progress(advance, steps - 1, len(targets) * constants.count)
         vectors = []
         for precision, builder in targets:
             batch = PackedBatch(builder, None)
             copy = _Copy(constants, precision, builder, progress, config.hidden_size)
             hidden = batch.each_length(copy.rows, FLOAT)
-            if rows:
+            if task.rows:
                 output_rows(builder, batch, hidden, config.hidden_size)
-            vectors.append(pool(builder, batch, hidden, head))
+            vectors.append(pool(builder, batch, hidden, task.head))
         progress.finish()
     return vectors
 

@@ -1,6 +1,6 @@
 """Static models as families: model2vec's folders, and those of Sentence Transformers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +9,7 @@ import numpy as np
 
 from embedge.errors import SourceError
 from embedge.pack.manifest import MemoryCost
-from embedge_export.families.family import Array, Family, Ids, Opened, Targets
+from embedge_export.families.family import Array, Family, Ids, Opened, Targets, TextTask
 from embedge_export.families.static.config import (
     StaticConfig,
     longest,
@@ -109,12 +109,17 @@ class Static(Family[StaticConfig]):
         return static_vectors(config, weights, texts, head=head, **calls)
 
     def write(
-        self, config: StaticConfig, weights: Weights, targets: Targets, **about: Any
+        self,
+        config: StaticConfig,
+        task: TextTask,
+        targets: Targets,
+        *,
+        advance: Callable[[str], None],
     ) -> "list[ir.Value]":
         """See Family."""
         from embedge_export.families.static.writer import write
 
-        return write(config, weights, targets, **about)
+        return write(config, task, targets, advance=advance)
 
     def memory_cost(self, config: StaticConfig) -> MemoryCost:
         """See Family. The rows of all tokens, before they are summed."""

@@ -9,12 +9,13 @@ no sum. A text's vector is so the same to the last bit in any batch, padded on e
 precision.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from embedge_export.families.family import Targets, TextTask
 from embedge_export.families.static.config import (
     MAPPING_KEY,
     TABLE_KEY,
@@ -25,10 +26,8 @@ from embedge_export.families.walk import walk
 from embedge_export.graph.attention import declare_inputs
 from embedge_export.graph.builder import BOOL, FLOAT, INT64, GraphBuilder
 from embedge_export.graph.layers import Table
-from embedge_export.head.head import MEAN, Head
-from embedge_export.numbers.calibration import CalibrationRows
+from embedge_export.head.head import MEAN
 from embedge_export.precision import Precision
-from embedge_export.tensors.weights import Weights
 
 
 class StaticWriter:
@@ -39,17 +38,15 @@ class StaticWriter:
     def __init__(
         self,
         config: StaticConfig,
+        task: TextTask,
         precision: Precision,
         graph: GraphBuilder,
-        weights: Weights,
-        *,
-        head: Head,
     ) -> None:
         self._config = config
         self._precision = precision
         self._graph = graph
-        self._weights = weights
-        assert head.modes == (MEAN,)
+        self._weights = task.weights
+        assert task.head.modes == (MEAN,)
         self._rows: ir.Value | None = None  # float32 (S, B, width)
         self._count: ir.Value | None = None  # float32 (B, 1), at least 1
 
@@ -106,20 +103,14 @@ class StaticWriter:
 
 def write(
     config: StaticConfig,
-    weights: Weights,
-    targets: Sequence[tuple[Precision, GraphBuilder]],
+    task: TextTask,
+    targets: Targets,
     *,
-    head: Head,
-    adapted: Callable[[str], bool],
-    rows: bool = False,
-    samples: CalibrationRows | None = None,
     advance: Callable[[str], None],
 ) -> list[ir.Value]:
     """Writes a static model's graph at every precision; see `Family.write`."""
-    assert not rows  # no folder of other programs has such graphs
-    writers = [
-        StaticWriter(config, precision, graph, weights, head=head) for precision, graph in targets
-    ]
+    assert not task.rows  # no folder of other programs has such graphs
+    writers = [StaticWriter(config, task, precision, graph) for precision, graph in targets]
     return walk(
         writers,
         count=0,
