@@ -185,12 +185,17 @@ def test_every_option_of_an_embedder_is_checked(embedder: Embedder, value: Any) 
 @pytest.mark.parametrize("value", [*ODD, True, -1, DIGITS], ids=kind_of)
 def test_every_option_of_a_search_is_checked(embedder: Embedder, value: Any) -> None:
     with SearchIndex(None, embedder) as index:
-        for name in ("top_k", "kind"):
+        for name in ("top_k", "kind", "mode"):
             with pytest.raises(OptionError):
                 index.search("a", **{name: value})
         for name in ("progress", "cancel"):
             with pytest.raises(OptionError):
                 index.update(".", **{name: value})
+        for name in ("include", "exclude"):
+            if type(value) is not list:  # of patterns, it is one
+                for call in (index.update, index.count):
+                    with pytest.raises(OptionError, match=f"{name} is"):
+                        call(".", **{name: value})
     if value is not True:
         with pytest.raises(OptionError):
             SearchIndex(None, embedder, rebuild=value)

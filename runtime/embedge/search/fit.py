@@ -12,7 +12,7 @@ FEWEST = 200  # passages; among fewer, nothing stands out
 _MOST = 2000  # as far as was measured; beyond, the bound stays
 _WORDS = 3.0  # standard deviations that all words of the query count as
 # Where a hybrid search has the right passage among five, the best of the five is above this bound
-# for 97 % of the queries; for 40 % of those from another field, none is. See docs/search.md.
+# for 97 % of the queries; for 37 % of those from another set, none is. See docs/search.md.
 _SLOPE, _OFFSET = 0.65, -0.1
 
 

@@ -94,7 +94,7 @@ def _rank(found: Found) -> int:
 
 
 def _checked(patterns: Sequence[str], name: str) -> Sequence[str]:
-    whole = not isinstance(patterns, str) and all(
+    whole = isinstance(patterns, list | tuple) and all(
         isinstance(pattern, str) and pattern.strip() for pattern in patterns
     )
     if not whole:

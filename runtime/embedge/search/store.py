@@ -214,7 +214,7 @@ class Store:
         if not words.available():
             return (
                 "the SQLite of this Python was built without FTS5; use a Python whose SQLite has "
-                'it, or mode="vectors" (--mode vectors)'
+                'it, or mode="vectors"'
             )
         with self._database.reading() as connection:
             if words.are_whole(connection):
