@@ -15,6 +15,9 @@ from embedge.pack.files import default_folder
 from support.serving import Client, open_pack, serving
 from support.tiny import DIMENSION, write_pack
 
+# One library answers for encode's default task and for encode_query's, each compared on purpose.
+pytestmark = pytest.mark.filterwarnings("ignore::embedge.TaskWarning")
+
 RED = (255, 51, 0)
 
 

@@ -19,6 +19,9 @@ from embedge import Embedder
 from support import tiny
 from support.serving import Client, Reply, open_pack, serving
 
+# One library answers for encode's default task and for encode_query's, each compared on purpose.
+pytestmark = pytest.mark.filterwarnings("ignore::embedge.TaskWarning")
+
 TEXT, CLIP = "jina-embeddings-v5-text-small", "jina-clip-v2"
 WIDTH = 1024
 MORE = WIDTH - tiny.DIMENSION

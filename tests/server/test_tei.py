@@ -15,6 +15,9 @@ from embedge.texts.tokens import TruncationWarning
 from support.serving import Client, Reply, open_pack, serving
 from support.tiny import DIMENSION, EOS, write_pack
 
+# One library answers for encode's default task and for encode_query's, each compared on purpose.
+pytestmark = pytest.mark.filterwarnings("ignore::embedge.TaskWarning")
+
 LIMIT = 64  # tokens, as tiny packs have it
 
 

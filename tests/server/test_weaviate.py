@@ -10,6 +10,9 @@ import pytest
 from embedge import Embedder
 from support.serving import Client, Reply, open_pack, serving
 
+# One library answers for encode's default task and for encode_query's, each compared on purpose.
+pytestmark = pytest.mark.filterwarnings("ignore::embedge.TaskWarning")
+
 
 @pytest.fixture(scope="module")
 def library(tiny_folder: Path) -> Iterator[Embedder]:
