@@ -61,6 +61,8 @@ def test_an_export_without_out_is_found_by_name(
     assert main(["remove", "my-model", "linked", "other"]) == 0
     assert list(shelf.iterdir()) == []
     capsys.readouterr()
+    assert main(["export", ""]) == 2
+    assert "SOURCE is empty" in capsys.readouterr().err
     assert main([*command, "--layout", "hub"]) == 2
     assert "--layout hub needs --out" in capsys.readouterr().err
 

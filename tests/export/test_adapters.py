@@ -81,6 +81,7 @@ def test_the_road_to_a_pack_and_back(base, search, tmp_path):
     assert str(search) not in (out / "manifest.json").read_text()  # nobody else's business
     check = ["verify", str(out), "--in-process", "--source", str(base)]
     assert main([*check, "--adapter", f"search={search}"]) == 0
+    assert main(["verify", str(out), "--adapter", f"search={search}"]) == 2  # of what source?
     assert main(check) != 0  # without it the source has no such task
 
 

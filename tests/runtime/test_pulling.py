@@ -224,3 +224,7 @@ def test_the_command(served: Any, shelf: Path, capsys: pytest.CaptureFixture[str
     assert main(["embed", "-p", "second", "-t", "ab"]) == 0
     assert main(["pull", f"{address}/{MANIFEST}", "--name", "a/b"]) == 2
     assert main(["pull", address]) == 2
+    capsys.readouterr()
+    for source in ("", "http://", f"http://127.0.0.1/{MANIFEST}"):
+        assert main(["pull", source]) == 2
+        assert "ends in no name" in capsys.readouterr().err

@@ -182,6 +182,10 @@ def _resolve(options: argparse.Namespace) -> None:
             words = " ".join(known.command.split(" ")[3:])
             screen.note(f"embedge: the model card of {known.model_id} asks for prompts: {words}")
     if options.out is None:
+        if not options.source.strip():
+            raise OptionError(
+                "SOURCE is empty (a variable that is not set?); name a model folder or a hub id"
+            )
         # A link's own name, not that of the folder that it points to.
         place = absolute_path(options.source, "SOURCE") if here else Path(options.source)
         options.out = place_of(Path(options.name or place).name)

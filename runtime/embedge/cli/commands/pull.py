@@ -5,6 +5,7 @@ import urllib.parse
 from pathlib import Path
 
 from embedge.cli import arguments, screen
+from embedge.errors import OptionError
 from embedge.pack.manifest import MANIFEST
 from embedge.pack.shelf import place_of
 from embedge.progress import ProgressBar
@@ -38,6 +39,11 @@ def run(options: argparse.Namespace) -> int:
 
     path = urllib.parse.urlsplit(options.source).path if is_url(options.source) else options.source
     last = Path(path.removesuffix(MANIFEST).rstrip("/")).name
+    if not (options.name or last):
+        raise OptionError(
+            f"SOURCE {options.source!r} ends in no name; give the address of a pack's folder, or "
+            "--name"
+        )
     place = place_of(options.name or urllib.parse.unquote(last))
     with ProgressBar(options.progress) as progress:
         manifest = pull(

@@ -84,6 +84,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Prints a line for each check; 1 if one failed."""
+    if options.source is None and arguments.adapter_options(options):
+        raise OptionError("--adapter and --base are about a pack's source; give --source too")
     if options.command_line is not None and not options.in_process:
         if can_run_apart():
             return _run_apart(options.command_line, as_json=options.json)
