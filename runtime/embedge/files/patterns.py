@@ -98,13 +98,15 @@ def _parse(line: str) -> _Rule | None:
     if not text or line.startswith("#"):
         return None
     folders_only = text.endswith("/")
-    text = text.rstrip("/")
-    names = text.lstrip("/").split("/")
+    text = text.removesuffix("/")
+    names = text.removeprefix("/").split("/")
+    if "" in names:  # "/", "a//b": no path is written so
+        return None
     if "/" not in text:  # at any depth
         names = ["**", *names]
     if names[-1] == "**" and len(names) > 1:  # what lies inside, not the folder itself
         names.append("*")
-    return _Rule(tuple(_part(name) for name in names if name), negated, folders_only)
+    return _Rule(tuple(_part(name) for name in names), negated, folders_only)
 
 
 def _part(name: str) -> _Part:
