@@ -29,13 +29,13 @@ def byte_count(value: object, name: str) -> int:
         if found is None or (not found[2] and (found[3] or "").upper() == "IB"):
             raise OptionError(f"{name} is {shown(value)}; it must be {_FORMS}")
         base = 1000 if (found[3] or "").upper() == "B" else 1024
-        number: object = float(found[1]) * base ** _POWERS[found[2].upper()]
-        if not found[2] and "." not in found[1]:
-            number = int(found[1])  # exact, however large
+        plain = not found[2] and "." not in found[1]  # exact, however large
+        unit = base ** _POWERS[found[2].upper()]
+        number: object = int(found[1]) if plain else int(float(found[1]) * unit)
+    elif isinstance(value, float) and math.isfinite(value) and value.is_integer():  # 1e9
+        number = int(value)
     else:
         number = value
-    if isinstance(number, float) and math.isfinite(number):  # 1e9, and 1.5 of a unit
-        number = int(number)
     if isinstance(number, (float, bool)) or not hasattr(number, "__index__"):
         raise OptionError(f"{name} is {shown(value)}; it must be {_FORMS}")
     return whole_number(number, name)
