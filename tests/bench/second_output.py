@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
+from embedge.engine.loading import load_runtime
 from embedge.engine.session import session_options
 from embedge.pack.contract import OUTPUT, ROWS
 from embedge_export import export_hub_folders, export_pack
@@ -51,7 +51,7 @@ def compare(model: Path, place: Path, rounds: int, threads: int) -> None:
         )
         sessions = [
             # A thread that spins after a run would take a core from the other session's next one.
-            onnxruntime.InferenceSession(str(files[0]), session_options(threads, spin=False))
+            load_runtime().InferenceSession(str(files[0]), session_options(threads, spin=False))
             for files in (pack_files, hub_files)
         ]
         asked = ((sessions[0], [OUTPUT]), (sessions[1], [OUTPUT]), (sessions[1], [OUTPUT, ROWS]))
