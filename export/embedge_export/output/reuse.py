@@ -148,10 +148,20 @@ def removals(found: Manifest | None, model: Model, reuse: Reuse, folder: Path) -
 
 
 def _pools_the_same_texts(found: Manifest, source: Source) -> bool:
-    """Whether graphs pool in the same way, and were gated with the same default prompt."""
-    old = found.prompts.get(found.default_prompt or "", "")
-    new = source.prompts.get(source.default_prompt or "", "")
-    return found.pooling == source.head.pooling and old == new
+    """Whether the same pooling and default prompt counted in place of what the files say.
+
+    Of the same files the rest is the same: a manifest's own words are only written again.
+    """
+    noted = found.source.get("overrides")
+    old = noted if isinstance(noted, Mapping) else {}
+    return _changing(old, source) == _changing(source.overrides, source)
+
+
+def _changing(overrides: Mapping[str, Any], source: Source) -> tuple[Any, Any]:
+    """The overrides that graphs depend on."""
+    prompts = overrides.get("prompts")
+    default = prompts.get(source.default_prompt) if isinstance(prompts, Mapping) else None
+    return overrides.get("pooling"), default
 
 
 def _files(manifest: Manifest, precision: str) -> tuple[str, ...]:
