@@ -1,6 +1,7 @@
 """What all tests share: no network, no user cache, and the tiny packs of `tiny.py`."""
 
 import os
+import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,12 @@ from support.tiny import write_pack
 # Before any test imports ONNX Runtime: it would record and send how the tests use it. What embedge
 # itself does about that is tested in processes without this variable (runtime/test_privacy.py).
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+# A shell's background job ignores Ctrl-C, and nohup a hangup: the processes that tests start, and
+# send these signals to, would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # How long an example takes says more of the machine's other work than of the code.
 settings.register_profile("embedge", deadline=None)

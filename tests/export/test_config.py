@@ -33,7 +33,7 @@ def read(source, **changes):
     ("changes", "named"),
     [
         ({"model_type": "deberta-v2"}, "deberta-v2"),
-        ({"model_type": None}, "None"),
+        ({"model_type": None}, 'has no "model_type"'),
         ({"is_decoder": False}, "is_decoder"),
         ({"hidden_act": "gelu"}, "hidden_act"),
         ({"use_sliding_window": True}, "use_sliding_window"),
@@ -124,7 +124,7 @@ def test_the_model_types_that_a_refusal_names_can_all_be_exported(source):
         read(source, model_type="deberta-v2")
     for name in ("jina_embeddings_v5", "qwen3", "eurobert", "bert", "xlm-roberta", "jina_clip"):
         assert name in str(refusal.value)
-    assert f"these are: {', '.join(FAMILIES)}." in str(refusal.value)
+    assert f"Supported are: {', '.join(FAMILIES)}." in str(refusal.value)
 
 
 @pytest.mark.parametrize("layers", [10**6, 10**8, 2**31 - 1])

