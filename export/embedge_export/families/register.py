@@ -89,6 +89,8 @@ def family_of(config: Mapping[str, Any], via: str | None = None) -> Family[Any]:
         SourceError: no network is written for its model_type.
     """
     model_type = config.get("model_type")
+    if via is None and isinstance(model_type, str) and model_type in FAMILIES:
+        return FAMILIES[model_type]
     if config.get("is_encoder_decoder") is True:
         raise SourceError(
             f"config.json: {shown(model_type)} is an encoder with a decoder (is_encoder_decoder), "
@@ -97,8 +99,6 @@ def family_of(config: Mapping[str, Any], via: str | None = None) -> Family[Any]:
         )
     if via is not None and isinstance(model_type, str):
         return VIA[via]
-    if isinstance(model_type, str) and model_type in FAMILIES:
-        return FAMILIES[model_type]
     if model_type is None:
         raise SourceError(
             f'config.json has no "model_type", so that its network is not known. {_supported()}'
