@@ -10,7 +10,10 @@ from typing import Protocol, TypeVar
 
 import onnx_ir as ir
 
+from embedge_export.families.family import TextTask
+from embedge_export.graph.attention import Batch, output_rows
 from embedge_export.graph.builder import GraphBuilder
+from embedge_export.graph.head import pool
 from embedge_export.graph.layers import Activation, Linear
 from embedge_export.precision import Precision
 
@@ -73,6 +76,40 @@ def walk(
         for writer in writers:
             writer.write(index, rotated if writer.rotates else plain)
     return [writer.finish() for writer in writers]
+
+
+def finish_rows(
+    graph: GraphBuilder,
+    batch: Batch,
+    rows: ir.Value,
+    task: TextTask,
+    width: int,
+    *,
+    turn_back: Callable[[ir.Value], ir.Value] = lambda rows: rows,
+    turns_linearly: bool = True,
+    pooled: bool = False,
+) -> ir.Value:
+    """The pooled rows (B, head.pooled_width) of the last layer's, which may be an output too.
+
+    Args:
+        graph: where the nodes go.
+        batch: whose rows they are.
+        rows: float32 (rows, width), normed.
+        task: its head pools; it says whether all rows are an output.
+        width: of a row.
+        turn_back: takes rows (…, width) out of the stream's rotation.
+        turns_linearly: whether that is a matrix alone.
+        pooled: whether the rows are one a text already.
+    """
+    # A matrix is cheaper behind the pooling, where there is one row a text.
+    turned_first = task.rows or not task.head.is_linear or not turns_linearly
+    if turned_first:
+        rows = turn_back(rows)
+    if task.rows:
+        output_rows(graph, batch, rows, width)
+    if not pooled:
+        rows = pool(graph, batch, rows, task.head)
+    return rows if turned_first else turn_back(rows)
 
 
 def multiply(

@@ -137,7 +137,10 @@ class PackedBatch(Batch):
             query, key, value = (apart(x, length) for x in own)
             if window is not None:
                 assert bias is not None
-                result = self._near(query, key, value, window=window, length=length, near=bias)
+                turned = (*turn(graph, query, key, window.rotary), value)
+                result = attend_near(
+                    graph, self._scored, turned, window=window, length=length, near=bias
+                )
             elif bias is None or longest:
                 result = self._operator(query, key, value, bias=bias)
             else:
@@ -186,21 +189,6 @@ class PackedBatch(Batch):
             "Reshape", result, graph.numbers(-1, self._heads.query * self._heads.width)
         )
         return graph.op("Gather", attended, rows, axis=0)
-
-    def _near(
-        self,
-        query: ir.Value,
-        key: ir.Value,
-        value: ir.Value,
-        *,
-        window: Window,
-        length: ir.Value,
-        near: ir.Value,
-    ) -> ir.Value:
-        """As `_operator`, of a layer that has a window; see windows.py."""
-        query, key = turn(self._graph, query, key, window.rotary)
-        rows = (query, key, value)
-        return attend_near(self._graph, self._scored, rows, window=window, length=length, near=near)
 
     def _bias(self, dtype: ir.DataType, window: Window | None) -> ir.Value | None:
         """What is added to the scores of the longest text, (1, heads, S, S); None: nothing.

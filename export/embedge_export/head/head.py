@@ -114,11 +114,6 @@ class Head:
         return self.steps[:count]
 
     @property
-    def takes_last_rows_alone(self) -> bool:
-        """Whether no row but a text's last one counts."""
-        return self.modes == (LAST_TOKEN,)
-
-    @property
     def is_linear(self) -> bool:
         """Whether pooling rows and then multiplying by a matrix is the same the other way round."""
         return len(self.modes) == 1 and self.modes != (MAX,)

@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 from embedge_export.families.bert.blocks import BertLayer, read_bert_layer
 from embedge_export.families.bert.config import DISTANCE_TABLE, FARTHEST, BertConfig
 from embedge_export.families.family import Targets, TextTask
-from embedge_export.families.walk import multiply, walk
+from embedge_export.families.walk import finish_rows, multiply, walk
 from embedge_export.graph import layers
-from embedge_export.graph.attention import Heads, output_rows, rotary_tables
+from embedge_export.graph.attention import Heads, rotary_tables
 from embedge_export.graph.builder import GraphBuilder
-from embedge_export.graph.head import pool
 from embedge_export.graph.layer_norm import add_and_norm, apply_norm, read_norm
 from embedge_export.graph.layers import Activation, Table
 from embedge_export.graph.packed import PackedBatch
@@ -109,9 +108,8 @@ class BertWriter:
     def finish(self) -> ir.Value:
         """Each text's rows made one: float32 (B, head.pooled_width)."""
         assert self._stream is not None
-        if self._task.rows:
-            output_rows(self._graph, self._batch, self._stream, self._config.hidden_size)
-        return pool(self._graph, self._batch, self._stream, self._task.head)
+        width = self._config.hidden_size
+        return finish_rows(self._graph, self._batch, self._stream, self._task, width)
 
 
 def by_distance(table: NDArray[np.float32], positions: int) -> NDArray[np.float32]:

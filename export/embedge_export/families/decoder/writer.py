@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from embedge_export.families.decoder.blocks import Gain, Layer, read_layer
 from embedge_export.families.decoder.config import NetworkConfig
 from embedge_export.families.family import Targets, TextTask
-from embedge_export.families.walk import multiply, walk
+from embedge_export.families.walk import finish_rows, multiply, walk
 from embedge_export.graph import layers
-from embedge_export.graph.attention import Batch, Heads, output_rows, rotary_tables
+from embedge_export.graph.attention import Batch, Heads, rotary_tables
 from embedge_export.graph.builder import FLOAT, GraphBuilder
 from embedge_export.graph.causal import CausalBatch
-from embedge_export.graph.head import pool
 from embedge_export.graph.layers import Activation, Table
 from embedge_export.graph.packed import PackedBatch
 from embedge_export.head.head import LAST_TOKEN
@@ -113,7 +112,7 @@ class DecoderWriter:
     @property
     def _pools_early(self) -> bool:
         """Whether the last layer computes the pooled rows alone."""
-        return self._task.head.takes_last_rows_alone and not self._task.rows
+        return self._task.head.modes == (LAST_TOKEN,) and not self._task.rows
 
     def finish(self) -> ir.Value:
         """Each text's rows made one, normed and turned back: float32 (B, head.pooled_width)."""
@@ -125,15 +124,15 @@ class DecoderWriter:
         kept = gain if self._rotation is None else None  # else folded into the matrix below
         value = layers.gain_of(graph, "final_gain", kept, config.hidden_size)
         rows = layers.rms_norm(graph, rows, value, config.rms_norm_eps)
-        # A matrix is cheaper behind the pooling, where there is one row a text.
-        turned_first = self._task.rows or not self._task.head.is_linear
-        if turned_first:
-            rows = self._turned_back(rows, gain)
-        if self._task.rows:
-            output_rows(graph, self._batch, rows, config.hidden_size)
-        if not self._pools_early:
-            rows = pool(graph, self._batch, rows, self._task.head)
-        return rows if turned_first else self._turned_back(rows, gain)
+        return finish_rows(
+            graph,
+            self._batch,
+            rows,
+            self._task,
+            config.hidden_size,
+            turn_back=lambda rows: self._turned_back(rows, gain),
+            pooled=self._pools_early,
+        )
 
     def _turned_back(self, rows: ir.Value, gain: NDArray[np.float32]) -> ir.Value:
         """Normed rows out of the rotation, with the last norm's gain: (…, hidden)."""
@@ -184,11 +183,6 @@ class DecoderWriter:
                 )
             )
         return self._batch.attend(query, key, value)
-
-
-def batch_kind(config: NetworkConfig) -> type[CausalBatch] | type[PackedBatch]:
-    """Which rows the network's graph works on, and so what its tokens see."""
-    return CausalBatch if config.causal else PackedBatch
 
 
 def write(

@@ -17,9 +17,9 @@ from embedge_export.families.modernbert.blocks import (
     read_layer,
 )
 from embedge_export.families.modernbert.config import ModernBertConfig
-from embedge_export.families.walk import multiply, walk
+from embedge_export.families.walk import finish_rows, multiply, walk
 from embedge_export.graph import layers
-from embedge_export.graph.attention import Heads, RotaryTables, Window, output_rows, rotary_tables
+from embedge_export.graph.attention import Heads, RotaryTables, Window, rotary_tables
 from embedge_export.graph.builder import GraphBuilder
 from embedge_export.graph.head import pool
 from embedge_export.graph.layer_norm import Norm, add_and_norm
@@ -128,15 +128,16 @@ class ModernBertWriter:
         graph, rotation = self._graph, self._rotation
         norm = norm_of(self._config, self._task.weights, "final_norm")
         rows = self._add_and_norm(norm if rotation is None else None)
-        # A matrix is cheaper behind the pooling, where there is one row a text.
-        turned_first = self._task.rows or not self._task.head.is_linear or norm.bias is not None
-        if turned_first:
-            rows = self._turned_back(rows, norm)
-        if self._task.rows:
-            output_rows(graph, self._batch, rows, self._config.hidden_size)
-        if not self._pools_early:
-            rows = pool(graph, self._batch, rows, self._task.head)
-        return rows if turned_first else self._turned_back(rows, norm)
+        return finish_rows(
+            graph,
+            self._batch,
+            rows,
+            self._task,
+            self._config.hidden_size,
+            turn_back=lambda rows: self._turned_back(rows, norm),
+            turns_linearly=norm.bias is None,
+            pooled=self._pools_early,
+        )
 
     @property
     def _pools_early(self) -> bool:

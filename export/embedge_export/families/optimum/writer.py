@@ -21,10 +21,9 @@ from embedge_export.families.family import Targets, TextTask
 from embedge_export.families.optimum.config import OptimumConfig
 from embedge_export.families.optimum.constants import IDS, Constants, array
 from embedge_export.families.optimum.traced import trace
-from embedge_export.graph.attention import output_rows
+from embedge_export.families.walk import finish_rows
 from embedge_export.graph.builder import FLOAT, INT64, GraphBuilder
-from embedge_export.graph.head import pool
-from embedge_export.graph.layers import Activation, Rows
+from embedge_export.graph.layers import Activation, Linear, Rows
 from embedge_export.graph.packed import PackedBatch
 from embedge_export.precision import Precision
 from embedge_export.precision.precision import Operand
@@ -60,9 +59,7 @@ def write(
             batch = PackedBatch(builder, None)
             copy = _Copy(constants, precision, builder, progress, config.hidden_size)
             hidden = batch.each_length(copy.rows, FLOAT)
-            if task.rows:
-                output_rows(builder, batch, hidden, config.hidden_size)
-            vectors.append(pool(builder, batch, hidden, task.head))
+            vectors.append(finish_rows(builder, batch, hidden, task, config.hidden_size))
         progress.finish()
     return vectors
 
@@ -110,6 +107,7 @@ class _Copy:
         self._width = width  # of a row
         self._values: dict[ir.Value, ir.Value] = {}  # of the traced graph -> of this one
         self._operands: dict[ir.Value, Operand] = {}
+        self._linears: dict[ir.Node, Linear] = {}  # read for an operand, and not yet multiplied
         self._shapes: dict[ir.Value, ir.Value] = {}
 
     def rows(self, ids: ir.Value) -> ir.Value:
@@ -161,17 +159,20 @@ class _Copy:
         """A product with its bias, in the shape of the traced graph: float32 (…, out)."""
         graph, precision, read = self._graph, self._precision, node.inputs[0]
         assert read is not None
-        linear = self._constants.linear(node)
         if read not in self._operands:
             given = self._values[read]
-            width = linear.weight.shape[1]
+            readers = {
+                other: self._constants.linear(other) for other in self._constants.readers(read)
+            }
+            self._linears |= readers
+            width = readers[node].weight.shape[1]
             flat = graph.op("Reshape", given, graph.numbers(-1, width))
             count = graph.op("Shape", flat, dtype=INT64, start=0, end=1)
             column = graph.op("Concat", count, graph.numbers(1), axis=0)
             activation = Activation(flat, Rows(1, column), outliers=True)
-            readers = [self._constants.linear(other) for other in self._constants.readers(read)]
-            self._operands[read] = precision.prepare(graph, activation, readers)
+            self._operands[read] = precision.prepare(graph, activation, list(readers.values()))
             self._shapes[read] = graph.op("Shape", given, dtype=INT64, start=0, end=-1)
+        linear = self._linears.pop(node)
         flat = graph.cast(precision.multiply(graph, self._operands[read], linear), FLOAT)
         size = graph.numbers(len(linear.weight))
         shape = graph.op("Concat", self._shapes[read], size, axis=0)
