@@ -19,6 +19,7 @@ from pathlib import Path
 
 from embedge.files.caches import check_private
 from embedge.files.checked import CheckedFiles, identify
+from embedge.files.locks import lock
 from embedge.files.regular import open_regular, read_regular
 
 RECORD = "hashes.json"
@@ -114,7 +115,7 @@ def _part(folder: Path) -> Iterator[Path]:
     try:
         with (part / _LOCK).open("wb") as stream:
             with contextlib.suppress(OSError):  # a file system without locks
-                _lock(stream.fileno())
+                lock(stream.fileno())
             yield part
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -132,23 +133,16 @@ def _sweep(folder: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _in_use(lock: Path) -> bool:
+def _in_use(mark: Path) -> bool:
     """Whether the writer lives; False where it did not mark its folder, as former versions."""
     try:
-        with open_regular(lock) as stream:
-            _lock(stream.fileno())
+        with open_regular(mark) as stream:
+            lock(stream.fileno())
     except FileNotFoundError:
         return False
     except OSError:
         return True
     return False
-
-
-def _lock(descriptor: int) -> None:
-    """Takes a lock that ends with the process; an error if somebody has it."""
-    import fcntl
-
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _hash(path: Path) -> tuple[int, str]:

@@ -1,4 +1,4 @@
-"""One process at a time: a lock on a file, which the system drops when the process ends."""
+"""Locks on open files, which the system drops when the process ends; none is ever waited for."""
 
 import os
 from collections.abc import Iterator
@@ -15,7 +15,12 @@ def one_process(path: Path) -> Iterator[bool]:
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
     try:
-        free = _lock(descriptor)
+        try:
+            lock(descriptor)
+        except OSError:
+            free = False
+        else:
+            free = True
         yield free
         if free and os.name == "posix":  # Windows removes no open file
             path.unlink(missing_ok=True)
@@ -23,16 +28,18 @@ def one_process(path: Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def _lock(descriptor: int) -> bool:
-    try:
-        try:
-            import fcntl
-        except ImportError:
-            import msvcrt
+def lock(descriptor: int) -> None:
+    """Takes the lock of an open file; it ends when the file is closed.
 
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-        else:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+    Raises:
+        BlockingIOError: another process has it; on Windows another OSError.
+        OSError: the file system has no locks.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        import msvcrt
+
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+    else:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -18,10 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self, cast
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from embedge.files.locks import lock
 
 _KINDS = (
     (stat.S_ISDIR, "is a folder; give the path of a file"),
@@ -197,7 +194,7 @@ class WholeFile:
             part.unlink(missing_ok=True)
             raise
         self._part = part
-        _lock(descriptor)
+        _claim(descriptor)
         if before is not None:
             _take_over(descriptor, before)
         return self._named(descriptor)
@@ -208,7 +205,7 @@ class WholeFile:
         descriptor = os.open(part, flags)
         try:
             _check_left(os.fstat(descriptor), size)
-            _lock(descriptor)
+            _claim(descriptor)
             os.ftruncate(descriptor, size)
             os.lseek(descriptor, size, os.SEEK_SET)
         except BaseException:
@@ -268,16 +265,16 @@ def _check_left(status: os.stat_result, size: int) -> None:
         raise OSError(errno.EINVAL, "is not what was left there")
 
 
-def _lock(descriptor: int) -> None:
+def _claim(descriptor: int) -> None:
     """Claims a temporary file until it is closed, so that no other process goes on with it.
 
     Raises:
         OSError: another process writes to it.
     """
-    if fcntl is None:
+    if os.name != "posix":  # a lock on Windows would keep this process from its own file
         return
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor)
     except BlockingIOError:
         raise OSError(errno.EBUSY, "is being written by another process") from None
     except OSError:  # a file system without locks
