@@ -25,7 +25,7 @@ from embedge.pack.files import Pack, check_files
 from embedge.pack.manifest import Manifest
 from embedge.pack.verification import Bars
 from embedge.reasons import one_line
-from embedge.vectors import normalize
+from embedge.vectors import normalize, row_cosines
 
 if TYPE_CHECKING:
     from embedge.embedder import Embedder
@@ -159,10 +159,7 @@ def _bars(manifest: Manifest, precision: str) -> Bars:
 
 def _least_cosine(vectors: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> float:
     """Of vectors (n, D) of length 1 to those expected (n, D)."""
-    cosines = (vectors.astype(np.float64) * normalize(expected)).sum(axis=1)
-    neither = ~(vectors.any(axis=1) | expected.any(axis=1))  # of a text without a known word
-    cosines[neither] = 1.0
-    return float(cosines.min())
+    return float(row_cosines(vectors, normalize(expected)).min())
 
 
 def _load(

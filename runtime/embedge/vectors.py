@@ -50,6 +50,17 @@ def normalize(vectors: Vectors) -> Vectors:
     return np.asarray(vectors / np.maximum(lengths, EPSILON), dtype=np.float32)
 
 
+def row_cosines(a: Vectors, b: Vectors) -> NDArray[np.float64]:
+    """Cosine of each row of `a` with that of `b`: two (n, d) of length 1 -> (n,).
+
+    Of two rows of zeros it is 1: a text of which a network knows no word has no direction, and both
+    say so.
+    """
+    cosines: NDArray[np.float64] = np.sum(a.astype(np.float64) * b, axis=1)
+    cosines[~(a.any(axis=1) | b.any(axis=1))] = 1.0
+    return cosines
+
+
 def similarity(
     a: ArrayLike,
     b: ArrayLike,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from embedge.batches import pad
 from embedge.engine.session import OnnxSession
 from embedge.pack.contract import ROWS
-from embedge.vectors import normalize
+from embedge.vectors import normalize, row_cosines
 from embedge_export.gate.report import TaskReport
 
 Array = NDArray[np.float32]
@@ -142,9 +142,7 @@ def _judge(vectors: Array, reference: Array, alone: Array, probes: NDArray[np.in
             finite=False,
         )
     got, want = normalize(vectors), normalize(reference)
-    cosines = np.sum(got.astype(np.float64) * want, axis=1)
-    # A text of which a network knows no word has no direction, and both must say so.
-    cosines[~(got.any(axis=1) | want.any(axis=1))] = 1.0
+    cosines = row_cosines(got, want)
     return TaskReport(
         cosine_min=float(cosines.min()),
         cosines=tuple(map(float, cosines)),
