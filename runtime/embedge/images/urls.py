@@ -187,7 +187,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         """Follows to these schemes only; the standard handler knows FTP too."""
         scheme = urllib.parse.urlsplit(newurl).scheme
-        if scheme not in ("http", "https"):
+        if scheme not in self._schemes:
             reason = f"{msg}, to {scheme}://, which is not followed"
             raise urllib.error.HTTPError(req.full_url, code, reason, headers, fp)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
