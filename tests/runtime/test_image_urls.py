@@ -5,6 +5,8 @@ import io
 import socket
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
@@ -325,3 +327,10 @@ def test_a_redirect_is_looked_at_again(server: str, monkeypatch: pytest.MonkeyPa
     with pytest.raises(urls.UrlError, match="not on the public internet"):
         urls.fetch(f"{server}/to-image", most=10_000, public=True)
     assert len(asked) == 2
+
+
+def test_strangers_are_not_sent_on_to_http() -> None:
+    request = urllib.request.Request("https://example.org/image.png")
+    redirects = urls._Redirects(("https",))
+    with pytest.raises(urllib.error.HTTPError, match="to http://, which is not followed"):
+        redirects.redirect_request(request, io.BytesIO(), 302, "Found", {}, "http://example.org/")

@@ -7,14 +7,14 @@ what it reports.
 import argparse
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from embedge.bulk.image_files import image_records
 from embedge.bulk.records import COLUMN, FORMATS, STDIN, Bad, Record, read_records, text_records
 from embedge.cli import arguments, screen
-from embedge.cli.flags import in_flags
+from embedge.cli.embed_report import Report
 from embedge.cli.inputs import check_paths
 from embedge.cli.interrupt import cancellable
 from embedge.cli.libtiff import quiet_libtiff
@@ -30,10 +30,8 @@ from embedge.windows import IMAGES, TEXTS, Window
 if TYPE_CHECKING:
     import numpy as np
 
-    from embedge.bulk.job import Step, Summary
     from embedge.bulk.resuming import State
     from embedge.bulk.sinks import Sink
-    from embedge.pack.manifest import Manifest
 
 SUMMARY = "turn texts or images into vectors"
 DESCRIPTION = """\
@@ -52,8 +50,6 @@ EXAMPLES = (
     "cat notes.txt | embedge embed --embedding-type ubinary > codes.jsonl",
     "embedge embed --images photos/ --pack clip-v2 --out photos.npy",
 )
-
-MOST_NAMED = 20  # bad lines named one by one: a binary file has thousands
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -224,7 +220,7 @@ def run(options: argparse.Namespace) -> int:
             )
             if options.text:
                 records = text_records(options.text)
-        report = _Report("images" if options.images else "texts", progress, options.flags)
+        report = Report("images" if options.images else "texts", progress, options.flags)
         job = Job(
             lambda items, **callbacks: cancellable(
                 lambda cancel: encode(items, cancel=cancel, **callbacks)
@@ -289,72 +285,4 @@ def _check_image_options(options: argparse.Namespace) -> None:
         if getattr(options, name) != unset:
             raise OptionError(
                 f"--{name.replace('_', '-')} is for texts; leave it out with --images"
-            )
-
-
-class _Report:
-    """What a job reports, as lines on stderr."""
-
-    def __init__(self, things: str, progress: ProgressBar, flags: Mapping[str, str]) -> None:
-        self._things = things  # "texts" or "images"
-        self._flags = flags
-        self._progress = progress
-        self._bad = 0
-
-    def show_step(self, step: "Step") -> None:
-        self._progress.update(step.fraction, f"{step.embedded:,} {self._things}")
-
-    def say_refused(self, where: str, reason: str) -> None:
-        self._bad += 1
-        if self._bad <= MOST_NAMED:
-            self._progress.say(f"embedge: {where}: {in_flags(reason, self._flags)}")
-        elif self._bad == MOST_NAMED + 1:
-            self._progress.say("embedge: more bad ones follow; they are only counted from here")
-
-    def _note(self, line: str) -> None:
-        screen.note(line, above=self._progress)
-
-    def say_kept(self, items: int) -> None:
-        """What a run that is stopped leaves."""
-        self._progress.say(
-            f"embedge: {items:,} {self._things} are done and kept; the same command with --resume "
-            "goes on there"
-        )
-
-    def say_ranges(self, options: argparse.Namespace, count: int) -> None:
-        """What int8 and uint8 vectors are worth whose ranges come from so many of them."""
-        from embedge.vectors import ENOUGH_FOR_RANGES
-
-        kind = options.embedding_type
-        if count < ENOUGH_FOR_RANGES:
-            self._note(
-                f"embedge: the {kind} ranges come from {count} vectors only; "
-                f"take {ENOUGH_FOR_RANGES} or more of them"
-            )
-        if options.ranges is None:
-            self._note(
-                f"embedge: {kind} vectors of another run do not compare with these; "
-                "--ranges FILE keeps the ranges for it"
-            )
-
-    def say_task(self, manifest: "Manifest") -> None:
-        """Which task was taken, where none was named: its vectors compare with no other task's."""
-        self._note(
-            f"embedge: vectors of {manifest.model_id}, task {manifest.default_task} (the pack's "
-            "default; --task names another)"
-        )
-
-    def say_summary(self, summary: "Summary", *, filler: str | None) -> None:
-        if summary.bad:
-            rows = f"; their rows are {filler}" if filler else ""
-            self._note(
-                f"embedge: {summary.bad} of {summary.bad + summary.embedded} {self._things} "
-                f"were left out{rows}"
-            )
-        elif not summary.embedded:
-            self._note("embedge: the input holds no text; nothing was embedded")
-        if summary.cut:
-            self._note(
-                f"embedge: {summary.cut} texts were longer than the limit and were cut "
-                "(--on-overflow error leaves them out instead)"
             )
