@@ -435,7 +435,9 @@ export: $(OUT)/manifest.json
 $(OUT)/manifest.json: $(model_files) $(call unless_made_by,$(OUT).options,$(RECIPE)) | .venv/stamp
 	$(BIN)/embedge export "$(MODEL)" --out "$(OUT)" --precisions $(call commas,$(PRECISIONS)) \
 		$(if $(TASKS),--tasks $(call commas,$(TASKS))) $(if $(REVISION),--revision $(REVISION)) \
-		$(if $(REPLACE),--replace)
+		$(if $(REPLACE),--replace) || { code=$$?; $(if $(wildcard $(MODEL)),,echo \
+		"make: where the model is in a folder here, name that: make $(or $(NAMED),export)" \
+		"MODEL=folder" >&2;) exit $$code; }
 	$(call note_options,$(OUT).options,$(RECIPE))
 	@touch $@
 endif
@@ -445,7 +447,7 @@ FORCE:
 
 .PHONY: v5-text-small
 v5-text-small: ## the pack of jina-embeddings-v5-text-small (CC BY-NC 4.0, from the hub, or MODEL=folder)
-	@$(MAKE) export OUT=models/packs/v5-text-small \
+	@$(MAKE) --no-print-directory export NAMED=$@ OUT=models/packs/v5-text-small \
 		$(if $(MODEL),,MODEL=jinaai/jina-embeddings-v5-text-small) \
 		REVISION=$(if $(MODEL),$(REVISION),dd76d535f5447ca3897a9c893fb1e612ead98192)
 

@@ -15,6 +15,7 @@ FLAGS = {
     "memory_limit": "--memory-limit",
     "task": "--task",
     "device": "--device",
+    "offline": "--offline",
 }
 
 
@@ -34,6 +35,10 @@ FLAGS = {
         ("max_length.txt does not exist", "max_length.txt does not exist"),
         ("my_max_length and max_lengths", "my_max_length and max_lengths"),
         ("normalize=False stays", "normalize=False stays"),
+        ("is used with offline=True (or HF_HUB", "is used with --offline (or HF_HUB"),
+        ("pass --base FOLDER (base=)", "pass --base FOLDER"),
+        ("Pass --pooling (pooling=), such as", "Pass --pooling, such as"),
+        ("pass --replace (replace=True) to put", "pass --replace to put"),
     ],
 )
 def test_names_become_flags(message: str, shown: str) -> None:
@@ -67,6 +72,23 @@ def test_errors_of_the_runtime_are_said_in_flags(
     error = capsys.readouterr().err
     assert "allow more with --memory-limit." in error
     assert "memory_limit" not in error
+
+
+def test_errors_of_the_exporter_are_said_in_flags(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapter, model = tmp_path / "my-adapter", tmp_path / "model"
+    adapter.mkdir()
+    model.mkdir()
+    (adapter / "adapter_config.json").write_text("{}", encoding="utf-8")
+    for command, flag in (
+        (["export", str(adapter), "--out", str(tmp_path / "p")], "pass --base with the folder"),
+        (["export", str(model), "--out", str(tmp_path / "p"), "--base", "x"], "--base is for"),
+    ):
+        assert main(command) == 2
+        error = capsys.readouterr().err
+        assert flag in error
+        assert "(base=" not in error
 
 
 def test_a_prompt_of_ones_own(

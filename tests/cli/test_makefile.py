@@ -125,6 +125,16 @@ def test_what_fails_leaves_nothing_and_is_tried_again(tree):
     assert set(tree.rglob("*")) - set(before) == {tree / "calls"}
 
 
+def test_without_the_hub_a_folder_can_be_named(tree):
+    (tree / ".venv" / "bin" / "embedge").write_text("#!/usr/bin/env bash\nexit 2\n")
+    for target in ("export MODEL=org/name", "v5-text-small"):
+        done = make(tree, *target.split())
+        assert done.returncode == 2
+        assert f"name that: make {target.split()[0]} MODEL=folder\n" in done.stderr
+    # A folder that is there was named already.
+    assert "MODEL=folder" not in make(tree, "v5-text-small", "MODEL=model").stderr
+
+
 def test_a_file_with_a_space_in_the_model_is_no_trouble(tree):
     for name in ("config copy.json", "adapters/my own/adapter_config.json"):
         (tree / "model" / name).parent.mkdir(parents=True, exist_ok=True)

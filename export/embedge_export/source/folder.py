@@ -166,7 +166,8 @@ def open_source(
             )
         if stated.get("base") is not None:
             raise OptionError(
-                f"base is for a source that is an adapter alone; {local} is a model of its own"
+                f"--base (base=) is for a source that is an adapter alone; {local} is a model "
+                "of its own"
             )
         name, commit = _cached_identity(local)
         return _open_folder(local, name, commit, tasks, via, check_config, stated)
