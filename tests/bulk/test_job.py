@@ -29,8 +29,8 @@ class Kept(Sink):
     def write(self, items, rows):
         self.rows |= {item.index: row for item, row in zip(items, rows, strict=True)}
 
-    def finish(self, count):
-        self.count = count
+    def finish(self, done):
+        self.count = done.items
 
     def abandon(self):
         self.abandoned = True

@@ -45,7 +45,7 @@ def test_it_leaves_what_was_there_and_its_own_exit_code(tmp_path, name, out):
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
-    assert len(list(tmp_path.iterdir())) == 3
+    assert len(list(tmp_path.iterdir())) == 4  # with a part of each output
     number = getattr(signal, name)
     process.send_signal(number)
     _, errors = process.communicate(timeout=30)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from embedge.bulk import resuming
+from embedge.bulk.metadata import metadata_path
 from embedge.bulk.resuming import read_state
 from embedge.cli import main
 from embedge.errors import OptionError
@@ -101,14 +102,17 @@ def test_a_run_that_was_stopped_goes_on(
     assert error.endswith("embedge: interrupted\n")
     assert not out.exists()
     assert read_state(out) is not None
-    assert len(list(out.parent.iterdir())) == 3
+    assert len(list(out.parent.iterdir())) == 4  # the input, both parts, and how far they are
     assert embed(name, *options, "--resume") == (1, out)  # there are bad lines
     error = capsys.readouterr().err
     assert "going on after 192 that are done" in error
     assert "2 of 303 texts were left out" in error
-    assert {path.name for path in out.parent.iterdir()} == {"t.jsonl", name}
+    assert {path.name for path in out.parent.iterdir()} == {"t.jsonl", name, f"{name}.meta.json"}
     whole = embed(f"whole-{name}", *options)[1]
     assert out.read_bytes() == whole.read_bytes()
+    assert metadata_path(out).read_bytes() == metadata_path(whole).read_bytes()
+    errors = json.loads(metadata_path(out).read_text())["errors"]
+    assert [error["index"] for error in errors] == [0, 302]
 
 
 def test_without_resume_it_starts_again_and_says_so(
@@ -119,7 +123,7 @@ def test_without_resume_it_starts_again_and_says_so(
     code, out = embed("o.npy")
     assert code == 1
     assert "192 that an earlier run had done are dropped" in capsys.readouterr().err
-    assert {path.name for path in out.parent.iterdir()} == {"t.jsonl", "o.npy"}
+    assert {path.name for path in out.parent.iterdir()} == {"t.jsonl", "o.npy", "o.npy.meta.json"}
     assert np.load(out).shape[0] == 303
     assert embed("o.npy", "--resume")[0] == 1
     assert "no earlier run has left anything" in capsys.readouterr().err
@@ -132,6 +136,9 @@ def test_another_job_does_not_go_on(
     for options, name in (
         (["--task", "retrieval"], "--task"),
         (["--truncate-dim", "2"], "--truncate-dim"),
+        (["--max-length", "5"], "--max-length"),
+        (["--prompt", "so: "], "the prompt"),
+        (["--meta", "elsewhere.json"], "--meta"),
         (["--on-overflow", "error"], "--on-overflow"),
     ):
         assert embed("o.npy", "--resume", *options)[0] == 2
@@ -141,6 +148,28 @@ def test_another_job_does_not_go_on(
     assert embed("o.npy", "--resume")[0] == 2
     assert "an input is not what it was" in capsys.readouterr().err
     assert read_state(out) is not None  # nothing is lost by asking
+
+
+def test_a_default_that_is_named_is_the_same_job(embed: Callable[..., tuple[int, Path]]) -> None:
+    embed("o.npy")
+    assert embed("o.npy", "--resume", "--task", "text-matching")[0] == 1
+
+
+def test_what_was_left_out_is_kept_with_the_rows(
+    embed: Callable[..., tuple[int, Path]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out = embed("o.npy")
+    state = read_state(out)
+    assert state is not None
+    assert state.metadata is not None
+    out.with_name(state.metadata).unlink()
+    assert embed("o.npy", "--resume")[0] == 2
+    assert "run it without --resume" in capsys.readouterr().err
+    assert out.with_name(state.part).exists()  # nothing is lost by asking
+    assert embed("o.npy")[0] == 1
+    assert sorted(path.name for path in out.parent.iterdir()) == [
+        *("o.npy", "o.npy.meta.json", "t.jsonl")
+    ]
 
 
 def test_damage_is_refused(
@@ -211,6 +240,7 @@ import sys, time
 sys.path.insert(0, sys.argv[1])
 from support.fakes import FakeEmbedder
 from embedge.bulk import resuming
+from embedge.bulk.metadata import metadata_path
 from embedge.cli import arguments, main
 
 resuming.SECONDS = 0.0
@@ -252,4 +282,4 @@ def test_signals_leave_what_is_done(
     monkeypatch.setattr("embedge.cli.arguments.open_embedder", lambda options: FakeEmbedder())
     assert main([*arguments, "--resume", "-q"]) == 0
     assert np.load(out).shape[0] == 301
-    assert {path.name for path in tmp_path.iterdir()} == {"t.txt", "o.npy"}
+    assert {path.name for path in tmp_path.iterdir()} == {"t.txt", "o.npy", "o.npy.meta.json"}

@@ -120,14 +120,15 @@ class Job:
                 self._work(chunk)
                 cut = self._truncations() - before
                 self._sink.checkpoint(Done(count, self._embedded, self._bad, cut))
-            self._sink.finish(count)
+            cut = self._truncations() - before
+            self._sink.finish(Done(count, self._embedded, self._bad, cut))
         except (KeyboardInterrupt, CancelledError):
             self._sink.suspend()
             raise
         except BaseException:
             self._sink.abandon()
             raise
-        return Summary(self._embedded, self._bad, self._truncations() - before)
+        return Summary(self._embedded, self._bad, cut)
 
     def _left(self, records: Iterable[Record | Bad]) -> Iterator[Record | Bad]:
         """The records that are not done yet."""
@@ -140,7 +141,7 @@ class Job:
     def _work(self, chunk: Sequence[Record | Bad]) -> None:
         for item in chunk:
             if isinstance(item, Bad):
-                self._refuse(item.where, item.reason)
+                self._refuse(item)
         records = [item for item in chunk if isinstance(item, Record)]
         size = sum(item.size for item in chunk)
         if records:
@@ -158,14 +159,14 @@ class Job:
         except MemoryLimitError as error:
             # Refused before anything ran, for the sake of some texts: find them by halves.
             if len(records) == 1:
-                self._refuse(records[0].where, one_line(error))
+                self._refuse(_bad(records[0], one_line(error)))
                 return
             middle = len(records) // 2
             self._embed(records[:middle], 0)
             self._embed(records[middle:], size)
             return
         for index in sorted(bad):
-            self._refuse(records[index].where, bad[index])
+            self._refuse(_bad(records[index], bad[index]))
         kept = [index for index in range(len(records)) if index not in bad]
         items = [Item(records[index].index, records[index].id) for index in kept]
         if items:
@@ -183,6 +184,11 @@ class Job:
 
         return report
 
-    def _refuse(self, where: str, reason: str) -> None:
+    def _refuse(self, bad: Bad) -> None:
         self._bad += 1
-        self._on_refused(where, reason)
+        self._sink.refuse(bad)
+        self._on_refused(bad.where, bad.reason)
+
+
+def _bad(record: Record, reason: str) -> Bad:
+    return Bad(record.index, record.where, reason, record.size, record.id)

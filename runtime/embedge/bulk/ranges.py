@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from embedge.bulk.sinks import Item, Sink
+from embedge.bulk.records import Bad
+from embedge.bulk.sinks import Done, Item, Sink
 from embedge.errors import OptionError
 from embedge.files.npy import NpyError, read_npy
 from embedge.files.whole import WholeFile, find_obstacle
@@ -77,12 +78,16 @@ class RangesSink(Sink):
         self._low = np.minimum(self._low, rows.min(axis=0))
         self._high = np.maximum(self._high, rows.max(axis=0))
 
+    def refuse(self, bad: Bad) -> None:
+        """Passes it on."""
+        self._sink.refuse(bad)
+
     @property
     def count(self) -> int:
         """How many vectors the ranges come from so far."""
         return len(self._items)
 
-    def finish(self, count: int) -> None:
+    def finish(self, done: Done) -> None:
         """Quantizes all rows, passes them on, keeps the ranges if a file was named."""
         if self._items:
             ranges = np.stack([self._low, self._high])  # (2, width)
@@ -94,7 +99,7 @@ class RangesSink(Sink):
                 self._sink.write(items, quantize(rows, self._type, ranges=ranges))
             self._keep(ranges)
         self._file.close()
-        self._sink.finish(count)
+        self._sink.finish(done)
 
     def abandon(self) -> None:
         """Drops everything."""

@@ -49,6 +49,7 @@ class Bad:
     where: str
     reason: str
     size: int
+    id: str | int | None = None  # of a text that was read, and is refused later
 
 
 def read_records(

@@ -1,28 +1,31 @@
 """A job's output that can be continued: how much of it is done stands in a file beside it.
 
-While a job writes NAME, `NAME.resume` says which temporary file holds the rows so far, how many of
-its bytes count, how far the input was read, and what the job was. It is written every few seconds
-and where the job is interrupted, and goes with the end of the job. Takes a sink to a file; knows
-no model. Damage shows: a file that does not hold what is said is not continued.
+While a job writes NAME, `NAME.resume` says which temporary files hold the rows so far and what was
+left out, how many of their bytes count, how far the input was read, and what the job was. It is
+written every few seconds and where the job is interrupted, and goes with the end of the job. Takes
+a sink to a file; knows no model. Damage shows: a file that does not hold what is said is not
+continued.
 """
 
 import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from embedge.bulk.metadata import DescribedSink, MetadataFile
+from embedge.bulk.records import Bad
 from embedge.bulk.sinks import Done, FileSink, Item, Sink, open_sink
 from embedge.errors import OptionError
 from embedge.files.regular import read_regular
 from embedge.files.whole import WholeFile
 
-VERSION = 1
+VERSION = 2
 SECONDS = 2.0  # between two notes of how far a job is: each waits for the disk
 _MOST_BYTES = 64 * 2**20  # of such a note, which lists the inputs
 _AGAIN = "run it without --resume to start again"
@@ -36,6 +39,8 @@ class State:
     size: int  # bytes of it that count
     rows: int  # of an array
     done: Done
+    metadata: str | None  # name of the temporary file of the description, in that one's folder
+    metadata_size: int  # bytes of it that count
     job: Mapping[str, Any]  # what may not differ in the job that goes on
     version: int = field(default=VERSION)
 
@@ -55,8 +60,9 @@ def read_state(out: Path) -> State | None:
     try:
         found = json.loads(read_regular(path, most=_MOST_BYTES))
         state = State(**{**found, "done": Done(**found["done"])})
-        counts = (state.size, state.rows, *asdict(state.done).values())
-        sound = state.version == VERSION and Path(state.part).name == state.part
+        counts = (state.size, state.rows, state.metadata_size, *asdict(state.done).values())
+        names = (state.part, state.metadata or "metadata")
+        sound = state.version == VERSION and all(Path(name).name == name for name in names)
         sound = sound and all(isinstance(count, int) and count >= 0 for count in counts)
     except FileNotFoundError:
         return None
@@ -87,6 +93,8 @@ class ResumableSink(Sink):
         embedding_type: of the rows.
         width: numbers of a row.
         job: what may not differ in the job that goes on; plain JSON.
+        describe: opens the file that describes the vectors, with the arguments `part`, `size` and
+            `errors` of `MetadataFile`; None for none.
         state: of the job that goes on; None for a new one, which drops what another has left.
         clock: seconds.
 
@@ -105,6 +113,7 @@ class ResumableSink(Sink):
         embedding_type: str,
         width: int,
         job: Mapping[str, Any],
+        describe: Callable[..., MetadataFile] | None = None,
         state: State | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -115,8 +124,8 @@ class ResumableSink(Sink):
         self._state = state
         self.kept: Done | None = None
         part = None if state is None else self._path.with_name(state.part)
-        try:
-            self._sink: FileSink = open_sink(
+        with _reopening(part):
+            self._rows: FileSink = open_sink(
                 out,
                 kind,
                 embedding_type=embedding_type,
@@ -125,32 +134,57 @@ class ResumableSink(Sink):
                 size=0 if state is None else state.size,
                 rows=0 if state is None else state.rows,
             )
-        except OSError as error:
+        self._sink: Sink = self._rows
+        self._metadata: MetadataFile | None = None
+        self.filler = self._rows.filler
+        if describe is None:
+            return
+        try:
+            part = None if state is None or state.metadata is None else Path(state.metadata)
+            with _reopening(part):
+                self._metadata = describe(
+                    part=None if part is None else part.name,
+                    size=0 if state is None else state.metadata_size,
+                    errors=0 if state is None else state.done.bad,
+                )
+        except BaseException:
             if state is None:
-                raise
-            raise OptionError(
-                f"{part}, which holds what was done, {error.strerror or error}; {_AGAIN}"
-            ) from None
-        self.filler = self._sink.filler
+                self._rows.abandon()
+            else:  # nothing is lost by asking
+                self._rows.file.suspend()
+            raise
+        self._sink = DescribedSink(self._rows, self._metadata)
 
     def write(self, items: Sequence[Item], rows: np.ndarray[Any, Any]) -> None:
         """Passes the rows on."""
         self._sink.write(items, rows)
 
+    def refuse(self, bad: Bad) -> None:
+        """Passes it on."""
+        self._sink.refuse(bad)
+
     def checkpoint(self, done: Done) -> None:
         """Notes how far the job is; on the disk every few seconds."""
-        part = self._sink.file.part
+        part = self._rows.file.part
         if part is None:  # a pipe, which cannot be continued
             return
-        size = self._sink.file.stream.tell()
-        self._state = State(part.name, size, self._sink.rows, done, self._job)
+        noted = None if self._metadata is None else self._metadata.file
+        self._state = State(
+            part=part.name,
+            size=self._rows.file.stream.tell(),
+            rows=self._rows.rows,
+            done=done,
+            metadata=None if noted is None or noted.part is None else noted.part.name,
+            metadata_size=0 if noted is None or noted.part is None else noted.stream.tell(),
+            job=self._job,
+        )
         if self._clock() - self._last >= SECONDS:
             with contextlib.suppress(OSError):  # the job itself is worth more than a note of it
                 self._keep()
 
-    def finish(self, count: int) -> None:
-        """Makes the file final; nothing is left beside it."""
-        self._sink.finish(count)
+    def finish(self, done: Done) -> None:
+        """Makes the file final, and leaves no note of how far it was."""
+        self._sink.finish(done)
         self._forget()
 
     def abandon(self) -> None:
@@ -165,7 +199,8 @@ class ResumableSink(Sink):
             return
         try:
             self._keep()
-            self._sink.file.suspend()
+            for file in self._files():
+                file.suspend()
         except OSError:  # a full disk: nothing can be kept, and the interruption is what is raised
             self.abandon()
             return
@@ -176,27 +211,55 @@ class ResumableSink(Sink):
 
     def _keep(self) -> None:
         assert self._state is not None
-        self._sink.file.sync()
+        for kept in self._files():
+            kept.sync()
         text = json.dumps(asdict(self._state))
         with WholeFile(self._path) as file:
             file.stream.write(text.encode())
         self._last = self._clock()
+
+    def _files(self) -> list[WholeFile]:
+        """What is kept."""
+        noted = None if self._metadata is None else self._metadata.file
+        return [self._rows.file] + ([] if noted is None or noted.part is None else [noted])
 
     def _forget(self) -> None:
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)
 
 
-def drop(out: Path, state: State) -> bool:
-    """Removes what an earlier job has left; False if that job still writes, and is left alone."""
-    path = state_path(out)
-    part = path.with_name(state.part)
+@contextlib.contextmanager
+def _reopening(part: Path | None) -> Iterator[None]:
+    """Around opening what an earlier job has left: what is not there is said of that file."""
     try:
-        WholeFile(out, part=part).abandon()  # which takes the lock, or fails
-    except FileNotFoundError:
-        pass
-    except OSError:
-        return False
+        yield
+    except OSError as error:
+        if part is None:
+            raise
+        raise OptionError(
+            f"{part}, which holds what was done, {error.strerror or error}; {_AGAIN}"
+        ) from None
+
+
+def drop(out: Path, state: State, *, metadata: Path | None = None) -> bool:
+    """Removes what an earlier job has left; False if that job still writes, and is left alone.
+
+    Args:
+        out: its output.
+        state: what it noted.
+        metadata: where its description would have been.
+    """
+    path = state_path(out)
+    parts = [path.with_name(state.part)]
+    if metadata is not None and state.metadata is not None:
+        parts.append(Path(os.path.realpath(metadata)).with_name(state.metadata))
+    for part in parts:
+        try:
+            WholeFile(out, part=part).abandon()  # which takes the lock, or fails
+        except FileNotFoundError:
+            pass
+        except OSError:
+            return False
     with contextlib.suppress(OSError):
         path.unlink(missing_ok=True)
     return True

@@ -14,6 +14,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from embedge.bulk.records import Bad
 from embedge.files.whole import WholeFile
 
 _TYPES = {"float32": "<f4", "int8": "|i1", "uint8": "|u1", "binary": "|i1", "ubinary": "|u1"}
@@ -54,12 +55,15 @@ class Sink(ABC):
         """Adds one row for each item, in order of their indices."""
 
     @abstractmethod
-    def finish(self, count: int) -> None:
-        """Makes the output final, of so many items, those left out included."""
+    def finish(self, done: Done) -> None:
+        """Makes the output final; `done` is the whole job."""
 
     @abstractmethod
     def abandon(self) -> None:
         """Drops a file that is not complete."""
+
+    def refuse(self, bad: Bad) -> None:  # noqa: B027 - most sinks have rows alone
+        """Called for an item that has no vector, with the reason."""
 
     def checkpoint(self, done: Done) -> None:  # noqa: B027 - most sinks have nothing to note
         """Called when the rows of so many items are written."""
@@ -129,7 +133,7 @@ class LinesSink(Sink):
             error.filename = error.filename or self._name
             raise
 
-    def finish(self, count: int) -> None:
+    def finish(self, done: Done) -> None:
         """All lines are written already."""
 
     def abandon(self) -> None:
@@ -144,7 +148,7 @@ class _LinesFile(LinesSink, FileSink):
         text = io.TextIOWrapper(file.stream, encoding="utf-8", newline="\n", write_through=True)
         super().__init__(text, name)
 
-    def finish(self, count: int) -> None:
+    def finish(self, done: Done) -> None:
         self._stream.flush()
         self.file.finish()
 
@@ -177,9 +181,9 @@ class _Array(FileSink):
         self.file.stream.write(block.tobytes())
         self.rows += len(block)
 
-    def finish(self, count: int) -> None:
+    def finish(self, done: Done) -> None:
         try:
-            self._fill(count)
+            self._fill(done.items)
             self.file.stream.seek(0)
             self.file.stream.write(self._header())
         except BaseException:

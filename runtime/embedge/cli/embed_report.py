@@ -12,6 +12,8 @@ from embedge.cli.flags import in_flags
 from embedge.progress import ProgressBar
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from embedge.bulk.job import Step, Summary
     from embedge.pack.manifest import Manifest
 
@@ -78,10 +80,13 @@ class Report:
             "default; --task names another)"
         )
 
-    def say_summary(self, summary: "Summary", *, filler: str | None) -> None:
-        """What the whole job left out or cut."""
+    def say_summary(
+        self, summary: "Summary", *, filler: str | None, metadata: "Path | None"
+    ) -> None:
+        """What the whole job left out or cut; `metadata` is the file that lists the former."""
         if summary.bad:
             rows = f"; their rows are {filler}" if filler else ""
+            rows += f"; {metadata} lists them" if metadata is not None else ""
             self._note(
                 f"embedge: {summary.bad} of {summary.bad + summary.embedded} {self._things} "
                 f"were left out{rows}"

@@ -1,5 +1,6 @@
 """Where `embed` writes: a place that cannot be written, or is read as well, is refused."""
 
+import itertools
 import os
 import stat
 import sys
@@ -9,7 +10,7 @@ from typing import TextIO
 
 from embedge.bulk.suffixes import ARRAY, JSON_LINES, suffix_of
 from embedge.errors import OptionError
-from embedge.files.whole import find_obstacle
+from embedge.files.whole import find_obstacle, is_replaced
 
 _PLAIN = ("", ".txt")  # endings that promise nothing: JSON lines are as good as any text
 _WRITTEN = "embed writes JSON lines (.jsonl) and NumPy arrays (.npy)"
@@ -63,14 +64,53 @@ def check_not_read(
             )
 
 
-def check_different(out: Path | None, path: str | None) -> None:
-    """Refuses one place for the vectors and for their ranges.
+def check_different(**places: str | os.PathLike[str] | None) -> None:
+    """Refuses one place for two outputs, such as out= and ranges= for --out and --ranges.
 
     Raises:
-        OptionError: they are the same.
+        OptionError: two are the same.
     """
-    if out is not None and path is not None and out.resolve() == Path(path).resolve():
-        raise OptionError(f"--out and --ranges are both {path}; give two names")
+    named = [(name, place) for name, place in places.items() if place is not None]
+    for (one, path), (other, place) in itertools.combinations(named, 2):
+        if Path(path).resolve() == Path(place).resolve():
+            raise OptionError(f"--{one} and --{other} are both {place}; give two names")
+
+
+def metadata_place(
+    named: str | None, out: Path | None, inputs: Sequence[str | os.PathLike[str]]
+) -> Path | None:
+    """Where the vectors are described: `--meta`, else beside the output; None for nowhere.
+
+    Args:
+        named: the option's value.
+        out: the output; None for stdout.
+        inputs: what is read.
+
+    Raises:
+        OptionError: it cannot be written there, is read as well, or what stands there was not
+            written by `embed` and is not named by `--meta`.
+    """
+    from embedge.bulk.metadata import is_metadata, metadata_path
+
+    if named is None and (out is None or not is_replaced(out)):  # a pipe has nothing beside it
+        return None
+    place = metadata_path(out) if named is None and out is not None else Path(named or "")
+    problem = find_obstacle(place if named is None else named)
+    if named is None and not problem and place.exists():
+        try:
+            ours = is_metadata(place)
+        except OSError:
+            ours = False
+        problem = None if ours else "is a file that embed did not write"
+    if problem and named is None:
+        raise OptionError(
+            f"the description of --out {out} would be {place}, which {problem}; --meta FILE names "
+            "another place for it"
+        )
+    if problem:
+        raise OptionError(f"--meta {named} {problem}")
+    check_not_read("--meta", place, inputs)
+    return place
 
 
 def _output_format(path: str, named: str | None) -> str:

@@ -11,19 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedge.cli import screen
+from embedge.cli.facts import NAMES
 from embedge.errors import OptionError
 
 if TYPE_CHECKING:
     import numpy as np
 
     from embedge.bulk.resuming import State
-    from embedge.embedder import Embedder
 
-# Options that the vectors depend on; what follows from the pack and the inputs is noted by itself.
-_OPTIONS = (
-    *("images", "task", "prompt_name", "prompt", "max_length", "on_overflow"),
-    *("embedding_type", "input_format", "column"),
-)
+# Options that say which texts are taken; what the vectors are is in `facts`.
+_OPTIONS = ("images", "on_overflow", "input_format", "column", "meta")
 
 
 def check_resume(
@@ -52,8 +49,16 @@ def check_resume(
     return problem is None
 
 
-def earlier_state(path: Path, facts: Mapping[str, Any], *, resume: bool) -> "State | None":
+def earlier_state(
+    path: Path, job: Mapping[str, Any], *, resume: bool, metadata: Path | None
+) -> "State | None":
     """How far an earlier run came, to go on there; otherwise what it has left is dropped.
+
+    Args:
+        path: the output.
+        job: of this run, from `job_facts`.
+        resume: whether to go on.
+        metadata: where the vectors are described.
 
     Raises:
         OptionError: this run is another one, and --resume was given.
@@ -62,7 +67,7 @@ def earlier_state(path: Path, facts: Mapping[str, Any], *, resume: bool) -> "Sta
 
     if not resume:
         with contextlib.suppress(OptionError):
-            if (left := read_state(path)) is not None and drop(path, left):
+            if (left := read_state(path)) is not None and drop(path, left, metadata=metadata):
                 screen.note(
                     f"embedge: {left.done.items:,} that an earlier run had done are dropped; "
                     "--resume would have gone on there"
@@ -72,28 +77,30 @@ def earlier_state(path: Path, facts: Mapping[str, Any], *, resume: bool) -> "Sta
     if state is None:
         screen.note("embedge: no earlier run has left anything here; starting at the beginning")
         return None
-    check_same(state, facts)
+    check_same(state, job)
     screen.note(f"embedge: going on after {state.done.items:,} that are done")
     return state
 
 
 def job_facts(
     options: argparse.Namespace,
-    embedder: "Embedder",
+    facts: Mapping[str, Any],
     read: Sequence[str],
     ranges: "np.ndarray[Any, Any] | None",
-    *,
-    kind: str,
-    width: int,
 ) -> dict[str, Any]:
-    """What the output of a run depends on, as plain JSON, each under the name for its message."""
+    """What the output of a run depends on, as plain JSON, each under the name for its message.
+
+    Args:
+        options: of `embed`.
+        facts: of the vectors, from `vector_facts`.
+        read: the files that are read.
+        ranges: that are given; None for none.
+    """
     files = [(os.path.realpath(name), Path(name).stat()) for name in read]
     return {
-        "the pack": embedder.manifest.fingerprint(embedder.precision),
+        **{label: facts[name] for name, label in NAMES.items()},
         "the list of inputs": [name for name, _ in files],
         "an input": [[status.st_size, status.st_mtime_ns] for _, status in files],
-        "--format": kind,
-        "--truncate-dim": width,
         "--ranges": None if ranges is None else ranges.tolist(),
         **{f"--{name.replace('_', '-')}": getattr(options, name) for name in _OPTIONS},
     }

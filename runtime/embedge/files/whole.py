@@ -58,7 +58,7 @@ def find_obstacle(path: str | os.PathLike[str]) -> str | None:
                 return reason
         if not os.access(text, os.W_OK):
             return "is write-protected; name another file, or change its permissions"
-        if not _is_replaced(Path(text)):
+        if not is_replaced(Path(text)):
             return None
     if not folder.is_dir():
         return f"lies in {folder}, which does not exist; make that folder first"
@@ -99,7 +99,7 @@ class WholeFile:
         self._place = Path(path)
         self._part: Path | None = None  # the temporary file, while there is one
         self._direct: BinaryIO | None = None  # the pipe that waits for what is held back
-        if _is_replaced(self._place):
+        if is_replaced(self._place):
             self._place = _follow(self._place)
             self.stream = self._open_part() if part is None else self._reopen(part, size)
             return
@@ -233,7 +233,7 @@ class _Raw(io.FileIO):
             raise
 
 
-def _is_replaced(path: Path) -> bool:
+def is_replaced(path: Path) -> bool:
     """Whether a rename makes the file at a path; else it is written to directly."""
     link = path
     for _ in range(_MOST_LINKS):

@@ -15,10 +15,12 @@ from embedge.bulk.image_files import image_records
 from embedge.bulk.records import COLUMN, FORMATS, STDIN, Bad, Record, read_records, text_records
 from embedge.cli import arguments, screen
 from embedge.cli.embed_report import Report
+from embedge.cli.facts import vector_facts
+from embedge.cli.flags import in_flags
 from embedge.cli.inputs import check_paths
 from embedge.cli.interrupt import cancellable
 from embedge.cli.libtiff import quiet_libtiff
-from embedge.cli.outputs import check_different, check_not_read, check_output
+from embedge.cli.outputs import check_different, check_not_read, check_output, metadata_place
 from embedge.cli.resume import check_resume, earlier_state, job_facts
 from embedge.cli.streams import input_bytes
 from embedge.errors import CancelledError, OptionError
@@ -41,7 +43,9 @@ or UTF-32 with a byte order mark. Without INPUT, stdin is read. The output has a
 text, {"index" or "id": ..., "embedding": [...]}, in input order, or is a .npy array. "index" is the
 text's place in the input and its row in the array. A malformed line is reported on stderr with its
 file and number, and skipped (its row in an array is NaN, or 0 in smaller types); the exit code is
-then 1. With --images, INPUT is an image or a folder of images, and the "id" is the image's path."""
+then 1. What the vectors are, and which inputs were left out and why, is written beside --out, as
+OUT.meta.json. With --images, INPUT is an image or a folder of images, and the "id" is the image's
+path."""
 EXAMPLES = (
     "embedge embed notes.txt --out vectors.npy",
     "embedge embed reviews.csv --column review --out reviews.npy",
@@ -122,6 +126,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", metavar="FILE", help="the output (default: stdout)")
     parser.add_argument(
+        "--meta",
+        metavar="FILE",
+        help="where to write, as JSON, what the vectors are (model, fingerprint, task, prompt, "
+        "dimension, ...) and which inputs were left out, and why (default: the name of --out with "
+        ".meta.json after it; none on stdout)",
+    )
+    parser.add_argument(
         "--resume",
         action="store_true",
         help="go on where an earlier run of this command was stopped; it starts from the "
@@ -138,6 +149,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Embeds everything; 1 if some records were bad."""
     from embedge.bulk.job import NOTHING_DONE, Job  # NumPy: not while help is shown
+    from embedge.bulk.metadata import DescribedSink, MetadataFile
     from embedge.bulk.ranges import RangesSink
     from embedge.bulk.resuming import ResumableSink
     from embedge.bulk.sinks import LinesSink, open_sink
@@ -165,7 +177,8 @@ def run(options: argparse.Namespace) -> int:
         total = check_paths(paths, input_format=options.input_format) if paths else None
         read = paths
     path, kind = check_output(options.out, options.format, inputs=read)
-    check_different(path, options.ranges)
+    metadata = metadata_place(options.meta, path, read)
+    check_different(out=path, ranges=options.ranges, meta=metadata)
     can_go_on = check_resume(options, path, read, later=later)
     state: State | None = None
     if STDIN in paths and is_terminal(sys.stdin):
@@ -177,6 +190,7 @@ def run(options: argparse.Namespace) -> int:
     ):
         held = [embedder.folder / name for name in (MANIFEST, *embedder.manifest.files)]
         check_not_read("--out", path, held)
+        check_not_read("--meta", metadata, held)
         warnings.simplefilter("ignore", TruncationWarning)  # said once, at the end, with a count
         encode: Callable[..., Any] = partial(
             embedder.encode_image if options.images else embedder.encode,
@@ -196,20 +210,29 @@ def run(options: argparse.Namespace) -> int:
         width = encode([]).shape[1]  # a wrong option shows here, before anything is read
         if not options.images:
             embedder.load(options.task)  # what fails here is no text's fault
+        about = vector_facts(options, embedder, kind=kind)
+        describe: Callable[..., MetadataFile] | None = None
+        if metadata is not None:
+            reword = partial(in_flags, flags=options.flags)
+            describe = partial(MetadataFile, metadata, about, reword=reword)
         sink: Sink = LinesSink(sys.stdout, "stdout")
         if path is not None and can_go_on:
-            facts = job_facts(options, embedder, read, ranges, kind=kind, width=width)
-            state = earlier_state(path, facts, resume=options.resume)
+            facts = job_facts(options, about, read, ranges)
+            state = earlier_state(path, facts, resume=options.resume, metadata=metadata)
             sink = ResumableSink(
                 path,
                 kind,
                 embedding_type=options.embedding_type,
                 width=width,
                 job=facts,
+                describe=describe,
                 state=state,
             )
-        elif path is not None:
-            sink = open_sink(path, kind, embedding_type=options.embedding_type, width=width)
+        else:
+            if path is not None:
+                sink = open_sink(path, kind, embedding_type=options.embedding_type, width=width)
+            if describe is not None:
+                sink = DescribedSink(sink, describe())
         if later:
             sink = RangesSink(sink, options.embedding_type, width, options.ranges)
         records: Iterable[Record | Bad] = images
@@ -241,9 +264,9 @@ def run(options: argparse.Namespace) -> int:
             raise
         if isinstance(sink, RangesSink) and sink.count:
             report.say_ranges(options, sink.count)
-        if options.task is None:
+        if options.task is None and summary.embedded:
             report.say_task(embedder.manifest)
-        report.say_summary(summary, filler=sink.filler)
+        report.say_summary(summary, filler=sink.filler, metadata=metadata)
         return 1 if summary.bad else 0
 
 
