@@ -372,6 +372,11 @@ mini: .venv-train/stamp ## trains models/embedge-mini again: two hours or more, 
 measure-search: .venv-train/stamp $(DEFAULT_PACK)/manifest.json ## how often each mode of a search finds the right text
 	PYTHONPATH=models .venv-train/bin/python -u models/mini/measure_search.py $(MINI_WORK)
 
+# `make measure-questions OPTIONS=--misses` lists what was not found.
+.PHONY: measure-questions
+measure-questions: .venv/stamp default ## 33 short queries on 202 files, in each mode of a search: [OPTIONS=]
+	PYTHONPATH=tests $(BIN)/python -m bench.questions.run $(OPTIONS)
+
 .PHONY: measure-mini
 measure-mini: .venv-train/stamp ## quality of models/embedge-mini on held-out data: STS=stsb-dev.csv
 	@test -n "$(STS)" || { echo "name STS-B's development set: make measure-mini STS=file.csv" >&2; \
