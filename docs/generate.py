@@ -22,7 +22,7 @@ from embedge.cli.commands.serve import LIMITS
 from embedge.cli.parsing import EXAMPLES
 from embedge.known_models import KNOWN_MODELS
 from embedge.pack.reading import FORMAT_VERSION as PACK_FORMAT
-from embedge.search.database import FORMAT_VERSION as INDEX_FORMAT
+from embedge.search.schema import FORMAT_VERSION as INDEX_FORMAT
 from embedge.server import own
 from embedge.server.app import DIALECTS
 from embedge.server.metrics import Metrics

@@ -2,8 +2,8 @@
 
     python examples/own_index.py
 
-`embedge.SearchIndex` does this for folders of files. For texts that come from elsewhere (messages,
-products, rows of a table) keep the vectors beside them, and the pack's fingerprint with those.
+`embedge.SearchIndex` keeps folders of files, and an application's records (records.py). Where a
+database has the texts, keep the vectors beside them, and the pack's fingerprint with those.
 """
 
 import sqlite3

@@ -57,7 +57,7 @@ def _modes(index: SearchIndex, name: str, test: Questions) -> float:
         ranks = []
         for number, query in enumerate(test.queries):
             hits = index.search(query, top_k=10, mode=mode)
-            names = [int(hit.path.stem) for hit in hits]
+            names = [int(hit.path.stem) for hit in hits if hit.path is not None]
             ranks.append(names.index(number) if number in names else 10)
             if mode == "hybrid" and ranks[-1] < 5:
                 wrongly.append(_hinted(hits[:5]))

@@ -83,6 +83,14 @@ def test_batch_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert out.with_suffix(".bad.tsv").read_text(encoding="utf-8").startswith("4\t")
 
 
+def test_records(capsys: pytest.CaptureFixture[str]) -> None:
+    load("records").main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "3 added"
+    assert lines[1].split()[1] == "T-2"
+    assert lines[-1] == "1 removed; open: ['T-1']"
+
+
 def test_own_index(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

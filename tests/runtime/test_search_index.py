@@ -392,7 +392,7 @@ def test_other_options_make_other_vectors(index, words, folder, tmp_path, option
 def test_other_passages_and_formats(index, words, tmp_path, monkeypatch) -> None:
     for module, name, told in (
         ("index", "SPLITTING", "splitting changed: 1 -> 99"),
-        ("database", "FORMAT_VERSION", "format changed: 4 -> 99"),
+        ("schema", "FORMAT_VERSION", "format changed: 5 -> 99"),
     ):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(f"embedge.search.{module}.{name}", 99)

@@ -1,7 +1,6 @@
 """Words beside vectors: what stands there is found, and the words are whole or not used."""
 
 import sqlite3
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +42,12 @@ def names(hits: list[Any]) -> list[str]:
     return [hit.path.name for hit in hits]
 
 
-def version(path: Path) -> int:
+def words_are_whole(path: Path) -> bool:
     connection = sqlite3.connect(path)
-    (found,) = connection.execute("PRAGMA user_version").fetchone()
+    assert connection.execute("PRAGMA user_version").fetchone() == (5,)
+    found = connection.execute("SELECT value FROM meaning WHERE name = 'words'").fetchall()
     connection.close()
-    return int(found)
+    return found == [("whole",)]
 
 
 # --- what is found ----------------------------------------------------------------------------
@@ -165,37 +165,6 @@ def test_fusion() -> None:
 # --- whole, or not used -----------------------------------------------------------------------
 
 
-def make_older(path: Path) -> None:
-    """An index as format 3 was: without words."""
-    connection = sqlite3.connect(path)
-    connection.execute("DROP TABLE words")
-    connection.execute("PRAGMA user_version = 3")
-    connection.commit()
-    connection.close()
-
-
-def test_an_older_index_gets_its_words_without_embedding(tmp_path: Path, folder: Path) -> None:
-    place, embedder = tmp_path / "index", Words()
-    with SearchIndex(place, embedder) as index:
-        index.update(folder)
-        right = index.search("custard tarts")
-    make_older(place)
-    before = len(embedder.embedded)
-    with SearchIndex(place, embedder) as index:
-        with pytest.warns(UserWarning, match="the index has no words yet; update it"):
-            assert names(index.search("custard tarts"))[0] == "near.txt"
-        with pytest.raises(OptionError, match="no words yet; update it"):
-            index.search("custard tarts", mode="words")
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            index.search("custard tarts", mode="vectors")
-            index.update(folder)
-            assert index.search("custard tarts") == right
-    assert len(embedder.embedded) == before
-    assert version(place) == 4
-    content(place)
-
-
 def test_without_fts5_vectors_are_searched(
     tmp_path: Path, folder: Path, without_fts5: pytest.MonkeyPatch
 ) -> None:
@@ -207,7 +176,7 @@ def test_without_fts5_vectors_are_searched(
         assert hits == index.search("custard tarts", mode="vectors")
         with pytest.raises(OptionError, match=r'mode="words" cannot .* without FTS5'):
             index.search("custard tarts", mode="words")
-    assert version(place) == 3
+    assert not words_are_whole(place)
     without_fts5.undo()
     with SearchIndex(place, Words()) as index:  # by another Python
         index.update(folder)
@@ -222,13 +191,13 @@ def test_what_a_python_without_fts5_changes_is_looked_up_again(
         patch.setattr(words, "available", lambda: True)
         with SearchIndex(place, Words()) as index:
             index.update(folder)
-    assert version(place) == 4
+    assert words_are_whole(place)
     with SearchIndex(place, Words()) as index:
         index.update(folder)
-        assert version(place) == 4  # nothing changed
+        assert words_are_whole(place)  # nothing changed
         lay(folder, {"lisbon.txt": None, "porto.txt": b"Porto has custard tarts too"})
         index.update(folder)
-    assert version(place) == 3
+    assert not words_are_whole(place)
     without_fts5.undo()
     with SearchIndex(place, Words()) as index:
         index.update(folder)

@@ -1,4 +1,4 @@
-"""Search in folders of texts and images, with an index on disk that is updated rather than rebuilt.
+"""Search in folders of texts and images, and in records, with an index that is kept up to date.
 
 >>> from embedge import Embedder, SearchIndex
 >>> with Embedder() as embedder, SearchIndex("notes.sqlite", embedder) as index:
@@ -8,9 +8,18 @@
 (1, 'travel.txt', 1)
 """
 
+from embedge.search.additions import AdditionReport
 from embedge.search.hits import Hit
 from embedge.search.index import SearchIndex
 from embedge.search.places import default_place, find_root
 from embedge.search.tally import UpdateProgress, UpdateReport
 
-__all__ = ["Hit", "SearchIndex", "UpdateProgress", "UpdateReport", "default_place", "find_root"]
+__all__ = [
+    "AdditionReport",
+    "Hit",
+    "SearchIndex",
+    "UpdateProgress",
+    "UpdateReport",
+    "default_place",
+    "find_root",
+]

@@ -2,7 +2,7 @@
 
 Takes a path and what determines the vectors (the `meaning`), gives connections inside
 transactions; every fault of SQLite leaves as a named error. A file that is not an embedge index is
-never written to, nor deleted. Knows the tables, not what they are for: see `store.py`.
+never written to, nor deleted. Which tables there are is in `schema.py`.
 
 The journal is SQLite's rollback journal, not a write-ahead log: that takes no second file to
 read, so an index works on read-only media and network drives. The price is that a search holds
@@ -27,12 +27,8 @@ from embedge.errors import (
     SearchIndexError,
 )
 from embedge.files.regular import check_regular
-from embedge.search import words
+from embedge.search import schema
 
-# 1 had no kinds of files, 2 no checksums. 3, an index without words, is used as it is, and becomes
-# 4 with its next update.
-FORMAT_VERSION = words.WHOLE
-APPLICATION_ID = 0x656D6267  # "embg", in SQLite's header at byte 68, big-endian
 _COMPANIONS = ("-journal", "-wal", "-shm")  # what SQLite looks for beside a database
 MAGIC = b"SQLite format 3\0"
 TIMEOUT = 60.0  # seconds to wait for another process
@@ -42,22 +38,6 @@ PAGE_SIZE = 16384  # bytes; three vectors of 1,024 dimensions fit, in 4,096 not 
 DAMAGED = (0, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 # Python's module decodes SQLite's messages too; those that quote a damaged file may not be UTF-8.
 FAULTS = (sqlite3.Error, UnicodeDecodeError)
-SCHEMA = (
-    "CREATE TABLE meaning (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
-    # path: bytes as the system has them. kind: text or image. stamp: of the file as it was read.
-    # digest: of its content. reason: why it was refused.
-    "CREATE TABLE files (id INTEGER PRIMARY KEY, path BLOB NOT NULL UNIQUE, kind TEXT NOT NULL, "
-    "stamp TEXT, digest BLOB NOT NULL, reason TEXT)",
-    # A text stands once, however many places it has; its vector has the same id. An image is one
-    # passage without a text.
-    "CREATE TABLE passages (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, "
-    "text TEXT NOT NULL)",
-    # float32, little-endian. Apart from the texts, so that a search need not read those.
-    "CREATE TABLE vectors (id INTEGER PRIMARY KEY, checksum INTEGER NOT NULL, "
-    "vector BLOB NOT NULL)",
-    "CREATE TABLE places (file INTEGER NOT NULL, number INTEGER NOT NULL, line INTEGER NOT NULL, "
-    "passage INTEGER NOT NULL, PRIMARY KEY (file, number)) WITHOUT ROWID",
-)
 _REMEDY = "delete it, or make it again (--rebuild, or SearchIndex(…, rebuild=True))"
 
 
@@ -100,8 +80,13 @@ class Database:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """A connection whose changes are all kept at the end, or none if anything is raised."""
+        """A connection whose changes are all kept at the end, or none if anything is raised.
+
+        An index of an older format is brought up to date with it.
+        """
         with self._transaction("BEGIN IMMEDIATE") as connection:
+            if not schema.is_current(connection):
+                schema.upgrade(connection)
             yield connection
 
     def close(self) -> None:
@@ -134,9 +119,9 @@ class Database:
             connection.execute("PRAGMA trusted_schema = OFF")
             connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS}")
             connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
-            if rebuild or _is_empty(connection):
+            if rebuild or schema.is_empty(connection):
                 with _transaction(connection, "BEGIN IMMEDIATE"):
-                    if rebuild or _is_empty(connection):  # nobody was quicker
+                    if rebuild or schema.is_empty(connection):  # nobody was quicker
                         self._create(connection)
             with _transaction(connection, "BEGIN"):
                 self._check(connection)
@@ -146,23 +131,18 @@ class Database:
         return connection
 
     def _create(self, connection: sqlite3.Connection) -> None:
-        if not _is_empty(connection):
+        if not schema.is_empty(connection):
             self._check_owner(connection)
-            _empty(connection)
-        for statement in SCHEMA:
-            connection.execute(statement)
-        version = words.create(connection)
-        connection.executemany("INSERT INTO meaning VALUES (?, ?)", self._meaning.items())
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {version}")
+            schema.empty(connection)
+        schema.create(connection, self._meaning)
 
     def _check(self, connection: sqlite3.Connection) -> None:
         """Whether this is an index of ours, whole, and with our meaning."""
         self._check_owner(connection)
-        version = _pragma(connection, "user_version")
-        if version not in (words.NOT_WHOLE, FORMAT_VERSION):
-            self._refuse_old(f"format changed: {version} -> {FORMAT_VERSION}")
-        if not _has_our_tables(connection, version):
+        version = schema.version(connection)
+        if version not in (*schema.OLDER, schema.FORMAT_VERSION):
+            self._refuse_old(f"format changed: {version} -> {schema.FORMAT_VERSION}")
+        if not schema.is_whole(connection):
             raise damage_error("its tables are not ours", self._path)
         held = dict(connection.execute("SELECT name, value FROM meaning"))
         for name, value in self._meaning.items():
@@ -170,7 +150,7 @@ class Database:
                 self._refuse_old(f"{name} changed: {held.get(name, 'unknown')} -> {value}")
 
     def _check_owner(self, connection: sqlite3.Connection) -> None:
-        if _pragma(connection, "application_id") != APPLICATION_ID:
+        if not schema.is_owned(connection):
             raise _foreign(self._path)
 
     def _refuse_old(self, change: str) -> None:
@@ -220,7 +200,7 @@ def _recognize(path: Path) -> None:
             ) from None
     with path.open("rb") as stream:
         header = stream.read(72)
-    if header and (header[:16] != MAGIC or header[68:] != APPLICATION_ID.to_bytes(4, "big")):
+    if header and (header[:16] != MAGIC or header[68:] != schema.APPLICATION_ID.to_bytes(4, "big")):
         raise _foreign(path)
 
 
@@ -229,41 +209,6 @@ def _foreign(path: Path | None) -> IndexFileError:
         f"{path} is not an embedge index, so it is left alone; name another file, or delete it "
         "yourself"
     )
-
-
-def _is_empty(connection: sqlite3.Connection) -> bool:
-    (count,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    return bool(count == 0)
-
-
-def _has_our_tables(connection: sqlite3.Connection, version: int) -> bool:
-    """Whether an index of this format has the tables that it should, and nothing else."""
-    found = dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
-    ours = {name: found.pop(name) for name in words.TABLES & found.keys()}
-    if set(found.values()) != set(SCHEMA):
-        return False
-    if not ours:
-        return version == words.NOT_WHOLE
-    return (
-        ours.keys() == words.TABLES
-        and ours.pop("words") == words.CREATE
-        and all(isinstance(sql, str) and sql.startswith("CREATE TABLE") for sql in ours.values())
-    )
-
-
-def _empty(connection: sqlite3.Connection) -> None:
-    """Drops all tables; an error if the file is too damaged to be sure that nothing is left."""
-    if connection.execute("PRAGMA integrity_check(1)").fetchone() != ("ok",):
-        raise sqlite3.DatabaseError("the integrity check failed")
-    # FTS5 drops the tables that it made with its own.
-    virtual = "SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE VIRTUAL%'"
-    for (name,) in connection.execute(virtual).fetchall():
-        connection.execute(f'DROP TABLE "{name}"')
-    held = "SELECT type, name FROM sqlite_master WHERE type IN ('table', 'view')"
-    for kind, name in connection.execute(held).fetchall():
-        connection.execute(f'DROP {kind} "{name}"')
-    if not _is_empty(connection):
-        raise sqlite3.DatabaseError("some of its tables cannot be dropped")
 
 
 class Connection(sqlite3.Connection):
@@ -308,10 +253,6 @@ def _transaction(connection: Connection, begin: str) -> Iterator[None]:
         if connection.in_transaction:  # SQLite ends some itself
             connection.execute("ROLLBACK")
         raise
-
-
-def _pragma(connection: sqlite3.Connection, name: str) -> int:
-    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
 
 
 def _code(error: Exception) -> int:

@@ -1,15 +1,15 @@
-"""The class that users hold: an index file and an embedder, joined to search folders.
+"""The class that users hold: an index file and an embedder, joined to search folders and records.
 
 Joins the other modules: what determines the vectors -> `database` -> `store`; a folder -> `update`
--> the index; a query -> `hits` -> the best passages. Knows no SQL and reads no file of a folder
-itself.
+-> the index; records -> `additions` -> the index; a query -> `hits` -> the best passages. Knows no
+SQL and reads no file of a folder itself.
 """
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Self, get_args
+from typing import Any, Self, get_args
 
 from embedge.calls import Call, alias_options
 from embedge.cautions import warn
@@ -27,23 +27,29 @@ from embedge.errors import (
 from embedge.files.paths import absolute_path
 from embedge.options import check_callback, check_cancel, check_one_of, flag, shown, whole_number
 from embedge.reopening import Reduced, reduce_index
+from embedge.search import additions
+from embedge.search.additions import AdditionReport
 from embedge.search.database import Database, damage_error
 from embedge.search.hits import Hit, Mode, Query, find
 from embedge.search.passages import SPLITTING
 from embedge.search.pictures import Pictures
 from embedge.search.places import find_root
+from embedge.search.records import RecordId, key_of
 from embedge.search.selection import Selection
 from embedge.search.soundness import Damage, DamagedRowsError
-from embedge.search.store import Kind, Store, Where
+from embedge.search.store import Store
 from embedge.search.tally import UpdateProgress, UpdateReport
 from embedge.search.terms import query_terms
-from embedge.search.update import Update
+from embedge.search.update import Embed, Update
+from embedge.search.where import Kind, Where
 
 DOCUMENTS = "retrieval.passage"  # the alias whose task and prompt passages are embedded with
 
 
 class SearchIndex:
-    """The passages and images of folders, in one file. A context manager; safe between threads.
+    """The passages and images of folders, and an application's own records, in one file.
+
+    A context manager; safe between threads.
 
     The file holds the texts of the passages as well as their vectors, and which words stand in
     them. Searching is exact: every vector is compared. Several processes may use one file; those
@@ -161,11 +167,7 @@ class SearchIndex:
         own = self._path
         update = Update(
             self._store,
-            partial(
-                self._embedder.encode_document,
-                task=self._call.task,
-                truncate_dim=self._call.width,
-            ),
+            self._embed,
             pictures=self._pictures,
             progress=progress,
             cancel=cancel,
@@ -178,6 +180,77 @@ class SearchIndex:
         return report
 
     @counted
+    def add(
+        self,
+        records: Iterable[Mapping[str, Any]],
+        *,
+        progress: Callable[[int], None] | None = None,
+        cancel: threading.Event | None = None,
+    ) -> AdditionReport:
+        """Adds an application's own records; one whose id is there takes the place of that.
+
+        They are taken a batch at a time, so any number of them may come, also from a generator.
+        Each batch is kept in one transaction: stopped at any moment, the index holds whole records
+        only. Records and files share an index without meeting: `update` never removes a record.
+
+        Args:
+            records: `{"id": …, "text": …, "metadata": …}` each. The id is a str or an int, and
+                "1" is not 1; the text is cut into passages as files are; the metadata, which may
+                be left out, is a dict that JSON can write.
+            progress: called as progress(done) after each batch, in records.
+            cancel: set it from another thread to stop, also while the network runs.
+
+        Returns:
+            How many are new, replaced and unchanged, and which were refused, with the reason: one
+            bad record does not keep the others out.
+
+        Raises:
+            InputError: `records` is not an iterable of mappings but one of them, or a str.
+            IndexReadOnlyError, IndexBusyError, IndexFileError, IndexOutdatedError: as for
+                `update`.
+            CancelledError: `cancel` was set; the batches before are kept.
+
+        >>> from embedge import Embedder, SearchIndex
+        >>> with Embedder() as embedder, SearchIndex(None, embedder) as index:
+        ...     report = index.add(
+        ...         [
+        ...             {"id": 1, "text": "The key is under the pot.", "metadata": {"lang": "en"}},
+        ...             {"id": 2, "text": "Backups run at two.", "metadata": {"lang": "en"}},
+        ...         ]
+        ...     )
+        ...     (hit,) = index.search("Where is the key?", top_k=1, where={"lang": "en"})
+        >>> report.added, hit.id, hit.metadata
+        (2, 1, {'lang': 'en'})
+        """
+        check_callback(progress, "progress(done)")
+        check_cancel(cancel)
+        report = additions.add(self._store, self._embed, records, progress=progress, cancel=cancel)
+        if report.added or report.replaced:
+            self._store.add_runtime(runtime_version())
+        return report
+
+    @counted
+    def remove(self, ids: Iterable[RecordId]) -> int:
+        """Removes records, all of them or none; ids that are not there are ignored.
+
+        Returns:
+            How many there were.
+
+        Raises:
+            InputError: `ids` is not an iterable of str and int.
+            IndexReadOnlyError, IndexBusyError, IndexFileError, IndexOutdatedError: as for
+                `update`.
+        """
+        if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
+            raise InputError(f"ids is {shown(ids)}; pass a list of ids")
+        return self._store.remove_records(dict.fromkeys(key_of(value) for value in ids))
+
+    @counted
+    def ids(self) -> list[RecordId]:
+        """The ids of all records in the index."""
+        return self._store.record_ids()
+
+    @counted
     def search(
         self,
         query: str,
@@ -186,6 +259,7 @@ class SearchIndex:
         path: str | os.PathLike[str] | None = None,
         kind: Kind | None = None,
         mode: Mode = "hybrid",
+        where: Mapping[str, Any] | None = None,
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
     ) -> list[Hit]:
@@ -193,7 +267,8 @@ class SearchIndex:
 
         A hybrid search ranks twice, by the cosine of the vectors and by the words of the query
         that stand in a passage (BM25), and joins the two by reciprocal rank fusion; so the scores
-        of its hits, which are cosines, need not fall. Equal passages are one hit.
+        of its hits, which are cosines, need not fall. Equal passages of files are one hit; each
+        record is a hit of its own.
 
         Cosines between two texts are commonly higher than those between a text and an image,
         however well it fits; `kind` keeps them apart.
@@ -201,13 +276,16 @@ class SearchIndex:
         Args:
             query: what to look for, in words.
             top_k: at most so many.
-            path: look only at or below it; everywhere if left out.
+            path: look only in files at or below it; everywhere if left out.
             kind: "text" or "image" for only those; both if left out.
             mode: "hybrid", "vectors" (by meaning alone) or "words" (only what holds at least one
                 of the words). Without words in the index, a hybrid search warns (UserWarning) and
                 goes by vectors.
+            where: look only in records whose metadata has these values: {"lang": "en"}; or one
+                of several: {"year": [2023, 2024]}. All the fields have to fit. A field that is a
+                list in the metadata fits with any of its values.
             include: patterns as for `update`: look only in files that fit one.
-            exclude: look in no file that fits one.
+            exclude: look in files alone, and in none that fits one.
 
         Returns:
             Of equal scores, first what comes first by path, then by line. `hit.words` are the
@@ -215,11 +293,13 @@ class SearchIndex:
 
         Raises:
             InputError: the query is not a str, or empty.
-            OptionError: `kind` or `mode` is unknown; or mode="words" and the index has no words:
-                this Python's SQLite lacks FTS5, or the index was made without it and not updated.
+            OptionError: `kind` or `mode` is unknown; `where` stands beside `path`, `include` or
+                `exclude`, which are about files, or holds what no field can be; or mode="words"
+                and the index has no words: this Python's SQLite lacks FTS5, or the index was made
+                without it and not updated.
             ClosedError: the index or the embedder is closed.
-            IndexRowsError: some passages are damaged. They are forgotten now, with their files:
-                update the index, which embeds them again.
+            IndexRowsError: some passages are damaged. They are forgotten now, with their files and
+                records: update the index, which embeds them again; the error names the records.
             IndexFileError, IndexOutdatedError: as for the class.
         """
         if not isinstance(query, str) or not query.strip():
@@ -234,12 +314,19 @@ class SearchIndex:
                 raise OptionError(f'mode="words" cannot be used: {reason}')
             warn(f"searching by vectors alone: {reason}", UserWarning, stacklevel=4)
             terms = []
-        where = self._where(path, include, exclude, kind)
+        if where is not None and (path is not None or include or exclude):
+            raise OptionError(
+                "where is about records, and path, include and exclude are about files; pass one "
+                "or the other"
+            )
+        wanted = Where.having(where) if where else self._files(path, include, exclude)
+        if kind is not None:
+            wanted = wanted.and_kind(kind)
         vector = self._embedder.encode_query(
             query, task=self._call.task, truncate_dim=self._call.width
         )  # (D,)
         try:
-            return find(self._database, Query(vector, terms, mode != "words", count, where))
+            return find(self._database, Query(vector, terms, mode != "words", count, wanted))
         except DamagedRowsError as error:
             raise self._forget(error.damage) from None
 
@@ -255,7 +342,8 @@ class SearchIndex:
 
         `include` and `exclude` are patterns as for `update`.
         """
-        return self._store.count(self._where(path, include, exclude))
+        chosen = path is not None or include or exclude
+        return self._store.count(self._files(path, include, exclude) if chosen else Where.files())
 
     @property
     def runtimes(self) -> tuple[str, ...]:
@@ -281,16 +369,21 @@ class SearchIndex:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _where(
+    @property
+    def _embed(self) -> Embed:
+        return partial(
+            self._embedder.encode_document, task=self._call.task, truncate_dim=self._call.width
+        )
+
+    def _files(
         self,
         path: str | os.PathLike[str] | None,
         include: Sequence[str],
         exclude: Sequence[str],
-        kind: Kind | None = None,
     ) -> Where:
-        """Some files of the index."""
+        """Some files of the index; everything, records too, where none are named."""
         root = None if path is None else find_root(path)
-        where = Where.below(root, kind)
+        where = Where() if root is None else Where.below(root)
         selection = Selection(include, exclude)
         if not selection.chooses:
             return where
@@ -300,10 +393,15 @@ class SearchIndex:
         """Forgets damaged rows; gives the error that says so."""
         files = "a file" if len(damage.files) == 1 else f"{len(damage.files):,} files"
         try:
-            self._store.forget(damage)
+            lost = self._store.forget(damage)
         except IndexReadOnlyError:
             return damage_error(f"passages of {files} are not what they were", self._path)
+        again = "update it, which embeds them again"
+        if lost:
+            names = ", ".join(shown(name) for name in lost[:5])
+            more = f" and {len(lost) - 5:,} more" if len(lost) > 5 else ""
+            again += f"; add the records {names}{more} again"
         return IndexRowsError(
             f"{self._path or 'the search index'} was damaged (passages of {files} are not what "
-            "they were), and has forgotten them; update it, which embeds them again"
+            f"they were), and has forgotten them; {again}"
         )

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from embedge.search.fit import Spread
 from embedge.search.soundness import Damage, have_length_one, is_vector
-from embedge.search.store import STORED, Where
+from embedge.search.store import STORED
+from embedge.search.where import Where
 from embedge.vectors import Vectors
 
 ROWS = 4096  # vectors read at a time

@@ -1,4 +1,4 @@
-"""What an index keeps: files, their passages, and one vector a text.
+"""What an index keeps: files and records, their passages, and one vector a text.
 
 Texts are stored once by the hash of their content, so that a renamed file, a moved paragraph or a
 boilerplate header is embedded once. Vectors go in before the files that need them, a few at a
@@ -11,12 +11,13 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from embedge.search import words
+from embedge.search import records, schema, words
 from embedge.search.database import Database
+from embedge.search.records import Record, RecordId
 from embedge.search.soundness import (
     Damage,
     check_vectors,
@@ -24,19 +25,18 @@ from embedge.search.soundness import (
     image_digest,
     text_digest,
 )
+from embedge.search.where import BELOW, Kind, Where, path_range
 from embedge.vectors import Vectors
 
 STORED = np.dtype("<f4")  # not float16: NumPy widens it slower than SQLite reads twice the bytes
 RUNTIMES = "onnxruntime"  # a name among the meaning's; its value is not compared
 # Files whose row cannot be ours. They may lie anywhere, for their path may be what is wrong.
 _BAD_FILES = (
-    "SELECT id FROM files WHERE typeof(path) <> 'blob' OR kind NOT IN ('text', 'image') OR "
+    "SELECT id FROM files WHERE (typeof(path) <> 'blob' OR kind NOT IN ('text', 'image') OR "
     "typeof(stamp) NOT IN ('text', 'null') OR typeof(digest) <> 'blob' OR "
-    "typeof(reason) NOT IN ('text', 'null')"
+    "typeof(reason) NOT IN ('text', 'null'))"
 )
-_BELOW = "(files.path = ? OR (files.path >= ? AND files.path < ?))"
 
-Kind = Literal["text", "image"]
 IMAGE_PASSAGES = ((0, ""),)
 
 
@@ -72,18 +72,22 @@ class Store:
     def known_files(self, root: Path) -> dict[Path, Known]:
         """Every file remembered at or below a path. Forgets those whose row is damaged."""
         with self._database.reading() as connection:
-            bad = {file for (file,) in connection.execute(_BAD_FILES)}
+            # A damaged record is not forgotten in silence; a search that finds it names it.
+            query = _BAD_FILES
+            if schema.is_current(connection):
+                query += " AND id NOT IN (SELECT file FROM records)"
+            bad = {file for (file,) in connection.execute(query)}
         if bad:
             self.forget(Damage(files=bad))
-        query = f"SELECT path, stamp, digest, reason FROM files WHERE {_BELOW}"
+        query = f"SELECT path, stamp, digest, reason FROM files WHERE {BELOW}"
         with self._database.reading() as connection:
             return {
                 Path(os.fsdecode(path)): Known(*rest)
-                for path, *rest in connection.execute(query, _range(root))
+                for path, *rest in connection.execute(query, path_range(root))
             }
 
-    def count(self, where: "Where") -> tuple[int, int]:
-        """How many files with text there are, and passages."""
+    def count(self, where: Where) -> tuple[int, int]:
+        """How many files with text, or records, there are, and passages."""
         files = f"SELECT count(*) FROM files WHERE reason IS NULL AND {where.sql}"
         places = f"SELECT count(*) FROM files JOIN places ON file = files.id WHERE {where.sql}"
         with self._database.reading() as connection:
@@ -91,13 +95,15 @@ class Store:
             (passage_count,) = connection.execute(places, where.values).fetchone()
         return file_count, passage_count
 
-    def only(self, where: "Where", wants: Callable[[Path], bool]) -> "Where":
-        """Of some files those whose path is wanted."""
-        query = f"SELECT id, path FROM files WHERE typeof(path) = 'blob' AND {where.sql}"
+    def only(self, where: Where, wants: Callable[[Path], bool]) -> Where:
+        """Of some files those whose path is wanted; no records."""
+        query = (
+            f"SELECT id, path FROM files WHERE typeof(path) = 'blob' AND {where.sql} "
+            f"AND NOT {records.IS_RECORD}"
+        )
         with self._database.reading() as connection:
             rows = connection.execute(query, where.values)
-            ids = [str(file) for file, path in rows if wants(Path(os.fsdecode(path)))]
-        return Where(f"{where.sql} AND files.id IN ({', '.join(ids)})", where.values)
+            return where.among(file for file, path in rows if wants(Path(os.fsdecode(path))))
 
     def missing(self, texts: Iterable[str]) -> list[str]:
         """The texts that have no vector yet, each once."""
@@ -123,21 +129,9 @@ class Store:
         self._add([(digest, "") for digest in digests], vectors)
 
     def _add(self, passages: Sequence[tuple[bytes, str]], vectors: Vectors) -> None:
-        rows = np.ascontiguousarray(vectors, dtype=STORED)
-        check_vectors(rows)
+        rows = _checked(vectors)
         with self._database.writing() as connection:
-            for passage, row in zip(passages, rows, strict=True):
-                made = connection.execute(
-                    "INSERT OR IGNORE INTO passages (digest, text) VALUES (?, ?)", passage
-                )
-                if made.rowcount:  # else another process was quicker
-                    assert made.lastrowid is not None
-                    words.add(connection, made.lastrowid, passage[1])
-                    vector = row.tobytes()
-                    connection.execute(
-                        "INSERT INTO vectors VALUES (?, ?, ?)",
-                        (made.lastrowid, checksum(made.lastrowid, vector), vector),
-                    )
+            _insert(connection, passages, rows)
 
     def put_files(self, entries: Iterable[Entry]) -> bool:
         """Remembers files with their passages in place of what was known of them.
@@ -154,6 +148,64 @@ class Store:
             return False
         return True
 
+    def put_records(
+        self, entries: Iterable[Record], texts: Sequence[str], vectors: Vectors
+    ) -> tuple[int, int] | None:
+        """Keeps records in place of those with the same ids, all or none.
+
+        Args:
+            entries: no two with one id.
+            texts: of their passages, those whose vectors are given.
+            vectors: (n, D), of the n texts.
+
+        Returns:
+            How many were new, and how many took the place of others. None, and nothing has
+            changed, if a vector is missing.
+        """
+        rows = _checked(vectors)
+        added = replaced = 0
+        try:
+            with self._database.writing() as connection:
+                _insert(connection, [(text_digest(text), text) for text in texts], rows)
+                for record in entries:
+                    before = _remove_file(connection, record.key)
+                    known = Known(None, record.digest, None)
+                    passages = [(line, text_digest(text)) for line, text in record.passages]
+                    file = _put(connection, record.key, "text", known, passages)
+                    records.put_beside(connection, file, record)
+                    _sweep(connection, before or ())
+                    added, replaced = added + (before is None), replaced + (before is not None)
+        except _MissingVectorError:
+            return None
+        return added, replaced
+
+    def remove_records(self, keys: Iterable[bytes]) -> int:
+        """Forgets records and what only they needed; gives how many there were."""
+        removed = 0
+        with self._database.writing() as connection:
+            for key in keys:
+                before = _remove_file(connection, key)
+                _sweep(connection, before or ())
+                removed += before is not None
+        return removed
+
+    def changed_records(self, entries: Iterable[Record]) -> list[Record]:
+        """Those of some records that are not in the index as they are."""
+        query = "SELECT digest FROM files WHERE path = ?"
+        with self._database.reading() as connection:
+            return [
+                record
+                for record in entries
+                if connection.execute(query, (record.key,)).fetchone() != (record.digest,)
+            ]
+
+    def record_ids(self) -> list[RecordId]:
+        """The ids of all records, ordered by their JSON."""
+        query = f"SELECT path FROM files WHERE {records.IS_RECORD} ORDER BY path"
+        with self._database.reading() as connection:
+            ids = [records.id_of(path) for (path,) in connection.execute(query)]
+        return [value for value in ids if value is not None]
+
     def renew_stamps(self, stamps: Mapping[Path, str]) -> None:
         """Remembers new stamps of files whose content is unchanged."""
         with self._database.writing() as connection:
@@ -168,20 +220,30 @@ class Store:
             for path in paths:
                 _remove_file(connection, os.fsencode(path))
 
-    def forget(self, damage: Damage) -> None:
-        """Forgets damaged rows, and files that need them, so that an update makes them again."""
+    def forget(self, damage: Damage) -> list[RecordId]:
+        """Forgets damaged rows, and files that need them, so that an update makes them again.
+
+        Returns:
+            The ids of the records among them, which nothing else can make again.
+        """
         with self._database.writing() as connection:
-            for file in damage.files:
-                connection.execute("DELETE FROM places WHERE file = ?", (file,))
-                connection.execute("DELETE FROM files WHERE id = ?", (file,))
+            files = set(damage.files)
             for passage in damage.passages:
-                needing = "SELECT file FROM places WHERE passage = ?"
-                connection.execute(f"DELETE FROM files WHERE id IN ({needing})", (passage,))
-                connection.execute(f"DELETE FROM places WHERE file IN ({needing})", (passage,))
+                query = "SELECT file FROM places WHERE passage = ?"
+                files.update(file for (file,) in connection.execute(query, (passage,)))
+            lost = []
+            for file in files:
+                found = connection.execute("SELECT path FROM files WHERE id = ?", (file,))
+                for (path,) in found.fetchall():
+                    if isinstance(path, bytes) and (name := records.id_of(path)) is not None:
+                        lost.append(name)
+                _remove_row(connection, file)
+            for passage in damage.passages:
                 connection.execute("DELETE FROM vectors WHERE id = ?", (passage,))
                 connection.execute("DELETE FROM passages WHERE id = ?", (passage,))
             if damage.passages:
                 words.distrust(connection)
+        return lost
 
     def runtimes(self) -> tuple[str, ...]:
         """The versions of ONNX Runtime that made its vectors, the first one first."""
@@ -203,11 +265,9 @@ class Store:
 
     def sweep(self) -> None:
         """Deletes texts and vectors that no file needs any more."""
-        unused = "NOT IN (SELECT passage FROM places)"
+        unused = "SELECT id FROM passages WHERE id NOT IN (SELECT passage FROM places)"
         with self._database.writing() as connection:
-            words.remove(connection, f"id {unused}")
-            connection.execute(f"DELETE FROM vectors WHERE id {unused}")
-            connection.execute(f"DELETE FROM passages WHERE id {unused}")
+            _delete(connection, [passage for (passage,) in connection.execute(unused)])
 
     def reason_without_words(self) -> str:
         """Why words cannot be looked for, and what to do; nothing where they can."""
@@ -221,16 +281,17 @@ class Store:
                 return ""
         return "the index has no words yet; update it, which embeds nothing again"
 
-    def complete_words(self) -> None:
-        """Makes the words whole where they are not and can be: of an index of an older version.
+    def complete(self) -> None:
+        """Makes an index of an older format one of the newest, and its words whole.
 
         Nothing is embedded for it; of 100,000 passages it takes seconds.
         """
         with self._database.reading() as connection:
-            if words.are_whole(connection) or not words.available():
+            wordless = not words.are_whole(connection) and words.available()
+            if schema.is_current(connection) and not wordless:
                 return
         with self._database.writing() as connection:
-            if not words.are_whole(connection):
+            if wordless and not words.are_whole(connection):
                 words.fill(connection)
 
 
@@ -238,46 +299,88 @@ class _MissingVectorError(Exception):
     pass
 
 
+def _checked(vectors: Vectors) -> NDArray[np.float32]:
+    """Vectors (n, D) as they are stored."""
+    rows = np.ascontiguousarray(vectors, dtype=STORED)
+    check_vectors(rows)
+    return rows
+
+
+def _insert(
+    connection: sqlite3.Connection,
+    passages: Sequence[tuple[bytes, str]],
+    rows: NDArray[np.float32],
+) -> None:
+    for passage, row in zip(passages, rows, strict=True):
+        made = connection.execute(
+            "INSERT OR IGNORE INTO passages (digest, text) VALUES (?, ?)", passage
+        )
+        if made.rowcount:  # else another process was quicker
+            assert made.lastrowid is not None
+            words.add(connection, made.lastrowid, passage[1])
+            vector = row.tobytes()
+            connection.execute(
+                "INSERT INTO vectors VALUES (?, ?, ?)",
+                (made.lastrowid, checksum(made.lastrowid, vector), vector),
+            )
+
+
 def _put_file(connection: sqlite3.Connection, entry: Entry) -> None:
-    path, known = os.fsencode(entry.path), entry.known
+    path = os.fsencode(entry.path)
     _remove_file(connection, path)
+    passages = [(line, entry.passage_digest(text)) for line, text in entry.passages]
+    _put(connection, path, entry.kind, entry.known, passages)
+
+
+def _put(
+    connection: sqlite3.Connection,
+    path: bytes,
+    kind: Kind,
+    known: Known,
+    passages: Sequence[tuple[int, bytes]],
+) -> int:
+    """Adds a file or record, and its places by line and digest; gives its id."""
     file = connection.execute(
         "INSERT INTO files (path, kind, stamp, digest, reason) VALUES (?, ?, ?, ?, ?)",
-        (path, entry.kind, known.stamp, known.digest, known.reason),
+        (path, kind, known.stamp, known.digest, known.reason),
     ).lastrowid
-    for number, (line, text) in enumerate(entry.passages):
-        found = connection.execute(
-            "SELECT id FROM passages WHERE digest = ?", (entry.passage_digest(text),)
-        ).fetchone()
+    assert file is not None
+    for number, (line, digest) in enumerate(passages):
+        found = connection.execute("SELECT id FROM passages WHERE digest = ?", (digest,)).fetchone()
         if found is None:
             raise _MissingVectorError
         connection.execute("INSERT INTO places VALUES (?, ?, ?, ?)", (file, number, line, *found))
+    return file
 
 
-def _remove_file(connection: sqlite3.Connection, path: bytes) -> None:
-    connection.execute(
-        "DELETE FROM places WHERE file = (SELECT id FROM files WHERE path = ?)", (path,)
-    )
-    connection.execute("DELETE FROM files WHERE path = ?", (path,))
+def _remove_file(connection: sqlite3.Connection, path: bytes) -> list[int] | None:
+    """Forgets a file or record and its places; gives their passages, None if it was not there."""
+    row = connection.execute("SELECT id FROM files WHERE path = ?", (path,)).fetchone()
+    if row is None:
+        return None
+    found = connection.execute("SELECT passage FROM places WHERE file = ?", row).fetchall()
+    _remove_row(connection, *row)
+    return [passage for (passage,) in found]
 
 
-@dataclass(frozen=True, slots=True)
-class Where:
-    """Some of the files: SQL for it, and the values of its question marks."""
-
-    sql: str
-    values: tuple[bytes | str, ...]
-
-    @classmethod
-    def below(cls, root: Path | None, kind: Kind | None = None) -> "Where":
-        """The files at or below a path (None: all), of one kind or of both."""
-        found = cls("1", ()) if root is None else cls(_BELOW, _range(root))
-        return found if kind is None else cls(f"{found.sql} AND kind = ?", (*found.values, kind))
+def _remove_row(connection: sqlite3.Connection, file: int) -> None:
+    connection.execute("DELETE FROM places WHERE file = ?", (file,))
+    records.remove_beside(connection, file)
+    connection.execute("DELETE FROM files WHERE id = ?", (file,))
 
 
-def _range(root: Path) -> tuple[bytes, bytes, bytes]:
-    """The root's own path, and the bounds of the paths below it."""
-    path = os.fsencode(root)
-    separator = os.fsencode(os.sep)
-    below = path if path.endswith(separator) else path + separator  # "/" ends with it
-    return path, below, below[:-1] + bytes([below[-1] + 1])
+def _sweep(connection: sqlite3.Connection, passages: Sequence[int]) -> None:
+    """Deletes those of some passages that nothing needs any more."""
+    for some in words.chunks_of_ids(passages):
+        unused = (
+            f"SELECT id FROM passages WHERE id IN ({some}) AND "
+            "NOT EXISTS (SELECT 1 FROM places WHERE passage = passages.id)"
+        )
+        _delete(connection, [passage for (passage,) in connection.execute(unused)])
+
+
+def _delete(connection: sqlite3.Connection, passages: Sequence[int]) -> None:
+    for some in words.chunks_of_ids(passages):
+        words.remove(connection, f"id IN ({some})")
+        connection.execute(f"DELETE FROM vectors WHERE id IN ({some})")
+        connection.execute(f"DELETE FROM passages WHERE id IN ({some})")

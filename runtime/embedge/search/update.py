@@ -107,7 +107,7 @@ class Update:
         removed = self._remove(known)
         if self._wrote:
             self._store.sweep()
-        self._store.complete_words()
+        self._store.complete()
         return self._tally.report(removed=removed)
 
     def _walk(self, root: Path) -> list[Found]:

@@ -1,10 +1,10 @@
 """The words of an index: an FTS5 table beside the vectors, and the passages that hold a word.
 
 Takes connections inside transactions. The table holds no texts, only which words stand in which
-passage, so what is forgotten has to be named with its text. It is whole, and `user_version` says
-so, or it is not used: a SQLite without FTS5 that changes an index notes that it is whole no longer,
-and the next update by one that has FTS5 fills it again, from the texts in the index. Knows no
-vectors and no files.
+passage, so what is forgotten has to be named with its text. It is whole, and the index says so, or
+it is not used: a SQLite without FTS5 that changes an index notes that it is whole no longer, and
+the next update by one that has FTS5 fills it again, from the texts in the index. Knows no vectors
+and no files.
 """
 
 import functools
@@ -14,8 +14,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from embedge.search.soundness import text_digest_of
 from embedge.search.terms import Term, indexed_text
 
-WHOLE = 4  # the format of an index whose words are whole
-NOT_WHOLE = 3  # and of one that has none, or has changed since
+_STATE = "words"  # a name among the meaning's; there where the table is whole
+_WHOLE = "whole"
+# The formats 3 and 4 said it in their number.
+_WHOLE_FORMAT, _FIRST_WITH_STATE = 4, 5
 CREATE = (
     "CREATE VIRTUAL TABLE words USING fts5(text, content='', tokenize="
     "\"porter unicode61 remove_diacritics 2 categories 'L* N* Co Mn Mc'\")"
@@ -38,18 +40,25 @@ def available() -> bool:
     return True
 
 
-def create(connection: sqlite3.Connection) -> int:
-    """Makes the table of an empty index where that is possible; gives the index's format."""
-    if not available():
-        return NOT_WHOLE
-    connection.execute(CREATE)
-    return WHOLE
+def create(connection: sqlite3.Connection) -> None:
+    """Makes the table of an empty index where that is possible."""
+    if available():
+        connection.execute(CREATE)
+        trust(connection)
 
 
 def are_whole(connection: sqlite3.Connection) -> bool:
     """Whether every passage's words are in the table."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    return bool(version == WHOLE)
+    if version < _FIRST_WITH_STATE:
+        return bool(version == _WHOLE_FORMAT)
+    state = connection.execute("SELECT value FROM meaning WHERE name = ?", (_STATE,)).fetchone()
+    return bool(state == (_WHOLE,))
+
+
+def trust(connection: sqlite3.Connection) -> None:
+    """Notes that the table is whole."""
+    connection.execute("INSERT OR REPLACE INTO meaning VALUES (?, ?)", (_STATE, _WHOLE))
 
 
 def fill(connection: sqlite3.Connection) -> None:
@@ -62,7 +71,7 @@ def fill(connection: sqlite3.Connection) -> None:
     for passage, text, digest in rows:
         if text and text_digest_of(text) == digest:
             _insert(connection, passage, text.decode())
-    connection.execute(f"PRAGMA user_version = {WHOLE}")
+    trust(connection)
 
 
 def add(connection: sqlite3.Connection, passage: int, text: str) -> None:
@@ -150,7 +159,7 @@ def chunks_of_ids(ids: Sequence[int]) -> Iterator[str]:
 def distrust(connection: sqlite3.Connection) -> None:
     """Notes that the table may not be whole: it is not used until it is filled again."""
     if are_whole(connection):
-        connection.execute(f"PRAGMA user_version = {NOT_WHOLE}")
+        connection.execute("DELETE FROM meaning WHERE name = ?", (_STATE,))
 
 
 def _can_change(connection: sqlite3.Connection) -> bool:

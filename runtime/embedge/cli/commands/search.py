@@ -274,8 +274,9 @@ def _draw(hits: "list[Hit]", root: Path, path: Path) -> None:
         return
     from embedge.images.sheet import MOST, draw_sheet, encode_sheet
 
+    found = [(hit.path, hit.score) for hit in hits if hit.path is not None]
     sheet = draw_sheet(
-        [(hit.path, (f"{hit.score:.4f}", str(hit.path.relative_to(root.parent)))) for hit in hits]
+        [(place, (f"{score:.4f}", str(place.relative_to(root.parent)))) for place, score in found]
     )
     with WholeFile(path) as file:
         file.stream.write(encode_sheet(sheet))
@@ -296,6 +297,7 @@ def _changes(report: "UpdateReport | None") -> list[str]:
 
 
 def _print(hit: "Hit", shown: Callable[[Path], Path], options: argparse.Namespace) -> None:
+    assert hit.path is not None  # records are below no path
     path = shown(hit.path)
     if options.json:
         screen.show_json(_result(hit, path, shown))
