@@ -32,7 +32,7 @@ from embedge.options import flag
 from embedge.pack.files import open_pack
 from embedge.pack.manifest import Manifest
 from embedge.progress import reporting
-from embedge.reopening import Reduced, reduce_embedder
+from embedge.reopening import Reduced, open_again, reduce_embedder
 from embedge.sessions import Sessions
 from embedge.streaming import rows_of
 from embedge.texts.tokens import OnOverflow
@@ -46,8 +46,9 @@ Texts = str | Iterable[str]
 class Embedder:
     """Turns texts into vectors with a model pack. A context manager; safe between threads.
 
-    It can be pickled, by its path and options: a process that gets one opens the pack itself. The
-    precision and the device are those that were chosen here, so that the vectors are the same.
+    It can be pickled, by its path and options: a process that gets one opens the pack itself, once,
+    however often it is sent. The precision and the device are those that were chosen here, so that
+    the vectors are the same.
 
     The files of the pack, and prepared ones, are mapped into memory while they are in use: delete
     them or put others in their place (write beside, then rename), but never rewrite one or cut it
@@ -188,6 +189,11 @@ class Embedder:
     def threads(self) -> int:
         """Threads of one run."""
         return int(self.choices["threads"].value)
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._lifetime.closed
 
     @property
     def truncations(self) -> int:
@@ -485,14 +491,25 @@ class Embedder:
         self.close()
 
     def __reduce__(self) -> Reduced:
-        """Pickled by path and options; the other process, or the copy, opens the pack again."""
+        """Pickled by path and options; another process opens the pack, once."""
         self._lifetime.check_open()
-        fingerprint = self.manifest.fingerprint(self.precision)
-        return reduce_embedder(type(self), self.options, fingerprint)
+        return reduce_embedder(type(self), self.options, self._fingerprint())
+
+    def __copy__(self) -> Self:
+        """Another embedder of the same pack and options; closing one leaves the other open."""
+        self._lifetime.check_open()
+        copied: Self = open_again(type(self), self.options, self._fingerprint())
+        return copied
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self.__copy__()
 
     def __repr__(self) -> str:
         state = "closed" if self._lifetime.closed else f"{self.precision} on {self.device}"
         return f"<Embedder {self.manifest.model_id} ({state}) at {self.folder}>"
+
+    def _fingerprint(self) -> str:
+        return self.manifest.fingerprint(self.precision)
 
     def _encode_as(self, alias: str, texts: Texts, options: EncodeOptions) -> NDArray[Any]:
         if "prompt_name" in options:

@@ -23,7 +23,7 @@ PACKAGES = {"embedge": ROOT / "runtime/embedge", "embedge_export": ROOT / "expor
 ROOMS = {
     "embedge": """
         errors known_models reasons printable terminal progress windows cautions fork_locks
-        choice options habits sizes reopening closing failures files machine run_size pack engine
+        choice options habits sizes closing failures files machine reopening run_size pack engine
         choices items vectors texts calls default_tasks images pulling batches sessions runner
         encoder streaming embedder selftest search bulk integrations server cli __main__
     """,

@@ -1,11 +1,16 @@
 """What goes to another process: every error as it is, an embedder and an index opened again."""
 
 import copy
+import gc
 import importlib
 import inspect
 import multiprocessing
+import os
 import pickle
 import pkgutil
+import weakref
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,6 +30,7 @@ from embedge import (
     TextError,
 )
 from embedge.errors import IndexOutdatedError
+from embedge.reopening import KEPT
 from support.adapters import is_adapter
 from support.tiny import edit_manifest, relist, write_pack
 
@@ -149,6 +155,87 @@ def shape(embedder: Embedder) -> tuple[int, ...]:
 def test_an_embedder_is_an_argument_of_another_process(pack: Path) -> None:
     with Embedder(pack) as embedder, multiprocessing.get_context("spawn").Pool(1) as pool:
         assert pool.map_async(shape, [embedder]).get(60) == [(2, 8)]
+
+
+def opened(embedder: Embedder) -> tuple[int, int]:
+    return os.getpid(), id(embedder)
+
+
+def test_a_worker_opens_it_once_for_all_its_work(pack: Path) -> None:
+    with Embedder(pack) as embedder, multiprocessing.get_context("spawn").Pool(1) as pool:
+        seen = pool.map(opened, [embedder] * 5, chunksize=1)  # nobody holds it in between
+    assert len(set(seen)) == 1
+    assert seen[0][0] != os.getpid()
+
+
+def test_its_methods_are_work_for_an_executor(pack: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    with Embedder(pack) as embedder, ProcessPoolExecutor(1, mp_context=context) as executor:
+        chunks = [["a", "bc"], ["def"]]
+        found = list(executor.map(partial(embedder.encode, task="retrieval"), chunks))
+        for rows, chunk in zip(found, chunks, strict=True):
+            np.testing.assert_array_equal(rows, embedder.encode(chunk, task="retrieval"))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+def test_forked_workers_embed_with_what_their_parent_opened(pack: Path) -> None:
+    with Embedder(pack, threads=2) as embedder:
+        expected = embedder.encode(["a", "bc"])
+        context = multiprocessing.get_context("fork")
+        with ProcessPoolExecutor(2, mp_context=context) as executor:
+            for rows in executor.map(embedder.encode, [["a", "bc"]] * 4, timeout=60):
+                np.testing.assert_array_equal(rows, expected)
+
+
+def test_one_process_gets_the_same_one_for_the_same_options(pack: Path) -> None:
+    with Embedder(pack) as embedder, Embedder(pack, threads=1) as other:
+        data = pickle.dumps(embedder)
+        again = pickle.loads(data)
+        assert pickle.loads(data) is again is not embedder
+        assert pickle.loads(pickle.dumps(other)) is not again
+        again.close()
+        with pickle.loads(data) as third:  # closed ones are given to nobody
+            assert third.encode("a").shape == (8,)
+
+
+def test_it_does_not_keep_every_pack_that_came(make_pack: Any) -> None:
+    held = []
+    for number in range(KEPT + 1):
+        with Embedder(make_pack(f"pack{number}")) as embedder:
+            held.append(weakref.ref(pickle.loads(pickle.dumps(embedder))))
+    gc.collect()
+    assert held[0]() is None
+    assert all(one() is not None for one in held[1:])
+
+
+def test_copies_are_their_own(pack: Path) -> None:
+    with Embedder(pack) as embedder:
+        copies = [copy.copy(embedder), copy.deepcopy(embedder), copy.deepcopy([embedder])[0]]
+        assert len({id(one) for one in (*copies, embedder)}) == 4
+        for one in copies:
+            assert one.options == embedder.options
+            one.close()
+        assert not embedder.closed
+    with pytest.raises(ClosedError):
+        copy.copy(embedder)
+
+
+def test_a_worker_takes_the_threads_that_its_engine_counts(
+    pack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Embedder(pack) as embedder, Embedder(pack, threads=3) as asked:
+        data, of_three = pickle.dumps(embedder), pickle.dumps(asked)
+    for text, expected in (("2", 2), ("", embedder.threads), ("x", embedder.threads)):
+        monkeypatch.setenv("OMP_NUM_THREADS", text)
+        with pickle.loads(data) as again:
+            assert again.threads == expected
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    with pickle.loads(of_three) as again:
+        assert again.threads == 3
+    monkeypatch.setenv("EMBEDGE_THREADS", "1")
+    with pickle.loads(data) as again:
+        assert again.threads == 1
 
 
 def test_an_index_is_opened_again(pack: Path, tmp_path: Path) -> None:
