@@ -342,9 +342,9 @@ def test_what_is_left_out_is_named_and_can_be_searched(fake, capsys, folder):
     (folder / "hidden.txt").write_text("ignored")
     assert main(["search", "a", str(folder)]) == 0
     assert told(capsys) == [
-        "embedge: left out poetry.lock (a lock file) and 1 more of such files; --all searches "
-        "them too",
-        "embedge: searched 2 passages in 2 files (2 files new or changed)",
+        f"embedge: left out {folder / 'poetry.lock'} (a lock file) and 1 more of such files; --all "
+        "searches them too",
+        "embedge: searched 2 passages in 2 files (2 files new or changed, 2 left out)",
     ]
     assert main(["search", "a", str(folder), "--all"]) == 0
     assert "searched 5 passages in 5 files" in told(capsys)[-1]

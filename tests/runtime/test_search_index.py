@@ -542,3 +542,63 @@ def test_an_empty_folder(index, words, tmp_path) -> None:
 def test_the_file_is_the_users_alone(index, tmp_path) -> None:
     if os.name == "posix":
         assert (tmp_path / "index.sqlite").stat().st_mode & 0o077 == 0
+
+
+def test_an_index_is_searched_while_a_thread_updates_it(words, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(update, "FEWEST", 4)
+    monkeypatch.setattr(update, "MOST", 4)
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    for number in range(40):
+        (folder / f"{number:02}.txt").write_text(f"file {'x' * number}")
+    (folder / "wanted.txt").write_text("the harbor bell")
+    halfway, go_on = threading.Event(), threading.Event()
+
+    def wait(state: UpdateProgress) -> None:
+        if state.files >= 8:
+            halfway.set()
+            assert go_on.wait(60)
+
+    with SearchIndex(tmp_path / "index", words) as index:
+        assert not index.being_updated
+        thread = threading.Thread(
+            target=index.update, args=[folder], kwargs={"progress": wait, "query": "bells"}
+        )
+        thread.start()
+        assert halfway.wait(60)
+        assert index.being_updated
+        (hit,) = index.search("bell", mode="words")
+        assert hit.path == folder / "wanted.txt"  # read first, because of the query
+        assert index.count() == (8, 8)
+        go_on.set()
+        thread.join()
+        assert not index.being_updated
+        assert index.count() == (41, 41)
+
+
+def test_progress_may_search(index, words, tmp_path) -> None:
+    for number in range(3):
+        (tmp_path / f"{number}.txt").write_text(f"file {number}")
+    found = []
+    index.update(tmp_path, progress=lambda state: found.append(len(index.search("file"))))
+    assert found[-1] == 3
+
+
+def test_several_paths_are_updated_and_searched_together(index, tmp_path) -> None:
+    for name in ("a/1.txt", "a/b/2.txt", "c/3.txt", "d/4.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"word {name}")
+    paths = [tmp_path / name for name in ("a", "a/b", "c")]
+    states: list[UpdateProgress] = []
+    report = index.update(paths, progress=states.append)
+    assert report.added == 3
+    assert states[-1].files_total == 3
+    index.update(tmp_path / "d")
+    assert index.count() == (4, 4)
+    assert index.count(paths) == (3, 3)
+    found = index.search("word", path=paths[1:], include=["*.txt"], exclude=["3*"])
+    assert [hit.path.name for hit in found] == ["2.txt"]
+    (tmp_path / "c/3.txt").unlink()
+    assert index.update(paths).removed == 1
+    with pytest.raises(InputError, match="no path is given"):
+        index.update([])

@@ -11,7 +11,7 @@
 from embedge.search.additions import AdditionReport
 from embedge.search.hits import Hit
 from embedge.search.index import SearchIndex
-from embedge.search.places import default_place, find_root
+from embedge.search.places import default_place, find_root, find_roots
 from embedge.search.tally import UpdateProgress, UpdateReport
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "UpdateReport",
     "default_place",
     "find_root",
+    "find_roots",
 ]

@@ -33,7 +33,7 @@ from embedge.search.database import Database, damage_error
 from embedge.search.hits import Hit, Mode, Query, find
 from embedge.search.passages import SPLITTING
 from embedge.search.pictures import Pictures
-from embedge.search.places import find_root
+from embedge.search.places import Paths, find_roots
 from embedge.search.records import RecordId, key_of
 from embedge.search.selection import Selection
 from embedge.search.soundness import Damage, DamagedRowsError
@@ -41,6 +41,7 @@ from embedge.search.store import Store
 from embedge.search.tally import UpdateProgress, UpdateReport
 from embedge.search.terms import query_terms
 from embedge.search.update import Embed, Update
+from embedge.search.updating import is_being_updated, updating
 from embedge.search.where import Kind, Where
 
 DOCUMENTS = "retrieval.passage"  # the alias whose task and prompt passages are embedded with
@@ -127,15 +128,16 @@ class SearchIndex:
     @counted
     def update(
         self,
-        path: str | os.PathLike[str],
+        path: Paths,
         *,
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         everything: bool = False,
+        query: str | None = None,
         progress: Callable[[UpdateProgress], None] | None = None,
         cancel: threading.Event | None = None,
     ) -> UpdateReport:
-        """Brings the index up to date with a folder, or with one file.
+        """Brings the index up to date with a folder or a file, or with several.
 
         Files are embedded if their content is new. Afterwards the index holds exactly what could
         be read: what is gone, or was refused, is no longer found. Stopped at any moment, by an
@@ -143,16 +145,20 @@ class SearchIndex:
         update goes on from there. A passage that cannot be embedded is left out, with the reason in
         the report; the rest of its file is found. What lies outside the path is left as it is.
 
+        What is embedded so far can be searched meanwhile, from `progress`, from other threads and
+        from other processes.
+
         Args:
-            path: UTF-8 texts, or UTF-16 with a byte order mark, of at most 8 MiB; and, where the
-                pack has an image tower, images, by their suffix, of at most 64 MiB. Hidden files
-                and links are left out.
+            path: one, or a list of them. Read are UTF-8 texts, or UTF-16 with a byte order mark, of
+                at most 8 MiB; and, where the pack has an image tower, images, by their suffix, of
+                at most 64 MiB. Hidden files and links are left out.
             include: patterns as .gitignore writes them, relative to the path: only files that fit
                 one, also generated ones. Other files stay in the index as they are.
             exclude: patterns of files and folders that are not to be read; they too stay.
             everything: read also what .gitignore names, folders named build, dist, node_modules or
                 __pycache__, and the files of `report.left_out`.
-            progress: called now and then.
+            query: what is looked for meanwhile: files that hold its words are read first.
+            progress: called now and then, also each time that more files can be found.
             cancel: set it from another thread to stop, also while the network runs.
 
         Raises:
@@ -163,6 +169,8 @@ class SearchIndex:
         """
         check_callback(progress, "progress(state)")
         check_cancel(cancel)
+        if not isinstance(query, str | None):
+            raise OptionError(f"query is {shown(query)}; it must be a str")
         selection = Selection(include, exclude, everything=flag(everything, "everything"))
         own = self._path
         update = Update(
@@ -172,9 +180,11 @@ class SearchIndex:
             progress=progress,
             cancel=cancel,
             selection=selection,
+            terms=() if query is None else query_terms(query),
             own=() if own is None else (own, own.with_name(own.name + "-journal")),
         )
-        report = update.run(find_root(path))
+        with updating(own):
+            report = update.run(find_roots(path))
         if report.added or report.updated:
             self._store.add_runtime(runtime_version())
         return report
@@ -256,7 +266,7 @@ class SearchIndex:
         query: str,
         *,
         top_k: int = 5,
-        path: str | os.PathLike[str] | None = None,
+        path: Paths | None = None,
         kind: Kind | None = None,
         mode: Mode = "hybrid",
         where: Mapping[str, Any] | None = None,
@@ -276,7 +286,7 @@ class SearchIndex:
         Args:
             query: what to look for, in words.
             top_k: at most so many.
-            path: look only in files at or below it; everywhere if left out.
+            path: look only in files at or below it, or one of a list; everywhere if left out.
             kind: "text" or "image" for only those; both if left out.
             mode: "hybrid", "vectors" (by meaning alone) or "words" (only what holds at least one
                 of the words). Without words in the index, a hybrid search warns (UserWarning) and
@@ -333,7 +343,7 @@ class SearchIndex:
     @counted
     def count(
         self,
-        path: str | os.PathLike[str] | None = None,
+        path: Paths | None = None,
         *,
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
@@ -344,6 +354,14 @@ class SearchIndex:
         """
         chosen = path is not None or include or exclude
         return self._store.count(self._files(path, include, exclude) if chosen else Where.files())
+
+    @property
+    def being_updated(self) -> bool:
+        """Whether another process of this user, or another thread, is updating it just now.
+
+        It can be searched as it stands. To update it too is no error, but embeds things twice.
+        """
+        return self._path is not None and is_being_updated(self._path)
 
     @property
     def runtimes(self) -> tuple[str, ...]:
@@ -377,17 +395,20 @@ class SearchIndex:
 
     def _files(
         self,
-        path: str | os.PathLike[str] | None,
+        path: Paths | None,
         include: Sequence[str],
         exclude: Sequence[str],
     ) -> Where:
         """Some files of the index; everything, records too, where none are named."""
-        root = None if path is None else find_root(path)
-        where = Where() if root is None else Where.below(root)
+        roots = [None] if path is None else find_roots(path)
+        parts = [Where() if root is None else Where.below(root) for root in roots]
         selection = Selection(include, exclude)
-        if not selection.chooses:
-            return where
-        return self._store.only(where, lambda file: selection.wants(file, root))
+        if selection.chooses:
+            parts = [
+                self._store.only(part, partial(selection.wants, root=root))
+                for root, part in zip(roots, parts, strict=True)
+            ]
+        return Where.either(parts)
 
     def _forget(self, damage: Damage) -> IndexFileError:
         """Forgets damaged rows; gives the error that says so."""

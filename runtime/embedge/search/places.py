@@ -6,11 +6,15 @@ Takes a path, gives a path. Opens neither.
 import hashlib
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from embedge.errors import IndexFileError, InputError
 from embedge.files.caches import cache_folder, check_private, make_private_folder
 from embedge.files.paths import absolute_path
+
+Paths: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 _ELSEWHERE = "name a place for the index (--index FILE), or search without one (--no-index)"
 
@@ -30,6 +34,21 @@ def find_root(path: str | os.PathLike[str]) -> Path:
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
     return root
+
+
+def find_roots(path: Paths) -> list[Path]:
+    """The files and folders that one path or several mean, as `find_root`; none below another.
+
+    Raises:
+        InputError: one does not exist, or cannot be reached; or there is none.
+    """
+    paths: list[Any] = [path]
+    if isinstance(path, Sequence) and not isinstance(path, str | bytes):
+        paths = list(path)
+    roots = list(dict.fromkeys(find_root(one) for one in paths))
+    if not roots:
+        raise InputError("no path is given; name a file or folder at least")
+    return [root for root in roots if not any(other in root.parents for other in roots)]
 
 
 def default_place(root: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Which files of a folder are searched, and in which order they are read.
+"""Which files of a folder are searched, and which of them are likely to be looked for.
 
 Takes paths and sizes, gives a reason to leave a file out, or none. Opens no file. What people look
 for seldom stands in lock files, minified code, large data files and large logs, but those would
@@ -6,7 +6,7 @@ take most of the time: on a clone of this repository, a tokenizer's JSON was 44 
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from embedge.errors import OptionError
@@ -81,16 +81,12 @@ class Selection:
         return None
 
 
-def likely_first(files: Iterable[Found]) -> list[Found]:
-    """Files in the order in which they are read: prose, then code, then data and logs."""
-    return sorted(files, key=_rank)
-
-
-def _rank(found: Found) -> int:
-    suffix = found.path.suffix.lower()
-    if suffix in _PROSE or found.path.name.upper().startswith("README"):
+def kind_rank(path: Path) -> int:
+    """Files in the order in which people look for them: 0 prose, 1 code, 2 data and logs."""
+    suffix = path.suffix.lower()
+    if suffix in _PROSE or path.name.upper().startswith("README"):
         return 0
-    return 2 if suffix in _DATA or _LOG.search(found.path.name) else 1
+    return 2 if suffix in _DATA or _LOG.search(path.name) else 1
 
 
 def _checked(patterns: Sequence[str], name: str) -> Sequence[str]:

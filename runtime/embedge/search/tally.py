@@ -26,6 +26,8 @@ class UpdateReport:
             embedded, with its line; the rest is found.
         left_out: what people seldom look for, with a reason: lock files, minified code, large data
             files and logs. `update(everything=True)` takes them in.
+        changed: whether the index is another than before: files came, changed or went, or were
+            refused for the first time.
     """
 
     added: int
@@ -34,6 +36,7 @@ class UpdateReport:
     unchanged: int
     refused: tuple[tuple[Path, str], ...]
     left_out: tuple[tuple[Path, str], ...] = ()
+    changed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,7 @@ class Tally:
             )
         )
 
-    def report(self, *, removed: int) -> UpdateReport:
+    def report(self, *, removed: int, changed: bool) -> UpdateReport:
         """What was done."""
         return UpdateReport(
             self.added,
@@ -127,4 +130,5 @@ class Tally:
             self.unchanged,
             tuple(self.refused),
             tuple(self.left_out),
+            changed,
         )

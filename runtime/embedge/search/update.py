@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -19,10 +20,12 @@ from embedge.search.files import MAX_IMAGE_BYTES, Content, RefusedError, decode,
 from embedge.search.passages import split_lines, split_text
 from embedge.search.pictures import Pictures, Square
 from embedge.search.readers import reader_of, unread_format
-from embedge.search.selection import Selection, likely_first
+from embedge.search.reading_order import reading_order
+from embedge.search.selection import Selection
 from embedge.search.soundness import image_digest
 from embedge.search.store import IMAGE_PASSAGES, Entry, Known, Store
 from embedge.search.tally import Tally, UpdateProgress, UpdateReport
+from embedge.search.terms import Term
 from embedge.vectors import Vectors
 
 # Passages embedded, and kept, at a time: many, for then texts of one length run together; but no
@@ -60,6 +63,7 @@ class Update:
         progress: called now and then.
         cancel: set it to stop.
         selection: which files are wanted.
+        terms: of a query; files that hold them are read first.
         own: files to leave out: the index itself, where it stands in the folder.
     """
 
@@ -72,43 +76,58 @@ class Update:
         progress: Callable[[UpdateProgress], None] | None,
         cancel: threading.Event | None,
         selection: Selection,
-        own: tuple[Path, ...],
+        terms: Sequence[Term] = (),
+        own: tuple[Path, ...] = (),
     ) -> None:
         self._store = store
         self._embed = embed
         self._pictures = pictures
         self._cancel = cancel
         self._selection = selection
+        self._terms = terms
         self._own = own
         self._tally = Tally(progress)
         self._pace = _Pace(FEWEST, MOST)
         self._image_pace = _Pace(FEWEST_IMAGES, MOST_IMAGES)
         self._waiting: list[Entry] = []  # read and split, not embedded yet
         self._load = 0  # of what waits, in passages; a file without any counts as one
+        # To be embedded; where a query waits few at first, so that its hits come soon.
+        self._enough = min(FEWEST, MOST) if terms else MOST
         self._squares: dict[bytes, Square] = {}  # of the images that wait, by digest
         self._stamps: dict[Path, str] = {}  # to be renewed
         self._wrote = False
 
-    def run(self, root: Path) -> UpdateReport:
-        """Brings what is at or below the root up to date; `root` is absolute and no link."""
-        known = self._store.known_files(root)
-        if self._selection.chooses:  # the others stay as they are known
-            known = {p: row for p, row in known.items() if self._selection.wants(p, root)}
-        changed = [found for found in self._walk(root) if not self._is_unchanged(found, known)]
-        changed = likely_first(changed)
+    def run(self, roots: Sequence[Path]) -> UpdateReport:
+        """Brings what is at or below the roots up to date.
+
+        Args:
+            roots: absolute and no links; none of them lies below another.
+        """
+        known: dict[Path, Known] = {}
+        found: list[Found] = []
+        for root in roots:
+            held = self._store.known_files(root)
+            if self._selection.chooses:  # the others stay as they are known
+                wants = partial(self._selection.wants, root=root)
+                held = {path: row for path, row in held.items() if wants(path)}
+            known |= held
+            found += self._walk(root)
+        changed = [file for file in found if not self._is_unchanged(file, known)]
+        changed = reading_order(changed, self._terms, self._check_cancel)
         self._tally.begin(changed)
-        for found in changed:
+        for file in changed:
             self._check_cancel()
-            self._take(found, known)
+            self._take(file, known)
             # Passages wait until they are many, then all their files are kept at once.
-            if self._load >= MOST:
+            if self._load >= self._enough:
                 self._flush()
+                self._enough = min(2 * self._enough, MOST)
         self._flush()
         removed = self._remove(known)
         if self._wrote:
             self._store.sweep()
         self._store.complete()
-        return self._tally.report(removed=removed)
+        return self._tally.report(removed=removed, changed=self._wrote)
 
     def _walk(self, root: Path) -> list[Found]:
         found = []

@@ -4,7 +4,7 @@ Takes paths and metadata, gives a condition and the values of its question marks
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -41,6 +41,13 @@ class Where:
             OptionError: it is not a mapping of names to values.
         """
         return cls(records.condition(fields), new=True)
+
+    @classmethod
+    def either(cls, parts: Sequence["Where"]) -> "Where":
+        """Those of any of the parts, of which there is one at least."""
+        sql = " OR ".join(f"({part.sql})" for part in parts)
+        values = tuple(value for part in parts for value in part.values)
+        return cls(f"({sql})", values, any(part.new for part in parts))
 
     def and_kind(self, kind: Kind) -> "Where":
         """Those of one kind."""
