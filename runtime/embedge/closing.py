@@ -7,8 +7,8 @@ does.
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from embedge.errors import ClosedError
 from embedge.fork_locks import ForkLock
@@ -87,13 +87,8 @@ def counted(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P
 
     @functools.wraps(method)
     def call(self: S, /, *args: P.args, **options: P.kwargs) -> R:
-        try:
-            with self._lifetime.one():
-                return method(self, *args, **options)
-        except TypeError:
-            if (error := unknown_keyword(method, options)) is None:
-                raise
-            raise error from None
+        with _explaining(method, options), self._lifetime.one():
+            return method(self, *args, **options)
 
     return call
 
@@ -103,11 +98,18 @@ def explained(method: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(method)
     def call(*args: P.args, **options: P.kwargs) -> R:
-        try:
+        with _explaining(method, options):
             return method(*args, **options)
-        except TypeError:
-            if (error := unknown_keyword(method, options)) is None:
-                raise
-            raise error from None
 
     return call
+
+
+@contextlib.contextmanager
+def _explaining(function: Callable[..., Any], given: Iterable[str]) -> Iterator[None]:
+    """Around a call with these keywords: the error for an unknown one names the right one."""
+    try:
+        yield
+    except TypeError:
+        if (error := unknown_keyword(function, given)) is None:
+            raise
+        raise error from None
