@@ -14,7 +14,9 @@ _QUERY = "encode_query(texts)"
 _DOCUMENT = "encode_document(texts)"
 _DEVICE = "device= of Embedder(...)"
 _THREADS = "threads= of Embedder(...)"
-_PATH = "the pack's folder as the first argument"
+_THREAD = "in a thread: await asyncio.to_thread(embedder.{}, texts)"
+_ASYNC = f"encode(texts), {_THREAD.format('encode')}"
+_PATH = "the pack's folder or name as the first argument"
 _NO_DOWNLOAD = f"{_NOTHING}a pack is a local folder, and none is downloaded"
 _PROGRESS = "progress=True, or a callable as progress(done, total)"
 _WIDTH = "truncate_dim="
@@ -24,6 +26,11 @@ _TENSOR = f"{_NOTHING}the result is a NumPy array, which torch.from_numpy(array)
 # Attributes of `Embedder`: what to use in their place.
 ATTRIBUTES: Mapping[str, str] = {
     "embed": "encode(texts), or encode_iter(texts) for a row at a time",
+    "aembed": _ASYNC,
+    "aencode": _ASYNC,
+    "aembed_query": f"{_QUERY}, {_THREAD.format('encode_query')}",
+    "aembed_documents": f"{_DOCUMENT}, {_THREAD.format('encode_document')}",
+    "embed_batch": "encode(texts)",
     "get_text_embedding": "encode(text)",
     "get_text_embedding_batch": "encode(texts)",
     "encode_text": "encode(texts)",
@@ -47,6 +54,7 @@ ATTRIBUTES: Mapping[str, str] = {
     "get_embedding_dimension": "dimension",
     "embedding_dimension": "dimension",
     "embedding_size": "dimension",
+    "get_embedding_size": "dimension",
     "dimensions": "dimension",
     "dim": "dimension",
     "max_seq_length": "max_length, and encode(..., max_length=N) for shorter texts",
@@ -59,7 +67,7 @@ ATTRIBUTES: Mapping[str, str] = {
     "default_prompt_name": "manifest.default_prompt",
     "default_task": "manifest.default_task",
     "model_name": "manifest.model_id",
-    "list_supported_models": "tasks and manifest; docs/export.md lists the models to make packs of",
+    "list_supported_models": "tasks and manifest; `embedge list --models` names models",
     "save": "folder, which is all there is to a pack: copy it",
     "save_pretrained": "folder, which is all there is to a pack: copy it",
     "to": _DEVICE,
@@ -103,6 +111,7 @@ _TEXTS: Mapping[str, str] = {
     "input": "the texts as the first argument",
     "text": "the text as the first argument",
     "query": "the text as the first argument",
+    "num_workers": _THREADS,
     "batch_size": "token_budget= of Embedder(...): runs are cut by tokens, not by texts",
     "chunk_size": "token_budget= of Embedder(...): runs are cut by tokens, not by texts",
     "output_value": f"{_NOTHING}the result is one vector for each text",

@@ -428,4 +428,4 @@ def test_a_text_that_cannot_be_embedded_costs_its_line(make_pack, tmp_path, caps
     assert [row["index"] for row in rows] == [0, 2, 3]
     assert rows[0]["embedding"] == rows[2]["embedding"]
     assert f"{path}:2: gives the token '<eos>'" in printed.err
-    assert "1 texts were longer than the limit" in printed.err
+    assert "1 text was longer than the limit" in printed.err

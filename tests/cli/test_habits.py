@@ -36,6 +36,16 @@ def test_every_command_has_examples_that_parse(name: str) -> None:
         assert options.command == name
 
 
+def test_help_is_a_word_too(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, same in ((["help"], ["--help"]), (["help", "embed"], ["embed", "--help"])):
+        assert main(words) == 0
+        shown = capsys.readouterr().out
+        assert main(same) == 0
+        assert capsys.readouterr().out == shown
+    assert main(["help", "serach"]) == 2
+    assert "did you mean 'search'" in capsys.readouterr().err
+
+
 def test_help_shows_examples_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["embed", "--help"]) == 0
     assert "\n  embedge embed notes.txt --out vectors.npy\n" in capsys.readouterr().out
@@ -84,7 +94,7 @@ def test_quiet_and_verbose(pack: Path, tmp_path: Path, capsys: pytest.CaptureFix
     bad.write_text("{}\n", encoding="utf-8")
     common = ["embed", "-p", str(pack)]
     assert main([*common, str(text)]) == 0
-    assert "were cut" in capsys.readouterr().err
+    assert "was cut" in capsys.readouterr().err
     for words in ([*common, str(text), "-q"], ["-q", *common, str(text), "--no-progress"]):
         assert main(words) == 0
         assert capsys.readouterr().err == ""

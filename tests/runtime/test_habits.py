@@ -26,6 +26,7 @@ from embedge import Embedder, habits
         ("precision", 'embedding_type="int8"'),
         ("dimensions", "truncate_dim="),
         ("device", "Embedder"),
+        ("num_workers", "threads="),
         ("truncate_dims", "did you mean 'truncate_dim'"),
         ("surprise", "it takes texts, task, prompt_name"),
     ],
@@ -74,6 +75,9 @@ def test_other_type_errors_stay_as_they_are(pack: Path) -> None:
         ("max_seq_length", "max_length"),
         ("tokenizer", "count_tokens"),
         ("similarity_pairwise", "sum(axis=1)"),
+        ("aembed_query", "asyncio.to_thread"),
+        ("get_embedding_size", "dimension"),
+        ("list_supported_models", "embedge list --models"),
     ],
 )
 def test_an_unknown_attribute_names_the_right_one(pack: Path, name: str, right: str) -> None:

@@ -82,7 +82,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     try:
         parser = build_parser()
         try:
-            options, unknown = parser.parse_known_args(arguments)
+            options, unknown = parser.parse_known_args(_words(arguments))
             if unknown:
                 getattr(options, "parser", parser).refuse(unknown)
         except SystemExit as stop:  # --help, --version, or a usage error that was reported
@@ -109,6 +109,12 @@ def _main(arguments: Sequence[str] | None) -> int:
     except KeyboardInterrupt as stop:
         return _stopped(stop)
     return code if asked.stop is None else _stopped(asked.stop)
+
+
+def _words(arguments: Sequence[str] | None) -> Sequence[str]:
+    """The words of the command line; `embedge help COMMAND` is `embedge COMMAND --help`."""
+    words = sys.argv[1:] if arguments is None else arguments
+    return [*words[1:], "--help"] if words[:1] in (["help"], ("help",)) else words
 
 
 def _stopped(stop: KeyboardInterrupt) -> int:

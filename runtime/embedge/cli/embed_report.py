@@ -94,7 +94,10 @@ class Report:
         elif not summary.embedded:
             self._note("embedge: the input holds no text; nothing was embedded")
         if summary.cut:
+            texts, were = (
+                ("1 text", "was") if summary.cut == 1 else (f"{summary.cut} texts", "were")
+            )
             self._note(
-                f"embedge: {summary.cut} texts were longer than the limit and were cut "
+                f"embedge: {texts} {were} longer than the limit and {were} cut "
                 "(--on-overflow error leaves them out instead)"
             )
