@@ -1,9 +1,10 @@
 """The demo: a pack at work on texts that a reader can check by eye.
 
     screen      what goes to the terminal, whatever it is
-    texts       small labeled sets, written by hand
-    questions   questions about embedge, answered from its own documentation
-    adapters    each task's vectors on each kind of work
+    collection  74 short texts on everyday topics, and questions.tsv, questions about them
+    questions   the questions, answered by a search
+    measured    each adapter's figures, from models/README.md
+    texts       64 sentences for the map
     drawing     the sentences in two dimensions, as a picture
     grid        the same as characters
 

@@ -18,9 +18,10 @@ if not __package__:  # started as a folder: Python then looks inside the package
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from demo import drawing, grid
-from demo.adapters import WORK, cross_table, show_table, topic_sentences
+from demo.measured import MODEL, PAGE, read_table, show_measured
 from demo.questions import show_answers
 from demo.screen import Screen, open_screen
+from demo.texts import topic_sentences
 from embedge import Embedder, EmbedgeError
 from embedge.cli.screen import say
 from embedge.reasons import one_line
@@ -46,11 +47,10 @@ def main() -> int:
     try:
         with traceless_matplotlib(), Embedder(options.pack) as embedder:
             show_model(screen, embedder)
-            screen.heading("1. Questions about embedge, answered from its documentation")
-            show_answers(screen, embedder, ROOT)
-            screen.heading("2. Four adapters, four kinds of work")
-            tasks = [task for task in WORK if task in embedder.tasks]
-            show_table(screen, tasks, cross_table(embedder, tasks))
+            screen.heading("1. Twelve questions, answered by a search")
+            show_answers(screen, embedder)
+            screen.heading("2. Four adapters, each made for one kind of work")
+            show_adapters(screen, embedder)
             screen.heading("3. A map of 64 sentences on 8 topics")
             show_map(screen, embedder, options.map)
     except (EmbedgeError, OSError) as error:
@@ -100,6 +100,16 @@ def show_model(screen: Screen, embedder: Embedder) -> None:
         )
 
 
+def show_adapters(screen: Screen, embedder: Embedder) -> None:
+    """Shows the measured figures of the bundled model, and says so where another one runs."""
+    show_measured(screen, read_table(PAGE.read_text(encoding="utf-8")))
+    if embedder.manifest.model_id != MODEL:
+        screen.paragraph(
+            f"These are the figures of {MODEL}, the bundled model; this pack holds another one.",
+            indent="  ",
+        )
+
+
 def show_map(screen: Screen, embedder: Embedder, path: Path) -> None:
     """Prints the map as letters and writes it as a picture."""
     texts, topics = topic_sentences()
@@ -135,7 +145,7 @@ def show_ending(screen: Screen, seconds: float, pack: str | None) -> None:
     screen.paragraph(f"All of this took {seconds:.1f} s, loading included. Try next:")
     named = f" -p {pack}" if pack else ""
     for command in (
-        f'.venv/bin/embedge search "how do I make a pack?" .{named}',
+        f'.venv/bin/embedge search "a week off to look after a baby" models/demo/collection{named}',
         f'echo "some text" | .venv/bin/embedge embed{named}',
         f".venv/bin/embedge info{named}",
     ):

@@ -36,7 +36,9 @@ class Screen:
 
     def paragraph(self, text: str, *, indent: str = "") -> None:
         """Prints a text, broken to the width."""
-        self.show(textwrap.fill(text, self.width, initial_indent=indent, subsequent_indent=indent))
+        width = self.width - len(indent)
+        for line in textwrap.wrap(text, width):
+            self.show(f"{indent}{line}")
 
     def bold(self, text: str) -> str:
         """The text in bold where that can be shown."""

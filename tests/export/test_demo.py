@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from demo import adapters, drawing, grid, questions, texts
+from demo import drawing, grid, measured, questions, texts
 from demo.screen import Screen, open_screen
+from embedge import Embedder, SearchIndex
 from support.clean_process import make_place, run_clean
 
 ROOT = Path(__file__).resolve().parents[2]
-TOPICS = list(texts.TOPICS)
 
 
 @pytest.fixture
@@ -26,87 +26,84 @@ def _extras() -> None:
         pytest.importorskip(module, reason=f"{module} is not installed; `make demo` installs it")
 
 
-class Oracle:
-    """Embeds as a perfect model would: a direction for each topic, answer, grade and label."""
-
-    def __init__(self, wrong: float = 0.0) -> None:
-        self.wrong = wrong
-        self.random = np.random.default_rng(0)
-        self.axes: dict[str, list[tuple[str, float]]] = {}
-        for topic, sentences in texts.TOPICS.items():
-            self.axes |= {text: [(topic, 1.0)] for text in sentences}
-        for index, (question, answer) in enumerate(texts.QUESTIONS):
-            self.axes |= {question: [(f"q{index}", 1.0)], answer: [(f"q{index}", 1.0)]}
-        for index, (grade, left, right) in enumerate(texts.PAIRS):
-            cosine = grade / 5
-            other = (f"o{index}", float(np.sqrt(1 - cosine**2)))
-            self.axes |= {left: [(f"p{index}", 1.0)], right: [(f"p{index}", cosine), other]}
-        for label, reviews in enumerate(texts.REVIEWS):
-            self.axes |= {text: [(f"label{label}", 1.0)] for text in reviews}
-        names = sorted({name for parts in self.axes.values() for name, _ in parts})
-        self.places = {name: index for index, name in enumerate(names)}
-
-    def encode(self, items, *, task, prompt_name=None):
-        rows = np.zeros((len(items), len(self.places)), np.float32)
-        for row, item in zip(rows, items, strict=True):
-            for name, value in self.axes[item]:
-                row[self.places[name]] = value
-        rows += self.random.normal(0, self.wrong, rows.shape).astype(np.float32)
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+def a_direction_for_each_topic(noise: float) -> np.ndarray:
+    """What a perfect model would give for the sentences of the map, and some noise: (64, 8)."""
+    rows = np.repeat(np.eye(8, dtype=np.float32), 8, axis=0)
+    rows += np.random.default_rng(0).normal(0, noise, rows.shape).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def test_the_sets_are_what_is_said_of_them():
-    sentences, topics = adapters.topic_sentences()
+def test_the_sentences_of_the_map():
+    sentences, topics = texts.topic_sentences()
     assert (len(texts.TOPICS), len(sentences), len(set(sentences))) == (8, 64, 64)
     assert {topics.count(topic) for topic in texts.TOPICS} == {8}
     assert len({topic[0] for topic in texts.TOPICS}) == 8  # the letters on the map
-    assert len(texts.QUESTIONS) == 12
-    assert len(texts.PAIRS) == 16
-    good, bad = texts.REVIEWS
-    assert len(good) == len(bad)
-    assert 2 * texts.LEARNT == 16
-    assert 2 * (len(good) - texts.LEARNT) == 24
-    assert len({*good, *bad}) == 40
 
 
-@pytest.mark.usefixtures("_extras")
-def test_a_perfect_model_scores_all_and_noise_next_to_nothing():
-    assert adapters.scores(Oracle(), "any") == pytest.approx([1, 1, 1, 1])
-    search, pairs, groups, labels = adapters.scores(Oracle(wrong=50.0), "any")
-    assert search < 0.3
-    assert abs(pairs) < 0.7
-    assert groups < 0.6
-    assert 0.1 < labels < 0.9
+def test_each_question_is_answered_by_a_text_of_the_collection():
+    asked = questions.read_questions()
+    assert len(asked) == len({question.text for question in asked}) == 12
+    for question in asked:
+        assert (questions.COLLECTION / question.file).is_file(), question
+    collection = [path for path in questions.COLLECTION.rglob("*") if path.is_file()]
+    assert len(collection) == 74
+    assert len({path.parent for path in collection}) == 9
+    assert sum(path.stat().st_size for path in collection) < 100_000
 
 
-@pytest.mark.usefixtures("_extras")
-def test_vectors_that_are_all_the_same_find_nothing():
-    class Constant(Oracle):
-        def encode(self, items, **options):
-            return np.ones((len(items), 4), np.float32) / 2
-
-    assert adapters.search_score(Constant(), "any") == pytest.approx(1 / 76)
-
-
-def test_passages_stand_where_they_say():
-    passages = questions.read_passages(ROOT)
-    assert len(passages) > 50
-    for passage in passages:
-        lines = (ROOT / passage.file).read_text(encoding="utf-8").splitlines()
-        (first, *_) = passage.text.split()
-        assert first in lines[passage.line - 1], passage
-    found = {passage.file for passage in passages}
-    for _, files in questions.QUESTIONS:
-        assert found >= set(files)  # else no model could answer
+def test_ten_of_twelve_questions_find_their_text_first(capsys):
+    with Embedder() as embedder:
+        hits = questions.show_answers(Screen(80, False, "utf-8"), embedder)
+    out = capsys.readouterr().out
+    assert hits >= 10
+    assert f"{hits} of 12 have the right text at the first place" in " ".join(out.split())
+    assert out.count("✗ the right text is at place") == 12 - hits
+    # What matched, and the passage.
+    assert "(words: white, crust, kettle)\n      Hard water leaves a white crust" in out
 
 
-def test_markdown_loses_code_and_figures_only():
-    text = "# Head\n\nWords here.\n\n```sh\ncode\n```\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n"
-    text += "## Next\n\n**Bold** `words` | *and* more.\n"
-    assert questions.markdown_passages(text) == [
-        (1, "Head\nWords here."),
-        (13, "Next\nBold words *and* more."),
-    ]
+def test_a_miss_names_the_right_text_and_its_place(pack, tmp_path):
+    for name, words in {"a": "tea and milk", "b": "tea", "c": "gone"}.items():
+        (tmp_path / "texts").mkdir(exist_ok=True)
+        (tmp_path / "texts" / f"{name}.md").write_text(f"# Title\n\n{words}\n")
+    with Embedder(pack) as embedder, SearchIndex(None, embedder) as index:
+        index.update(tmp_path / "texts")
+        found = [
+            questions.answer(
+                index, questions.Question("tea and milk", f"{name}.md"), tmp_path / "texts"
+            )
+            for name in "abc"
+        ]
+    assert sorted(answer.place for answer in found) == [1, 2, 3]
+    assert found[0].place == 1
+    assert {answer.first.path.name for answer in found} == {"a.md"}
+    assert [answer.right.path.name for answer in found] == ["a.md", "b.md", "c.md"]
+    assert questions.plain(found[0].first.text) == "tea and milk"
+
+
+def test_the_figures_are_those_of_the_page():
+    rows = measured.read_table(measured.PAGE.read_text(encoding="utf-8"))
+    assert [row.adapter for row in rows] == [*measured.WORK, "no adapter"]
+    table = np.array([row.scores for row in rows])  # (5, 4)
+    assert table.argmax(axis=0).tolist() == [0, 1, 2, 3]  # each adapter is the best at its work
+    with pytest.raises(ValueError, match="no table that starts with"):
+        measured.read_table("# Another page\n")
+
+
+def test_the_marks_of_the_figures(capsys):
+    page = "| adapter | a | b | c | d |\n|---|---:|---:|---:|---:|\n"
+    page += "| one | **9.0** | 1.0 | 1.0 | 5.0 |\n| two | 2.0 | **8.0** | 7.0 | 5.0 |\n\nText.\n"
+    measured.show_measured(Screen(80, False, "ascii"), measured.read_table(page))
+    out = capsys.readouterr().out
+    assert re.findall(r"([\d.]+)\*", out) == ["9.0", "5.0", "8.0", "7.0", "5.0"]
+    assert "make measure-mini" in " ".join(out.split())
+
+
+def test_paragraphs_are_broken_to_the_width(capsys):
+    Screen(40, False, "ascii").paragraph("word " * 20, indent="  ")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith("  word") and len(line) <= 40 for line in lines)
 
 
 @given(
@@ -129,8 +126,8 @@ def test_the_grid_is_the_right_way_up():
 
 @pytest.mark.usefixtures("_extras")
 def test_the_picture(tmp_path):
-    sentences, topics = adapters.topic_sentences()
-    points = drawing.project(Oracle(wrong=0.05).encode(sentences, task="any"))
+    _, topics = texts.topic_sentences()
+    points = drawing.project(a_direction_for_each_topic(noise=0.05))
     assert points.shape == (64, 2)
     path = tmp_path / "new" / "map.png"
     for _ in range(2):
@@ -167,15 +164,6 @@ def test_plain_screens_get_plain_text():
     assert (plain.sign("✓", "+"), fine.sign("✓", "+")) == ("+", "✓")
 
 
-def test_the_marks_of_the_table(capsys):
-    table = np.array([[9.0, 1, 1, 5], [2, 8, 1, 1], [1, 1, 7, 1], [1, 1, 1, 4]])
-    adapters.show_table(Screen(80, False, "ascii"), list(adapters.WORK), table)
-    out = capsys.readouterr().out
-    assert re.findall(r"([\d.]+)\*", out) == ["9.0", "8.0", "7.0", "4.0"]
-    assert "3 of 4 are the best" in out
-    assert "retrieval, text-matching, clustering." in " ".join(out.split())
-
-
 @pytest.mark.usefixtures("_extras")
 def test_the_demo_leaves_the_map_and_nothing_else(tiny_pack, tmp_path):
     place = make_place(tmp_path)
@@ -198,7 +186,9 @@ def test_the_whole_demo_in_a_poor_terminal(tiny_pack, tmp_path):
     out = done.stdout.decode("ascii")
     assert "\x1b" not in out
     assert "the weights of this model are" in " ".join(out.split())
-    assert "MISS the answer stands in" in out
+    flat = " ".join(out.split())
+    assert "MISS the right text is at place" in flat
+    assert "this pack holds another one" in flat
     assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
 
 
