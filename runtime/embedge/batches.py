@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedge.errors import MemoryLimitError
+from embedge.items import OnError
 from embedge.pack.manifest import MemoryCost
 from embedge.sizes import size_text
 
@@ -221,10 +222,35 @@ def check_longest(item: int, length: int, limits: Limits) -> None:
     Raises:
         MemoryLimitError: it would. Nothing was run.
     """
+    if reason := _too_much(length, limits):
+        raise MemoryLimitError(f"item {item} {reason}. Nothing was run")
+
+
+def within_memory(
+    ids: Sequence[NDArray[np.int32]], limits: Limits, refuse: OnError
+) -> list[NDArray[np.int32]]:
+    """The same ids, none for a text that would exceed the memory limit alone.
+
+    Args:
+        ids: one (length,) array a text.
+        limits: what one run may cost.
+        refuse: called as refuse(index, reason) for each such text.
+    """
+    kept = list(ids)
+    for index, row in enumerate(kept):
+        if reason := _too_much(len(row), limits):
+            refuse(index, reason)
+            kept[index] = row[:0]
+    return kept
+
+
+def _too_much(length: int, limits: Limits) -> str | None:
+    """Why a text of so many tokens can't be run; None where it can."""
     needed = estimate_memory(limits, 1, length)
-    if limits.memory_limit is not None and needed > limits.memory_limit:
-        raise MemoryLimitError(
-            f"item {item} has {length} tokens and would need about {size_text(needed)}, "
-            f"the limit is {size_text(limits.memory_limit)}; shorten it with max_length=, "
-            "or allow more with memory_limit=. Nothing was run"
-        )
+    if limits.memory_limit is None or needed <= limits.memory_limit:
+        return None
+    return (
+        f"has {length} tokens and would need about {size_text(needed)}, the limit is "
+        f"{size_text(limits.memory_limit)}; shorten it with max_length=, or allow more with "
+        "memory_limit="
+    )

@@ -240,7 +240,7 @@ class Embedder:
                 token is cut there, and counts as too long.
             on_error: called as on_error(index, reason) for every text that cannot be embedded,
                 whose row is then NaN (0 in the types smaller than float32), in place of the
-                TextError or TextTooLongError.
+                TextError, TextTooLongError, or MemoryLimitError of a text that is too long.
             progress: called as progress(done, total) after every run, in texts, and with the
                 same `done` while long texts are tokenized. True shows a progress line on stderr.
             cancel: set it from another thread to stop, also in the middle of a run.

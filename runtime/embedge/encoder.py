@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedge.batches import Batch, Limits
+from embedge.batches import Batch, Limits, within_memory
 from embedge.calls import Call
 from embedge.cautions import warn
 from embedge.choices import Choices
@@ -72,7 +72,10 @@ class Encoder:
             cancel=items.cancel,
         )
         self._count_truncations(encoded.truncated, call.max_length)
-        return self._run(call, self._runner.text_batches(encoded.ids), items, single=single)
+        ids = encoded.ids
+        if items.tolerant:
+            ids = within_memory(ids, self._runner.limits(), items.refuse)
+        return self._run(call, self._runner.text_batches(ids), items, single=single)
 
     def token_ids(
         self,

@@ -313,6 +313,17 @@ def test_a_text_beyond_the_memory_limit_is_refused_before_any_run(
         assert len(sessions[0].shapes) == 3
 
 
+def test_on_error_takes_a_text_beyond_the_memory_limit(make_pack: MakePack) -> None:
+    pack = make_pack(memory=(2**20, 0.0))
+    bad: dict[int, str] = {}
+    with Embedder(pack, memory_limit=20 * 2**20) as embedder:
+        rows = embedder.encode(["ab", "b" * 30, "c"], on_error=bad.__setitem__)
+        np.testing.assert_array_equal(rows[[0, 2]], embedder.encode(["ab", "c"]))
+    assert np.isnan(rows[1]).all()
+    assert list(bad) == [1]
+    assert bad[1].startswith("has 33 tokens and would need about")
+
+
 @pytest.mark.parametrize(
     ("version", "shapes"), [("1.27.1", [(1, 1040)] * 3), ("1.28.0", [(3, 1040)])]
 )
