@@ -68,9 +68,11 @@ class ProgressBar:
         else:
             part = min(max(fraction, 0.0), 1.0)
             full = round(part * WIDTH)
-            # The first moments say nothing about the rate.
-            left = time_text(elapsed / part - elapsed) if part > 0.01 and elapsed > 1 else "?"
-            line = f"[{'#' * full}{'.' * (WIDTH - full)}] {part:4.0%}  {label}  {left} left"
+            line = f"[{'#' * full}{'.' * (WIDTH - full)}] {part:4.0%}  {label}"
+            if part == 1.0:
+                line += f"  {time_text(elapsed)}"
+            elif part > 0.01 and elapsed > 1:  # the first moments say nothing about the rate
+                line += f"  {time_text(elapsed / part - elapsed)} left"
         self._draw(encodable(printable(line), self._stream.encoding))
 
     def say(self, line: str) -> None:

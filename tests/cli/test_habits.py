@@ -87,6 +87,19 @@ def test_texts_on_the_command_line(pack: Path, capsys: pytest.CaptureFixture[str
     assert "--text TEXT" in capsys.readouterr().err
 
 
+def test_a_search_of_what_has_not_changed_shows_no_progress(
+    pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    (folder / "a.txt").write_text("a text\n", encoding="utf-8")
+    search = ["search", "text", str(folder), "-p", str(pack), "--progress"]
+    assert main(search) == 0
+    assert "1 of 1 file" in capsys.readouterr().err
+    assert main(search) == 0
+    assert "%" not in capsys.readouterr().err
+
+
 def test_quiet_and_verbose(pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = tmp_path / "long.txt"
     text.write_text("a" * 5000 + "\n", encoding="utf-8")

@@ -214,6 +214,17 @@ def test_progress_tells_the_time_left_and_cleans_up():
     assert lines[-1] == "a bad line\n"
 
 
+def test_progress_says_how_long_it_took_and_nothing_that_it_does_not_know():
+    now = [0.0]
+    stream = Terminal()
+    with ProgressBar(stream=stream, clock=lambda: now[0]) as progress:
+        progress.update(0.005, "1 of 200")
+        assert stream.getvalue().rstrip().endswith("1 of 200")
+        now[0] = 90.0
+        progress.update(1.0, "200 of 200")
+        assert stream.getvalue().rstrip().endswith("200 of 200  1:30")
+
+
 def test_progress_never_exceeds_the_line():
     stream = Terminal()
     with ProgressBar(stream=stream) as progress:

@@ -35,6 +35,8 @@ def bring_up_to_date(
     def report_progress(state: "UpdateProgress") -> None:
         if early is not None:
             early.look(state.files, state.fraction)
+        if state.fraction == 1.0 and not (state.passages or state.images):
+            return  # nothing has changed
         images = f", {number(state.images, 'image')}" if state.images else ""
         progress.update(
             state.fraction,
