@@ -11,7 +11,7 @@ import pytest
 from embedge.choice import Choice
 from embedge.cli import main, screen
 from embedge.cli.commands import doctor
-from embedge.engine import devices, kernels, loading
+from embedge.engine import devices, kernels, loading, session
 from embedge.progress import ProgressBar
 from support.fakes import MANIFEST, FakeEmbedder, samples_for, write_pack
 
@@ -30,7 +30,8 @@ def sound_runtime(package, monkeypatch):
     monkeypatch.setattr(loading, "installed_distributions", lambda: ["onnxruntime"])
     module = type("Runtime", (), {"__version__": "1.23.2", "__file__": "/site/onnxruntime"})
     module.get_available_providers = staticmethod(lambda: ["CPUExecutionProvider"])
-    monkeypatch.setattr(loading, "load_runtime", lambda: module)
+    for place in (loading, session):  # the latter holds it by name
+        monkeypatch.setattr(place, "load_runtime", lambda: module)
     monkeypatch.setattr(devices, "cuda_problem", lambda: "no CUDA provider")
     versions = {"onnxruntime": "1.23.2", "onnxruntime-gpu": "1.23.2"}
     real = doctor.version_of
