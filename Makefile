@@ -283,6 +283,10 @@ bench-server: .venv/stamp default ## embedge serve under load, against infinity 
 bench-memory: .venv/stamp ## seconds to start and memory held, one task and four: [MODEL_KIND=] [OPTIONS=]
 	$(BENCH).memory.run --model-kind $(MODEL_KIND) $(OPTIONS)
 
+.PHONY: bench-callers
+bench-callers: .venv/stamp default ## memory of many threads that share one embedder and its limit: [OPTIONS=]
+	$(BENCH).memory.callers $(OPTIONS)
+
 .PHONY: bench-clip
 bench-clip: .venv/stamp ## jina-clip-v2's image and text tower against torch and OpenVINO: [OPTIONS=]
 	$(BENCH).clip.run $(OPTIONS)

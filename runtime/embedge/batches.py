@@ -45,6 +45,8 @@ class Batch:
 
     indices: NDArray[np.int64]  # (B,): which of the call's items
     inputs: tuple[NDArray[Any], ...]  # what the graph takes, in its order; (B, …) each
+    memory: float  # bytes that the run is estimated to take, weights not included
+    more: bool = False  # whether another run of the same call is sure to follow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,16 +79,27 @@ def text_batches(
     Raises:
         MemoryLimitError: one text alone would exceed the memory limit. Nothing was run.
     """
-    for indices in plan([len(row) for row in ids], limits):
-        yield Batch(indices, pad([ids[index] for index in indices], pad_token_id))
+    runs = plan([len(row) for row in ids], limits)
+    for number, indices in enumerate(runs, start=1):
+        inputs = pad([ids[index] for index in indices], pad_token_id)
+        memory = estimate_memory(limits, *inputs[0].shape)
+        yield Batch(indices, inputs, memory, more=number < len(runs))
 
 
-def image_batches(pixels: Iterable[tuple[int, NDArray[np.float32]]], most: int) -> Iterator[Batch]:
-    """Images, as index and pixels (3, S, S), by `most` at a time: pixel_values, (B, 3, S, S)."""
+def image_batches(
+    pixels: Iterable[tuple[int, NDArray[np.float32]]], most: int, *, per_image: int
+) -> Iterator[Batch]:
+    """Images, as index and pixels (3, S, S), by `most` at a time: pixel_values, (B, 3, S, S).
+
+    Args:
+        pixels: read as they are run.
+        most: images of one run; see `images_per_run`.
+        per_image: transient bytes of a run, for each image; 0: not known.
+    """
     coming = iter(pixels)
     while held := list(itertools.islice(coming, most)):
         indices = np.array([index for index, _ in held], np.int64)
-        yield Batch(indices, (np.stack([rows for _, rows in held]),))
+        yield Batch(indices, (np.stack([rows for _, rows in held]),), per_image * len(held))
 
 
 def images_per_run(device: str, *, per_image: int, memory_limit: int | None) -> int:

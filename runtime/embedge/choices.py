@@ -28,7 +28,7 @@ class Choices:
     precision: Choice[str]
     device: Choice[str]  # "cpu" or "cuda"
     threads: Choice[int]
-    memory_limit: Choice[int | None]  # bytes of one run beside the weights; None: not bounded
+    memory_limit: Choice[int | None]  # bytes of all runs beside the weights; None: not bounded
     token_budget: Choice[int]  # padded tokens of one run
 
     def by_name(self) -> Mapping[str, Choice[Any]]:

@@ -1,4 +1,4 @@
-"""A lock that a forked child finds open.
+"""A lock that a forked child finds open, and a list of what else begins again there.
 
 A child that is forked while another thread holds a lock would wait for that thread for ever: it
 does not exist there. What such a lock guards here is only ever replaced whole (a session, a
@@ -9,6 +9,14 @@ import os
 import threading
 import weakref
 from types import TracebackType
+from typing import Protocol
+
+
+class Reopened(Protocol):
+    """What a forked child makes open again."""
+
+    def open(self) -> None:
+        """Called in the child, in its one thread."""
 
 
 class ForkLock:
@@ -16,7 +24,7 @@ class ForkLock:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        _all.add(self)
+        open_in_children(self)
 
     def __enter__(self) -> None:
         self._lock.acquire()
@@ -35,12 +43,17 @@ class ForkLock:
         self._lock = threading.Lock()
 
 
-_all: "weakref.WeakSet[ForkLock]" = weakref.WeakSet()
+_all: "weakref.WeakSet[Reopened]" = weakref.WeakSet()
+
+
+def open_in_children(thing: Reopened) -> None:
+    """Has every forked child call `thing.open()`, for as long as it lives."""
+    _all.add(thing)
 
 
 def _after_fork() -> None:
-    for lock in list(_all):
-        lock.open()
+    for thing in list(_all):
+        thing.open()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows

@@ -1,7 +1,8 @@
 """Runs a pack's networks: batches of token ids or of pixels in, vectors out.
 
 Takes what `batches` plans within the limits chosen for the pack, and gives float32 (n, width) in
-the order of the items, not normalized. Knows no text, no tokenizer, no prompt and no image file.
+the order of the items, not normalized. The runs of all threads share the memory limit: one that
+does not fit waits until others end. Knows no text, no tokenizer, no prompt and no image file.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,9 +14,11 @@ from embedge.batches import Batch, Limits, image_batches, images_per_run, text_b
 from embedge.calls import Call
 from embedge.choices import Choices
 from embedge.engine.loading import attends_in_blocks
+from embedge.engine.session import Session
 from embedge.errors import NonFiniteError, PackFileError
 from embedge.items import Items
 from embedge.pack.files import Pack
+from embedge.run_memory import RunMemory
 from embedge.sessions import Sessions
 
 
@@ -36,6 +39,7 @@ class Runner:
         self._choices = choices
         self._sessions = sessions
         self._pad_token_id = pad_token_id
+        self._memory = RunMemory(choices.memory_limit.value)  # of all threads and tasks together
 
     def text_batches(self, ids: Sequence[NDArray[np.int32]]) -> Iterator[Batch]:
         """Token ids, one (length,) array a text, as runs within the limits; see `batches.plan`.
@@ -60,16 +64,15 @@ class Runner:
         Raises:
             MemoryLimitError: one alone would exceed the memory limit.
         """
-        image = self._pack.manifest.image
         return images_per_run(
             self._choices.device.value,
-            per_image=0 if image is None else image.per_image,
+            per_image=self._per_image(),
             memory_limit=self._choices.memory_limit.value,
         )
 
     def image_batches(self, pixels: Iterable[tuple[int, NDArray[np.float32]]]) -> Iterator[Batch]:
         """Pixels (3, size, size) with their index, as runs within the limits, as they come."""
-        return image_batches(pixels, self.images_per_run())
+        return image_batches(pixels, self.images_per_run(), per_image=self._per_image())
 
     def run(self, call: Call, batches: Iterable[Batch], items: Items) -> NDArray[np.float32]:
         """Runs all batches through the network of a call's task.
@@ -87,14 +90,20 @@ class Runner:
             CancelledError: the call was cancelled.
         """
         result = np.full((items.total, call.width), np.nan, np.float32)
-        for batch in batches:
-            items.check_cancel()
-            session = self._sessions.get(call.task, call.tower)
-            vectors = session.run(*batch.inputs, cancel=items.cancel)  # (B, D)
-            self._check_output(vectors, call.task, batch.indices)
-            result[batch.indices] = vectors[:, : call.width]
-            items.ran(len(batch.indices))
-        items.end()
+        session: Session | None = None
+        try:
+            for batch in batches:
+                items.check_cancel()
+                session = self._sessions.get(call.task, call.tower)
+                vectors = self._run_one(session, batch, items)  # (B, D)
+                self._check_output(vectors, call.task, batch.indices)
+                result[batch.indices] = vectors[:, : call.width]
+                items.ran(len(batch.indices))
+            items.end()
+        except BaseException:
+            if session is not None:  # it may have kept its pool for a run that does not come
+                self._memory.free(session)
+            raise
         return result
 
     def load(self, call: Call) -> None:
@@ -104,6 +113,17 @@ class Runner:
     def close(self) -> None:
         """Lets the networks go; with no run under way. A later run would open them again."""
         self._sessions.close()
+
+    def _run_one(self, session: Session, batch: Batch, items: Items) -> NDArray[np.float32]:
+        """One run, within the memory that all share."""
+        cancel = items.cancel
+        with self._memory.hold(session, batch.memory, more=batch.more, cancel=cancel) as keep:
+            return session.run(*batch.inputs, cancel=cancel, keep=keep)
+
+    def _per_image(self) -> int:
+        """Transient bytes of a run, for each image; 0: not known."""
+        image = self._pack.manifest.image
+        return 0 if image is None else image.per_image
 
     def _check_output(
         self, vectors: NDArray[np.float32], task: str, indices: NDArray[np.int64]

@@ -24,8 +24,8 @@ ROOMS = {
     "embedge": """
         errors known_models reasons printable terminal progress windows cautions fork_locks
         choice options habits sizes closing failures files machine reopening run_size pack engine
-        choices items vectors texts calls default_tasks images pulling batches sessions runner
-        encoder streaming embedder selftest search bulk integrations server cli __main__
+        choices items vectors texts calls default_tasks images pulling batches run_memory sessions
+        runner encoder streaming embedder selftest search bulk integrations server cli __main__
     """,
     "embedge_export": """
         reading numbers truth tensors head graph precision corpus families source model output

@@ -1,4 +1,5 @@
 import threading
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -52,15 +53,23 @@ class FakeSession:
         self.graph = graph
         self.options = options
         self.shapes: list[tuple[int, int]] = []
+        self.kept: list[bool] = []  # whether each run kept its pool of memory
+        self.freed = 0
         self.poison: Callable[[Any], None] = lambda vectors: None
         self.during: Callable[[], None] = lambda: None
 
     def run(
-        self, input_ids: Any, attention_mask: Any, *, cancel: threading.Event | None = None
+        self,
+        input_ids: Any,
+        attention_mask: Any,
+        *,
+        cancel: threading.Event | None = None,
+        keep: bool = False,
     ) -> Any:
         assert input_ids.dtype == attention_mask.dtype == np.int64
         assert (input_ids[attention_mask == 0] == PAD).all()
         self.shapes.append(input_ids.shape)
+        self.kept.append(keep)
         self.during()
         vectors = np.zeros((len(input_ids), DIMENSION), np.float32)
         vectors[:, 0] = (input_ids * attention_mask).sum(axis=1)
@@ -68,6 +77,9 @@ class FakeSession:
         vectors[:, 3:] = TAIL
         self.poison(vectors)
         return vectors
+
+    def free(self) -> None:
+        self.freed += 1
 
 
 @pytest.fixture
@@ -322,6 +334,66 @@ def test_on_error_takes_a_text_beyond_the_memory_limit(make_pack: MakePack) -> N
     assert np.isnan(rows[1]).all()
     assert list(bad) == [1]
     assert bad[1].startswith("has 33 tokens and would need about")
+
+
+def test_the_runs_of_all_threads_and_tasks_share_the_memory_limit(
+    make_pack: MakePack, sessions: list[FakeSession]
+) -> None:
+    """Runs of 20 tokens, of which the limit allows two at a time."""
+    pack = make_pack(memory=(2**20, 0.0))
+    running, most, lock = 0, 0, threading.Lock()
+
+    def during() -> None:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.005)
+        with lock:
+            running -= 1
+
+    with Embedder(pack, memory_limit=45 * 2**20, token_budget=20) as embedder:
+        for task in embedder.tasks[:2]:
+            embedder.load(task)
+        for session in sessions:
+            session.during = during
+        rows: list[Any] = []
+        threads = [
+            threading.Thread(
+                target=lambda task=task: rows.append(embedder.encode(["x" * 17] * 4, task=task))
+            )
+            for task in embedder.tasks[:2] * 4
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert most == 2
+    assert len(rows) == 8
+    assert sum(len(session.shapes) for session in sessions) == 32
+
+
+def test_the_pool_is_kept_between_the_runs_of_a_call_and_given_back_with_the_last(
+    pack: Path, sessions: list[FakeSession]
+) -> None:
+    with Embedder(pack, token_budget=20) as embedder:
+        embedder.encode(["x" * 17] * 3)
+        assert sessions[0].kept == [True, True, False]
+        embedder.encode("x")
+        assert sessions[0].kept == [True, True, False, False]
+        assert sessions[0].freed == 0
+
+
+def test_a_call_that_ends_early_gives_the_pool_back(
+    pack: Path, sessions: list[FakeSession]
+) -> None:
+    cancel = threading.Event()
+    with Embedder(pack, token_budget=20) as embedder:
+        with pytest.raises(CancelledError):
+            embedder.encode(["x" * 17] * 3, cancel=cancel, progress=lambda *_: cancel.set())
+        assert (sessions[0].kept, sessions[0].freed) == ([True], 1)
+        embedder.encode("x")
+        assert (sessions[0].kept, sessions[0].freed) == ([True, False], 1)
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,8 @@ class FakeTower:
         self.during: Callable[[], None] = lambda: None
         self.poison: float | None = None
 
-    def run(self, pixels: Any, *, cancel: threading.Event | None = None) -> Any:
+    def run(self, pixels: Any, *, cancel: threading.Event | None = None, keep: bool = False) -> Any:
+        assert not keep  # nobody knows how many of the next images can be decoded
         assert pixels.shape[1:] == (3, 4, 4)
         assert pixels.dtype == np.float32
         self.sizes.append(len(pixels))

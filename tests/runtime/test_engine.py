@@ -87,7 +87,9 @@ session = OnnxSession(Path({str(tmp_path / "g.onnx")!r}), device="cpu", threads=
 ids = np.ones((1, 8 * 2**20), np.int64)  # 64 MB; the graph's buffers take as much and more
 session.run(ids[:, :8], ids[:, :8])
 before = resident()
-session.run(ids, ids)
+session.run(ids, ids, keep=sys.argv[1] != "return")
+if sys.argv[1] == "free":
+    session.free()
 print(resident() - before)
 """
     growth = {
@@ -96,10 +98,12 @@ print(resident() - before)
                 [sys.executable, "-c", code, policy], capture_output=True, text=True, check=True
             ).stdout
         )
-        for policy in ("keep", "return")
+        for policy in ("keep", "keep once", "return", "free")
     }
     assert growth["keep"] > 60
+    assert growth["keep once"] > 60
     assert growth["return"] < 20
+    assert growth["free"] < 20
 
 
 def test_cancel_stops_a_run_in_its_middle_and_the_session_lives_on(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ class Camera:
     def __init__(self) -> None:
         self.shown: list[Any] = []
 
-    def run(self, pixels: Any, *, cancel: Any = None) -> Any:
+    def run(self, pixels: Any, *, cancel: Any = None, keep: bool = False) -> Any:
         self.shown += list(pixels)
         return np.ones((len(pixels), DIMENSION), np.float32)
 

@@ -58,8 +58,9 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         "--memory-limit",
         type=size,
         metavar="SIZE",
-        help="memory that one run may take beside the weights, such as 500MB or 2GiB (default: the "
-        "environment variable EMBEDGE_MEMORY_LIMIT, else a share of what is free)",
+        help="memory that the runs under way may take together beside the weights, such as 500MB "
+        "or 2GiB (default: the environment variable EMBEDGE_MEMORY_LIMIT, else a share of what is "
+        "free)",
     )
     parser.add_argument(
         "--token-budget",

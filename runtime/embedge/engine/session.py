@@ -5,6 +5,7 @@ Takes a graph file and gives a `Session`: padded ids (B, S), or pixels (B, 3, H,
 its place.
 """
 
+import contextlib
 import threading
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,13 +25,14 @@ class Session(Protocol):
     """One network, ready to run. Safe to use from several threads."""
 
     def run(
-        self, *inputs: NDArray[Any], cancel: threading.Event | None = None
+        self, *inputs: NDArray[Any], cancel: threading.Event | None = None, keep: bool = False
     ) -> NDArray[np.float32]:
         """Runs the network once.
 
         Args:
             inputs: what the graph takes, in the order of `INPUTS` (text) or `IMAGE_INPUTS`.
             cancel: set by another thread to stop the run.
+            keep: keep the pool of memory that the run took, as another run follows at once.
 
         Returns:
             (B, D), pooled, not normalized.
@@ -38,6 +40,10 @@ class Session(Protocol):
         Raises:
             CancelledError: `cancel` was set.
         """
+        ...
+
+    def free(self) -> None:
+        """Gives back the pool of memory that runs kept."""
         ...
 
 
@@ -49,8 +55,9 @@ class OnnxSession:
         device: "cpu" or "cuda".
         threads: how many threads one run may use. Always set, so that ONNX Runtime neither counts
             the machine's cores itself nor binds threads to them.
-        arena: keep the pool of memory between runs: somewhat faster, but it never shrinks. Without
-            it, what a run took is given back at its end. A GPU's pool is always kept.
+        arena: always keep the pool of memory between runs: it never shrinks. Without it, what a
+            run took is given back at its end, unless `keep` is asked for. A GPU's pool is always
+            kept.
         spin: keep threads awake between the pieces of a run: faster where nothing else wants the
             cores, and far slower where something does.
         tower: "text" or "image": what the graph takes.
@@ -93,7 +100,7 @@ class OnnxSession:
         self._check(device, tower)
 
     def run(
-        self, *inputs: NDArray[Any], cancel: threading.Event | None = None
+        self, *inputs: NDArray[Any], cancel: threading.Event | None = None, keep: bool = False
     ) -> NDArray[np.float32]:
         """See `Session.run`.
 
@@ -103,7 +110,7 @@ class OnnxSession:
             PackFileError, DeviceError: the graph, or the GPU, failed.
         """
         options = self._runtime.RunOptions()
-        if self._shrink:
+        if self._shrink and not keep:
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         options.log_severity_level = LOG_FATAL  # what fails is raised; stderr is the host's
         try:
@@ -123,6 +130,15 @@ class OnnxSession:
                 self._graph, work, error, limits=limits, device=self._device
             ) from error
         return np.asarray(vectors)
+
+    def free(self) -> None:
+        """Gives back the pool that runs kept, by a run of one token: ONNX Runtime has no other way.
+
+        A network that fails in it says so at its next run.
+        """
+        if self._shrink and self._inputs == INPUTS:
+            with contextlib.suppress(Exception):
+                self.run(np.zeros((1, 1), np.int64), np.ones((1, 1), np.int64))
 
     def _check(self, device: str, tower: str) -> None:
         inputs = {node.name for node in self._session.get_inputs()}

@@ -97,7 +97,7 @@ def choose_memory_limit(
     available: int | None,
     reserved: int = 0,
 ) -> Choice[int | None]:
-    """How many bytes one run may take for itself, None where nothing is known.
+    """How many bytes the runs of an embedder may take together, None where nothing is known.
 
     Args:
         argument: what the caller asked for, as `byte_count` takes it; it wins.

@@ -1,0 +1,162 @@
+"""The memory of all runs of one embedder: what they may take together, whatever threads call it.
+
+Takes the bytes that each run is estimated to need (`batches`), and lets it begin once they are
+free, in the order of asking. A run alone always begins, also one that was estimated at more than
+the limit: whether it may run at all is decided before. Weights are not counted.
+
+A network keeps its pool of memory from one run to the next where it is known that one follows:
+taking it anew each time costs time, and leaves as much behind in the C library for every thread
+that ran (16 threads whose runs took turns within 140 MiB held 700 MiB, and hold 100 MiB with a
+pool that stays). The pool counts as well; who needs its memory has it freed.
+"""
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Iterator
+from typing import Protocol
+
+from embedge.errors import CancelledError
+from embedge.fork_locks import ForkLock, open_in_children
+from embedge.machine.heap import give_back
+
+# Seconds; how late a cancel may be noticed, and, on Windows, Ctrl-C where nothing can cancel.
+CANCEL_POLL, POLL = 0.02, 1.0
+
+
+class Pooling(Protocol):
+    """A network that can keep a pool of memory between runs."""
+
+    def free(self) -> None:
+        """Gives the pool back; it may run meanwhile."""
+
+
+class _Run:
+    """One run: of which network, what it needs, and whether it may begin."""
+
+    def __init__(self, network: Pooling, needed: float) -> None:
+        self.network = network
+        self.needed = needed
+        self.begins = threading.Event()
+        self.keeps = False  # whether the network keeps its pool after it
+
+
+class RunMemory:
+    """The memory that the runs of one embedder share. Safe between threads.
+
+    First come, first served: a small run does not overtake a large one that waits, so that none
+    waits for ever. A forked child begins with nothing held.
+
+    Args:
+        limit: bytes; None for no limit, where nothing waits.
+    """
+
+    def __init__(self, limit: int | None) -> None:
+        self._limit = float("inf") if limit is None else limit
+        self._lock = ForkLock()  # guards all below
+        self._running: list[_Run] = []
+        self._waiting: deque[_Run] = deque()
+        self._pools: dict[Pooling, float] = {}  # of networks that keep one: bytes
+        open_in_children(self)
+
+    @contextlib.contextmanager
+    def hold(
+        self,
+        network: Pooling,
+        needed: float,
+        *,
+        more: bool = False,
+        cancel: threading.Event | None = None,
+    ) -> Iterator[bool]:
+        """Around one run; it must not ask for another within.
+
+        Args:
+            network: what runs.
+            needed: bytes that the run is estimated to take.
+            more: whether the caller is sure to run the same network again, at once.
+            cancel: set by another thread to stop waiting.
+
+        Yields:
+            Whether the network has to keep its pool after the run.
+
+        Raises:
+            CancelledError: `cancel` was set while it waited.
+        """
+        run = _Run(network, needed)
+        try:
+            with self._lock:
+                self._waiting.append(run)
+                self._begin_next()
+            while not run.begins.wait(POLL if cancel is None else CANCEL_POLL):
+                if cancel is not None and cancel.is_set():
+                    raise CancelledError("cancelled while it waited for the memory of other runs")
+            for other in self._take_idle_pools():
+                other.free()
+            run.keeps = self._is_followed(run, more)
+            yield run.keeps
+        finally:
+            if run.begins.is_set() and self._waiting and not run.keeps:
+                give_back()  # what waits may run in other threads, which cannot use what is left
+            with self._lock:
+                self._end(run)
+                self._begin_next()
+
+    def free(self, network: Pooling) -> None:
+        """Frees the pool of a network that did not run again as it was to, unless others do."""
+        with self._lock:
+            used = any(run.network is network for run in (*self._running, *self._waiting))
+            kept = not used and self._pools.pop(network, 0)
+        if kept:
+            network.free()
+
+    def open(self) -> None:
+        """Forgets all runs: in a forked child, where the threads that ran them do not exist."""
+        self._running.clear()
+        self._waiting.clear()
+
+    def _begin_next(self) -> None:
+        """Lets those begin that fit, the first first; with the lock held."""
+        while self._waiting:
+            run = self._waiting[0]
+            if self._running and self._needed(*self._running, run) > self._limit:
+                return
+            self._running.append(self._waiting.popleft())
+            run.begins.set()
+
+    def _end(self, run: _Run) -> None:
+        """Takes a run away, that ran or not; with the lock held."""
+        if run in self._waiting:
+            self._waiting.remove(run)
+        elif run in self._running:  # not in a child that was forked within
+            if run.keeps:
+                self._pools[run.network] = self._needed(
+                    *(other for other in self._running if other.network is run.network)
+                )
+            else:
+                self._pools.pop(run.network, None)
+            self._running.remove(run)
+
+    def _needed(self, *runs: _Run) -> float:
+        """Bytes that these runs need together; a network's runs use its pool first."""
+        needed: dict[Pooling, float] = {}
+        for run in runs:
+            needed[run.network] = needed.get(run.network, 0) + run.needed
+        return sum(max(size, self._pools.get(network, 0)) for network, size in needed.items())
+
+    def _take_idle_pools(self) -> list[Pooling]:
+        """The networks whose pools have to go for the runs that began; off the list from now on."""
+        with self._lock:
+            running = {other.network for other in self._running}
+            idle = [network for network in self._pools if network not in running]
+            taken = sum(self._pools[network] for network in idle)
+            if taken + self._needed(*self._running) <= self._limit:
+                return []
+            for network in idle:
+                del self._pools[network]
+            return idle
+
+    def _is_followed(self, run: _Run, more: bool) -> bool:
+        """Whether a run of the same network follows at once, and none of another waits."""
+        with self._lock:
+            alone = all(other.network is run.network for other in self._waiting)
+            return alone and (more or bool(self._waiting))
