@@ -483,7 +483,9 @@ class Embedder:
     def close(self) -> None:
         """Frees the networks once the calls under way have ended; later ones raise ClosedError.
 
-        It does not wait for them, so that a callback of a call may close the embedder too.
+        It does not wait for them, so that a callback of a call may close the embedder too. The
+        memory goes back to the system where the C library can do that (glibc, macOS), which takes
+        a few milliseconds.
         """
         self._lifetime.close()
 

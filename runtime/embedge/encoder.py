@@ -23,6 +23,7 @@ from embedge.images.pipeline import check_images, decode_images
 from embedge.images.pixels import from_square
 from embedge.images.sources import list_images
 from embedge.items import Items, OnError
+from embedge.machine.heap import give_back
 from embedge.pack.files import Pack, check_files
 from embedge.pack.manifest import ImageInput, TextInput
 from embedge.runner import Runner
@@ -190,10 +191,11 @@ class Encoder:
             self.run_ids(call, [np.array([self.text.pad_token_id], np.int32)])
 
     def close(self) -> None:
-        """Lets go of all that was loaded, with no call under way."""
+        """Lets go of all that was loaded, with no call under way, and of its memory."""
         self._runner.close()
         with self._lock:
             self._tokenizer = None
+        give_back()
 
     def _run(
         self, call: Call, batches: Iterable[Batch], items: Items, *, single: bool

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ import embedge.run_memory
 from embedge import CancelledError
 from embedge.machine import heap
 from embedge.run_memory import RunMemory
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 class Network:
@@ -276,3 +279,35 @@ def test_systems_without_such_a_call_do_nothing(monkeypatch: pytest.MonkeyPatch)
     heap._function.cache_clear()
     assert not heap.give_back()
     heap._function.cache_clear()
+
+
+@LINUX
+def test_close_gives_memory_back(pack: Path) -> None:
+    """Blocks of a size that the C library keeps; every second one is in use, as in a program."""
+    code = f"""
+import re, sys
+from pathlib import Path
+from typing import Any
+from embedge import Embedder
+from embedge.machine.heap import give_back
+def resident():
+    return int(re.search(r"VmRSS:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
+embedder = Embedder({str(pack)!r})
+embedder.encode("a")
+before = resident()
+blocks = [bytearray(64 * 1024) for _ in range(2000)]  # 125 MiB, each below what is mapped alone
+kept = blocks[::500]
+del blocks
+held = resident() - before
+embedder.close()
+print(held, resident() - before, give_back())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    held, after, known = done.stdout.split()
+    if known == "False":
+        pytest.skip("this C library has no call for it")
+    assert float(held) > 50, "this C library gave it back by itself: the test shows nothing"
+    assert float(after) < 15
