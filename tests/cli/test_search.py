@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from embedge.cli import main
-from embedge.search import default_place, update
+from embedge.search import SearchIndex, default_place, update
 from support.search_cases import Words
 
 
@@ -119,7 +119,7 @@ def test_the_second_search_embeds_only_what_changed(fake, capsys, folder):
 def test_the_index_stands_among_the_caches_and_nothing_in_the_folder(fake, capsys, folder):
     before = sorted(folder.iterdir())
     assert main(["search", "a", str(folder)]) == 0
-    place = default_place(folder)
+    place = default_place(folder, SearchIndex.maker_of(fake))
     assert place.is_relative_to(os.environ["XDG_CACHE_HOME"])
     assert place.name.startswith("docs-")
     assert f"the index, which holds the passages too, is {place}" in capsys.readouterr().err
@@ -186,7 +186,7 @@ def test_another_model_is_told_and_everything_embedded_anew(fake, capsys, folder
 
 def test_a_damaged_index_is_told_and_made_anew_on_request(fake, capsys, folder):
     assert main(["search", "aa b", str(folder)]) == 0
-    place = default_place(folder)
+    place = default_place(folder, SearchIndex.maker_of(fake))
     place.write_bytes(place.read_bytes()[:5000])
     capsys.readouterr()
     assert main(["search", "aa b", str(folder)]) == 2

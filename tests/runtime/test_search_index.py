@@ -391,7 +391,7 @@ def test_other_options_make_other_vectors(index, words, folder, tmp_path, option
 
 def test_other_passages_and_formats(index, words, tmp_path, monkeypatch) -> None:
     for module, name, told in (
-        ("index", "SPLITTING", "splitting changed: 1 -> 99"),
+        ("meaning", "SPLITTING", "splitting changed: 1 -> 99"),
         ("schema", "FORMAT_VERSION", "format changed: 5 -> 99"),
     ):
         with pytest.MonkeyPatch.context() as patch:
@@ -467,7 +467,7 @@ def test_the_kernel_of_int8_counts(tmp_path, monkeypatch) -> None:
     from embedge.choice import Choice
 
     kernel = "uint8 x int8"
-    monkeypatch.setattr("embedge.search.index.integer_kernel", lambda: Choice(kernel, ""))
+    monkeypatch.setattr("embedge.search.meaning.integer_kernel", lambda: Choice(kernel, ""))
     SearchIndex(tmp_path / "index", other(precision="int8")).close()
     kernel = "uint8 x uint8"
     told = "device changed: cpu, uint8 x int8 -> cpu, uint8 x uint8"

@@ -33,6 +33,7 @@ from embedge.cli.commands import (
     doctor,
     embed,
     export,
+    index,
     info,
     list,
     pull,
@@ -52,6 +53,7 @@ from embedge.reasons import one_line
 COMMANDS: dict[str, ModuleType] = {
     "embed": embed,
     "search": search,
+    "index": index,
     "serve": serve,
     "classify": classify,
     "info": info,

@@ -29,7 +29,7 @@ from embedge.errors import (
 from embedge.files.regular import check_regular
 from embedge.search import schema
 
-_COMPANIONS = ("-journal", "-wal", "-shm")  # what SQLite looks for beside a database
+COMPANIONS = ("-journal", "-wal", "-shm")  # what SQLite looks for beside a database
 MAGIC = b"SQLite format 3\0"
 TIMEOUT = 60.0  # seconds to wait for another process
 SYNCHRONOUS = "FULL"  # a commit is on the disk, so that not even a loss of power harms the index
@@ -188,7 +188,7 @@ def _recognize(path: Path) -> None:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     if not path.is_file():
         raise _foreign(path)
-    for suffix in _COMPANIONS:  # SQLite would wait for a pipe
+    for suffix in COMPANIONS:  # SQLite would wait for a pipe
         companion = path.with_name(path.name + suffix)
         try:
             if os.path.lexists(companion):

@@ -11,11 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Self, get_args
 
-from embedge.calls import Call, alias_options
 from embedge.cautions import warn
 from embedge.closing import Lifetime, counted
 from embedge.embedder import Embedder
-from embedge.engine.kernels import integer_kernel
 from embedge.engine.loading import runtime_version
 from embedge.errors import (
     IndexFileError,
@@ -31,7 +29,7 @@ from embedge.search import additions
 from embedge.search.additions import AdditionReport
 from embedge.search.database import Database, damage_error
 from embedge.search.hits import Hit, Mode, Query, find
-from embedge.search.passages import SPLITTING
+from embedge.search.meaning import Maker, call_of, maker_of, meaning_of
 from embedge.search.pictures import Pictures
 from embedge.search.places import Paths, find_roots
 from embedge.search.records import RecordId, key_of
@@ -43,8 +41,6 @@ from embedge.search.terms import query_terms
 from embedge.search.update import Embed, Update
 from embedge.search.updating import is_being_updated, updating
 from embedge.search.where import Kind, Where
-
-DOCUMENTS = "retrieval.passage"  # the alias whose task and prompt passages are embedded with
 
 
 class SearchIndex:
@@ -89,32 +85,15 @@ class SearchIndex:
         rebuild = flag(rebuild, "rebuild")
         if not callable(getattr(embedder, "encode_query", None)):
             raise OptionError(f"embedder is {shown(embedder)}; it must be an Embedder")
+        call = call_of(embedder, task, truncate_dim)
         manifest = embedder.manifest
-        call = Call.of(
-            manifest, **alias_options(manifest, DOCUMENTS, task=task), truncate_dim=truncate_dim
-        )
-        device = embedder.device
-        if device == "cpu" and embedder.precision == "int8":
-            device += f", {integer_kernel().value}"
-        meaning = {
-            "model": f"{manifest.model_id} {manifest.fingerprint(embedder.precision)}",
-            "precision": embedder.precision,
-            "task": call.task,
-            "prompt": repr(call.prompt),
-            "width": str(call.width),
-            "device": device,
-            "longest text": f"{embedder.max_length} tokens",
-            "splitting": str(SPLITTING),
-        }
-        if manifest.image is not None:  # its size and scaling are part of the fingerprint
-            meaning["images"] = "upright"
         self._embedder = embedder
         self._call = call
         self._pictures = (
             None if manifest.image is None else Pictures(embedder, manifest.image, call)
         )
         self._path = None if path is None else absolute_path(path, "path")
-        self._database = Database(self._path, meaning, rebuild=rebuild)
+        self._database = Database(self._path, meaning_of(embedder, call), rebuild=rebuild)
         self._store = Store(self._database)
         self._options = {  # to open it again, see __reduce__
             "embedder": embedder,
@@ -354,6 +333,11 @@ class SearchIndex:
         """
         chosen = path is not None or include or exclude
         return self._store.count(self._files(path, include, exclude) if chosen else Where.files())
+
+    @staticmethod
+    def maker_of(embedder: Embedder, *, task: str | None = None) -> Maker:
+        """The model, task and precision that an index of this embedder has, for `default_place`."""
+        return maker_of(meaning_of(embedder, call_of(embedder, task)))
 
     @property
     def being_updated(self) -> bool:

@@ -1,6 +1,6 @@
 """Where things are: the folder that is searched, and the index of one that nobody named a file for.
 
-Takes a path, gives a path. Opens neither.
+Takes paths, gives a path. Looks into indexes that are there, and changes none.
 """
 
 import hashlib
@@ -13,6 +13,8 @@ from typing import Any, TypeAlias
 from embedge.errors import IndexFileError, InputError
 from embedge.files.caches import cache_folder, check_private, make_private_folder
 from embedge.files.paths import absolute_path
+from embedge.search.kept import covers
+from embedge.search.meaning import Maker
 
 Paths: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -51,24 +53,36 @@ def find_roots(path: Paths) -> list[Path]:
     return [root for root in roots if not any(other in root.parents for other in roots)]
 
 
-def default_place(root: Path) -> Path:
-    """Where the index of a file or folder is kept if nobody says: among the user's caches.
+def default_place(
+    roots: Path | Sequence[Path], maker: Maker | None = None, *, new: bool = False
+) -> Path:
+    """Where the index of files and folders is kept if nobody says: among the user's caches.
+
+    Each maker has an index of its own, so that going from one pack to another and back embeds
+    nothing again. An index of a folder above is used where it holds what is looked for.
 
     Its folder is made. It holds what the texts hold, so neither that folder nor the index may be
     anybody else's.
 
+    Args:
+        roots: as `find_root` gives them.
+        maker: `SearchIndex.maker_of(embedder)`.
+        new: give these roots an index of their own, whatever there is.
+
     Raises:
         IndexFileError: there is no such place, or another user could read or write what is there.
     """
-    folder = cache_folder()
-    if folder is None:
+    cache = cache_folder()
+    if cache is None:
         raise IndexFileError(f"this user has no home folder for the index; {_ELSEWHERE}")
-    readable = re.sub(r"[^\w.-]+", "-", root.name, flags=re.ASCII).strip("-.")[:40] or "root"
-    digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:12]
-    place = folder / "search" / f"{readable}-{digest}.sqlite"
+    wanted = [roots] if isinstance(roots, Path) else sorted(roots)
+    folder = cache / "search"
+    place = folder / _name(wanted, maker)
     try:
+        make_private_folder(cache)
         make_private_folder(folder)
-        make_private_folder(place.parent)
+        if not new and maker is not None and not os.path.lexists(place):
+            place = _covering(folder, wanted, maker) or place
         if os.path.lexists(place):
             check_private(place, place.lstat())
     except OSError as error:
@@ -77,3 +91,33 @@ def default_place(root: Path) -> Path:
             f"({error.strerror or error}); {_ELSEWHERE}"
         ) from error
     return place
+
+
+def _covering(folder: Path, roots: Sequence[Path], maker: Maker) -> Path | None:
+    """An index that holds files of all the roots: of the roots themselves, or of a folder above."""
+    above = [root for root in roots[:1] if len(roots) == 1]
+    above += _all_above(roots)
+    for root in above:
+        # Names without a maker are those of an earlier version.
+        for place in (folder / _name([root], maker), folder / _name([root], None)):
+            if os.path.lexists(place) and covers(place, roots, maker):
+                return place
+    return None
+
+
+def _all_above(roots: Sequence[Path]) -> list[Path]:
+    """The folders that hold all of the roots, the nearest first."""
+    first, *others = (root.parents for root in roots)
+    return [folder for folder in first if all(folder in parents for parents in others)]
+
+
+def _name(roots: Sequence[Path], maker: Maker | None) -> str:
+    first = roots[0].name
+    readable = re.sub(r"[^\w.-]+", "-", first, flags=re.ASCII).strip("-.")[:40] or "root"
+    paths = _digest(b"\0".join(os.fsencode(root) for root in roots))
+    made = "" if maker is None else "-" + _digest("\0".join(maker).encode())
+    return f"{readable}-{paths}{made}.sqlite"
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:12]

@@ -6,6 +6,7 @@ time; a file changes from old to new in one transaction. Takes and gives bytes f
 need not be Unicode), float32 (n, D) for vectors. Knows no folder, no splitting and no model.
 """
 
+import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,7 +30,10 @@ from embedge.search.where import BELOW, Kind, Where, path_range
 from embedge.vectors import Vectors
 
 STORED = np.dtype("<f4")  # not float16: NumPy widens it slower than SQLite reads twice the bytes
-RUNTIMES = "onnxruntime"  # a name among the meaning's; its value is not compared
+# Names among the meaning's; their values are not compared.
+RUNTIMES = "onnxruntime"
+FOLDERS = "folders"
+MOST_FOLDERS = 100  # that are remembered
 # Files whose row cannot be ours. They may lie anywhere, for their path may be what is wrong.
 _BAD_FILES = (
     "SELECT id FROM files WHERE (typeof(path) <> 'blob' OR kind NOT IN ('text', 'image') OR "
@@ -263,6 +267,16 @@ class Store:
                     (RUNTIMES, " ".join((*known, version))),
                 )
 
+    def add_folders(self, roots: Sequence[Path]) -> None:
+        """Remembers what it was brought up to date with: files and folders, none below another."""
+        with self._database.writing() as connection:
+            known = folders_of(connection)
+            wanted = dict.fromkeys([*known, *roots])
+            kept = [p for p in wanted if not any(other in p.parents for other in wanted)]
+            if kept != known:
+                value = json.dumps([str(path) for path in kept[:MOST_FOLDERS]])
+                connection.execute("INSERT OR REPLACE INTO meaning VALUES (?, ?)", (FOLDERS, value))
+
     def sweep(self) -> None:
         """Deletes texts and vectors that no file needs any more."""
         unused = "SELECT id FROM passages WHERE id NOT IN (SELECT passage FROM places)"
@@ -293,6 +307,15 @@ class Store:
         with self._database.writing() as connection:
             if wordless and not words.are_whole(connection):
                 words.fill(connection)
+
+
+def folders_of(connection: sqlite3.Connection) -> list[Path]:
+    """What an index was brought up to date with; nothing where it does not say so."""
+    row = connection.execute("SELECT value FROM meaning WHERE name = ?", (FOLDERS,)).fetchone()
+    try:
+        return [Path(name) for name in json.loads(row[0])] if row else []
+    except (TypeError, ValueError):
+        return []
 
 
 class _MissingVectorError(Exception):

@@ -95,6 +95,7 @@ class Update:
         self._enough = min(FEWEST, MOST) if terms else MOST
         self._squares: dict[bytes, Square] = {}  # of the images that wait, by digest
         self._stamps: dict[Path, str] = {}  # to be renewed
+        self._roots: Sequence[Path] = ()
         self._wrote = False
 
     def run(self, roots: Sequence[Path]) -> UpdateReport:
@@ -103,6 +104,7 @@ class Update:
         Args:
             roots: absolute and no links; none of them lies below another.
         """
+        self._roots = roots
         known: dict[Path, Known] = {}
         found: list[Found] = []
         for root in roots:
@@ -218,6 +220,8 @@ class Update:
             self._store.renew_stamps(self._stamps)
             self._stamps.clear()
         if self._waiting:
+            if not self._wrote:
+                self._store.add_folders(self._roots)
             kept = False
             while not kept:
                 self._drop(self._embed_missing())

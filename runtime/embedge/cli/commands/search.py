@@ -5,6 +5,7 @@ asks it. Knows `SearchIndex` and how to talk to people; the work is in `embedge.
 """
 
 import argparse
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -31,6 +32,7 @@ from embedge.terminal import is_terminal
 if TYPE_CHECKING:
     from embedge.embedder import Embedder
     from embedge.search import Hit, SearchIndex
+    from embedge.search.meaning import Maker
 
 SUMMARY = "find the passages and images of a folder that answer a query"
 DESCRIPTION = """\
@@ -228,16 +230,39 @@ def _open_index(
 
     if options.no_index:
         return SearchIndex(None, embedder, task=options.task)
+    maker = SearchIndex.maker_of(embedder, task=options.task)
     place = options.index
     if place is None:
-        place = default_place(roots[0])
+        place = default_place(roots, maker, new=options.rebuild)
     if not place.exists():
         screen.note(f"embedge: the index, which holds the passages too, is {place}")
     try:
-        return SearchIndex(place, embedder, task=options.task, rebuild=options.rebuild)
+        index = SearchIndex(place, embedder, task=options.task, rebuild=options.rebuild)
     except IndexOutdatedError as error:
+        if options.index is None:
+            place = default_place(roots, maker, new=True)  # not that of a folder above
+        else:
+            _check_maker(place, maker, error)
         screen.note(f"embedge: {error.change}; embedding everything again")
-        return SearchIndex(place, embedder, task=options.task, rebuild=True)
+        index = SearchIndex(place, embedder, task=options.task, rebuild=True)
+    with contextlib.suppress(OSError):
+        os.utime(place)  # `embedge index --list` shows when it was used
+    return index
+
+
+def _check_maker(place: Path, maker: "Maker", error: IndexOutdatedError) -> None:
+    """Refuses to empty an index that somebody named and another model or task made."""
+    from embedge.search.kept import made_by
+
+    other = made_by(place)
+    if other is None or (other.model_id, other.task) == (maker.model_id, maker.task):
+        return
+    raise IndexOutdatedError(
+        f"{place} was made with {other.model_id}, task {other.task}, and this is {maker.model_id}, "
+        f"task {maker.task}; name another file (--index FILE) or that pack and task, or embed "
+        "everything again (--rebuild)",
+        change=error.change,
+    )
 
 
 def _check_sheet(path: Path) -> None:
