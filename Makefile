@@ -16,7 +16,7 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
 # What an export depends on; `make export MODEL=… PRECISIONS="…" TASKS="…" REVISION=… OUT=…`.
 MODEL ?=
-PRECISIONS ?= fp16 int8
+PRECISIONS ?=
 TASKS ?=
 REVISION ?=
 REPLACE ?=
@@ -442,8 +442,8 @@ export: $(OUT)/manifest.json
 	@echo "$(OUT) is up to date"
 
 $(OUT)/manifest.json: $(model_files) $(call unless_made_by,$(OUT).options,$(RECIPE)) | .venv/stamp
-	$(BIN)/embedge export "$(MODEL)" --out "$(OUT)" --precisions $(call commas,$(PRECISIONS)) \
-		$(if $(TASKS),--tasks $(call commas,$(TASKS))) $(if $(REVISION),--revision $(REVISION)) \
+	$(BIN)/embedge export "$(MODEL)" --out "$(OUT)" \
+		$(if $(PRECISIONS),--precisions $(call commas,$(PRECISIONS))) $(if $(TASKS),--tasks $(call commas,$(TASKS))) $(if $(REVISION),--revision $(REVISION)) \
 		$(if $(REPLACE),--replace) || { code=$$?; $(if $(wildcard $(MODEL)),,echo \
 		"make: where the model is in a folder here, name that: make $(or $(NAMED),export)" \
 		"MODEL=folder" >&2;) exit $$code; }

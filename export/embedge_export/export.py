@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Unpack
 
+from embedge.engine.devices import precisions_here
 from embedge.errors import OptionError
 from embedge.machine.resources import threads_here
 from embedge.pack.manifest import Graph, Manifest
@@ -56,7 +57,7 @@ def export_pack(
     *,
     out: str | Path,
     tasks: Sequence[str] | None = None,
-    precisions: Sequence[str] = ("fp16", "int8"),
+    precisions: Sequence[str] | None = None,
     revision: str | None = None,
     offline: bool = False,
     via: str | None = None,
@@ -74,7 +75,8 @@ def export_pack(
             that is opened already, with its tasks.
         out: the pack's folder: a new or an empty one, or that of a pack of this model.
         tasks: only these; all of the source's by default.
-        precisions: of "fp32", "fp16", "int8", "int4".
+        precisions: of "fp32", "fp16", "int8", "int4"; by default what this machine would run: int8,
+            and fp16 too where CUDA works.
         revision: branch, tag or commit of a hub id.
         offline: do not ask the hub; take its local cache.
         via: "optimum" takes the network from transformers and Optimum, where it is not written
@@ -99,7 +101,7 @@ def export_pack(
         ExportError: the folder cannot be written, or holds something else than a pack of this
             model; nothing was written.
     """
-    wanted = choose_precisions(precisions)
+    wanted = choose_precisions(precisions_here() if precisions is None else precisions)
     out = check_place(out, "--out")
     if not isinstance(source, Source) and (folder := local_folder(source)) is not None:
         check_apart(out, folder, "--out")

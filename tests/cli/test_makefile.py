@@ -148,14 +148,14 @@ def test_the_home_folder_can_be_meant_by_its_sign(tree, monkeypatch):
     monkeypatch.setenv("HOME", str(tree / "home"))
     for _ in range(2):
         assert make(tree, "export", "MODEL=model", "OUT=~/pack").returncode == 0
-    assert calls(tree) == [f"export model --out {tree}/home/pack --precisions fp16,int8"]
+    assert calls(tree) == [f"export model --out {tree}/home/pack"]
     assert (tree / "home" / "pack.options").exists()
 
 
 def test_another_model_s_pack_is_replaced_if_asked_for(tree):
     make(tree, "export", "MODEL=model", "REPLACE=1")
     (call,) = calls(tree)
-    assert call.endswith("--precisions fp16,int8 --replace")
+    assert call == "export model --out models/packs/model --replace"
 
 
 def test_the_default_pack_is_made_anew_when_checkpoint_or_exporter_change(tree):

@@ -45,6 +45,14 @@ def choose_device(wanted: str, *, precision: str, held: Sequence[str]) -> Choice
     return Choice("cuda", "the pack has fp16 graphs, and the CUDA provider loads")
 
 
+def precisions_here() -> tuple[str, ...]:
+    """What this machine would run of a pack by itself: an export's default.
+
+    int8, which a CPU runs; with fp16, which a GPU runs, where CUDA works.
+    """
+    return ("int8",) if cuda_problem() else ("fp16", "int8")
+
+
 @functools.cache
 def cuda_problem() -> str | None:
     """Why CUDA is unavailable here, and what to do; None if it works."""

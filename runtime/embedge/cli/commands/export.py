@@ -9,6 +9,7 @@ from typing import Any
 from embedge.cli import arguments, screen
 from embedge.cli.exporter import load_exporter
 from embedge.cli.reports import finer_lines, gate_rows
+from embedge.engine.devices import precisions_here
 from embedge.errors import OptionError
 from embedge.files.paths import absolute_path
 from embedge.known_models import find_known_model
@@ -34,7 +35,8 @@ EXAMPLES = (
     "embedge export models/my-model --layout hub --out hub/my-model",
 )
 
-_LAYOUTS = {"pack": "fp16,int8", "hub": "fp32,fp16,int8"}  # and the precisions by default
+_LAYOUTS = ("pack", "hub")
+_HUB_PRECISIONS = ("fp32", "fp16", "int8")  # by default; those of a pack depend on the machine
 _DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -55,7 +57,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--layout",
-        choices=tuple(_LAYOUTS),
+        choices=_LAYOUTS,
         default="pack",
         help="pack: for embedge; hub: folders for other programs, with weights, settings and "
         "graphs in onnx/ (default: pack)",
@@ -66,8 +68,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precisions",
         metavar="A,B",
-        help=f"precisions to write, of {', '.join(PRECISIONS)} (default: {_LAYOUTS['pack']}; with "
-        f"--layout hub {_LAYOUTS['hub']})",
+        help=f"precisions to write, of {', '.join(PRECISIONS)} (default: what this "
+        f"machine would run: int8, and fp16 too where CUDA works; with --layout hub "
+        f"{','.join(_HUB_PRECISIONS)})",
     )
     parser.add_argument(
         "--revision", metavar="SHA", help="commit of a hub id (default: the newest)"
@@ -129,7 +132,7 @@ def run(options: argparse.Namespace) -> int:
     """Exports, and prints the gate; 1 if a precision did not pass it."""
     _check(options)
     tasks = names(options.tasks, "--tasks") if options.tasks is not None else None
-    precisions = names(options.precisions or _LAYOUTS[options.layout], "--precisions")
+    precisions = _precisions(options)
     for precision in precisions:
         if precision not in PRECISIONS:
             raise OptionError(
@@ -138,6 +141,21 @@ def run(options: argparse.Namespace) -> int:
     _resolve(options)
     make = _make_hub_folders if options.layout == "hub" else _make_pack
     return make(options, tasks, precisions)
+
+
+def _precisions(options: argparse.Namespace) -> tuple[str, ...]:
+    """Those that were asked for, else the default; says which it is, where it may be too little."""
+    if options.precisions:
+        return names(options.precisions, "--precisions")
+    if options.layout == "hub":
+        return _HUB_PRECISIONS
+    precisions = precisions_here()
+    if "fp16" not in precisions:
+        screen.note(
+            "embedge: precision int8, since only the CPU would run the pack here; for a GPU as "
+            "well: --precisions fp16,int8"
+        )
+    return precisions
 
 
 def _check(options: argparse.Namespace) -> None:
