@@ -44,6 +44,7 @@ class Encoder:
 
     Attributes:
         text: how texts become token ids.
+        languages: whether texts are in those of the pack.
         truncations: how many texts were cut so far.
     """
 
@@ -54,7 +55,7 @@ class Encoder:
         self._pack = pack
         self._device = choices.device.value
         self._runner = Runner(pack, choices, sessions, pad_token_id=self.text.pad_token_id)
-        self._languages = Languages(pack.manifest.model_id, pack.manifest.languages)
+        self.languages = Languages(pack.manifest.model_id, pack.manifest.languages)
         self._lock = ForkLock()  # of the tokenizer and `truncations`
         self._tokenizer: TextTokenizer | None = None
 
@@ -63,7 +64,7 @@ class Encoder:
         checked, single = take_texts(texts, items.refuse)
         items.check()
         items.total = len(checked)
-        self._languages.note(checked)
+        self.languages.note(checked)
         encoded = self.token_ids(
             call,
             checked,

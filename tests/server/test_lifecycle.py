@@ -20,6 +20,7 @@ from embedge.encoder import Encoder
 from embedge.errors import ClosedError
 from embedge.server.run import Server
 from support.serving import Client, Held, in_thread, open_pack, serving, wait_for
+from support.tiny import write_pack
 
 Start = Callable[..., tuple[Client, Server]]
 
@@ -233,3 +234,20 @@ def test_a_missing_extra_is_named(
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert main(["serve"]) == 2
     assert 'pip install "embedge[cpu,server]"' in capsys.readouterr().err
+
+
+def test_texts_in_another_language_are_said_once_a_pack_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pack = write_pack(tmp_path / "pack", max_length=100, languages=("en",))
+    with serving({"one": open_pack(pack), "two": open_pack(pack)}) as (client, _):
+        said: list[str] = []
+        for model in ("one", "one", "two"):
+            for text in ("plain", "Где библиотека", "Где библиотека"):
+                assert client.embed(text, model=model).status == 200
+            said.append(caplog.text)
+            caplog.clear()
+    assert said[0].count("one: a text is mostly in Cyrillic letters") == 1
+    assert "библиотека" not in said[0]
+    assert said[1] == ""
+    assert said[2].count("two: a text is mostly in Cyrillic letters") == 1

@@ -4,6 +4,7 @@ Plain functions that block, for the threads of `service`. A set `cancel` ends th
 wrong with an item is a `Refusal` that names it by its index.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,8 @@ from embedge.server.refusals import Kind, Refusal
 from embedge.server.settings import Settings
 from embedge.server.work import Item, Picture, TokenIds
 from embedge.texts.checks import clean
+
+logger = logging.getLogger(__name__)
 
 CHARACTERS_PER_TOKEN = 4  # before texts are tokenized
 COUNTED = 2**20  # characters; a longer text is said to be too long without being counted
@@ -134,7 +137,11 @@ def _text_rows(
         return [], []
     bad: list[tuple[int, str]] = []
     long: list[int] = []
-    encoded = work.model.embedder.encoder.token_ids(
+    encoder = work.model.embedder.encoder
+    # Of each request one text, since a look at other letters than ASCII takes 100 us.
+    if (caution := encoder.languages.caution([texts[0][1]])) is not None:
+        logger.warning("%s: %s", work.model.name, caution)
+    encoded = encoder.token_ids(
         work.text,
         [clean(text) for _, text in texts],
         on_error=lambda place, reason: bad.append((texts[place][0], reason)),

@@ -1,4 +1,4 @@
-"""Whether texts are in the languages of a pack, as far as their letters say it: one warning.
+"""Whether texts are in the languages of a pack, as far as their letters say it: said once.
 
 Takes the codes of the manifest and texts; looks at the script of the letters, with no model and no
 table of words: of a pack for English it finds Russian, and not German. Scripts are the blocks of
@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from embedge.cautions import warn
+from embedge.fork_locks import ForkLock
 
 MULTILINGUAL = "multilingual"
 # Of a text, the characters that are looked at; and how many letters say something.
@@ -109,7 +110,7 @@ class LanguageWarning(UserWarning):
 
 
 class Languages:
-    """The languages of a pack; warns once.
+    """The languages of a pack; says once that a text is in none of them. Safe between threads.
 
     Args:
         model: its name, for the message.
@@ -121,25 +122,33 @@ class Languages:
         self._model = model
         self._named = ", ".join(languages)
         self._scripts = known_scripts(languages)
+        self._lock = ForkLock()  # of `_scripts`
 
     def note(self, texts: Iterable[str | None]) -> None:
-        """Looks at texts until one is in another script."""
-        if not self._scripts:
-            return
+        """Looks at texts until one is in another script, and warns of that."""
+        if (caution := self.caution(texts)) is not None:
+            # Past the method of `Embedder` and what wraps it.
+            warn(caution, LanguageWarning, stacklevel=5)
+
+    def caution(self, texts: Iterable[str | None]) -> str | None:
+        """What to say of these texts, for those who have no use for a warning; None: nothing."""
         for text in texts:
-            if text is None or ("Latin" in self._scripts and _is_mostly_ascii(text)):
+            if not (scripts := self._scripts):
+                return None
+            if text is None or ("Latin" in scripts and _is_mostly_ascii(text)):
                 continue
             script = usual_script(text)
-            if script and script not in self._scripts:
-                self._scripts = frozenset()
-                warn(
+            if script and script not in scripts:
+                with self._lock:
+                    first, self._scripts = bool(self._scripts), frozenset()
+                if not first:  # another thread said it
+                    return None
+                return (
                     f"a text is mostly in {script} letters, and {self._model} is for texts in "
                     f"{self._named}: its vectors of other languages mean little. Take a pack for "
-                    "the language; `embedge list --models` names some for many languages",
-                    LanguageWarning,
-                    stacklevel=5,  # past the method of `Embedder` and what wraps it
+                    "the language; `embedge list --models` names some for many languages"
                 )
-                return
+        return None
 
 
 def known_scripts(languages: Sequence[str]) -> frozenset[str]:
