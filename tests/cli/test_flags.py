@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from embedge import Embedder, TextTooLongError, TruncationWarning
-from embedge.cli import build_parser, main
+from embedge.cli import build_parser, commands, main
+from embedge.cli.arguments import _ENGINE
 from embedge.cli.flags import flags_of, in_flags
 
+COMMANDS = Path(commands.__path__[0])
 FLAGS = {
     "max_length": "--max-length",
     "on_overflow": "--on-overflow",
@@ -56,6 +58,23 @@ def test_flags_are_those_of_the_parser() -> None:
     assert "inputs" not in flags
 
 
+def test_every_command_that_opens_an_embedder_takes_all_that_says_how_it_runs() -> None:
+    (parsers,) = (
+        action
+        for action in build_parser()._actions
+        if isinstance(action, argparse._SubParsersAction)
+    )
+    opening = {
+        name
+        for name in parsers.choices
+        if "open_embedder(" in (COMMANDS / f"{name}.py").read_text(encoding="utf-8")
+    }
+    assert opening >= {"bench", "classify", "embed", "search", "verify"}
+    for name in (*opening, "doctor", "serve"):
+        assert set(_ENGINE) <= set(flags_of(parsers.choices[name])), name
+        assert "EMBEDGE_THREADS" in parsers.choices[name].format_help()
+
+
 def test_errors_of_the_runtime_are_said_in_flags(
     pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -70,7 +89,7 @@ def test_errors_of_the_runtime_are_said_in_flags(
     assert "pass the text itself as --prompt)" in error
     assert main([*common, "--memory-limit", "1B"]) == 1
     error = capsys.readouterr().err
-    assert "allow more with --memory-limit." in error
+    assert "allow more with --memory-limit\n" in error
     assert "memory_limit" not in error
 
 

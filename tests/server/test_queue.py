@@ -267,8 +267,10 @@ def test_a_lack_of_memory_passes(case: Case) -> None:
 
 
 def test_a_row_beyond_the_memory_limit_is_refused(case: Case) -> None:
-    with pytest.raises(MemoryLimitError):
+    with pytest.raises(Refusal, match="a text of 901 tokens") as refused:
         case.submit((1, 901))
+    assert refused.value.kind is Kind.INVALID
+    assert "=" not in refused.value.message  # the client knows none of Python's arguments
     assert case.queue.tokens == 0
 
 

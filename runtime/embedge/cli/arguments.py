@@ -52,7 +52,8 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         "--threads",
         type=positive,
         metavar="N",
-        help="number of threads (default: by the CPU cores of this process)",
+        help="threads of one run (default: the environment variable EMBEDGE_THREADS, else by the "
+        "CPU cores of this process)",
     )
     parser.add_argument(
         "--memory-limit",

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedge.batches import check_longest
+from embedge.batches import estimate_memory
 from embedge.calls import Call
 from embedge.encoder import Encoder
 from embedge.errors import (
@@ -37,6 +37,7 @@ from embedge.server.metrics import Metrics
 from embedge.server.refusals import Kind, Refusal
 from embedge.server.settings import LONGEST_RETRY
 from embedge.server.waiting import Entry, Ticket, Waiting, by_ticket
+from embedge.sizes import size_text
 
 logger = logging.getLogger(__name__)
 
@@ -137,12 +138,11 @@ class Queue:
         """Queues a ticket; one that was withdrawn is left out.
 
         Raises:
-            MemoryLimitError: a row alone would exceed the memory limit.
+            Refusal: INVALID, a row alone would exceed the memory limit.
             ClosedError: the queue is closed.
         """
         if ticket.call.tower == "text":
-            longest = max(range(len(ticket.lengths)), key=ticket.lengths.__getitem__)
-            check_longest(longest, ticket.lengths[longest], self._limits)
+            self._check_memory(max(ticket.lengths))
         entries = self._waiting.sort(ticket)
         with self._changed:
             if self._closed or self.failure is not None:
@@ -153,6 +153,16 @@ class Queue:
             self._waiting.add(ticket, entries)
             self._tokens += sum(ticket.lengths)
             self._changed.notify_all()
+
+    def _check_memory(self, length: int) -> None:
+        needed, limit = estimate_memory(self._limits, 1, length), self._limits.memory_limit
+        if limit is not None and needed > limit:
+            raise Refusal(
+                Kind.INVALID,
+                f"a text of {length:,} tokens would need about {size_text(needed)} of memory, and "
+                f"this server allows {size_text(limit)}; send shorter texts",
+                field="input",
+            )
 
     def withdraw(self, ticket: Ticket) -> None:
         """Its client left: what waits of it never runs, and it is not delivered.
