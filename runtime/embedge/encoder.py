@@ -55,7 +55,12 @@ class Encoder:
         self._pack = pack
         self._device = choices.device.value
         self._runner = Runner(pack, choices, sessions, pad_token_id=self.text.pad_token_id)
-        self.languages = Languages(pack.manifest.model_id, pack.manifest.languages)
+        samples = pack.manifest.samples
+        self.languages = Languages(
+            pack.manifest.model_id,
+            pack.manifest.languages,
+            expected=() if samples is None else samples.texts,
+        )
         self._lock = ForkLock()  # of the tokenizer and `truncations`
         self._tokenizer: TextTokenizer | None = None
 

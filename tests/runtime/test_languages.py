@@ -11,8 +11,13 @@ from embedge import Embedder, LanguageWarning
 from embedge.errors import ManifestError
 from embedge.pack.manifest import MANIFEST
 from embedge.pack.reading import parse_manifest, read_manifest
-from embedge.texts.languages import known_scripts, usual_script
+from embedge.texts.function_words import known_languages, other_language
+from embedge.texts.languages import Languages, known_scripts, usual_script
 
+GERMAN = (
+    "Die Kündigungsfrist der Wohnung beträgt drei Monate, und sie endet mit dem Ablauf des Monats."
+)
+CODE = "e = S.Zero elif isinstance(e, numpy_ndarray): e = a + b * b + a z = x * c + z * s in on is"
 RUSSIAN = "Где находится ближайшая библиотека?"
 
 
@@ -59,6 +64,61 @@ def test_the_scripts_of_languages() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        (GERMAN, "German"),
+        ("Le contrat de location prend fin dans les trois mois qui suivent la lettre.", "French"),
+        ("El contrato de la casa termina en los tres meses que siguen a la carta.", "Spanish"),
+        (
+            "O contrato de aluguer termina em três meses, e não há mais nada para pagar.",
+            "Portuguese",
+        ),
+        (
+            "Il contratto di affitto finisce dopo tre mesi e non c'è nulla da pagare per la.",
+            "Italian",
+        ),
+        ("De huurovereenkomst eindigt na drie maanden en er is niet meer te betalen.", "Dutch"),
+        ("Avtalet upphör efter tre månader och det är inte mer att betala för en.", "Swedish"),
+        ("Umowa jest ważna przez trzy miesiące i nie ma już nic do zapłaty po tym.", "Polish"),
+        ("Hợp đồng này có hiệu lực trong ba tháng và không được gia hạn.", "Vietnamese"),
+        ("Die Frist", None),  # too few words
+        ("In the end the museum of Der Blaue Reiter is on the left, and it is open.", None),
+        ("The names are van der Berg, de la Cruz, da Silva, von Stein and di Marco.", None),
+        (
+            "Usage: embedge embed notes.txt --out vectors.npy --task retrieval --truncate-dim 64",
+            None,
+        ),
+        (CODE, None),
+        ("", None),
+    ],
+)
+def test_the_language_of_a_text_in_latin_letters(text: str, language: str | None) -> None:
+    assert other_language(text, known_languages(["en"])) == language
+    german = known_languages(["en", "de"])
+    assert other_language(text, german) == (None if language == "German" else language)
+
+
+def test_no_page_of_ours_is_taken_for_another_language() -> None:
+    english = known_languages(["en"])
+    root = Path(__file__).parents[2]
+    pages = [*root.glob("*.md"), *root.glob("docs/*.md"), *root.glob("runtime/embedge/*.py")]
+    pieces = [
+        text[start : start + 600]
+        for page in pages
+        for text in [page.read_text(encoding="utf-8")]
+        for start in range(0, len(text), 600)
+    ]
+    assert len(pieces) > 500
+    assert [piece for piece in pieces if other_language(piece, english)] == []
+
+
+def test_languages_that_are_not_known_are_not_judged() -> None:
+    assert known_languages(["en-GB", "no"]) == {"en", "nb"}
+    assert not known_languages(["en", "ca"])
+    assert not known_languages([])
+
+
+@pytest.mark.parametrize(
     ("languages", "texts", "warned"),
     [
         (["en"], [RUSSIAN], True),
@@ -68,7 +128,13 @@ def test_the_scripts_of_languages() -> None:
         (["en", "multilingual"], [RUSSIAN], False),
         ([], [RUSSIAN], False),
         (None, [RUSSIAN], False),  # an older pack
-        (["en"], ["Où est la bibliothèque ?", "12:30"], False),
+        (["en"], ["Où est la bibliothèque ?", "12:30"], False),  # too few words
+        (["en"], ["plain", GERMAN], True),
+        (["en", "zh"], [GERMAN], True),
+        (["en", "de"], [GERMAN], False),
+        (["en", "ca"], [GERMAN], False),  # no words of Catalan are known
+        (["en", "multilingual"], [GERMAN], False),
+        ([], [GERMAN], False),
     ],
 )
 def test_one_warning(
@@ -84,6 +150,17 @@ def test_one_warning(
     if warned:
         assert caught[0].filename == __file__
         assert "`embedge list --models`" in str(caught[0].message)
+
+
+def test_the_samples_of_a_pack_are_expected(capsys: pytest.CaptureFixture[str]) -> None:
+    """They are in many languages, and `doctor` and `verify` embed them."""
+    silent = Languages("model", ["en"], expected=[GERMAN, RUSSIAN])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        silent.note([GERMAN, RUSSIAN])
+        assert caught == []
+        silent.note([GERMAN + " "])
+    assert [one.category for one in caught] == [LanguageWarning]
 
 
 @pytest.mark.parametrize("languages", [["English"], ["e"], [5], "en", ["EN"], ["en"] * 5000])

@@ -1,7 +1,8 @@
-"""Whether texts are in the languages of a pack, as far as their letters say it: said once.
+"""Whether texts are in a pack's languages, as far as their letters and words say it: said once.
 
-Takes the codes of the manifest and texts; looks at the script of the letters, with no model and no
-table of words: of a pack for English it finds Russian, and not German. Scripts are the blocks of
+Takes the codes of the manifest and texts; looks at the script of the letters, and where that is
+Latin at the most usual words (`function_words`), with no model: of a pack for English it finds
+Russian, and German where a text is long enough to have such words. Scripts are the blocks of
 Unicode that their letters stand in. Knows no tokenizer.
 """
 
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from embedge.cautions import warn
 from embedge.fork_locks import ForkLock
+from embedge.texts.function_words import known_languages, other_language
 
 MULTILINGUAL = "multilingual"
 # Of a text, the characters that are looked at; and how many letters say something.
@@ -106,7 +108,7 @@ _SCRIPTS = {
 
 
 class LanguageWarning(UserWarning):
-    """A text is mostly in letters of a script that none of the pack's languages has."""
+    """A text is mostly in letters, or in the usual words, of none of the pack's languages."""
 
 
 class Languages:
@@ -115,17 +117,25 @@ class Languages:
     Args:
         model: its name, for the message.
         languages: as the manifest has them. Where there is none, where they are "multilingual", or
-            where the script of one is not known here, nothing is ever said.
+            where the script of one is not known here, nothing is ever said. Words are looked at
+            where those of all languages in Latin letters are known.
+        expected: texts that nothing is said of, such as the pack's own samples, which are in many
+            languages.
     """
 
-    def __init__(self, model: str, languages: Sequence[str]) -> None:
+    def __init__(
+        self, model: str, languages: Sequence[str], *, expected: Iterable[str] = ()
+    ) -> None:
         self._model = model
+        self._expected = frozenset(expected)
         self._named = ", ".join(languages)
         self._scripts = known_scripts(languages)
+        latin = [code for code in languages if "Latin" in known_scripts([code])]
+        self._words = known_languages(latin) if self._scripts else frozenset()
         self._lock = ForkLock()  # of `_scripts`
 
     def note(self, texts: Iterable[str | None]) -> None:
-        """Looks at texts until one is in another script, and warns of that."""
+        """Looks at texts until one is in another language, and warns of that."""
         if (caution := self.caution(texts)) is not None:
             # Past the method of `Embedder` and what wraps it.
             warn(caution, LanguageWarning, stacklevel=5)
@@ -135,20 +145,28 @@ class Languages:
         for text in texts:
             if not (scripts := self._scripts):
                 return None
-            if text is None or ("Latin" in scripts and _is_mostly_ascii(text)):
+            if text is None or text in self._expected:
                 continue
-            script = usual_script(text)
-            if script and script not in scripts:
+            if problem := self._problem(text, scripts):
                 with self._lock:
                     first, self._scripts = bool(self._scripts), frozenset()
                 if not first:  # another thread said it
                     return None
                 return (
-                    f"a text is mostly in {script} letters, and {self._model} is for texts in "
+                    f"a text {problem}, and {self._model} is for texts in "
                     f"{self._named}: its vectors of other languages mean little. Take a pack for "
                     "the language; `embedge list --models` names some for many languages"
                 )
         return None
+
+    def _problem(self, text: str, scripts: frozenset[str]) -> str | None:
+        """What of a text is of another language; None where nothing is, or where it is not sure."""
+        if "Latin" not in scripts or not _is_mostly_ascii(text):
+            script = usual_script(text)
+            if script and script not in scripts:
+                return f"is mostly in {script} letters"
+        language = other_language(text, self._words) if self._words else None
+        return language and f"looks like {language}"
 
 
 def known_scripts(languages: Sequence[str]) -> frozenset[str]:
