@@ -381,6 +381,12 @@ measure-search: .venv-train/stamp $(DEFAULT_PACK)/manifest.json ## how often eac
 measure-questions: .venv/stamp default ## 33 short queries on 202 files, in each mode of a search: [OPTIONS=]
 	PYTHONPATH=tests $(BIN)/python -m bench.questions.run $(OPTIONS)
 
+# `make measure-first-hit COMMITS="6c1394a~1 HEAD"` compares; each commit makes its own pack.
+COMMITS ?= HEAD
+.PHONY: measure-first-hit
+measure-first-hit: .venv/stamp ## seconds and memory of a first search of this repository: [COMMITS="old new"] [OPTIONS=]
+	PYTHONPATH=tests $(BIN)/python -m bench.first_hit $(COMMITS) $(OPTIONS)
+
 .PHONY: measure-mini
 measure-mini: .venv-train/stamp ## quality of models/embedge-mini on held-out data: STS=stsb-dev.csv
 	@test -n "$(STS)" || { echo "name STS-B's development set: make measure-mini STS=file.csv" >&2; \
