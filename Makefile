@@ -378,7 +378,7 @@ measure-search: .venv-train/stamp $(DEFAULT_PACK)/manifest.json ## how often eac
 
 # `make measure-questions OPTIONS=--misses` lists what was not found.
 .PHONY: measure-questions
-measure-questions: .venv/stamp default ## 33 short queries on 202 files, in each mode of a search: [OPTIONS=]
+measure-questions: .venv/stamp default ## 33 short queries on about 200 files, in each mode of a search: [OPTIONS=]
 	PYTHONPATH=tests $(BIN)/python -m bench.questions.run $(OPTIONS)
 
 # `make measure-first-hit COMMITS="6c1394a~1 HEAD"` compares; each commit makes its own pack.

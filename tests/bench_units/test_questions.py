@@ -34,6 +34,7 @@ def test_pages_of_the_repository_come_along(tmp_path):
     assert not (tmp_path / "pages/docs/search.md").exists()
 
 
+@pytest.mark.filterwarnings("ignore::embedge.LanguageWarning")  # nine queries are not English
 def test_how_many_find_the_right_file(folder):
     """Measured: 28 first and 30 among five by both, 27 and 30 by words, 19 and 29 by vectors."""
     with Embedder() as embedder, SearchIndex(None, embedder) as index:

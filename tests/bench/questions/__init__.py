@@ -1,4 +1,4 @@
-"""33 short queries on 202 files of many kinds: which mode of a search finds the right one.
+"""33 short queries on about 200 files of many kinds: which mode of a search finds the right one.
 
     queries.tsv  a query and its one right file, written before any of them was run
     files        web pages, notebooks, logs, licenses, notes, code, in eight languages
