@@ -3,6 +3,7 @@
 import json
 import os
 import sqlite3
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -356,6 +357,18 @@ def test_what_is_left_out_is_named_and_can_be_searched(fake, capsys, folder):
     assert "searched 1 passage in 1 file" in captured.err
     assert main(["search", "a", str(folder), "--include", "*.none"]) == 1
     assert "no text to search that fits --include" in capsys.readouterr().err
+
+
+def test_a_document_has_pages_or_paragraphs_in_place_of_lines(fake, capsys, folder):
+    word = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
+    text = "<w:p><w:r><w:t>aaaa bbbb</w:t></w:r></w:p>"
+    for name in ("one.docx", "two.docx"):
+        with zipfile.ZipFile(folder / name, "w") as archive:
+            archive.writestr("word/document.xml", f"<w:body {word}>{text}</w:body>")
+    assert main(["search", "aaaa bbbb", str(folder), "-k", "1"]) == 0
+    out = capsys.readouterr().out
+    assert f"{folder / 'one.docx'}, paragraph 1" in out
+    assert f"also: {folder / 'two.docx'}, paragraph 1" in out
 
 
 def test_a_long_search_without_a_terminal_prints_a_line_now_and_then(

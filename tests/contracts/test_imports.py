@@ -60,6 +60,7 @@ FOREIGN = {
     "onnx_ir": {"embedge_export"},
     "safetensors": {"embedge_export"},
     "huggingface_hub": {"embedge_export.source"},
+    "pypdf": {"embedge.search.documents"},
     "optimum": {"embedge_export.families.optimum"},
     "torch": {"embedge_export.families.optimum"},
     "transformers": {"embedge_export.families.optimum"},

@@ -218,10 +218,10 @@ def test_files_that_cannot_be_read_are_told_and_tried_again(index, folder, monke
     index.update(folder)
     real = update.read
 
-    def fail(path: Path) -> files.Content:
+    def fail(path: Path, *, most: int) -> files.Content:
         if path.name == "same.txt":
             raise files.RefusedError("it is being written to; it is tried again next time")
-        return real(path)
+        return real(path, most=most)
 
     monkeypatch.setattr(update, "read", fail)
     report = index.update(folder)

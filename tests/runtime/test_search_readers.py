@@ -136,8 +136,8 @@ def test_pages_and_notebooks_are_found_by_what_they_say(tmp_path: Path) -> None:
         {
             "coffee.html": PAGE.encode(),
             "work.ipynb": notebook(("markdown", ["sick leave"])).encode(),
-            "paper.pdf": b"%PDF-1.7 text",
-            "letter.docx": b"PK\x03\x04" + bytes(9),
+            "paper.txt": b"%PDF-1.7 text",
+            "letter.odt": b"PK\x03\x04" + bytes(9),
             "other.zip": b"PK\x03\x04" + bytes(9),
         },
     )
@@ -150,8 +150,8 @@ def test_pages_and_notebooks_are_found_by_what_they_say(tmp_path: Path) -> None:
         assert (hit.path.name, hit.text) == ("work.ipynb", "sick leave")
         assert index.search("cell_type color", mode="words") == []
     assert {path.name: reason for path, reason in report.refused} == {
-        "paper.pdf": "a PDF, which is not read; convert it to text (pdftotext)",
-        "letter.docx": "a Word document (DOCX), which is not read; save it as text or HTML",
+        "paper.txt": "a PDF, which is read only if its name ends in .pdf",
+        "letter.odt": "an OpenDocument text (ODT), which is not read; save it as text or HTML",
         "other.zip": "binary, no text",
     }
 

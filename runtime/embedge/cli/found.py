@@ -58,14 +58,14 @@ def lines_of(hit: "Hit", shown: Shown, *, mode: str) -> list[str]:
     else:
         words = f"words: {printable(', '.join(hit.words))}" if hit.words else "meaning"
         mark = "" if mode == "vectors" else f"  ({words})"
-        lines = [f"{score}  {path}:{hit.line}{mark}"]
+        lines = [f"{score}  {_place(path, hit.line)}{mark}"]
         text = " ".join(printable(hit.text).split())
         if len(text) > SNIPPET:
             text = text[: SNIPPET - 1] + "…"
         lines += textwrap.indent(textwrap.fill(text, width=88), "        ").split("\n")
     if hit.also:
-        line = "" if hit.kind == "image" else ":{}"
-        others = [f"{shown(path)}{line.format(number)}" for path, number in hit.also[:ALSO]]
+        places = [(shown(other), line) for other, line in hit.also[:ALSO]]
+        others = [str(other) if hit.kind == "image" else _place(other, n) for other, n in places]
         more = len(hit.also) - ALSO
         lines.append(f"        also: {', '.join(others)}{f' and {more:,} more' * (more > 0)}")
     return lines
@@ -86,6 +86,12 @@ def value_of(hit: "Hit", shown: Shown) -> dict[str, object]:
         "fit": None if hit.fit is None else round(hit.fit, 3),
         "also": [{"file": str(shown(other)), "line": line} for other, line in hit.also],
     }
+
+
+def _place(path: Path, line: int) -> str:
+    """Where a passage stands: file:line, or what a document has in place of lines."""
+    unit = {".pdf": "page", ".docx": "paragraph"}.get(path.suffix.lower())
+    return f"{path}:{line}" if unit is None else f"{path}, {unit} {line}"
 
 
 def _path_of(hit: "Hit", shown: Shown) -> Path:

@@ -39,7 +39,9 @@ class Hit:
 
     score: float  # cosine to the query, -1 to 1
     path: Path | None  # absolute, as the folder was resolved; None of a record
-    line: int  # where the passage starts in its file or text, from 1
+    line: (
+        int  # where the passage starts in its file or text, from 1; of PDF page, of DOCX paragraph
+    )
     text: str  # at most 1,200 characters
     kind: Kind = "text"  # of an image, line is 0 and text is empty
     words: tuple[str, ...] = ()  # of the query, that stand in the passage; not of mode "vectors"

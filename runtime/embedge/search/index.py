@@ -129,8 +129,9 @@ class SearchIndex:
 
         Args:
             path: one, or a list of them. Read are UTF-8 texts, or UTF-16 with a byte order mark, of
-                at most 8 MiB; and, where the pack has an image tower, images, by their suffix, of
-                at most 64 MiB. Hidden files and links are left out.
+                at most 8 MiB; PDFs (extra `documents`) and Word documents (.docx) of at most
+                64 MiB; and, where the pack has an image tower, images, by their suffix, of at most
+                64 MiB. Hidden files and links are left out.
             include: patterns as .gitignore writes them, relative to the path: only files that fit
                 one, also generated ones. Other files stay in the index as they are.
             exclude: patterns of files and folders that are not to be read; they too stay.

@@ -1,7 +1,8 @@
 """Web pages and notebooks to the lines that people read, without tags and JSON.
 
 Takes the decoded text of a file, gives (line, text) in order, each with the line of the file where
-it stands; an empty text ends a paragraph. Also names formats that are not read. Pure.
+it stands; an empty text ends a paragraph. Also says how every kind of file is read, PDF and Word
+documents included (see `documents.py`), and names formats that are not.
 
 Web pages are read by a scanner of our own, with `html.unescape`: only their text is wanted, and the
 standard library's `html.parser` takes time that grows with the square of a page's length where
@@ -9,13 +10,18 @@ comments and tags are left open (CVE-2025-6069; not fixed in every Python 3.11).
 """
 
 import html
+import itertools
 import json
+import operator
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-Line = tuple[int, str]
+from embedge.search.documents import Check, Line, has_pypdf, read_docx, read_pdf
+from embedge.search.files import decode
+from embedge.search.passages import split_lines
 
 _TAG = re.compile(r"""</?([a-zA-Z][a-zA-Z0-9:-]*)((?:[^<>"']|"[^"]*"|'[^']*')*+)>""")
 _LONGEST_TAG = 4000  # characters; what is longer is read as text
@@ -29,13 +35,23 @@ _INLINE = _UNREAD | {  # these end no paragraph
 _CELLS = frozenset({"td", "th"})
 
 
+class Lines(Protocol):
+    """Gives the lines of a file's bytes; None if it is not of this kind after all."""
+
+    def __call__(self, data: bytes, check: Check, /) -> list[Line] | None:
+        """See the class; `check` is called now and then, and may raise."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Reader:
     """How a kind of file is read. Count the version up with every change of what it gives."""
 
     name: str
     version: int
-    lines: Callable[[str], list[Line] | None]  # None: it is not of this kind after all
+    lines: Lines
+    is_text: bool = True  # a text for people too, with tags or JSON around it
+    has_pages: bool = False  # its lines are pages, and no passage is of two
 
     @property
     def mark(self) -> str:
@@ -45,13 +61,24 @@ class Reader:
 
 def reader_of(path: Path) -> Reader | None:
     """The reader for a file, by its suffix; None where the file is read as it is."""
-    return _READERS.get(path.suffix.lower())
+    suffix = path.suffix.lower()
+    if suffix == ".pdf":  # refused without pypdf, and read again once that is there
+        return Reader("pdf", 1 if has_pypdf() else 0, read_pdf, is_text=False, has_pages=True)
+    return _READERS.get(suffix)
+
+
+def passages_of(lines: Iterable[Line], reader: Reader | None) -> list[Line]:
+    """What was read, cut into passages, each with the number of its first line."""
+    if reader is None or not reader.has_pages:
+        return split_lines(lines)
+    pages = itertools.groupby(lines, key=operator.itemgetter(0))
+    return [passage for _, page in pages for passage in split_lines(page)]
 
 
 def unread_format(path: Path, data: bytes) -> str | None:
     """Why a document cannot be read, and what to do; None if it is not of such a format."""
     if data.startswith(b"%PDF-"):
-        return "a PDF, which is not read; convert it to text (pdftotext)"
+        return "a PDF, which is read only if its name ends in .pdf"
     if data.startswith(b"PK\x03\x04"):
         name = _OFFICE.get(path.suffix.lower())
         return name and f"{name}, which is not read; save it as text or HTML"
@@ -179,15 +206,19 @@ class _Page:
         self._held.clear()
 
 
-_HTML = Reader("html", 1, read_html)
+def _of_text(read: Callable[[str], list[Line] | None]) -> Lines:
+    return lambda data, check: read(decode(data))
+
+
+_HTML = Reader("html", 1, _of_text(read_html))
 _READERS = {
     ".html": _HTML,
     ".htm": _HTML,
     ".xhtml": _HTML,
-    ".ipynb": Reader("notebook", 1, read_notebook),
+    ".ipynb": Reader("notebook", 1, _of_text(read_notebook)),
+    ".docx": Reader("docx", 1, read_docx, is_text=False),
 }
 _OFFICE = {
-    ".docx": "a Word document (DOCX)",
     ".xlsx": "an Excel sheet (XLSX)",
     ".pptx": "a PowerPoint file (PPTX)",
     ".odt": "an OpenDocument text (ODT)",

@@ -26,7 +26,7 @@ _DATA = (
 _LOG = re.compile(r"\.(log|out|err)([.-]\d+)*$", re.IGNORECASE)
 _PROSE = (
     *(".md", ".markdown", ".rst", ".txt", ".adoc", ".org", ".tex"),
-    *(".html", ".htm", ".ipynb"),
+    *(".html", ".htm", ".ipynb", ".pdf", ".docx"),
 )
 
 

@@ -16,10 +16,18 @@ from typing import Protocol, TypeVar
 from embedge.errors import CancelledError
 from embedge.files.folders import Found, walk
 from embedge.images.names import is_image_name
-from embedge.search.files import MAX_IMAGE_BYTES, Content, RefusedError, decode, read
-from embedge.search.passages import split_lines, split_text
+from embedge.search.documents import MAX_DOCUMENT_BYTES, Check, PartlyReadError
+from embedge.search.files import (
+    MAX_FILE_BYTES,
+    MAX_IMAGE_BYTES,
+    Content,
+    RefusedError,
+    decode,
+    read,
+)
+from embedge.search.passages import split_text
 from embedge.search.pictures import Pictures, Square
-from embedge.search.readers import reader_of, unread_format
+from embedge.search.readers import passages_of, reader_of, unread_format
 from embedge.search.reading_order import reading_order
 from embedge.search.selection import Selection
 from embedge.search.soundness import image_digest
@@ -178,7 +186,7 @@ class Update:
             self._tally.refuse(path, pictures.missing)
             return
         try:
-            content = read(path) if pictures is None else read(path, most=MAX_IMAGE_BYTES)
+            content = read(path, most=_most_bytes(path, pictures))
         except RefusedError as error:
             self._tally.refuse(path, str(error))
             return
@@ -190,13 +198,16 @@ class Update:
                 self._stamps[path] = content.stamp
             self._keep(path, known)
             return
+        missing = None
         if pictures is None:
-            entry, load = _entry(path, content), 1
+            (entry, missing), load = _entry(path, content, self._check_cancel), 1
         else:
             entry, load = self._picture(pictures, path, content), IMAGE_LOAD
         self._waiting.append(entry)
         self._load += max(len(entry.passages) * load - 1, 0)
         known.pop(path, None)
+        if missing is not None:
+            self._tally.refuse(path, missing)
         if entry.known.reason is not None:
             self._tally.refuse(path, entry.known.reason)
         elif before is None or before.reason is not None:
@@ -319,15 +330,29 @@ class _Pace:
             done += len(chunk)
 
 
-def _entry(path: Path, content: Content) -> Entry:
-    """A file that was read, cut into passages; or why it holds none."""
-    known = Known(content.stamp, content.digest, None)
-    if reason := unread_format(path, content.data):
-        return Entry(path, replace(known, reason=reason), ())
-    try:
-        text = decode(content.data)
-    except RefusedError as error:
-        return Entry(path, replace(known, reason=str(error)), ())
+def _most_bytes(path: Path, pictures: Pictures | None) -> int:
+    if pictures is not None:
+        return MAX_IMAGE_BYTES
     reader = reader_of(path)
-    lines = None if reader is None else reader.lines(text)
-    return Entry(path, known, split_text(text) if lines is None else split_lines(lines))
+    return MAX_FILE_BYTES if reader is None or reader.is_text else MAX_DOCUMENT_BYTES
+
+
+def _entry(path: Path, content: Content, check: Check) -> tuple[Entry, str | None]:
+    """A file that was read, cut into passages; or why it holds none. And what of it is missing."""
+    known = Known(content.stamp, content.digest, None)
+    reader = reader_of(path)
+    if reader is None or reader.is_text:
+        reason = unread_format(path, content.data)
+        if reason is not None:
+            return Entry(path, replace(known, reason=reason), ()), None
+    missing = None
+    try:
+        lines = None if reader is None else reader.lines(content.data, check)
+        if lines is None:
+            return Entry(path, known, split_text(decode(content.data))), None
+        passages = passages_of(lines, reader)
+    except PartlyReadError as error:
+        passages, missing = passages_of(error.lines, reader), str(error)
+    except RefusedError as error:
+        return Entry(path, replace(known, reason=str(error)), ()), None
+    return Entry(path, known, passages), missing
