@@ -46,7 +46,7 @@ folders named build, dist, node_modules or __pycache__, lock files, minified cod
 of more than 256 KiB are left out; see --all and --include. With a pack that has an image tower,
 images are found too, and --sheet draws them."""
 EXAMPLES = (
-    'embedge search "how are packs verified?" docs/',
+    'embedge search "how do I cancel a running encode?" docs/',
     'embedge search "sick leave" handbook/ -k 3 --json',
     'embedge search "who is on call?" notes/ wiki/ README.md',
     "embedge search \"where is the cache?\" . --include '*.py' --exclude tests/",
