@@ -77,7 +77,7 @@ endef
 
 .venv/stamp: pyproject.toml
 	$(call environment,.venv)
-	.venv/bin/python $(PIP_INSTALL) --editable ".[cpu,documents,export,image,server]" --group test --group check
+	.venv/bin/python $(PIP_INSTALL) --editable ".[cpu,bulk,documents,export,image,server]" --group test --group check
 	@touch $@
 
 # torch is named exactly, and first: whatever follows has to take it as it is.
@@ -104,8 +104,8 @@ setup-optimum: .venv-optimum/stamp ## .venv-optimum, for `embedge export --via o
 # numpy 1.26 has no wheel for Python 3.13, and 2.1 is the first that has.
 .venv-oldest/stamp: pyproject.toml
 	$(call environment,.venv-oldest)
-	.venv-oldest/bin/python $(PIP_INSTALL) --editable ".[cpu,documents,export,image,server]" --group test \
-		onnxruntime==1.23.2 tokenizers==0.22.2 "pillow==10.3.0; python_version < '3.13'" \
+	.venv-oldest/bin/python $(PIP_INSTALL) --editable ".[cpu,bulk,documents,export,image,server]" --group test \
+		onnxruntime==1.23.2 tokenizers==0.22.2 pyarrow==18.0.0 "pillow==10.3.0; python_version < '3.13'" \
 		"numpy==1.26.4; python_version < '3.13'" "numpy==2.1.3; python_version == '3.13'"
 	@touch $@
 

@@ -46,12 +46,13 @@ class Encoder:
         text: how texts become token ids.
         languages: whether texts are in those of the pack.
         truncations: how many texts were cut so far.
+        tokens: how many token ids were made of texts so far, prompts and special tokens included.
     """
 
     def __init__(self, pack: Pack, choices: Choices, sessions: Sessions) -> None:
         assert pack.manifest.text is not None  # no `Call` can be made for such a pack
         self.text: TextInput = pack.manifest.text
-        self.truncations = 0
+        self.truncations = self.tokens = 0
         self._pack = pack
         self._device = choices.device.value
         self._runner = Runner(pack, choices, sessions, pad_token_id=self.text.pad_token_id)
@@ -61,7 +62,7 @@ class Encoder:
             pack.manifest.languages,
             expected=() if samples is None else samples.texts,
         )
-        self._lock = ForkLock()  # of the tokenizer and `truncations`
+        self._lock = ForkLock()  # of the tokenizer, `truncations` and `tokens`
         self._tokenizer: TextTokenizer | None = None
 
     def encode_texts(self, call: Call, texts: object, items: Items) -> NDArray[Any]:
@@ -78,6 +79,8 @@ class Encoder:
             progress=items.report,
             cancel=items.cancel,
         )
+        with self._lock:
+            self.tokens += sum(map(len, encoded.ids))
         self._count_truncations(encoded.truncated, call.max_length)
         ids = encoded.ids
         if items.tolerant:

@@ -25,7 +25,8 @@ ROOMS = {
         errors known_models reasons printable terminal progress windows cautions fork_locks
         choice options habits sizes closing failures files machine reopening run_size pack engine
         choices items vectors texts calls default_tasks images pulling batches run_memory sessions
-        runner encoder streaming embedder selftest search bulk integrations server cli __main__
+        runner encoder streaming embedder selftest search bulk parts integrations server cli
+        __main__
     """,
     "embedge_export": """
         reading numbers truth tensors head graph precision corpus families source model output
@@ -55,6 +56,7 @@ EQUALS = {
 # What may be imported from outside, and where alone.
 FOREIGN = {
     "onnxruntime": {"embedge.engine"},
+    "pyarrow": {"embedge.parts"},
     "embedge_export": {"embedge.cli", "embedge_export"},
     "onnx": {"embedge_export"},
     "onnx_ir": {"embedge_export"},

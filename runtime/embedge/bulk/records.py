@@ -151,13 +151,13 @@ def _rows(rows: Iterable[Row], name: str, index: int, column: str) -> Iterator[R
             yield Bad(index, where, row.reason, row.size)
         else:
             record = _of_value(row.value, row.size, where, index, column)
-            if isinstance(record, Record) and (reason := _not_text(record.text)):
+            if isinstance(record, Record) and (reason := why_not_text(record.text)):
                 record = Bad(index, where, reason, row.size)
             yield record
         index += 1
 
 
-def _not_text(text: str) -> str | None:
+def why_not_text(text: str) -> str | None:
     """Why a text with its bytes that could not be decoded is none."""
     if "\0" in text:
         return f"holds NUL characters, so it is not text; {_REMEDY}"

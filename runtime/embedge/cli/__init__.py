@@ -28,6 +28,7 @@ from types import ModuleType
 from embedge import __version__
 from embedge.cli.commands import (
     bench,
+    bulk,
     classify,
     completion,
     doctor,
@@ -52,6 +53,7 @@ from embedge.reasons import one_line
 
 COMMANDS: dict[str, ModuleType] = {
     "embed": embed,
+    "bulk": bulk,
     "search": search,
     "index": index,
     "serve": serve,

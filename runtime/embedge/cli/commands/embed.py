@@ -70,33 +70,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--images", action="store_true", help="read each INPUT as an image, or a folder of images"
     )
     arguments.add_pack_option(parser)
-    parser.add_argument(
-        "--task",
-        help="task of the vectors (default: the pack's default task, which `embedge info` shows; "
-        "a line on stderr says so)",
-    )
-    parser.add_argument(
-        "--prompt-name", metavar="NAME", help="prompt before each text, such as query or document"
-    )
-    parser.add_argument("--prompt", metavar="TEXT", help="put this text itself before each text")
-    parser.add_argument(
-        "--truncate-dim", type=arguments.positive, metavar="N", help="keep the first N dimensions"
-    )
-    parser.add_argument(
-        "--max-length", type=arguments.positive, metavar="N", help="longest text, in tokens"
-    )
-    parser.add_argument(
-        "--on-overflow",
-        choices=("truncate", "error"),
-        default="truncate",
-        help="longer texts: cut them, or report and skip them (default: truncate)",
-    )
-    parser.add_argument(
-        "--embedding-type",
-        choices=("float32", "int8", "uint8", "binary", "ubinary"),
-        default="float32",
-        help="type of the numbers in the output (default: float32)",
-    )
+    arguments.add_vector_options(parser)
     parser.add_argument(
         "--ranges",
         metavar="FILE",

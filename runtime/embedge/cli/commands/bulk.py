@@ -1,0 +1,267 @@
+"""`embedge bulk`: data sets of any size to part files with vectors, which a second run completes.
+
+Checks what the command line names, hands `parts.run` the inputs, the folder and the encoder, and
+prints what it reports.
+"""
+
+import argparse
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embedge.bulk.records import COLUMN
+from embedge.cli import arguments
+from embedge.cli.bulk_report import Report
+from embedge.cli.facts import vector_facts
+from embedge.cli.interrupt import cancellable
+from embedge.errors import OptionError
+from embedge.progress import ProgressBar
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from embedge.embedder import Embedder
+    from embedge.parts.plan import Plan
+
+SUMMARY = "turn a data set into part files with vectors; go on where a run ended"
+DESCRIPTION = """\
+Turns the texts of a data set into Parquet files. INPUT is a file, a folder, a pattern such as
+"data/*.parquet" or a URI such as s3://bucket/texts/: Parquet, Arrow, JSON lines, JSON arrays, CSV
+or TSV. DIR/parts gets a file for every 8192 rows (--rows), in their order, with the columns of the
+input, the vectors ("embedding") and, where a row has none, the reason ("error"). Each file appears
+whole. The same command again skips what is done, also after the process was killed; it refuses
+another pack, other options and changed inputs. With --shard, several processes share the work and
+make the same files. Needs pyarrow: pip install "embedge[bulk]"."""
+EXAMPLES = (
+    "embedge bulk data/ --out vectors/",
+    'embedge bulk "data/*.parquet" --column body --keep id --task retrieval --out vectors/',
+    "embedge bulk texts.jsonl.gz --embedding-type ubinary --out codes/",
+    'embedge bulk s3://bucket/texts/ --shard "$INDEX/100" --out /shared/vectors/',
+    "embedge bulk data/ --out vectors/ --verify",
+)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    parser.add_argument(
+        "inputs", nargs="+", metavar="INPUT", help="a file, a folder, a pattern or a URI"
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", required=True, help="the folder to write, or to complete"
+    )
+    arguments.add_pack_option(parser)
+    arguments.add_vector_options(parser)
+    parser.set_defaults(images=False)
+    parser.add_argument(
+        "--ranges",
+        metavar="FILE",
+        help="for int8 and uint8: a .npy file (2, width) with the smallest and largest value of "
+        "each dimension, as `embedge embed --ranges` writes it",
+    )
+    parser.add_argument(
+        "--column",
+        default=COLUMN,
+        metavar="NAME",
+        help="which column holds the text (default: text)",
+    )
+    parser.add_argument(
+        "--keep",
+        metavar="NAMES",
+        help='columns to write beside the vectors, as in "id,title"; "" for none (default: all)',
+    )
+    parser.add_argument(
+        "--into",
+        default="embedding",
+        metavar="NAME",
+        help="name of the column of vectors (default: embedding)",
+    )
+    parser.add_argument(
+        "--rows",
+        type=arguments.positive,
+        default=8192,
+        metavar="N",
+        help="rows of a part; what a process that is killed has to do again (default: 8192)",
+    )
+    parser.add_argument(
+        "--shard",
+        type=shard,
+        default=(1, 1),
+        metavar="I/N",
+        help="make every N-th part, from the I-th on; N processes make all (default: 1/1)",
+    )
+    parser.add_argument(
+        "--on-error",
+        choices=("null", "raise"),
+        default="null",
+        help="a row that cannot be embedded: write it without a vector, or stop (default: null)",
+    )
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="read the parts that are done, and make again what is not as it was written",
+    )
+    arguments.add_engine_options(parser)
+    arguments.add_progress_option(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Makes the parts that are not done."""
+    from embedge.parts.libraries import needs_pyarrow
+
+    with needs_pyarrow():
+        from embedge.parts.folder import RunFolder
+        from embedge.parts.inputs import find_inputs
+        from embedge.parts.part import Form
+        from embedge.parts.plan import Shard, look_at, make_plan
+        from embedge.parts.run import run_parts
+    from embedge.texts.tokens import TruncationWarning
+
+    ranges = _read_ranges(options)
+    out = Path(options.out)
+    part_of = Shard(*options.shard)
+    folder = RunFolder(out, part_of)
+    inputs = find_inputs(options.inputs, out=out)
+    with ProgressBar(options.progress) as progress:
+        sources = []
+        for item in inputs:
+            progress.update(None, f"looking at {item.name}")
+            sources.append(look_at(item, options.column))
+        plan = make_plan(
+            sources,
+            column=options.column,
+            into=options.into,
+            keep=None if options.keep is None else _names(options.keep),
+            rows_per_part=options.rows,
+        )
+        with warnings.catch_warnings(), arguments.open_embedder(options) as embedder:
+            warnings.simplefilter("ignore", TruncationWarning)  # said once, at the end
+            encode = partial(
+                embedder.encode,
+                task=options.task,
+                prompt_name=options.prompt_name,
+                prompt=options.prompt,
+                truncate_dim=options.truncate_dim,
+                max_length=options.max_length,
+                on_overflow=options.on_overflow,
+                embedding_type=options.embedding_type,
+                ranges=ranges,
+            )
+            empty = encode([])  # a wrong option shows here, before anything is written
+            embedder.load(options.task)
+            facts = _facts(options, embedder, ranges)
+            form = Form(plan.schema, options.into, empty.dtype, empty.shape[1], facts)
+            report = Report(progress, embedder, options.flags)
+            try:
+                result = run_parts(
+                    plan,
+                    folder,
+                    lambda texts, **callbacks: cancellable(
+                        lambda cancel: encode(texts, cancel=cancel, **callbacks)
+                    ),
+                    form,
+                    _job(options, plan, facts),
+                    report,
+                    shard=part_of,
+                    verify=options.verify,
+                    stop_at_error=options.on_error == "raise",
+                )
+            except (KeyboardInterrupt, OSError):
+                report.say_kept()
+                raise
+            report.say_result(result, shard=part_of, out=out)
+    return 0
+
+
+def shard(text: str) -> tuple[int, int]:
+    """An argparse type: I/N, with I from 1 to N."""
+    first, _, second = text.partition("/")
+    index, count = int(first), int(second)
+    if not 1 <= index <= count:
+        raise argparse.ArgumentTypeError(f"{text} is no I/N with I from 1 to N")
+    return index, count
+
+
+shard.__name__ = "shard"  # argparse: "invalid shard value: 'x'"
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in (part.strip() for part in text.split(",")) if name]
+
+
+def _read_ranges(options: argparse.Namespace) -> "np.ndarray[Any, Any] | None":
+    """The ranges that int8 and uint8 need before the first text.
+
+    Raises:
+        OptionError: they are missing, or are given for another type.
+    """
+    from embedge.bulk.ranges import read_ranges
+
+    small = options.embedding_type in ("int8", "uint8")
+    if options.ranges is None:
+        if small:
+            raise OptionError(
+                f"{options.embedding_type} needs --ranges FILE, for a text's numbers shall not "
+                "depend on its part; `embedge embed --ranges FILE` writes it from a sample"
+            )
+        return None
+    if not small:
+        raise OptionError(
+            f"--ranges serves int8 and uint8, not {options.embedding_type}; leave it out"
+        )
+    try:
+        ranges = read_ranges(options.ranges)
+    except OptionError as error:
+        raise OptionError(f"--ranges {error}") from None
+    if ranges is None:
+        raise OptionError(
+            f"--ranges {options.ranges} does not exist; `embedge embed --ranges` writes such a file"
+        )
+    return ranges
+
+
+def _facts(
+    options: argparse.Namespace, embedder: "Embedder", ranges: "np.ndarray[Any, Any] | None"
+) -> dict[str, Any]:
+    """What the vectors are, as plain JSON: for the manifest, and in every part."""
+    import hashlib  # not while help is shown
+
+    facts = vector_facts(options, embedder, kind="parquet")
+    for name in ("embedge", "format"):
+        del facts[name]
+    facts["on_overflow"] = options.on_overflow
+    facts["device"] = embedder.device
+    if ranges is not None:
+        facts["ranges_sha256"] = hashlib.sha256(ranges.tobytes()).hexdigest()
+    return facts
+
+
+def _job(options: argparse.Namespace, plan: "Plan", facts: dict[str, Any]) -> dict[str, Any]:
+    """What the run is, as plain JSON: what must be the same in every process and every time."""
+    from importlib import metadata
+
+    from embedge import __version__
+    from embedge.engine.loading import runtime_version
+
+    libraries = {name: metadata.version(name) for name in ("numpy", "pyarrow", "tokenizers")}
+    return {
+        "vectors": facts,
+        "options": {
+            "--column": options.column,
+            "--keep": None if options.keep is None else _names(options.keep),
+            "--into": options.into,
+            "--rows": options.rows,
+        },
+        "versions": {"embedge": __version__, "onnxruntime": runtime_version(), **libraries},
+        "rows": plan.rows,
+        "parts": plan.count,
+        "inputs": [
+            {
+                "name": source.input.name,
+                "size": source.input.size,
+                "rows": source.rows,
+                "sha256": source.digest,
+            }
+            for source in plan.sources
+        ],
+    }

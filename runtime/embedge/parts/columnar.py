@@ -1,0 +1,191 @@
+"""Parquet and Arrow files as chunks of rows, in bounded memory.
+
+Takes an `Input`; gives how many rows it has, its columns, a digest that changes with its content,
+and the rows in given ranges. Of Parquet only the row groups that hold such rows are read, and only
+the columns that are needed.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import pyarrow as pa
+from pyarrow import ipc
+from pyarrow import parquet as pq
+
+from embedge.bulk.records import MAX_TEXT_BYTES
+from embedge.errors import InputError
+from embedge.parts.chunks import ROWS, Chunk, wanted_pieces
+from embedge.parts.inputs import Input
+
+BLOCK = 2**20  # bytes read at a time
+_FOOTER = 8  # bytes at the end of a Parquet file: the footer's length, and "PAR1"
+
+
+class Source(Protocol):
+    """An input that was looked at.
+
+    Attributes:
+        input: the file.
+        rows: how many it has.
+        columns: their names and types, in the file's order.
+        digest: SHA-256 of what it was known by.
+    """
+
+    input: Input
+    rows: int
+    columns: dict[str, pa.DataType]
+    digest: str
+
+    def chunks(self, wanted: Sequence[range], column: str, schema: pa.Schema) -> Iterator[Chunk]:
+        """The rows in ranges that ascend, none of them cut by a chunk.
+
+        Args:
+            wanted: row numbers, from 0.
+            column: which one holds the texts.
+            schema: the columns to keep.
+        """
+
+
+class ColumnarSource:
+    """A Parquet or Arrow file."""
+
+    def __init__(self, source: Input) -> None:
+        self.input = source
+        try:
+            if source.kind == "parquet":
+                self._look_at_parquet()
+            else:
+                self._look_at_arrow()
+        except (pa.ArrowException, OSError) as error:
+            raise _unreadable(source, error) from None
+
+    def chunks(self, wanted: Sequence[range], column: str, schema: pa.Schema) -> Iterator[Chunk]:
+        """The rows in ranges that ascend; see `Source`."""
+        names = list(dict.fromkeys([*schema.names, column]))
+        batches = self._parquet if self.input.kind == "parquet" else self._arrow
+        try:
+            for start, batch in batches(wanted, names):
+                for piece in wanted_pieces(start, batch.num_rows, wanted):
+                    part = batch.slice(piece.start, piece.stop - piece.start)
+                    texts, reasons = _texts(part.column(column))
+                    table = pa.Table.from_batches([part.select(schema.names)])
+                    yield Chunk(table.cast(schema), texts, reasons)
+        except (pa.ArrowException, OSError) as error:
+            raise _unreadable(self.input, error) from None
+
+    def _look_at_parquet(self) -> None:
+        with self._open() as stream:
+            # The footer says where each column of each row group stands, how long it is, and its
+            # smallest and largest values.
+            stream.seek(max(0, self.input.size - _FOOTER))
+            length = int.from_bytes(stream.read(_FOOTER)[:4], "little")
+            stream.seek(max(0, self.input.size - _FOOTER - length))
+            footer = stream.read(length)
+            stream.seek(0)
+            file = pq.ParquetFile(stream)
+            self.digest = hashlib.sha256(footer).hexdigest()
+            self._groups = [
+                file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)
+            ]
+            self.rows = sum(self._groups)
+            self.columns = _columns(file.schema_arrow)
+
+    def _parquet(self, wanted: Sequence[range], names: list[str]) -> Iterator[tuple[int, Any]]:
+        with self._open() as stream:
+            # Without pre_buffer a column is read page by page, however large the row group is.
+            file = pq.ParquetFile(stream, buffer_size=BLOCK, pre_buffer=False)
+            start = 0
+            for group, rows in enumerate(self._groups):
+                at = start
+                if any(wanted_pieces(start, rows, wanted)):
+                    for batch in file.iter_batches(ROWS, row_groups=[group], columns=names):
+                        yield at, batch
+                        at += batch.num_rows
+                start += rows
+
+    def _look_at_arrow(self) -> None:
+        digest = hashlib.sha256()
+        with self._open() as stream:
+            while block := stream.read(BLOCK):
+                digest.update(block)
+        self.digest = digest.hexdigest()
+        with self._open() as stream:
+            reader = _reader(stream)
+            self.columns = _columns(reader.schema)
+            self.rows = sum(batch.num_rows for batch in _batches(reader))
+
+    def _arrow(self, wanted: Sequence[range], names: list[str]) -> Iterator[tuple[int, Any]]:
+        with self._open() as stream:
+            start, last = 0, max(one.stop for one in wanted)
+            for whole in _batches(_reader(stream)):
+                if start >= last:
+                    return
+                for at in range(0, whole.num_rows, ROWS):
+                    yield start + at, whole.select(names).slice(at, ROWS)
+                start += whole.num_rows
+
+    def _open(self) -> Any:
+        return self.input.filesystem.open_input_file(self.input.path)
+
+
+def _columns(schema: pa.Schema) -> dict[str, pa.DataType]:
+    return {field.name: field.type for field in schema}
+
+
+def _reader(stream: Any) -> Any:
+    """Of the file format, or of a stream under the same name, as `datasets` writes it."""
+    try:
+        return ipc.open_file(stream)
+    except pa.ArrowInvalid:
+        stream.seek(0)
+        return ipc.open_stream(stream)
+
+
+def _batches(reader: Any) -> Iterator[Any]:
+    if hasattr(reader, "num_record_batches"):
+        return (reader.get_batch(index) for index in range(reader.num_record_batches))
+    return iter(reader)
+
+
+def _texts(column: Any) -> tuple[list[str | None], list[str | None]]:
+    """The text of each row, or the reason why it has none."""
+    texts: list[str | None] = []
+    reasons: list[str | None] = []
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_string(column.type):
+        # Where a file says that bytes are UTF-8, nothing has checked it.
+        column = column.cast(pa.binary())
+    elif pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
+        column = column.cast(pa.large_binary())
+    for value in column.to_pylist():
+        text, reason = _text(value)
+        texts.append(text)
+        reasons.append(reason)
+    return texts, reasons
+
+
+def _text(value: bytes | None) -> tuple[str | None, str | None]:
+    if value is None:
+        return None, "is null"
+    if len(value) > MAX_TEXT_BYTES:
+        return None, f"is longer than {MAX_TEXT_BYTES // 2**20} MiB; split it into texts"
+    try:
+        return value.decode("utf-8", "strict"), None
+    except UnicodeDecodeError as error:
+        return None, f"is not UTF-8 (byte 0x{value[error.start]:02x} at position {error.start + 1})"
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column of this type may hold texts."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    types = pa.types
+    tests = (types.is_string, types.is_large_string, types.is_string_view, types.is_binary)
+    return any(test(kind) for test in (*tests, types.is_large_binary))
+
+
+def _unreadable(source: Input, error: Exception) -> InputError:
+    detail = " ".join(str(error).split())
+    return InputError(f"{source.name} cannot be read as {source.kind.title()}: {detail}")

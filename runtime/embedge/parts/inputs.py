@@ -1,0 +1,148 @@
+"""Which files a run reads: paths, folders, patterns and URIs to a list in a fixed order.
+
+Takes what a person wrote, gives an `Input` for each file. File systems are pyarrow's: a name with
+`://`, such as `s3://bucket/texts/*.parquet`, goes to the one that its scheme names. Opens no file.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+from pyarrow import fs
+
+from embedge.bulk.suffixes import JSON_LINES
+from embedge.errors import InputError
+
+Kind = Literal["parquet", "arrow", "jsonl", "json", "csv", "tsv"]
+KINDS: dict[str, Kind] = {
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    **dict.fromkeys(JSON_LINES, "jsonl"),
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "tsv",
+}
+_COMPRESSED = (".gz", ".bz2", ".lz4", ".zst")  # of rows of text; Parquet and Arrow do it within
+_WILDCARD = re.compile(r"[*?\[]")
+_HIDDEN = (".", "_")  # what other programs put beside data: _SUCCESS, .part
+_READ = "it is no .parquet, .arrow, .jsonl, .json, .csv or .tsv file by its name"
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One file."""
+
+    name: str  # as messages and the manifest call it
+    kind: Kind
+    size: int  # bytes
+    path: str  # in its file system
+    filesystem: Any = field(repr=False, compare=False)  # pyarrow.fs.FileSystem
+
+
+def find_inputs(names: Sequence[str], *, out: Path) -> list[Input]:
+    """The files that names stand for: in the order of the names, within a folder by path.
+
+    Args:
+        names: of files, folders (with all that is below them), patterns with `*`, `?`, `[…]` and
+            `**`, or URIs of these. What starts with `.` or `_` is left out unless it is named.
+        out: the folder that is written, which may not stand in a folder that is read.
+
+    Raises:
+        InputError: a name stands for nothing, or for a file of another kind; or a file is named
+            twice.
+    """
+    found: list[Input] = []
+    for name in names:
+        try:
+            found += _inputs(name, out)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise InputError(f"{name} cannot be read: {error}") from None
+        except OSError as error:
+            raise InputError(f"{name} cannot be read: {error.strerror or error}") from None
+    seen: set[str] = set()
+    for item in found:
+        if item.name in seen:
+            raise InputError(f"{item.name} is named twice; name each input once")
+        seen.add(item.name)
+    return found
+
+
+def _inputs(name: str, out: Path) -> list[Input]:
+    scheme, sign, _ = name.partition("://")
+    system, path = fs.FileSystem.from_uri(name) if sign else (fs.LocalFileSystem(), name)
+    prefix = f"{scheme}{sign}" if sign else ""
+    info = system.get_file_info(path)
+    if info.type == fs.FileType.File:
+        kind = _kind(path)
+        if kind is None:
+            raise InputError(f"{name} cannot be read: {_READ}")
+        return [Input(name, kind, info.size, path, system)]
+    if info.type == fs.FileType.Directory:
+        base, pattern = path, ["**", "*"]
+        if isinstance(system, fs.LocalFileSystem) and _is_within(out, Path(path)):
+            raise InputError(
+                f"{out} lies in {name}, which is read; write to a folder outside of it"
+            )
+    elif _WILDCARD.search(path):
+        names = path.split("/")
+        first = next(index for index, part in enumerate(names) if _WILDCARD.search(part))
+        base, pattern = "/".join(names[:first]) or ("/" if first else "."), names[first:]
+    else:
+        raise InputError(f"{name} does not exist")
+    held = sorted(_below(system, base, pattern), key=lambda info: info.path)
+    inputs = [
+        Input(prefix + _plain(info.path), kind, info.size, info.path, system)
+        for info in held
+        if (kind := _kind(info.path)) is not None
+    ]
+    if not inputs:
+        raise InputError(
+            f"{name} holds no .parquet, .arrow, .jsonl, .json, .csv or .tsv file to read"
+        )
+    return inputs
+
+
+def _below(system: Any, base: str, pattern: Sequence[str]) -> Iterator[Any]:
+    """The files below a folder that fit the rest of a pattern."""
+    selector = fs.FileSelector(base, recursive=True, allow_not_found=True)
+    depth = len(_names(base))
+    for info in system.get_file_info(selector):
+        if info.type == fs.FileType.File and _fits(pattern, _names(info.path)[depth:]):
+            yield info
+
+
+def _names(path: str) -> list[str]:
+    return [name for name in path.split("/") if name not in ("", ".")]
+
+
+def _plain(path: str) -> str:
+    return path.removeprefix("./")
+
+
+def _fits(pattern: Sequence[str], names: Sequence[str]) -> bool:
+    """Whether the names of a path fit a pattern, folder by folder."""
+    if not pattern or not names:
+        return not names and list(pattern) in ([], ["**"])
+    shown = not names[0].startswith(_HIDDEN)
+    if pattern[0] == "**":
+        return _fits(pattern[1:], names) or (shown and _fits(pattern, names[1:]))
+    if not shown and not pattern[0].startswith(_HIDDEN):
+        return False
+    return fnmatchcase(names[0], pattern[0]) and _fits(pattern[1:], names[1:])
+
+
+def _kind(path: str) -> Kind | None:
+    """What a file holds by its name; None if it is nothing that is read here."""
+    plain = Path(path)
+    packed = plain.suffix.lower() in _COMPRESSED
+    kind = KINDS.get((plain.with_suffix("") if packed else plain).suffix.lower())
+    return None if packed and kind in ("parquet", "arrow") else kind
+
+
+def _is_within(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve())

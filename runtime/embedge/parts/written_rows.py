@@ -1,0 +1,186 @@
+"""JSON lines, JSON arrays, CSV and TSV as chunks of rows: a bad row is a row with a reason.
+
+Files of text do not say how many rows they have nor what their columns are, so each is read once
+before anything is embedded. Columns of JSON take the type that all their values have: bool, int64,
+float64 or string; a column of several types, of lists or of objects becomes JSON text. Columns of
+a table are strings.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+
+from embedge.bulk.lines import read_head, read_lines
+from embedge.bulk.records import MAX_TEXT_BYTES, why_not_text
+from embedge.bulk.tables import DELIMITERS, Row, array_items, table_rows
+from embedge.errors import InputError
+from embedge.files.encodings import NotTextError, find_encoding
+from embedge.parts.chunks import ROWS, Chunk, wanted_pieces
+from embedge.parts.inputs import Input
+from embedge.texts.checks import clean
+
+_BYTES = 8 * 2**20  # of input in one chunk
+_LONG = 2**63  # beyond int64
+_TOO_LONG = f"is longer than {MAX_TEXT_BYTES // 2**20} MiB; split it into texts"
+
+
+class WrittenSource:
+    """A file of rows that are written as text."""
+
+    def __init__(self, source: Input, column: str) -> None:
+        self.input = source
+        self.columns: dict[str, pa.DataType] = {}
+        self.rows = 0
+        digest = hashlib.sha256()
+        for row in self._read(column, digest):
+            self.rows += 1
+            for name, value in (row.value or {}).items():
+                if name != clean(name):  # not valid Unicode, which Arrow does not take
+                    continue
+                self.columns[name] = wider(self.columns.get(name, pa.null()), _type(value))
+        self.digest = digest.hexdigest()
+
+    def chunks(self, wanted: Sequence[range], column: str, schema: pa.Schema) -> Iterator[Chunk]:
+        """The rows in ranges that ascend; see `Source`."""
+        last = max(one.stop for one in wanted)
+        held: list[Row] = []
+        size = start = 0
+        for index, row in enumerate(self._read(column)):
+            if index >= last:
+                break
+            held.append(row)
+            size += row.size
+            if len(held) == ROWS or size >= _BYTES:
+                yield from _pieces(held, start, wanted, column, schema)
+                held, size, start = [], 0, index + 1
+        yield from _pieces(held, start, wanted, column, schema)
+
+    def _read(self, column: str, digest: Any = None) -> Iterator[Row]:
+        """Each row with a mapping, or without a value and with the reason."""
+        name, kind = self.input.name, self.input.kind
+        try:
+            with self.input.filesystem.open_input_stream(self.input.path) as stream:
+                raw: Any = stream if digest is None else _Hashed(stream, digest)
+                head = read_head(raw)
+                rows = _rows(raw, head, find_encoding(head), kind)
+                try:
+                    for row in rows:
+                        yield _mapping(row, column)
+                except UnicodeDecodeError as error:
+                    yield Row(0, None, f"is damaged from here on ({error.reason})", 0)
+        except NotTextError as error:
+            raise InputError(f"{name} cannot be read: it is {error}") from None
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(f"{name} cannot be read: {' '.join(str(error).split())}") from None
+
+
+class _Hashed:
+    """A stream whose bytes go into a digest as they are read."""
+
+    def __init__(self, stream: Any, digest: Any) -> None:
+        self._stream = stream
+        self._digest = digest
+
+    def read(self, size: int) -> bytes:
+        data: bytes = self._stream.read(size)
+        self._digest.update(data)
+        return data
+
+
+def wider(one: pa.DataType, other: pa.DataType) -> pa.DataType:
+    """The type that holds values of both; text where no other does.
+
+    >>> print(wider(pa.int64(), pa.float64()), wider(pa.bool_(), pa.int64()))
+    double string
+    """
+    if one == other or pa.types.is_null(other):
+        return one
+    if pa.types.is_null(one):
+        return other
+    if {one, other} == {pa.int64(), pa.float64()}:
+        return pa.float64()
+    return pa.string()
+
+
+def _type(value: object) -> pa.DataType:
+    if value is None:
+        return pa.null()
+    if isinstance(value, bool):
+        return pa.bool_()
+    if isinstance(value, int) and -_LONG <= value < _LONG:
+        return pa.int64()
+    return pa.float64() if isinstance(value, float) else pa.string()
+
+
+def _rows(stream: BinaryIO, head: bytes, encoding: str, kind: str) -> Iterator[Row]:
+    if kind == "json":
+        return array_items(stream, head, encoding, most=MAX_TEXT_BYTES)
+    lines = read_lines(stream, head, encoding, most=MAX_TEXT_BYTES)
+    return table_rows(lines, DELIMITERS[kind]) if kind in DELIMITERS else _json_rows(lines)
+
+
+def _json_rows(lines: Iterable[tuple[bytes, int]]) -> Iterator[Row]:
+    for number, (line, size) in enumerate(lines, 1):
+        if len(line) > MAX_TEXT_BYTES:
+            yield Row(number, None, _TOO_LONG, size)
+        elif line.strip():
+            try:
+                yield Row(number, json.loads(line.decode("utf-8")), None, size)
+            except UnicodeDecodeError as error:
+                reason = f"is not UTF-8 (byte 0x{line[error.start]:02x})"
+                yield Row(number, None, reason, size)
+            except (ValueError, RecursionError) as error:
+                message = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+                yield Row(number, None, f"is not JSON ({message})", size)
+
+
+def _mapping(row: Row, column: str) -> Row:
+    if row.reason is not None or isinstance(row.value, dict):
+        return row
+    if isinstance(row.value, str):
+        return Row(row.place, {column: row.value}, None, row.size)
+    reason = f'is neither a JSON string nor an object with "{column}"'
+    return Row(row.place, None, reason, row.size)
+
+
+def _pieces(
+    rows: list[Row], start: int, wanted: Sequence[range], column: str, schema: pa.Schema
+) -> Iterator[Chunk]:
+    for piece in wanted_pieces(start, len(rows), wanted):
+        values = [row.value or {} for row in rows[piece]]
+        texts, reasons = [], []
+        for row in rows[piece]:
+            text, reason = _text(row, column)
+            texts.append(text)
+            reasons.append(reason)
+        arrays = [
+            pa.array([_as(value.get(field.name), field.type) for value in values], field.type)
+            for field in schema
+        ]
+        yield Chunk(pa.Table.from_arrays(arrays, schema=schema), texts, reasons)
+
+
+def _text(row: Row, column: str) -> tuple[str | None, str | None]:
+    if row.reason is not None:
+        return None, row.reason
+    text = row.value.get(column)
+    if text is None:
+        return None, "is null" if column in row.value else f'has no "{column}"'
+    if not isinstance(text, str):
+        return None, f'"{column}" is not a string'
+    reason = why_not_text(text)
+    return (None, reason) if reason else (clean(text), None)
+
+
+def _as(value: Any, kind: pa.DataType) -> Any:
+    """A value as its column's type holds it."""
+    if value is None:
+        return None
+    if pa.types.is_float64(kind):
+        return float(value)
+    if not pa.types.is_string(kind):
+        return value
+    return clean(value) if isinstance(value, str) else json.dumps(value)
