@@ -3,8 +3,8 @@
 Takes an opened source; writes `<out>/<task>/` with the adapter merged in, the configuration of the
 plain network, the tokenizer and the Sentence Transformers files, as vLLM, TEI, llama.cpp's
 converter and Sentence Transformers read them. One tensor is in memory at a time. A folder appears
-under its name only when it is whole, and nothing that is there already is touched. It knows
-nothing of graphs.
+under its name only when it is whole. One that an earlier run wrote is brought up to date; any other
+that is there already is never touched. It knows nothing of graphs.
 """
 
 import dataclasses
@@ -22,15 +22,16 @@ from embedge.errors import ExportError, SourceError
 from embedge_export.families.register import FAMILIES, family_of
 from embedge_export.head.head import Head
 from embedge_export.output.destination import check_apart, check_place, check_space, contains
+from embedge_export.output.record import check_own, is_current, write_record
 from embedge_export.output.space import merged_bytes
 from embedge_export.output.stage import stage
-from embedge_export.source.files import COPIED, TOKENIZER_CONFIG, module_files
+from embedge_export.source.files import COPIED, TOKENIZER_CONFIG, adapter_name, module_files
 from embedge_export.source.folder import Source, open_source
 from embedge_export.source.modules import Module, modules_behind
 from embedge_export.source.overrides import Overrides
 from embedge_export.source.sentence_fields import POOLING_FLAGS, POOLING_MODES
 from embedge_export.source.tokenizer.settings import open_tokenizer_files
-from embedge_export.tensors.checkpoint import DTYPES, SINGLE, open_weights
+from embedge_export.tensors.checkpoint import DTYPES, SINGLE, SafetensorsWeights, open_weights
 from embedge_export.tensors.lora import MergedWeights, load_adapter
 from embedge_export.tensors.writer import write_file
 
@@ -38,6 +39,7 @@ from embedge_export.tensors.writer import write_file
 _DROPPED = ("auto_map", "task_names", "_name_or_path")
 _UNLIMITED = 10**18  # what transformers writes for a tokenizer without a limit is larger
 _OPTION = "--merged"
+_VERSION = 1  # raised when other files are written of the same model
 OnTensor = Callable[[str, int, int], None]  # task, tensors written, tensors in all
 
 
@@ -65,7 +67,7 @@ def open_for_merging(
         overrides: As in `open_source`.
 
     Raises:
-        ExportError: `out` is no place to write to, or a task's folder is there already.
+        ExportError: `out` is no place to write to, or somebody else's folder has a task's name.
         SourceError: the source cannot be opened, or the network has no plain form.
     """
     check_place(out, _OPTION)
@@ -77,12 +79,17 @@ def open_for_merging(
         check_config=plain_class,
         **overrides,
     )
-    check_merged(opened, out, pack=pack)
+    check_merged(opened, out, pack=pack, again=True)
     return opened
 
 
 def check_merged(
-    source: Source, out: str | Path, *, pack: Path | None = None, option: str = _OPTION
+    source: Source,
+    out: str | Path,
+    *,
+    pack: Path | None = None,
+    option: str = _OPTION,
+    again: bool = False,
 ) -> Path:
     """Whether task folders can be written there, asked before hours of other work.
 
@@ -91,6 +98,7 @@ def check_merged(
         out: Folder for the task folders, as the user named it.
         pack: The folder of the pack that is made too; the two have to be apart.
         option: What the user calls `out`.
+        again: Whether a task's folder that an earlier run wrote may be there.
 
     Returns:
         The folder.
@@ -102,6 +110,8 @@ def check_merged(
     folder = check_place(out, option)
     for place in (source.folder, *source.adapters.values()):
         check_apart(folder, place, option, above=False)
+        for task in source.tasks:
+            check_apart(folder / task, place, option)
     if source.via is not None:
         raise SourceError(
             f"a network that is taken from {source.via} has no plain folder but its own; open the "
@@ -114,7 +124,9 @@ def check_merged(
                 f"{option} {folder} and the pack's folder {pack} are in each other's way; name a "
                 "folder elsewhere"
             )
-        if os.path.lexists(folder / task):
+        if again:
+            check_own(folder / task)
+        elif os.path.lexists(folder / task):
             raise ExportError(f"{folder / task} exists already; remove it, or name another folder")
     return folder
 
@@ -124,44 +136,88 @@ def write_merged(
     out: str | Path,
     *,
     tasks: Sequence[str] | None = None,
-    dtype: str = "bfloat16",
+    dtype: str | None = None,
     progress: OnTensor | None = None,
+    notice: Callable[[str], None] = lambda sentence: None,
 ) -> list[Path]:
     """Writes one plain model folder a task; each is `W + (B @ A) * scaling` rounded once.
+
+    Folders that an earlier run wrote are made again where the model or the dtype is another now, or
+    where a file is damaged.
 
     Args:
         source: The opened model.
         out: Folder for the task folders; made if need be.
         tasks: Only these; all of the source's unless given.
-        dtype: "bfloat16" (rounded to nearest even), "float16" or "float32".
+        dtype: "bfloat16" (rounded to nearest even), "float16" or "float32"; that of the model's
+            own weights unless given.
         progress: Called after each tensor.
+        notice: Called with a sentence for each folder that is up to date, or made again.
 
     Returns:
-        The folders written.
+        The tasks' folders.
 
     Raises:
-        ExportError: a folder is there already, another export is writing here, or a value does
-            not fit the dtype.
+        ExportError: somebody else's folder has a task's name, another export is writing here, or a
+            value does not fit the dtype.
     """
     chosen = source.tasks if tasks is None else tuple(tasks)
-    itemsize = numpy_dtype(dtype).itemsize
+    itemsize = 0 if dtype is None else numpy_dtype(dtype).itemsize
     for task in chosen:
         if task not in source.tasks:
             raise SourceError(f"the source has no task {task!r}; it has {', '.join(source.tasks)}")
     source = dataclasses.replace(source, tasks=chosen)
-    out = check_merged(source, out)
+    out = check_merged(source, out, again=True)
     base = open_weights(source.folder)
-    check_space(out, merged_bytes(base, len(chosen), itemsize), "the plain folders take")
-    folders: list[Path] = []
-    with stage(out) as place:
-        for task in chosen:
-            part = place.files / task
-            part.mkdir()
-            write_plain_folder(source, task, part, dtype=dtype, progress=progress)
-            source.check_unchanged()
-            put_in_place(part, out / task)
-            folders.append(out / task)
-    return folders
+    if dtype is None:
+        dtype = stored_dtype(base)
+        itemsize = numpy_dtype(dtype).itemsize
+    todo = []
+    for task in chosen:
+        if is_current(out / task, _made_from(source, task, dtype)):
+            notice(f"{out / task} is up to date")
+        else:
+            todo.append(task)
+    if todo:
+        old = [task for task in todo if os.path.lexists(out / task)]
+        check_space(out, merged_bytes(base, len(todo), itemsize), "the plain folders take")
+        with stage(out) as place:
+            for number, task in enumerate(todo):
+                part = place.files / str(number)
+                part.mkdir()
+                write_plain_folder(source, task, part, dtype=dtype, progress=progress)
+                source.check_unchanged()
+                write_record(part, _made_from(source, task, dtype))
+                if task in old:
+                    check_own(out / task)  # once more: hours may have passed
+                    notice(f"{out / task} was of other files or another dtype, or damaged")
+                    (out / task).rename(place.files / f"{task}.replaced")
+                put_in_place(part, out / task)
+    return [out / task for task in chosen]
+
+
+def stored_dtype(weights: SafetensorsWeights) -> str:
+    """The dtype of a model's matrices; float32, which holds all, where there are several."""
+    kinds = {
+        weights.dtype(key)
+        for key in weights.keys()  # noqa: SIM118 - no mapping
+        if len(weights.shape(key)) == 2 and not key.startswith("lm_head.")
+    }
+    return kinds.pop() if len(kinds) == 1 else "float32"
+
+
+def _made_from(source: Source, task: str, dtype: str) -> dict[str, Any]:
+    """What a task's folder is made from: if none of it changes, neither does the folder."""
+    others = tuple(adapter_name(other, "") for other in source.adapters if other != task)
+    files = {name: value for name, value in source.files.items() if not name.startswith(others)}
+    said = {name: source.overrides.get(name) for name in ("pooling", "prompts")}
+    return {
+        "format_version": _VERSION,
+        "task": task,
+        "dtype": dtype,
+        "files": files,
+        **{name: value for name, value in said.items() if value is not None},
+    }
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:
@@ -190,7 +246,7 @@ def write_plain_folder(
     `noted` are further fields of its config.json.
     """
     base = open_weights(source.folder)
-    adapter = load_adapter(source.adapters[task], base) if source.adapters else None
+    adapter = load_adapter(source.adapters[task], base) if task in source.adapters else None
     # An output head has no place in the plain network, and a buffer is no weight.
     keys = [
         key

@@ -292,6 +292,106 @@ def test_a_folder_of_the_user_is_never_overwritten(models, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["classification"]  # nothing was begun
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_the_dtype_is_the_model_s_own(dtype, tmp_path):
+    source = seeded.write_decoder(tmp_path / "source", "llama")
+    weights = load_file(source / "model.safetensors")
+    kind = ml_dtypes.bfloat16 if dtype == "bfloat16" else np.dtype(dtype)
+    weights = {name: value.astype(kind) for name, value in weights.items()}
+    save_file(weights, source / "model.safetensors", {"format": "pt"})
+    (folder,) = write_merged(open_source(source), tmp_path / "out")
+    written = load_file(folder / "model.safetensors")
+    assert written.keys() == {name.removeprefix("model.") for name in weights}
+    assert {str(value.dtype) for value in written.values()} == {dtype}
+    assert read(folder, "config.json").get("dtype", dtype) == dtype
+    for name, value in weights.items():
+        assert written[name.removeprefix("model.")].tobytes() == value.tobytes()
+
+
+def test_of_several_dtypes_float32_holds_all(tmp_path):
+    source = seeded.write_decoder(tmp_path / "source", "llama")
+    weights = load_file(source / "model.safetensors")
+    name = next(name for name, value in weights.items() if value.ndim == 2)
+    weights[name] = weights[name].astype(np.float16)
+    save_file(weights, source / "model.safetensors", {"format": "pt"})
+    (folder,) = write_merged(open_source(source), tmp_path / "out")
+    assert {str(value.dtype) for value in load_file(folder / "model.safetensors").values()} == {
+        "float32"
+    }
+
+
+# -- again
+
+
+def bytes_of(folder):
+    names = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in names}
+
+
+def test_a_second_run_says_that_all_is_up_to_date(models, tmp_path, capsys):
+    out, made = tmp_path / "pack", tmp_path / "plain"
+    command = ["export", str(models / "qwen2"), "--out", str(out), "--precisions", "fp32"]
+    assert main([*command, "--merged", str(made)]) == 0
+    first = {path: path.stat().st_mtime_ns for path in made.rglob("*")}
+    capsys.readouterr()
+    assert main([*command, "--merged", str(made)]) == 0
+    assert f"embedge: {made / 'base'} is up to date" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in made.rglob("*")} == first
+
+
+def test_what_changed_or_is_damaged_is_made_again_and_nothing_else(models, tmp_path):
+    copy, out, said = shutil.copytree(models / "small", tmp_path / "source"), tmp_path / "out", []
+    tasks = ["retrieval", "clustering"]
+    write_merged(open_source(copy), out, tasks=tasks)
+    good = bytes_of(out)
+
+    def changed():
+        said.clear()
+        write_merged(open_source(copy), out, tasks=tasks, notice=said.append)
+        up_to_date = {f"{out / task} is up to date" for task in tasks}
+        again = [task for task in tasks if f"{out / task} is up to date" not in said]
+        assert len(said) == len(tasks)
+        assert {line for line in said if line in up_to_date} == up_to_date - {
+            f"{out / task} is up to date" for task in again
+        }
+        assert sorted(path.name for path in out.iterdir()) == sorted(tasks)
+        return again
+
+    assert changed() == []
+    (out / "clustering/config.json").write_text("{}")
+    assert changed() == ["clustering"]
+    assert bytes_of(out) == good
+    (out / "retrieval/tokenizer.json").unlink()
+    assert changed() == ["retrieval"]
+    assert bytes_of(out) == good
+    name = "adapter_model.safetensors"
+    shutil.copy(copy / "adapters/classification" / name, copy / "adapters/retrieval" / name)
+    assert changed() == ["retrieval"]
+    fresh = tmp_path / "fresh"
+    write_merged(open_source(copy), fresh, tasks=tasks)
+    assert bytes_of(out) == bytes_of(fresh)
+    write_merged(open_source(copy), out, tasks=tasks, dtype="float32", notice=said.append)
+    assert read(out / "retrieval", "config.json")["torch_dtype"] == "float32"
+
+
+def test_a_folder_with_a_file_of_the_user_is_not_made_again(models, tmp_path):
+    write_merged(open_source(models / "llama"), tmp_path)
+    (tmp_path / "base" / "notes.txt").write_text("mine")
+    before = bytes_of(tmp_path)
+    with pytest.raises(ExportError, match=r"holds 'notes\.txt' too"):
+        write_merged(open_source(models / "llama"), tmp_path, dtype="float32")
+    assert bytes_of(tmp_path) == before
+
+
+def test_a_plain_folder_is_never_written_into_itself(models, tmp_path):
+    """Its own output as the source, under the name that its task has."""
+    (folder,) = write_merged(open_source(models / "llama"), tmp_path)
+    before = bytes_of(tmp_path)
+    with pytest.raises(ExportError, match="is the folder of the model itself"):
+        write_merged(open_source(folder), tmp_path, dtype="float32")
+    assert bytes_of(tmp_path) == before
+
+
 def test_a_value_that_float16_cannot_hold(models, tmp_path, monkeypatch):
     original = MergedWeights.read
     monkeypatch.setattr(
