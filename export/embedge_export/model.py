@@ -97,13 +97,19 @@ def open_model(source: Source) -> Model:
 
 
 def reference(
-    model: Model, *, advance: Callable[[str, str], None] = lambda task, label: None
+    model: Model,
+    tasks: Sequence[str] | None = None,
+    *,
+    advance: Callable[[str, str], None] = lambda task, label: None,
 ) -> Gate:
-    """Reference vectors of the built-in texts; `advance(task, label)` before each step."""
+    """Reference vectors of the built-in texts; `advance(task, label)` before each step.
+
+    `tasks` are those to compute; all of the source's by default.
+    """
     source = model.source
     ids = _ids(source, (*SHORT_TEXTS, *LONG_TEXTS))
     vectors = {}
-    for task in source.tasks:
+    for task in source.tasks if tasks is None else tasks:
 
         def step(label: str, task: str = task) -> None:
             advance(task, label)

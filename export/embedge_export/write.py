@@ -22,7 +22,7 @@ from embedge_export.gate.refine import refine
 from embedge_export.gate.report import TaskReport
 from embedge_export.graph.builder import GraphBuilder
 from embedge_export.graph.head import finish
-from embedge_export.graph.weight_file import WeightFile
+from embedge_export.graph.weight_file import SharedWeights, WeightFile
 from embedge_export.model import Model, calibration
 from embedge_export.numbers.calibration import CalibrationRows
 from embedge_export.precision import Precision
@@ -154,12 +154,15 @@ def image_network(tower: ImageTower, tasks: Sequence[str]) -> Network:
     )
 
 
-def networks(model: Model) -> list[Network]:
-    """All that a model has: the text network of each task, then the image tower."""
+def networks(model: Model, tasks: Sequence[str] | None = None) -> list[Network]:
+    """All that a model has: the text network of each task, then the image tower.
+
+    `tasks` are those that the image tower serves; the source's by default.
+    """
     texts = [text_network(model, task) for task in model.source.tasks]
     if model.image is None:
         return texts
-    return [*texts, image_network(model.image, model.source.tasks)]
+    return [*texts, image_network(model.image, tasks or model.source.tasks)]
 
 
 def walks(precisions: Sequence[Precision]) -> int:
@@ -173,7 +176,7 @@ def write(
     precisions: Sequence[Precision],
     folder: Path,
     *,
-    shared: Mapping[str, WeightFile] | None = None,
+    shared: Mapping[str, SharedWeights] | None = None,
     samples: CalibrationRows | None = None,
     advance: OnLabel = lambda label: None,
 ) -> list[Written]:
@@ -190,11 +193,11 @@ def write(
     shared = shared or {}
     with contextlib.ExitStack() as files:
         targets = []
-        data: list[list[WeightFile]] = []
+        data: list[list[SharedWeights]] = []
         for precision in precisions:
             name = f"{network.name}.{precision.name}"
             own = files.enter_context(WeightFile(folder / network.file_names(precision.name)[1]))
-            common = shared.get(precision.name, own)
+            common: SharedWeights = shared.get(precision.name, own)
             targets.append((precision, GraphBuilder(name, own=own, shared=common)))
             data.append([own] if common is own else [common, own])
         vectors = network.write(targets, samples=dict(samples or {}), advance=advance)
@@ -213,7 +216,7 @@ def write_refined(
     *,
     judge: Callable[[Path], TaskReport],
     probe: Probe | None = None,
-    shared: Mapping[str, WeightFile] | None = None,
+    shared: Mapping[str, SharedWeights] | None = None,
     advance: Callable[[str, str], None] = lambda precision, label: None,
 ) -> Iterator[tuple[Written, TaskReport]]:
     """Writes a network's graph at every precision, refined, with what the gate says of it.

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from embedge_export.graph.weight_file import WeightFile
+from embedge_export.graph.weight_file import SharedWeights, WeightFile
 
 # Opset 21 and IR version 10 are what the oldest supported ONNX Runtime (1.23) loads fully and
 # what every operator used here needs at most.
@@ -40,7 +40,7 @@ class GraphBuilder:
         notes: figures of a piece, by its name, from the code that adds it.
     """
 
-    def __init__(self, name: str, *, own: WeightFile, shared: WeightFile) -> None:
+    def __init__(self, name: str, *, own: WeightFile, shared: SharedWeights) -> None:
         self._name = name
         self._own = own
         self._shared = shared
@@ -177,7 +177,12 @@ class GraphBuilder:
         """A constant in a data file; `make` is called only if it is not written yet."""
 
         def tensor() -> ir.ExternalTensor:
-            file = self._shared if shared else self._own
+            file = self._own
+            if shared:
+                if (held := self._shared.get(name)) is not None:
+                    return held
+                if isinstance(self._shared, WeightFile):  # else it stays as it is
+                    file = self._shared
             return file.get(name) or file.add(name, make())
 
         return self._initializer(name, tensor)

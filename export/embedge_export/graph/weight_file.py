@@ -3,6 +3,10 @@
 Takes arrays, gives the references that a graph holds in their place. Knows nothing of graphs.
 """
 
+import contextlib
+import os
+import shutil
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -56,3 +60,54 @@ class WeightFile:
         )
         self._tensors[name] = tensor
         return tensor
+
+
+class KeptWeights:
+    """A data file of an earlier export: what stands in it can be taken, and nothing is added.
+
+    Its place is where graphs that refer to it are written; `keep` puts it there.
+    """
+
+    def __init__(self, path: Path, tensors: Mapping[str, ir.ExternalTensor]) -> None:
+        self.path = path
+        self._tensors = tensors
+
+    def flush(self) -> None:
+        """There is nothing to write."""
+
+    def get(self, name: str) -> ir.ExternalTensor | None:
+        """The tensor of this name, if any."""
+        return self._tensors.get(name)
+
+
+SharedWeights = WeightFile | KeptWeights
+
+
+def keep(path: Path, graphs: Iterable[Path], folder: Path) -> KeptWeights:
+    """Takes over a data file that graphs refer to, under its name in another folder.
+
+    Args:
+        path: the data file.
+        graphs: the graph files that refer to it, beside it.
+        folder: for a further name of the same file, or a copy where a disk has no such names.
+    """
+    place = folder / path.name
+    with contextlib.suppress(OSError):
+        os.link(path, place)
+    if not place.exists():
+        shutil.copyfile(path, place)
+    tensors = {}
+    for graph in graphs:
+        for value in ir.load(graph).graph.initializers.values():
+            held = value.const_value
+            if isinstance(held, ir.ExternalTensor) and held.location == path.name:
+                tensors[str(value.name)] = ir.ExternalTensor(
+                    path.name,
+                    held.offset,
+                    held.length,
+                    held.dtype,
+                    shape=held.shape,
+                    name=str(value.name),
+                    base_dir=str(folder),
+                )
+    return KeptWeights(place, tensors)

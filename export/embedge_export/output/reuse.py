@@ -1,24 +1,27 @@
-"""What of a pack that stands there already is kept, and what an export would take away.
+"""What of a pack that stands there already is kept, and what an export has to make.
 
-Takes the old pack's manifest and the opened model; decides, and words what users should know
-before hours of an earlier export are gone. Reads files of the pack to hash them; writes nothing.
+The unit is one graph: a task's (or the image tower's) at one precision. A graph is kept if it is
+whole, of today's recipe, and made from the files that the source has now. Takes the old pack's
+manifest and the opened model. Reads files of the pack to hash them; writes nothing.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from embedge.errors import ExportError
-from embedge.pack.manifest import Manifest
+from embedge.pack.manifest import Graph, Manifest
 from embedge_export.model import Model
 from embedge_export.output.pack import find_damaged
 from embedge_export.precision import PRECISIONS
-from embedge_export.source.files import weight_names
+from embedge_export.source.files import ADAPTERS, adapter_name
 from embedge_export.source.folder import Source
 
 # Raise one when its graphs change: packs made by an older recipe are then made again.
 RECIPES = {"fp32": 4, "fp16": 5, "int8": 4, "int4": 3}
+IMAGE = "image"  # the image tower among the names of tasks
+Names = Mapping[str, tuple[str, ...]]  # by precision: tasks, and IMAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +29,32 @@ class Reuse:
     """What an export makes, and what it takes from the old pack.
 
     Attributes:
-        old: the manifest of the old pack, if it comes from this very source with these tasks.
-        kept: its precisions whose files are whole and whose recipe is today's.
-        missing: the precisions to make.
+        old: the manifest of the old pack, if it comes from the source's files of today.
+        tasks: of the pack that will be: those of the old one that stay, and the source's.
+        others: those of them that the old pack has and this export does not make.
+        kept: graphs of the old pack that stay.
+        missing: graphs to make; a precision without any is not in it.
         tokenizer: whether the old pack's tokenizer is whole.
-        samples: whether the old pack's sample vectors are.
+        samples: whether the old pack's sample vectors are whole, and those of `tasks`.
+        rows: tasks whose sample vectors can be taken from the old pack.
     """
 
     old: Manifest | None
-    kept: tuple[str, ...]
-    missing: tuple[str, ...]
+    tasks: tuple[str, ...]
+    others: tuple[str, ...] = ()
+    kept: Names = field(default_factory=dict)
+    missing: Names = field(default_factory=dict)
     tokenizer: bool = False
     samples: bool = False
+    rows: tuple[str, ...] = ()
+
+    def precisions(self) -> list[str]:
+        """Those of the pack that will be."""
+        return [name for name in PRECISIONS if name in self.kept or name in self.missing]
+
+    def unmade(self, task: str) -> tuple[str, ...]:
+        """The precisions in which a task's graph is missing."""
+        return tuple(name for name, tasks in self.missing.items() if task in tasks)
 
 
 def recipes(model: Model) -> dict[str, int]:
@@ -46,105 +63,115 @@ def recipes(model: Model) -> dict[str, int]:
     return {precision: number + added for precision, number in RECIPES.items()}
 
 
-def refuse_another(found: Mapping[str, Any] | None, model: Model, folder: Path) -> None:
-    """Makes sure that a pack is of this model: of its name and shape, or of its weights.
-
-    Args:
-        found: the old pack's manifest as plain JSON, of any version; None if there is none.
-        model: what is exported.
-        folder: the pack's.
-
-    Raises:
-        ExportError: it is another model's.
-    """
-    if found is None:
-        return
-    source, config = model.source, model.config
-    same = {
-        "model_id": source.model_id,
-        "family": config.family,
-        "dimension": source.head.width,
-    }
-    if all(found.get(name) == value for name, value in same.items()):
-        return
-    provenance = found.get("source")
-    hashes = provenance.get("files") if isinstance(provenance, Mapping) else None
-    weights = {source.files[name] for name in weight_names(source.folder, source.network)}
-    if isinstance(hashes, Mapping) and any(value in weights for value in hashes.values()):
-        return  # the same weights under another name
-    raise ExportError(
-        f"{folder} holds the pack of another model, {str(found.get('model_id'))[:100]!r}; name "
-        f"another folder, or pass --replace (replace=True) to put {source.model_id!r} in its place"
-    )
-
-
 def plan(
     found: Manifest | None,
     model: Model,
     folder: Path,
     wanted: Sequence[str],
     recipes: Mapping[str, int],
+    *,
+    drop: bool = False,
 ) -> Reuse:
-    """What to keep of the pack in `folder`, whose files are hashed for it."""
+    """What to keep of the pack in `folder`, whose files are hashed for it.
+
+    Args:
+        found: the old pack's manifest, if there is one.
+        model: what is exported.
+        folder: the pack's.
+        wanted: precisions.
+        recipes: today's, by precision.
+        drop: whether tasks of the old pack that this export does not make go.
+    """
     source = model.source
-    if (
-        found is None
-        or found.source.get("files") != dict(source.files)
-        or found.tasks != source.tasks
-        or found.source.get("via") != source.via
-        or not _pools_the_same_texts(found, source)
-    ):
-        return Reuse(None, (), tuple(wanted))
+    parts = source.tasks if model.image is None else (*source.tasks, IMAGE)
+    if found is None or outdated(found, source):
+        return Reuse(None, source.tasks, missing=dict.fromkeys(wanted, parts))
+    others = () if drop else tuple(task for task in found.tasks if task not in source.tasks)
+    fresh = {task for task in found.tasks if _same_adapter(found, source, task)}
     made = found.source.get("recipes")
     current = made if isinstance(made, Mapping) else {}
-    kept, broken = [], []
+    whole, names = dict[str, set[str]](), list(wanted)
     for precision in found.precisions():
-        if find_damaged(folder, found, _files(found, precision)):
-            broken.append(precision)
-        elif current.get(precision) == recipes[precision]:
-            kept.append(precision)
-    names = (*wanted, *broken)
-    missing = tuple(name for name in PRECISIONS if name in names and name not in kept)
+        graphs = [graph for graph in found.graphs if graph.precision == precision]
+        good = {_part(g) for g in graphs if not find_damaged(folder, found, (g.file, *g.data))}
+        today = current.get(precision) == recipes[precision]
+        if today or good != {_part(graph) for graph in graphs}:
+            names.append(precision)
+        whole[precision] = (good & {*fresh, IMAGE}) if today else set()
+    kept, missing = dict[str, tuple[str, ...]](), dict[str, tuple[str, ...]]()
+    for precision in dict.fromkeys(names):
+        good = whole.get(precision, set())
+        if stay := tuple(part for part in (*others, *parts) if part in good):
+            kept[precision] = stay
+        if lacking := tuple(part for part in parts if part not in good):
+            missing[precision] = lacking
+    tasks = source.tasks
+    if others:
+        stay = tuple(task for task in found.tasks if task in (*others, *tasks))
+        tasks = (*stay, *(task for task in tasks if task not in stay))
     text, samples = found.text, found.samples
+    sampled = samples is not None and not find_damaged(
+        folder, found, [n for n in (samples.file, samples.images) if n]
+    )
     return Reuse(
         found,
-        tuple(kept),
-        tuple(sorted(missing, key=names.index)),
+        tasks,
+        others,
+        kept,
+        missing,
         tokenizer=text is not None and not find_damaged(folder, found, [text.tokenizer]),
-        samples=samples is not None
-        and not find_damaged(folder, found, [n for n in (samples.file, samples.images) if n]),
+        samples=sampled and found.tasks == tasks and fresh.issuperset(tasks),
+        rows=tuple(task for task in found.tasks if task in fresh) if sampled else (),
     )
 
 
-def removals(found: Manifest | None, model: Model, reuse: Reuse, folder: Path) -> str | None:
-    """What the old pack has and the new one will not, as a sentence; None if nothing."""
-    if found is None:
+def outdated(found: Manifest, source: Source) -> str | None:
+    """Why no graph of an old pack can be kept, as what the pack is; None if some can."""
+    if _shared_files(found.source.get("files"), found.tasks) != _shared_files(
+        source.files, source.tasks
+    ):
+        return "was made from other files"
+    if found.source.get("via") != source.via:
+        return "has the same network from elsewhere (--via)"
+    if not _pools_the_same_texts(found, source):
+        return "has another pooling or default prompt"
+    return None
+
+
+def adapter_files(files: Any, task: str) -> dict[str, Any]:
+    """The hashes of a task's adapter, among those that a manifest notes."""
+    start = adapter_name(task, "")
+    entries = files if isinstance(files, Mapping) else {}
+    return {name: value for name, value in entries.items() if name.startswith(start)}
+
+
+def _shared_files(files: Any, tasks: Sequence[str]) -> dict[str, Any]:
+    """The hashes of all but the adapters."""
+    adapters = {name for task in tasks for name in adapter_files(files, task)}
+    entries = files if isinstance(files, Mapping) else {}
+    return {name: value for name, value in entries.items() if name not in adapters}
+
+
+def _same_adapter(found: Manifest, source: Source, task: str) -> bool:
+    """Whether a task's adapter is what it was, as far as the source has it."""
+    old = adapter_files(found.source.get("files"), task)
+    if task in source.tasks:
+        return old == adapter_files(source.files, task)
+    place = source.folder / ADAPTERS / task
+    paths = {place / name.rpartition("/")[2]: value for name, value in old.items()}
+    return all(_hash(path) == value for path, value in paths.items() if path.is_file())
+
+
+def _hash(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
         return None
-    source = model.source
-    if found.model_id != source.model_id:
-        return f"{folder}: the pack of {found.model_id} is replaced by that of {source.model_id}"
-    tasks = [task for task in found.tasks if task not in source.tasks]
-    precisions = [p for p in found.precisions() if p not in (*reuse.kept, *reuse.missing)]
-    gone = [
-        f"the {name}{'s' if len(names) > 1 else ''} {', '.join(names)}"
-        for name, names in (("task", tasks), ("precision", precisions))
-        if names
-    ]
-    if not gone:
-        return None
-    why = "was made by an older version"
-    if found.tasks != source.tasks:
-        why = "has other tasks"
-    elif found.source.get("via") != source.via:
-        why = "has the same network from elsewhere (--via)"
-    elif not _pools_the_same_texts(found, source):
-        why = "has another pooling or default prompt"
-    elif reuse.old is None:
-        why = "was made from other files"
-    return (
-        f"{folder}: the pack that is there {why}; {' and '.join(gone)} will be removed from it. "
-        "Name them too to keep them"
-    )
+
+
+def _part(graph: Graph) -> str:
+    return IMAGE if graph.tower == "image" else graph.task
 
 
 def _pools_the_same_texts(found: Manifest, source: Source) -> bool:
@@ -162,8 +189,3 @@ def _changing(overrides: Mapping[str, Any], source: Source) -> tuple[Any, Any]:
     prompts = overrides.get("prompts")
     default = prompts.get(source.default_prompt) if isinstance(prompts, Mapping) else None
     return overrides.get("pooling"), default
-
-
-def _files(manifest: Manifest, precision: str) -> tuple[str, ...]:
-    graphs = [graph for graph in manifest.graphs if graph.precision == precision]
-    return tuple(dict.fromkeys(name for g in graphs for name in (g.file, *g.data)))

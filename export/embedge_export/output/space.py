@@ -20,12 +20,27 @@ _BYTES = {"fp32": 4.0, "fp16": 2.0, "int8": 1.0, "int4": 0.5}
 def pack_bytes(model: "Model", precisions: Iterable[str]) -> int:
     """The least that the graphs of these precisions take, all tasks together."""
     tasks = len(model.source.tasks)
+    image = model.image is not None
+    return sum(graph_bytes(model, p, tasks, shared=True, image=image) for p in precisions)
+
+
+def graph_bytes(model: "Model", precision: str, tasks: int, *, shared: bool, image: bool) -> int:
+    """The least that graphs of one precision take.
+
+    Args:
+        model: what is exported.
+        precision: its name.
+        tasks: how many graphs of texts.
+        shared: whether the weights that tasks share are written too.
+        image: whether the image tower is.
+    """
     numbers = sum(
-        size * (tasks if model.adapted(key) else 1) for key, size in _matrices(model.base)
+        size * (tasks if model.adapted(key) else shared and tasks > 0)
+        for key, size in _matrices(model.base)
     )
-    if model.image is not None:
+    if image and model.image is not None:
         numbers += sum(size for _, size in _matrices(model.image.weights))
-    return int(sum(numbers * _BYTES[precision] for precision in precisions))
+    return int(numbers * _BYTES[precision])
 
 
 def merged_bytes(base: Weights, tasks: int, itemsize: int) -> int:

@@ -59,7 +59,7 @@ from embedge_export.source.unchanged import Stamp, check_unchanged, hash_files, 
 from embedge_export.tensors import lora
 from embedge_export.tensors.checkpoint import open_weights
 
-_BASE = "base"  # the one task of a model without adapters
+_BASE = "base"  # the task of a model without an adapter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,7 +227,11 @@ def _open_folder(
                 + ("" if stored else "; give it another name")
             )
     found |= given
-    order = choose_tasks(folder, (stored.tasks if stored else tuple(found)) or (_BASE,), chosen)
+    known = (stored.tasks if stored else tuple(found)) or (_BASE,)
+    wanted = (chosen,) if isinstance(chosen, str) else tuple(chosen or ())
+    if _BASE in wanted and not stored and _BASE not in known:
+        known = (_BASE, *known)  # the model without an adapter, if it is asked for
+    order = choose_tasks(folder, known, chosen)
     adapters = {task: path for task, path in found.items() if task in order}
     for path in adapters.values():
         lora.adapter_files(path)  # going on without one would export the bare base under its name

@@ -9,7 +9,6 @@ from typing import Any
 from embedge.cli import arguments, screen
 from embedge.cli.exporter import load_exporter
 from embedge.cli.reports import finer_lines, gate_rows
-from embedge.engine.devices import precisions_here
 from embedge.errors import OptionError
 from embedge.files.paths import absolute_path
 from embedge.known_models import find_known_model
@@ -63,14 +62,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "graphs in onnx/ (default: pack)",
     )
     parser.add_argument(
-        "--tasks", metavar="A,B", help="tasks to export (default: all of the model)"
+        "--tasks",
+        metavar="A,B",
+        help="tasks to export (default: all of the model); those that the pack has already stay",
     )
     parser.add_argument(
         "--precisions",
         metavar="A,B",
-        help=f"precisions to write, of {', '.join(PRECISIONS)} (default: what this "
-        f"machine would run: int8, and fp16 too where CUDA works; with --layout hub "
-        f"{','.join(_HUB_PRECISIONS)})",
+        help=f"precisions to write, of {', '.join(PRECISIONS)} (default: those of a pack that "
+        "tasks are added to, else what this machine would run: int8, and fp16 too where CUDA "
+        f"works; with --layout hub {','.join(_HUB_PRECISIONS)})",
     )
     parser.add_argument(
         "--revision", metavar="SHA", help="commit of a hub id (default: the newest)"
@@ -106,18 +107,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--merged",
         type=folder,
         metavar="DIR",
-        help="also write plain model folders, one per task",
+        help="also write plain model folders, one per task; those of an earlier run are brought up "
+        "to date",
     )
     parser.add_argument(
         "--dtype",
         choices=_DTYPES,
-        help="of the weights in plain model folders (default: bfloat16 with --merged, float32 with "
-        "--layout hub)",
+        help="of the weights in plain model folders (default: that of the model with --merged, "
+        "float32 with --layout hub)",
     )
     parser.add_argument(
         "--replace",
         action="store_true",
-        help="replace another model's pack in --out",
+        help="replace another model's pack in --out; of a pack of this model, remove the tasks "
+        "that are not exported",
     )
     parser.add_argument(
         "--accept-failures",
@@ -132,8 +135,10 @@ def run(options: argparse.Namespace) -> int:
     """Exports, and prints the gate; 1 if a precision did not pass it."""
     _check(options)
     tasks = names(options.tasks, "--tasks") if options.tasks is not None else None
-    precisions = _precisions(options)
-    for precision in precisions:
+    precisions: tuple[str, ...] | None = _HUB_PRECISIONS if options.layout == "hub" else None
+    if options.precisions:
+        precisions = names(options.precisions, "--precisions")
+    for precision in precisions or ():
         if precision not in PRECISIONS:
             raise OptionError(
                 f"--precisions: {precision!r} is unknown; choose from {', '.join(PRECISIONS)}"
@@ -141,21 +146,6 @@ def run(options: argparse.Namespace) -> int:
     _resolve(options)
     make = _make_hub_folders if options.layout == "hub" else _make_pack
     return make(options, tasks, precisions)
-
-
-def _precisions(options: argparse.Namespace) -> tuple[str, ...]:
-    """Those that were asked for, else the default; says which it is, where it may be too little."""
-    if options.precisions:
-        return names(options.precisions, "--precisions")
-    if options.layout == "hub":
-        return _HUB_PRECISIONS
-    precisions = precisions_here()
-    if "fp16" not in precisions:
-        screen.note(
-            "embedge: precision int8, since only the CPU would run the pack here; for a GPU as "
-            "well: --precisions fp16,int8"
-        )
-    return precisions
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -210,7 +200,7 @@ def _resolve(options: argparse.Namespace) -> None:
 
 
 def _make_pack(
-    options: argparse.Namespace, tasks: tuple[str, ...] | None, precisions: tuple[str, ...]
+    options: argparse.Namespace, tasks: tuple[str, ...] | None, precisions: tuple[str, ...] | None
 ) -> int:
     export_pack, source = load_exporter("export_pack"), options.source
     if options.merged is not None:
@@ -235,11 +225,12 @@ def _make_pack(
     _show_result(options, manifest, sizes)
     if options.merged is not None:
         _write_merged(source, options)
-    return _missed([p for p in precisions if not manifest.passed_gate(p)])
+    made = precisions or manifest.precisions()
+    return _missed([p for p in made if not manifest.passed_gate(p)])
 
 
 def _make_hub_folders(
-    options: argparse.Namespace, tasks: tuple[str, ...] | None, precisions: tuple[str, ...]
+    options: argparse.Namespace, tasks: tuple[str, ...] | None, precisions: tuple[str, ...] | None
 ) -> int:
     with ProgressBar(options.progress) as progress:
         made = load_exporter("export_hub_folders")(
@@ -253,13 +244,13 @@ def _make_hub_folders(
         for folder in made.folders.values()
     }
     _show_result(options, made, sizes)
-    return _missed([p for p in precisions if not made.verification[p].passed])
+    return _missed([p for p in precisions or () if not made.verification[p].passed])
 
 
 def _common(
     options: argparse.Namespace,
     tasks: tuple[str, ...] | None,
-    precisions: tuple[str, ...],
+    precisions: tuple[str, ...] | None,
     progress: ProgressBar,
 ) -> dict[str, Any]:
     """What both layouts take."""
@@ -348,7 +339,11 @@ def _write_merged(source: Any, options: argparse.Namespace) -> None:
             progress.update(done / max(total, 1), f"{task} merged, tensors")
 
         load_exporter("write_merged")(
-            source, options.merged, dtype=options.dtype or "bfloat16", progress=report
+            source,
+            options.merged,
+            dtype=options.dtype,
+            progress=report,
+            notice=lambda line: screen.note(f"embedge: {line}", above=progress),
         )
 
 
