@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import threading
+import time
 import zipfile
 import zlib
 from pathlib import Path
@@ -201,22 +203,56 @@ def test_an_encrypted_pdf() -> None:
 
 
 @needs_pypdf
-def test_pages_and_time_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = pdf("one", "two", "three")
-    with monkeypatch.context() as patch:
-        patch.setattr(documents, "MOST_PAGES", 2)
-        with pytest.raises(PartlyReadError, match="only 2 of 3 pages") as caught:
-            read_pdf(data, never)
-        assert said(caught.value.lines) == [(1, "one"), (2, "two")]
-    monkeypatch.setattr(documents, "MOST_SECONDS", -1.0)
-    with pytest.raises(PartlyReadError, match="only 0 of 3 pages are read: it took"):
-        read_pdf(data, never)
+def test_pages_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "MOST_PAGES", 2)
+    with pytest.raises(PartlyReadError, match="only 2 of 3 pages are read: no PDF") as caught:
+        read_pdf(pdf("one", "two", "three"), never)
+    assert said(caught.value.lines) == [(1, "one"), (2, "two")]
+
+
+@pytest.fixture
+def endless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second page of a PDF never comes to its end."""
+    pypdf = pytest.importorskip("pypdf")
+    real = pypdf.PageObject.extract_text
+
+    def extract(page: Any) -> str:
+        text = str(real(page))
+        while "two" in text:
+            with contextlib.suppress(Exception):
+                time.sleep(0)
+        return text
+
+    monkeypatch.setattr(pypdf.PageObject, "extract_text", extract)
+
+
+def timed_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "embedge-timed"]
+
+
+@pytest.mark.usefixtures("endless")
+def test_a_page_without_an_end_costs_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "MOST_SECONDS", 1.0)
+    with pytest.raises(PartlyReadError, match="only 1 of 3 pages are read: it took") as caught:
+        read_pdf(pdf("one", "two", "three"), never)
+    assert said(caught.value.lines) == [(1, "one")]
+    with pytest.raises(RefusedError, match="no page is read: it took more"):
+        read_pdf(pdf("two"), never)
+    assert timed_threads() == []  # nothing goes on in the background
+
+
+@pytest.mark.usefixtures("endless")
+def test_and_can_be_cancelled() -> None:
+    start = time.monotonic()
 
     def stop() -> None:
-        raise CancelledError("stop")
+        if time.monotonic() > start + 0.2:
+            raise CancelledError("stop")
 
     with pytest.raises(CancelledError):
-        read_pdf(data, stop)
+        read_pdf(pdf("two"), stop)
+    assert time.monotonic() < start + 10
+    assert timed_threads() == []
 
 
 @pytest.fixture

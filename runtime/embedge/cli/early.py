@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 FIRST_SECONDS = 1.0  # after the start
 LEFT_SECONDS = 3.0  # what is done sooner than that needs no first hits
+MOST_HITS = 5
 AGAIN = 5  # times as long as that, and so on, until the next ones are shown
 
 

@@ -3,11 +3,15 @@
 Takes hits, gives lines or values. Prints nothing.
 """
 
+import os
+import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from embedge.errors import OptionError
+from embedge.files.caches import home_folder
 from embedge.printable import printable
 
 if TYPE_CHECKING:
@@ -47,6 +51,19 @@ class Given:
             if path.is_relative_to(root):
                 return given / path.relative_to(root)
         return path
+
+
+def given_paths(paths: list[Path]) -> Given:
+    """What is to be searched; the current folder, unless it holds everything a user has."""
+    if not paths:
+        home = home_folder(os.environ, sys.platform)
+        whole = {os.path.realpath(folder) for folder in (os.sep, home) if folder is not None}
+        if os.path.realpath(os.curdir) in whole:
+            raise OptionError(
+                "without PATH the current folder is searched, and that is your home folder or the "
+                "whole disk; name a folder (or . if you mean all of it)"
+            )
+    return Given(paths or [Path()])
 
 
 def lines_of(hit: "Hit", shown: Shown, *, mode: str) -> list[str]:

@@ -9,27 +9,25 @@ which four kinds of tags count. PDFs take pypdf (the extra `documents`): pure Py
 damaged file is an exception and not the end of the process.
 """
 
-import contextlib
 import importlib.util
 import io
 import logging
 import re
-import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 from xml.parsers import expat
 
 from embedge.reasons import one_line
 from embedge.search.files import RefusedError
+from embedge.search.timed import run_within
 
 Line = tuple[int, str]
 Check = Callable[[], None]
 
 MAX_DOCUMENT_BYTES = 64 * 2**20
 MOST_PAGES = 5000
-MOST_SECONDS = 30.0  # for the pages of one PDF; looked at between two pages
+MOST_SECONDS = 30.0  # for one PDF
 MOST_XML_BYTES = 64 * 2**20  # of a Word document's text with its tags, inflated
 MOST_PARTS = 10_000  # files in the archive; a hundred are common
 _CHUNK = 2**16  # bytes
@@ -68,7 +66,7 @@ def read_pdf(data: bytes, check: Check) -> list[Line] | None:
 
     Args:
         data: of the file.
-        check: called between pages; it may raise.
+        check: called now and then; it may raise.
 
     Returns:
         None if it is not a PDF.
@@ -84,23 +82,16 @@ def read_pdf(data: bytes, check: Check) -> list[Line] | None:
             'a PDF; pip install "embedge[documents]" to have it read, or convert it to text '
             "(pdftotext)"
         )
-    lines: list[Line] = []
-    end = time.monotonic() + MOST_SECONDS
-    with _pypdf_errors():
-        pages = _pages(data)
-        count = len(pages)
-    for number in range(1, count + 1):
-        check()
-        late = time.monotonic() > end
-        if late or number > MOST_PAGES:
-            why = f"it took more than {MOST_SECONDS:.0f} s" if late else "no PDF is read further"
-            raise PartlyReadError(f"only {number - 1:,} of {count:,} pages are read: {why}", lines)
-        with _pypdf_errors():
-            text = str(pages[number - 1].extract_text() or "")
-        # UTF-8 cannot write a half of a pair, which a damaged font may give.
-        text = text.encode("utf-8", "replace").decode().replace("\0", " ")
-        for paragraph in _PARAGRAPH.split(_DIVIDED.sub("", text)):
-            lines += [(number, " ".join(paragraph.split())), (number, "")]
+    pages = _Pages(data)
+    late = not run_within(MOST_SECONDS, pages.read, check)
+    if pages.error is not None:
+        raise pages.error
+    done, lines = pages.done, list(pages.lines)
+    if done < pages.count or late:
+        why = f"it took more than {MOST_SECONDS:.0f} s" if late else "no PDF is read further"
+        if not done:
+            raise RefusedError(f"a PDF of which no page is read: {why}")
+        raise PartlyReadError(f"only {done:,} of {pages.count:,} pages are read: {why}", lines)
     if not any(text for _, text in lines):
         raise RefusedError("a PDF without text (scanned pages?); make its text with OCR")
     return lines
@@ -139,30 +130,52 @@ def read_docx(data: bytes, check: Check) -> list[Line] | None:
     return document.lines
 
 
-@contextlib.contextmanager
-def _pypdf_errors() -> Iterator[None]:
-    """Turns whatever pypdf raises into a reason, and keeps what it logs to itself."""
-    logger = logging.getLogger("pypdf")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    except RefusedError:
-        raise
-    except Exception as error:  # of a damaged file anything: KeyError, RecursionError, …
-        reason = one_line(error) or type(error).__name__
-        raise RefusedError(f"a PDF that cannot be read ({reason})") from error
-    finally:
-        logger.setLevel(before)
+class _Pages:
+    """A PDF as it is read, in a thread that may be ended at any moment.
 
+    Attributes:
+        lines: of the pages that are done, and of them alone.
+        done, count: pages.
+        error: why it cannot be read.
+    """
 
-def _pages(data: bytes) -> Any:
-    from pypdf import PdfReader
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.lines: list[Line] = []
+        self.done = self.count = 0
+        self.error: RefusedError | None = None
 
-    reader = PdfReader(io.BytesIO(data), strict=False)
-    if reader.is_encrypted and not reader.decrypt(""):  # some have no password to be read
-        raise RefusedError("a PDF that is encrypted; save it without a password")
-    return reader.pages
+    def read(self) -> None:
+        """Reads the pages, as many as are allowed."""
+        logger = logging.getLogger("pypdf")
+        before = logger.level
+        logger.setLevel(logging.CRITICAL + 1)  # what is wrong with a file is a reason, not a log
+        try:
+            self._read()
+        except RefusedError as error:
+            self.error = error
+        except Exception as error:  # of a damaged file anything: KeyError, RecursionError, …
+            reason = one_line(error) or type(error).__name__
+            self.error = RefusedError(f"a PDF that cannot be read ({reason})")
+        finally:
+            logger.setLevel(before)
+
+    def _read(self) -> None:
+        from pypdf import PdfReader
+
+        reader = PdfReader(io.BytesIO(self._data), strict=False)
+        if reader.is_encrypted and not reader.decrypt(""):  # some need no password to be read
+            raise RefusedError("a PDF that is encrypted; save it without a password")
+        self.count = len(reader.pages)
+        for number in range(1, min(self.count, MOST_PAGES) + 1):
+            text = str(reader.pages[number - 1].extract_text() or "")
+            # UTF-8 cannot write a half of a pair, which a damaged font may give.
+            text = text.encode("utf-8", "replace").decode().replace("\0", " ")
+            lines: list[Line] = []
+            for paragraph in _PARAGRAPH.split(_DIVIDED.sub("", text)):
+                lines += [(number, " ".join(paragraph.split())), (number, "")]
+            self.lines += lines
+            self.done = number
 
 
 def _read_part(

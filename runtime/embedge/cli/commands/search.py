@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embedge.cli import arguments, screen
-from embedge.cli.early import EarlyHits
-from embedge.cli.found import Given, lines_of, number, value_of
+from embedge.cli.early import MOST_HITS, EarlyHits
+from embedge.cli.found import Given, given_paths, lines_of, number, value_of
 from embedge.cli.indexing import bring_up_to_date, changes_of, say_left_out
 from embedge.cli.libtiff import quiet_libtiff
 from embedge.errors import (
@@ -23,7 +23,6 @@ from embedge.errors import (
     OptionError,
     SearchIndexError,
 )
-from embedge.files.caches import home_folder
 from embedge.files.whole import WholeFile, find_obstacle
 from embedge.progress import ProgressBar
 from embedge.reasons import one_line
@@ -135,7 +134,7 @@ def run(options: argparse.Namespace) -> int:
         raise InputError("the query is empty; say in words what to look for")
     if options.sheet is not None:
         _check_sheet(options.sheet)
-    given = _given(options.paths)  # before the model: a wrong path shows at once
+    given = given_paths(options.paths)  # before the model: a wrong path shows at once
     if options.sheet is not None:
         _check_not_searched(options.sheet, given)
     chosen = {"path": given.roots, "include": options.include, "exclude": options.exclude}
@@ -167,7 +166,8 @@ def run(options: argparse.Namespace) -> int:
                 hits = ask()
             except (SearchIndexError, OptionError):  # what is wrong is said by the final search
                 return 0, []
-            lines = [line for hit in hits for line in lines_of(hit, given.shown, mode=options.mode)]
+            shown = (lines_of(hit, given.shown, mode=options.mode) for hit in hits[:MOST_HITS])
+            lines = [line for some in shown for line in some]
             return index.count(**chosen)[1], lines
 
         # Programs get the final hits alone.
@@ -207,19 +207,6 @@ def run(options: argparse.Namespace) -> int:
     updates = f" ({', '.join(changes)})" if (changes := changes_of(report)) else ""
     screen.note(f"embedge: searched {counted} in {number(files, 'file')}{updates}")
     return 0
-
-
-def _given(paths: list[Path]) -> Given:
-    """What is to be searched; the current folder, unless it holds everything a user has."""
-    if not paths:
-        home = home_folder(os.environ, sys.platform)
-        whole = {os.path.realpath(folder) for folder in (os.sep, home) if folder is not None}
-        if os.path.realpath(os.curdir) in whole:
-            raise OptionError(
-                "without PATH the current folder is searched, and that is your home folder or the "
-                "whole disk; name a folder (or . if you mean all of it)"
-            )
-    return Given(paths or [Path()])
 
 
 def _open_index(
