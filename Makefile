@@ -311,6 +311,11 @@ bench-minilm: .venv/stamp minilm ## all-MiniLM-L6-v2 against Sentence Transforme
 bench-export: .venv/stamp ## time and memory of a full-size export of four tasks
 	$(BENCH).export_cost
 
+# The index stays with OPTIONS="--place FOLDER"; then only the questions are asked again.
+.PHONY: bench-search
+bench-search: .venv/stamp default ## a search index of 1,000,000 passages: time, memory, recall: [OPTIONS=]
+	PYTHONPATH=tests $(BIN)/python -u -m bench.search $(OPTIONS)
+
 .PHONY: bench-second-output
 bench-second-output: .venv/stamp ## what last_hidden_state costs in a hub folder's graphs: [OPTIONS=]
 	$(BENCH).second_output $(OPTIONS)

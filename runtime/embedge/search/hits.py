@@ -9,14 +9,17 @@ import os
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from embedge.search import records, schema, words
+from embedge.search.blocks import Blocks
 from embedge.search.database import Database
 from embedge.search.fit import fit
 from embedge.search.fusion import fuse
-from embedge.search.nearest import nearest, passages_in_order, score_of
+from embedge.search.ids import chunks_of_ids, first_places
+from embedge.search.nearest import has_many, nearest, score_of
 from embedge.search.records import RecordId
 from embedge.search.soundness import Damage, DamagedRowsError, is_hit
 from embedge.search.terms import Term
@@ -65,7 +68,7 @@ class Query:
     where: Where
 
 
-def find(database: Database, query: Query) -> list[Hit]:
+def find(database: Database, query: Query, codes: Blocks) -> list[Hit]:
     """The passages and images that answer a query best.
 
     Vectors and words are each a ranking, and the two are fused. Of equal places in a ranking, the
@@ -82,14 +85,18 @@ def find(database: Database, query: Query) -> list[Hit]:
         # Another process may have changed the words since the query was made.
         terms = query.terms if words.are_whole(connection) else ()
         depth = max(query.count, DEPTH) if terms else query.count
+        scores: dict[int, float] = {}
+        spread = wanted = None
         if query.by_vectors:
-            near = nearest(connection, query.vector, depth, damage, where)
-            scores, places = near.scores, near.places
+            near = nearest(connection, query.vector, depth, damage, where, codes)
+            scores, wanted = near.scores, near.wanted
             spread = None if _has_images(connection, where) else near.spread
-        else:
-            scores, places, spread = {}, passages_in_order(connection, where), None
         share = SHARE if query.by_vectors else 0.0
-        by_words = words.best(connection, terms, places, depth, share=share)
+        places = partial(first_places, connection, where=where, among=wanted)
+        many = has_many(connection)
+        by_words = words.best(connection, terms, places, depth, share=share, bounded=many)
+        if many and not query.by_vectors and len(by_words) < query.count:
+            by_words = words.best(connection, terms, places, depth)
         ranked = fuse(by_words, list(scores))[: query.count]  # of equal ranks, first the word's
         held = words.words_of(connection, terms, ranked)
         rows = _rows_of(connection, ranked, where)
@@ -114,7 +121,7 @@ def find(database: Database, query: Query) -> list[Hit]:
 
 
 def _has_images(connection: sqlite3.Connection, where: Where) -> bool:
-    query = f"SELECT 1 FROM files WHERE kind = 'image' AND {where.sql} LIMIT 1"
+    query = f"SELECT 1 FROM files WHERE kind = 'image' AND {where.check} LIMIT 1"
     return connection.execute(query, where.values).fetchone() is not None
 
 
@@ -141,13 +148,13 @@ def _rows_of(
     if schema.is_current(connection):
         beside = "metadata, records.checksum"
         join = "LEFT JOIN records ON records.file = files.id"
-    for some in words.chunks_of_ids(passages):  # in an older index each looks at all places
+    for some in chunks_of_ids(passages):  # in an older index each looks at all places
         query = (
             "SELECT passage, places.file, path, files.digest, kind, line, number, "
             f"CAST(text AS BLOB), typeof(text), passages.digest, {beside} "
             "FROM places JOIN files ON files.id = places.file "
             f"LEFT JOIN passages ON passages.id = passage {join} "
-            f"WHERE passage IN ({some}) AND {where.sql} ORDER BY path, number"
+            f"WHERE passage IN ({some}) AND {where.check} ORDER BY path, number"
         )
         for passage, *row in connection.execute(query, where.values):
             rows[passage].append(_row(*row))

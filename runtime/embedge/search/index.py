@@ -27,6 +27,7 @@ from embedge.options import check_callback, check_cancel, check_one_of, flag, sh
 from embedge.reopening import Reduced, reduce_index
 from embedge.search import additions
 from embedge.search.additions import AdditionReport
+from embedge.search.blocks import Blocks
 from embedge.search.database import Database, damage_error
 from embedge.search.hits import Hit, Mode, Query, find
 from embedge.search.meaning import Maker, call_of, maker_of, meaning_of
@@ -49,7 +50,8 @@ class SearchIndex:
     A context manager; safe between threads.
 
     The file holds the texts of the passages as well as their vectors, and which words stand in
-    them. Searching is exact: every vector is compared. Several processes may use one file; those
+    them. Up to 50,000 passages every vector is compared; of more, the candidates that codes of two
+    bits a dimension choose (see docs/search.md). Several processes may use one file; those
     that write take turns.
 
     Vectors of one text differ a little between versions of ONNX Runtime (cosine of at least 0.9998
@@ -95,6 +97,7 @@ class SearchIndex:
         self._path = None if path is None else absolute_path(path, "path")
         self._database = Database(self._path, meaning_of(embedder, call), rebuild=rebuild)
         self._store = Store(self._database)
+        self._codes = Blocks()
         self._options = {  # to open it again, see __reduce__
             "embedder": embedder,
             "task": call.task,
@@ -315,10 +318,14 @@ class SearchIndex:
         vector = self._embedder.encode_query(
             query, task=self._call.task, truncate_dim=self._call.width
         )  # (D,)
+        found = Query(vector, terms, mode != "words", count, wanted)
         try:
-            return find(self._database, Query(vector, terms, mode != "words", count, wanted))
+            hits = find(self._database, found, self._codes)
         except DamagedRowsError as error:
             raise self._forget(error.damage) from None
+        if self._codes.damaged:
+            self._store.renew_codes(self._codes.damaged)
+        return hits
 
     @counted
     def count(

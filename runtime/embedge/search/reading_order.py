@@ -15,6 +15,7 @@ from embedge.files.folders import Found
 from embedge.images.names import is_image_name
 from embedge.search import words
 from embedge.search.files import RefusedError, decode, read
+from embedge.search.ids import Place
 from embedge.search.selection import kind_rank
 from embedge.search.terms import Term, indexed_text
 
@@ -56,7 +57,10 @@ def _by_words(
             connection.execute(
                 "INSERT INTO words (rowid, text) VALUES (?, ?)", (number, indexed_text(text))
             )
-        places = {number: number for number in range(len(files))}
+
+        def places(numbers: Sequence[int]) -> dict[int, Place]:
+            return {number: Place(b"", number, number) for number in numbers}
+
         return words.best(connection, terms, places, len(files))
 
 

@@ -151,12 +151,13 @@ def _checksum(file: int, metadata: str) -> int:
 # --- by metadata --------------------------------------------------------------------------------
 
 
-def condition(where: object) -> str:
+def condition(where: object, *, check: bool = False) -> str:
     """SQL for the files that are records with these fields.
 
     Args:
         where: name -> a value, or a list of values of which the field has one. A field that is a
             list has each value in it.
+        check: for a query that has files already, and few; otherwise it finds them.
 
     Raises:
         OptionError: it is not that.
@@ -176,9 +177,9 @@ def condition(where: object) -> str:
                     "None, or a list of them"
                 )
             digests.append(f"x'{_digest(name, value).hex()}'")
-        parts.append(
-            f"files.id IN (SELECT file FROM fields WHERE digest IN ({', '.join(digests)}))"
-        )
+        fitting = f"SELECT file FROM fields WHERE digest IN ({', '.join(digests)})"
+        one = f"EXISTS ({fitting} AND file = files.id)"
+        parts.append(one if check else f"files.id IN ({fitting})")
     return " AND ".join(parts)
 
 

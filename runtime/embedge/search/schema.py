@@ -8,7 +8,7 @@ Knows neither files nor what the tables are for: see `store.py`, `records.py` an
 import sqlite3
 from collections.abc import Mapping
 
-from embedge.search import words
+from embedge.search import blocks, words
 
 # 1 had no kinds of files, 2 no checksums; 3 (words not whole) and 4 (whole) had no records.
 FORMAT_VERSION = 5
@@ -40,6 +40,7 @@ _SINCE_5 = (
     "CREATE TABLE fields (digest BLOB NOT NULL, file INTEGER NOT NULL, "
     "PRIMARY KEY (digest, file)) WITHOUT ROWID",
     "CREATE INDEX fields_of_file ON fields (file)",
+    blocks.CREATE,
 )
 
 
@@ -71,6 +72,7 @@ def upgrade(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
     if whole:
         words.trust(connection)
+    blocks.fill(connection)
 
 
 def is_owned(connection: sqlite3.Connection) -> bool:

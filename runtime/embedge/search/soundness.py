@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from embedge.errors import NonFiniteError
 
+STORED = np.dtype("<f4")  # not float16: NumPy widens it slower than SQLite reads twice the bytes
 TOLERANCE = 0.01  # of a vector's length, which is 1
 
 

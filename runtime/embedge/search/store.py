@@ -6,6 +6,7 @@ time; a file changes from old to new in one transaction. Takes and gives bytes f
 need not be Unicode), float32 (n, D) for vectors. Knows no folder, no splitting and no model.
 """
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -16,10 +17,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from embedge.search import records, schema, words
+from embedge.errors import SearchIndexError
+from embedge.search import blocks, records, schema, words
 from embedge.search.database import Database
+from embedge.search.ids import chunks_of_ids
 from embedge.search.records import Record, RecordId
 from embedge.search.soundness import (
+    STORED,
     Damage,
     check_vectors,
     checksum,
@@ -29,7 +33,6 @@ from embedge.search.soundness import (
 from embedge.search.where import BELOW, Kind, Where, path_range
 from embedge.vectors import Vectors
 
-STORED = np.dtype("<f4")  # not float16: NumPy widens it slower than SQLite reads twice the bytes
 # Names among the meaning's; their values are not compared.
 RUNTIMES = "onnxruntime"
 FOLDERS = "folders"
@@ -245,6 +248,7 @@ class Store:
             for passage in damage.passages:
                 connection.execute("DELETE FROM vectors WHERE id = ?", (passage,))
                 connection.execute("DELETE FROM passages WHERE id = ?", (passage,))
+            blocks.remove(connection, damage.passages)
             if damage.passages:
                 words.distrust(connection)
         return lost
@@ -308,6 +312,12 @@ class Store:
             if wordless and not words.are_whole(connection):
                 words.fill(connection)
 
+    def renew_codes(self, damaged: Iterable[int]) -> None:
+        """Makes blocks of codes again, where this index may be written."""
+        with contextlib.suppress(SearchIndexError), self._database.writing() as connection:
+            for block in damaged:
+                blocks.renew_block(connection, block)
+
 
 def folders_of(connection: sqlite3.Connection) -> list[Path]:
     """What an index was brought up to date with; nothing where it does not say so."""
@@ -334,6 +344,7 @@ def _insert(
     passages: Sequence[tuple[bytes, str]],
     rows: NDArray[np.float32],
 ) -> None:
+    new = []
     for passage, row in zip(passages, rows, strict=True):
         made = connection.execute(
             "INSERT OR IGNORE INTO passages (digest, text) VALUES (?, ?)", passage
@@ -346,6 +357,8 @@ def _insert(
                 "INSERT INTO vectors VALUES (?, ?, ?)",
                 (made.lastrowid, checksum(made.lastrowid, vector), vector),
             )
+            new.append(made.lastrowid)
+    blocks.renew(connection, new)
 
 
 def _put_file(connection: sqlite3.Connection, entry: Entry) -> None:
@@ -394,7 +407,7 @@ def _remove_row(connection: sqlite3.Connection, file: int) -> None:
 
 def _sweep(connection: sqlite3.Connection, passages: Sequence[int]) -> None:
     """Deletes those of some passages that nothing needs any more."""
-    for some in words.chunks_of_ids(passages):
+    for some in chunks_of_ids(passages):
         unused = (
             f"SELECT id FROM passages WHERE id IN ({some}) AND "
             "NOT EXISTS (SELECT 1 FROM places WHERE passage = passages.id)"
@@ -403,7 +416,8 @@ def _sweep(connection: sqlite3.Connection, passages: Sequence[int]) -> None:
 
 
 def _delete(connection: sqlite3.Connection, passages: Sequence[int]) -> None:
-    for some in words.chunks_of_ids(passages):
+    for some in chunks_of_ids(passages):
         words.remove(connection, f"id IN ({some})")
         connection.execute(f"DELETE FROM vectors WHERE id IN ({some})")
         connection.execute(f"DELETE FROM passages WHERE id IN ({some})")
+    blocks.remove(connection, passages)

@@ -9,8 +9,9 @@ and no files.
 
 import functools
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+from embedge.search.ids import IDS_AT_A_TIME, Place, chunks_of_ids
 from embedge.search.soundness import text_digest_of
 from embedge.search.terms import Term, indexed_text
 
@@ -18,13 +19,13 @@ _STATE = "words"  # a name among the meaning's; there where the table is whole
 _WHOLE = "whole"
 # The formats 3 and 4 said it in their number.
 _WHOLE_FORMAT, _FIRST_WITH_STATE = 4, 5
+MOST_RANKED = 10_000  # passages that a bounded search for words ranks
 CREATE = (
     "CREATE VIRTUAL TABLE words USING fts5(text, content='', tokenize="
     "\"porter unicode61 remove_diacritics 2 categories 'L* N* Co Mn Mc'\")"
 )
 # FTS5 makes the others itself; their SQL differs between versions of SQLite.
 TABLES = frozenset({"words", "words_data", "words_idx", "words_docsize", "words_config"})
-_IDS_AT_A_TIME = 500
 
 
 @functools.cache
@@ -107,34 +108,75 @@ def remove(connection: sqlite3.Connection, condition: str) -> None:
 def best(
     connection: sqlite3.Connection,
     terms: Iterable[Term],
-    places: dict[int, int],
+    places: Callable[[Sequence[int]], dict[int, Place]],
     count: int,
     *,
     share: float = 0.0,
+    bounded: bool = False,
 ) -> list[int]:
     """The passages with the best of these words, by BM25 (k1 = 1.2, b = 0.75); the best first.
 
     Args:
         connection: inside a transaction.
         terms: of the query; one of them is enough.
-        places: the passages that are wanted, and their order where scores are equal.
+        places: the first place of those of some passages that are wanted, which orders them where
+            scores are equal.
         count: at most so many.
         share: of the best passage's score; those with less are left out.
+        bounded: rank MOST_RANKED passages at most, by the rarest words.
     """
-    query = " OR ".join(term.match for term in terms)
+    query = _bounded(connection, list(terms)) if bounded else _any(terms)
     if not query:
         return []
     rows = connection.execute(
         "SELECT rowid, rank FROM words WHERE words MATCH ? ORDER BY rank", (query,)
     )
-    found: list[tuple[float, int, int]] = []
-    for passage, rank in rows:  # rank: BM25, negated
-        if passage not in places:
-            continue
-        if found and (rank > share * found[0][0] or (len(found) >= count and rank > found[-1][0])):
-            break
-        found.append((rank, places[passage], passage))
+    found: list[tuple[float, Place, int]] = []
+    while some := rows.fetchmany(IDS_AT_A_TIME):
+        wanted = places([passage for passage, _ in some])
+        for passage, rank in some:  # rank: BM25, negated
+            if passage not in wanted:
+                continue
+            if found and (
+                rank > share * found[0][0] or (len(found) >= count and rank > found[-1][0])
+            ):
+                return [passage for _, _, passage in sorted(found)[:count]]
+            found.append((rank, wanted[passage], passage))
     return [passage for _, _, passage in sorted(found)[:count]]
+
+
+def _any(terms: Iterable[Term]) -> str:
+    return " OR ".join(term.match for term in terms)
+
+
+def _bounded(connection: sqlite3.Connection, terms: list[Term]) -> str:
+    """A query that MOST_RANKED passages answer at most; nothing where there is none.
+
+    Of many passages, a common word says little about any one of them, and to rank all that have it
+    takes long (2.3 us each). So it is left out beside rarer ones. Where all are common, a passage
+    has to have all of them.
+    """
+    query = _any(terms)
+    if not query or _count(connection, query) <= MOST_RANKED:
+        return query
+    counts = [_count(connection, term.match) for term in terms]
+    rare: list[Term] = []
+    total = 0
+    for count, term in sorted(zip(counts, terms, strict=True), key=lambda pair: pair[0]):
+        total += count
+        if total > MOST_RANKED:
+            break
+        if count:
+            rare.append(term)
+    if rare:
+        return _any(rare)
+    query = " AND ".join(term.match for term in terms)
+    return query if _count(connection, query) <= MOST_RANKED else ""
+
+
+def _count(connection: sqlite3.Connection, query: str) -> int:
+    found = connection.execute("SELECT count(*) FROM words WHERE words MATCH ?", (query,))
+    return int(found.fetchone()[0])
 
 
 def words_of(
@@ -148,12 +190,6 @@ def words_of(
             for (passage,) in connection.execute(query, (term.match,)):
                 found[passage] += (term.word,)
     return found
-
-
-def chunks_of_ids(ids: Sequence[int]) -> Iterator[str]:
-    """Some ids at a time, as SQL's IN takes them."""
-    for start in range(0, len(ids), _IDS_AT_A_TIME):
-        yield ", ".join(map(str, ids[start : start + _IDS_AT_A_TIME]))
 
 
 def distrust(connection: sqlite3.Connection) -> None:
