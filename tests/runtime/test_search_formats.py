@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from embedge import OptionError, SearchIndex
-from embedge.errors import IndexOutdatedError
+from embedge.errors import IndexOutdatedError, IndexReadOnlyError
 from embedge.search import database
 from support.search_cases import Words, content, fresh, lay
 
@@ -100,6 +100,24 @@ def test_an_update_brings_it_up_to_date_without_embedding(older: Path, folder: P
     content(older)
     SearchIndex(older.with_name("new"), Words()).close()
     assert tables(older) == tables(older.with_name("new"))
+
+
+def test_one_that_cannot_be_written_is_used_as_it_is(older: Path, monkeypatch: Any) -> None:
+    real, made = sqlite3.connect, version(older)
+
+    def connect(path: Path, **options: Any) -> sqlite3.Connection:
+        return real(f"{path.as_uri()}?mode=ro", uri=True, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(database.sqlite3, "connect", connect)
+        with SearchIndex(older, Words()) as index:
+            assert len(index.search(QUERY, mode="vectors", top_k=99)) == 7
+            if made == 3:  # its words are missing, which an update should not hide
+                with pytest.raises(IndexReadOnlyError):
+                    index._store.complete()
+            else:
+                index._store.complete()
+    assert version(older) == made
 
 
 def test_records_can_be_added_to_it(older: Path, folder: Path) -> None:

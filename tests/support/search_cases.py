@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from embedge.search import Hit, SearchIndex
+from embedge.search import Hit, SearchIndex, blocks
 from embedge.search.hits import Mode
 from support.fakes import FakeEmbedder
 
@@ -83,6 +83,12 @@ def content(index: Path) -> dict[str, list[tuple[int, str]]]:
         for file, line, text, vector in rows:
             assert vector == Words().encode(text).astype("<f4").tobytes()  # and it is its own
             result[files[file]].append((line, text))
+        coded = [
+            int(passage)
+            for (block,) in connection.execute("SELECT block FROM codes").fetchall()
+            for passage in blocks._read(connection, block).ids  # type: ignore[union-attr]
+        ]
+        assert sorted(coded) == [row for (row,) in connection.execute("SELECT id FROM vectors")]
         return result
     finally:
         connection.close()

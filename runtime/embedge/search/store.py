@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from embedge.errors import SearchIndexError
+from embedge.errors import IndexReadOnlyError, SearchIndexError
 from embedge.search import blocks, records, schema, words
 from embedge.search.database import Database
 from embedge.search.ids import chunks_of_ids
@@ -308,7 +308,9 @@ class Store:
             wordless = not words.are_whole(connection) and words.available()
             if schema.is_current(connection) and not wordless:
                 return
-        with self._database.writing() as connection:
+        # An index that cannot be written is searched as it is; but words that are missing are said.
+        refused = () if wordless else (IndexReadOnlyError,)
+        with contextlib.suppress(*refused), self._database.writing() as connection:
             if wordless and not words.are_whole(connection):
                 words.fill(connection)
 
