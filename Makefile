@@ -153,6 +153,12 @@ setup-optimum: .venv-optimum/stamp ## .venv-optimum, for `embedge export --via o
 	.venv-mteb/bin/python $(PIP_INSTALL) --editable ".[cpu,image]" --group mteb torch==2.13.0
 	@touch $@
 
+# None of them needs torch. Spark runs on Java, which has to be there already.
+.venv-engines/stamp: pyproject.toml
+	$(call environment,.venv-engines)
+	.venv-engines/bin/python $(PIP_INSTALL) --editable ".[cpu,image]" --group engines
+	@touch $@
+
 # fastembed wants huggingface-hub < 2, so it lives alone.
 .venv-fastembed/stamp: pyproject.toml
 	$(call environment,.venv-fastembed)
@@ -245,6 +251,11 @@ test-integrations: .venv-integrations/stamp .venv-mteb/stamp default ## the adap
 	.venv-integrations/bin/python -m pytest -W ignore -o asyncio_mode=auto tests/integrations \
 		--ignore tests/integrations/test_mteb.py
 	.venv-mteb/bin/python -m pytest -W ignore tests/integrations/test_mteb.py
+
+# Their own warnings are theirs. Ray and Spark each start a cluster of this machine alone.
+.PHONY: test-engines
+test-engines: .venv-engines/stamp default ## EmbedBatches in Ray Data, datasets, pandas, Polars, Arrow and Spark
+	.venv-engines/bin/python -m pytest -W ignore tests/engines
 
 # Hub folders and packs of the same models, which the programs are tried on.
 CONSUMED := build/consumers
@@ -487,5 +498,5 @@ test-wheel: wheel ## the wheel in a fresh environment, offline: Embedder() and t
 
 .PHONY: clean
 clean: ## removes environments, caches, wheels, the default pack and the map; other packs stay
-	rm -rf .venv .venv-reference .venv-optimum .venv-oldest .venv-gpu .venv-train .venv-clients .venv-clients-node .venv-stores .venv-deploy .venv-integrations .venv-mteb .venv-fastembed .venv-consumers-node build dist $(DEFAULT_PACK) $(DEMO_MAP)
+	rm -rf .venv .venv-reference .venv-optimum .venv-oldest .venv-gpu .venv-train .venv-clients .venv-clients-node .venv-stores .venv-deploy .venv-integrations .venv-mteb .venv-engines .venv-fastembed .venv-consumers-node build dist $(DEFAULT_PACK) $(DEMO_MAP)
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis $(dir $(TOKENIZER))

@@ -56,7 +56,7 @@ EQUALS = {
 # What may be imported from outside, and where alone.
 FOREIGN = {
     "onnxruntime": {"embedge.engine"},
-    "pyarrow": {"embedge.parts"},
+    "pyarrow": {"embedge.bulk.frames", "embedge.bulk.vectors_column", "embedge.parts"},
     "embedge_export": {"embedge.cli", "embedge_export"},
     "onnx": {"embedge_export"},
     "onnx_ir": {"embedge_export"},
@@ -64,6 +64,8 @@ FOREIGN = {
     "huggingface_hub": {"embedge_export.source"},
     "pypdf": {"embedge.search.documents"},
     "optimum": {"embedge_export.families.optimum"},
+    "pandas": {"embedge.bulk.frames"},
+    "polars": {"embedge.bulk.frames"},
     "torch": {"embedge_export.families.optimum"},
     "transformers": {"embedge_export.families.optimum"},
     **{library: {f"{adapters.PLACE}.{name}"} for name, library in adapters.LIBRARIES.items()},

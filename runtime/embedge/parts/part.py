@@ -21,10 +21,10 @@ from pyarrow import parquet as pq
 from embedge.bulk.job import Encode, Job
 from embedge.bulk.records import Bad, Record
 from embedge.bulk.sinks import Done, Item, Sink
+from embedge.bulk.vectors_column import vectors_column, vectors_type
 from embedge.files.whole import WholeFile
 from embedge.parts.chunks import Chunk
 from embedge.parts.plan import ERROR
-from embedge.parts.vectors_column import vectors_column, vectors_type
 from embedge.windows import Window
 
 _METADATA = b"embedge"  # key of the facts in a file's schema
