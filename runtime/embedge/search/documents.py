@@ -15,7 +15,7 @@ import logging
 import re
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from xml.parsers import expat
 
 from embedge.reasons import one_line
@@ -51,8 +51,8 @@ class PartlyReadError(Exception):
         lines: what was read.
     """
 
-    def __init__(self, reason: str, lines: list[Line]) -> None:
-        self.lines = lines
+    def __init__(self, reason: str, lines: Sequence[Line] = ()) -> None:
+        self.lines = list(lines)  # not required: unpickling sets it
         super().__init__(reason)
 
 
