@@ -63,7 +63,7 @@ def test_no_command_shows_help(capsys):
         (["embd"], "invalid choice"),
         (["embed", "--threads", "0"], "0 is less than 1"),
         (["embed", "--threads", "many"], "invalid whole number value: 'many'"),
-        (["search", "words"], "required: PATH"),
+        (["search"], "required: QUERY"),
         (["export"], "required: SOURCE"),
         (["embed", "--nonsense"], "unrecognized arguments: --nonsense"),
     ],
