@@ -36,6 +36,9 @@ class _Wider:
         )
         return result
 
+    def free(self) -> None:
+        self._session.free()
+
 
 class _Plain:
     """A graph in ONNX Runtime as it comes: no option of embedge's."""
@@ -51,6 +54,9 @@ class _Plain:
     def run(self, ids: NDArray[Any], mask: NDArray[Any], **_: Any) -> NDArray[np.float32]:
         (vectors,) = self._session.run([OUTPUT], dict(zip(INPUTS, (ids, mask), strict=True)))
         return np.asarray(vectors)
+
+    def free(self) -> None:
+        """Its pool stays: it is a graph as it comes."""
 
 
 @contextlib.contextmanager
