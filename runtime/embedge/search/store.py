@@ -14,22 +14,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from embedge.errors import IndexReadOnlyError, SearchIndexError
-from embedge.search import blocks, records, schema, words
+from embedge.search import blocks, records, rows, schema, words
 from embedge.search.database import Database
-from embedge.search.ids import chunks_of_ids
 from embedge.search.records import Record, RecordId
-from embedge.search.soundness import (
-    STORED,
-    Damage,
-    check_vectors,
-    checksum,
-    image_digest,
-    text_digest,
-)
+from embedge.search.rows import Known
+from embedge.search.soundness import Damage, image_digest, text_digest
 from embedge.search.where import BELOW, Kind, Where, path_range
 from embedge.vectors import Vectors
 
@@ -45,15 +35,6 @@ _BAD_FILES = (
 )
 
 IMAGE_PASSAGES = ((0, ""),)
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What the index remembers of a file."""
-
-    stamp: str | None
-    digest: bytes
-    reason: str | None  # why it holds no text; None where it does
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +90,8 @@ class Store:
             f"AND NOT {records.IS_RECORD}"
         )
         with self._database.reading() as connection:
-            rows = connection.execute(query, where.values)
-            return where.among(file for file, path in rows if wants(Path(os.fsdecode(path))))
+            found = connection.execute(query, where.values)
+            return where.among(file for file, path in found if wants(Path(os.fsdecode(path))))
 
     def missing(self, texts: Iterable[str]) -> list[str]:
         """The texts that have no vector yet, each once."""
@@ -136,9 +117,9 @@ class Store:
         self._add([(digest, "") for digest in digests], vectors)
 
     def _add(self, passages: Sequence[tuple[bytes, str]], vectors: Vectors) -> None:
-        rows = _checked(vectors)
+        kept = rows.stored(vectors)
         with self._database.writing() as connection:
-            _insert(connection, passages, rows)
+            rows.add_passages(connection, passages, kept)
 
     def put_files(self, entries: Iterable[Entry]) -> bool:
         """Remembers files with their passages in place of what was known of them.
@@ -151,7 +132,7 @@ class Store:
             with self._database.writing() as connection:
                 for entry in entries:
                     _put_file(connection, entry)
-        except _MissingVectorError:
+        except rows.MissingVectorError:
             return False
         return True
 
@@ -169,20 +150,20 @@ class Store:
             How many were new, and how many took the place of others. None, and nothing has
             changed, if a vector is missing.
         """
-        rows = _checked(vectors)
+        kept = rows.stored(vectors)
         added = replaced = 0
         try:
             with self._database.writing() as connection:
-                _insert(connection, [(text_digest(text), text) for text in texts], rows)
+                rows.add_passages(connection, [(text_digest(text), text) for text in texts], kept)
                 for record in entries:
-                    before = _remove_file(connection, record.key)
+                    before = rows.remove_file(connection, record.key)
                     known = Known(None, record.digest, None)
                     passages = [(line, text_digest(text)) for line, text in record.passages]
-                    file = _put(connection, record.key, "text", known, passages)
+                    file = rows.add_file(connection, record.key, "text", known, passages)
                     records.put_beside(connection, file, record)
-                    _sweep(connection, before or ())
+                    rows.sweep(connection, before or ())
                     added, replaced = added + (before is None), replaced + (before is not None)
-        except _MissingVectorError:
+        except rows.MissingVectorError:
             return None
         return added, replaced
 
@@ -191,8 +172,8 @@ class Store:
         removed = 0
         with self._database.writing() as connection:
             for key in keys:
-                before = _remove_file(connection, key)
-                _sweep(connection, before or ())
+                before = rows.remove_file(connection, key)
+                rows.sweep(connection, before or ())
                 removed += before is not None
         return removed
 
@@ -225,7 +206,7 @@ class Store:
         """Forgets files and their places."""
         with self._database.writing() as connection:
             for path in paths:
-                _remove_file(connection, os.fsencode(path))
+                rows.remove_file(connection, os.fsencode(path))
 
     def forget(self, damage: Damage) -> list[RecordId]:
         """Forgets damaged rows, and files that need them, so that an update makes them again.
@@ -244,7 +225,7 @@ class Store:
                 for (path,) in found.fetchall():
                     if isinstance(path, bytes) and (name := records.id_of(path)) is not None:
                         lost.append(name)
-                _remove_row(connection, file)
+                rows.remove_row(connection, file)
             for passage in damage.passages:
                 connection.execute("DELETE FROM vectors WHERE id = ?", (passage,))
                 connection.execute("DELETE FROM passages WHERE id = ?", (passage,))
@@ -285,7 +266,7 @@ class Store:
         """Deletes texts and vectors that no file needs any more."""
         unused = "SELECT id FROM passages WHERE id NOT IN (SELECT passage FROM places)"
         with self._database.writing() as connection:
-            _delete(connection, [passage for (passage,) in connection.execute(unused)])
+            rows.remove_passages(connection, [passage for (passage,) in connection.execute(unused)])
 
     def reason_without_words(self) -> str:
         """Why words cannot be looked for, and what to do; nothing where they can."""
@@ -330,96 +311,8 @@ def folders_of(connection: sqlite3.Connection) -> list[Path]:
         return []
 
 
-class _MissingVectorError(Exception):
-    pass
-
-
-def _checked(vectors: Vectors) -> NDArray[np.float32]:
-    """Vectors (n, D) as they are stored."""
-    rows = np.ascontiguousarray(vectors, dtype=STORED)
-    check_vectors(rows)
-    return rows
-
-
-def _insert(
-    connection: sqlite3.Connection,
-    passages: Sequence[tuple[bytes, str]],
-    rows: NDArray[np.float32],
-) -> None:
-    new = []
-    for passage, row in zip(passages, rows, strict=True):
-        made = connection.execute(
-            "INSERT OR IGNORE INTO passages (digest, text) VALUES (?, ?)", passage
-        )
-        if made.rowcount:  # else another process was quicker
-            assert made.lastrowid is not None
-            words.add(connection, made.lastrowid, passage[1])
-            vector = row.tobytes()
-            connection.execute(
-                "INSERT INTO vectors VALUES (?, ?, ?)",
-                (made.lastrowid, checksum(made.lastrowid, vector), vector),
-            )
-            new.append(made.lastrowid)
-    blocks.renew(connection, new)
-
-
 def _put_file(connection: sqlite3.Connection, entry: Entry) -> None:
     path = os.fsencode(entry.path)
-    _remove_file(connection, path)
+    rows.remove_file(connection, path)
     passages = [(line, entry.passage_digest(text)) for line, text in entry.passages]
-    _put(connection, path, entry.kind, entry.known, passages)
-
-
-def _put(
-    connection: sqlite3.Connection,
-    path: bytes,
-    kind: Kind,
-    known: Known,
-    passages: Sequence[tuple[int, bytes]],
-) -> int:
-    """Adds a file or record, and its places by line and digest; gives its id."""
-    file = connection.execute(
-        "INSERT INTO files (path, kind, stamp, digest, reason) VALUES (?, ?, ?, ?, ?)",
-        (path, kind, known.stamp, known.digest, known.reason),
-    ).lastrowid
-    assert file is not None
-    for number, (line, digest) in enumerate(passages):
-        found = connection.execute("SELECT id FROM passages WHERE digest = ?", (digest,)).fetchone()
-        if found is None:
-            raise _MissingVectorError
-        connection.execute("INSERT INTO places VALUES (?, ?, ?, ?)", (file, number, line, *found))
-    return file
-
-
-def _remove_file(connection: sqlite3.Connection, path: bytes) -> list[int] | None:
-    """Forgets a file or record and its places; gives their passages, None if it was not there."""
-    row = connection.execute("SELECT id FROM files WHERE path = ?", (path,)).fetchone()
-    if row is None:
-        return None
-    found = connection.execute("SELECT passage FROM places WHERE file = ?", row).fetchall()
-    _remove_row(connection, *row)
-    return [passage for (passage,) in found]
-
-
-def _remove_row(connection: sqlite3.Connection, file: int) -> None:
-    connection.execute("DELETE FROM places WHERE file = ?", (file,))
-    records.remove_beside(connection, file)
-    connection.execute("DELETE FROM files WHERE id = ?", (file,))
-
-
-def _sweep(connection: sqlite3.Connection, passages: Sequence[int]) -> None:
-    """Deletes those of some passages that nothing needs any more."""
-    for some in chunks_of_ids(passages):
-        unused = (
-            f"SELECT id FROM passages WHERE id IN ({some}) AND "
-            "NOT EXISTS (SELECT 1 FROM places WHERE passage = passages.id)"
-        )
-        _delete(connection, [passage for (passage,) in connection.execute(unused)])
-
-
-def _delete(connection: sqlite3.Connection, passages: Sequence[int]) -> None:
-    for some in chunks_of_ids(passages):
-        words.remove(connection, f"id IN ({some})")
-        connection.execute(f"DELETE FROM vectors WHERE id IN ({some})")
-        connection.execute(f"DELETE FROM passages WHERE id IN ({some})")
-    blocks.remove(connection, passages)
+    rows.add_file(connection, path, entry.kind, entry.known, passages)

@@ -29,9 +29,10 @@ from embedge.search.passages import split_text
 from embedge.search.pictures import Pictures, Square
 from embedge.search.readers import passages_of, reader_of, unread_format
 from embedge.search.reading_order import reading_order
+from embedge.search.rows import Known
 from embedge.search.selection import Selection
 from embedge.search.soundness import image_digest
-from embedge.search.store import IMAGE_PASSAGES, Entry, Known, Store
+from embedge.search.store import IMAGE_PASSAGES, Entry, Store
 from embedge.search.tally import Tally, UpdateProgress, UpdateReport
 from embedge.search.terms import Term
 from embedge.vectors import Vectors
