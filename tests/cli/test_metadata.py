@@ -134,6 +134,25 @@ def test_a_file_of_another_program_is_not_replaced(
         assert read("o.npy.meta.json")["task"] == task
 
 
+def test_resume_does_not_replace_the_vectors_of_another_job(
+    pack: Path, texts: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert embed(pack, texts, "--out", "o.npy", "--resume") == 1
+    before = Path("o.npy").read_bytes()
+    for options, name in (
+        (["--task", "retrieval"], "--task"),
+        (["--truncate-dim", "4"], "--truncate-dim"),
+        (["--prompt", "so: "], "the prompt"),
+    ):
+        assert embed(pack, texts, "--out", "o.npy", "--resume", *options) == 2
+        assert f"{name} is not what it was" in capsys.readouterr().err
+        assert Path("o.npy").read_bytes() == before
+    assert embed(pack, texts, "--out", "o.npy", "--resume") == 1
+    assert embed(pack, texts, "--out", "o.npy", "--task", "retrieval") == 1  # that is asked for
+    Path("o.npy.meta.json").write_text("{")
+    assert embed(pack, texts, "--out", "o.npy", "--resume", "--meta", "other.json") == 1
+
+
 @pytest.mark.parametrize(
     ("meta", "problem"),
     [

@@ -17,9 +17,10 @@ import numpy as np
 
 from embedge.bulk.records import NO_PLACE, Bad
 from embedge.bulk.sinks import Done, Item, Sink
-from embedge.files.regular import open_regular
+from embedge.files.regular import open_regular, read_regular
 from embedge.files.whole import WholeFile
 
+_MOST_BYTES = 2**28  # of such a file, which lists what was left out
 _START = b'{\n  "embedge": '  # of every such file: the version that wrote it
 
 
@@ -36,6 +37,17 @@ def is_metadata(path: Path) -> bool:
     """
     with open_regular(path, follow_links=True) as stream:
         return stream.read(len(_START)) == _START
+
+
+def read_metadata(path: Path) -> dict[str, Any] | None:
+    """What such a file holds; None where there is none, or it is not one of ours."""
+    try:
+        if not is_metadata(path):
+            return None
+        found = json.loads(read_regular(path, most=_MOST_BYTES, follow_links=True))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 class MetadataFile:

@@ -73,14 +73,18 @@ def read_state(out: Path) -> State | None:
     return state
 
 
-def check_same(state: State, job: Mapping[str, Any]) -> None:
+def check_same(begun: Mapping[str, Any], job: Mapping[str, Any]) -> None:
     """Refuses to go on with another job than was begun.
+
+    Args:
+        begun: of that job, by the names for the message; `State.job`.
+        job: what of this one is compared.
 
     Raises:
         OptionError: names what differs.
     """
     for name, value in job.items():
-        if state.job.get(name) != value:
+        if begun.get(name) != value:
             raise OptionError(f"{name} is not what it was when this job was begun; {_AGAIN}")
 
 

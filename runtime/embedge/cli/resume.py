@@ -63,6 +63,7 @@ def earlier_state(
     Raises:
         OptionError: this run is another one, and --resume was given.
     """
+    from embedge.bulk.metadata import read_metadata
     from embedge.bulk.resuming import check_same, drop, read_state
 
     if not resume:
@@ -75,9 +76,15 @@ def earlier_state(
         return None
     state = read_state(path)
     if state is None:
+        made = read_metadata(metadata) if metadata is not None and path.exists() else None
+        if made is not None:  # by a run that came to its end: not to be replaced by another job's
+            check_same(
+                {label: made.get(name) for name, label in NAMES.items()},
+                {label: job[label] for label in NAMES.values()},
+            )
         screen.note("embedge: no earlier run has left anything here; starting at the beginning")
         return None
-    check_same(state, job)
+    check_same(state.job, job)
     screen.note(f"embedge: going on after {state.done.items:,} that are done")
     return state
 
