@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -93,6 +94,26 @@ def test_a_quick_update_shows_no_early_hits(fake, folder, terminal, capsys, monk
     assert "so far" not in capsys.readouterr().err
 
 
+def test_damage_that_an_early_search_meets_is_embedded_again(
+    fake, folder, terminal, tmp_path, capsys
+):
+    place = tmp_path / "index"
+    command = ["search", "bell", str(folder), "-k", "1", "--index", str(place)]
+    assert main(command) == 0
+    connection = sqlite3.connect(place)
+    connection.execute("UPDATE vectors SET vector = zeroblob(length(vector)) WHERE id = 3")
+    connection.commit()
+    connection.close()
+    for number in range(10):
+        (folder / f"new{number}.txt").write_text(f"new {number}")
+    capsys.readouterr()
+    assert main(command) == 0
+    captured = capsys.readouterr()
+    assert "has forgotten them" in captured.err
+    assert "searched 35 passages in 35 files" in captured.err
+    assert "wanted.txt:1" in captured.out
+
+
 def test_an_index_that_another_process_makes_is_searched_as_it_stands(
     fake, folder, tmp_path, capsys
 ):
@@ -133,8 +154,6 @@ def test_one_who_comes_before_the_first_passage_waits_for_it(fake, folder, capsy
 def test_a_writer_that_is_no_embedge_does_not_refuse_a_search(
     fake, folder, tmp_path, capsys, monkeypatch
 ):
-    import sqlite3
-
     place = tmp_path / "index"
     command = ["search", "bell", str(folder), "--index", str(place)]
     assert main(command) == 0

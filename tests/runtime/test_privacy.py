@@ -106,6 +106,7 @@ LINES = {
     "embed": ("embed", "TEXTS", "-p", "PACK"),
     "search": ("search", "one", "TEXTS", "-p", "PACK"),
     "classify": ("classify", "PHOTO", "-l", "a,b", "-p", "IMAGES"),
+    "index": ("index", "--list"),
     "info": ("info", "PACK"),
     "list": ("list", "--models"),
     "completion": ("completion", "bash"),

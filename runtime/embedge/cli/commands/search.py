@@ -161,9 +161,14 @@ def run(options: argparse.Namespace) -> int:
                 **chosen,
             )
 
+        damage: list[IndexRowsError] = []  # forgotten by now, and embedded again by an update
+
         def ask_early() -> tuple[int, list[str]]:
             try:
                 hits = ask()
+            except IndexRowsError as error:
+                damage.append(error)
+                return 0, []
             except (SearchIndexError, OptionError):  # what is wrong is said by the final search
                 return 0, []
             shown = (lines_of(hit, given.shown, mode=options.mode) for hit in hits[:MOST_HITS])
@@ -176,13 +181,16 @@ def run(options: argparse.Namespace) -> int:
         early = EarlyHits(ask_early, progress.say) if wanted else None
         report = bring_up_to_date(index, given, progress, early, options)
         files, passages = index.count(**chosen)
-        if passages:
+        if passages and not damage:
             try:
                 hits = ask()
             except IndexRowsError as error:
-                progress.say(f"embedge: {one_line(error)}")
-                report = bring_up_to_date(index, given, progress, early, options)
-                hits = ask()
+                damage.append(error)
+        if damage:
+            progress.say(f"embedge: {one_line(damage[0])}")
+            report = bring_up_to_date(index, given, progress, None, options)
+            files, passages = index.count(**chosen)
+            hits = ask()
     say_left_out(report, given, once=not passages)
     if not passages:
         things = "text and no image" if pictures else "text"
