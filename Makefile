@@ -138,7 +138,7 @@ setup-optimum: .venv-optimum/stamp ## .venv-optimum, for `embedge export --via o
 
 .venv-stores/stamp: pyproject.toml
 	$(call environment,.venv-stores)
-	.venv-stores/bin/python $(PIP_INSTALL) --editable ".[cpu]" --group stores
+	.venv-stores/bin/python $(PIP_INSTALL) --editable ".[cpu,bulk]" --group stores
 	@touch $@
 
 # Frameworks that need no torch live together; those that do, in .venv-mteb.
@@ -243,7 +243,7 @@ test-clients: .venv-clients/stamp .venv-clients-node/stamp default ## `embedge s
 
 # The figures of docs/stores.md are among what it prints.
 .PHONY: test-stores
-test-stores: .venv-stores/stamp default ## examples/stores/ on Qdrant, SQLite, LanceDB and PostgreSQL
+test-stores: .venv-stores/stamp default ## examples/stores/ and examples/parts/ on Qdrant, SQLite, LanceDB, PostgreSQL, DuckDB, FAISS
 	.venv-stores/bin/python -m pytest -W ignore -rP --show-capture=stdout tests/stores
 
 .PHONY: test-integrations
@@ -330,6 +330,10 @@ bench-search: .venv/stamp default ## a search index of 1,000,000 passages: time,
 .PHONY: bench-second-output
 bench-second-output: .venv/stamp ## what last_hidden_state costs in a hub folder's graphs: [OPTIONS=]
 	$(BENCH).second_output $(OPTIONS)
+
+.PHONY: bench-bulk
+bench-bulk: .venv/stamp default ## embedge bulk beside Embedder.encode: texts a second, memory by rows: [OPTIONS=]
+	$(BENCH).bulk_cost $(OPTIONS)
 
 .PHONY: fidelity
 fidelity: .venv/stamp smollm2 ## int8 against fp32 on 258 texts, batches included: [PACKS=] [LOWER="int8 fp16"]

@@ -1,6 +1,9 @@
 """Which rows stand in which part, however the inputs and their chunks are cut."""
 
+import json
+import pickle
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -10,8 +13,9 @@ from hypothesis import strategies as st
 
 from embedge.parts import chunks as cutting
 from embedge.parts.chunks import Chunk, joined, wanted_pieces
-from embedge.parts.inputs import Input
-from embedge.parts.plan import Shard, make_plan
+from embedge.parts.inputs import Input, find_inputs
+from embedge.parts.plan import Shard, look_at, make_plan
+from parts.conftest import TEXTS
 
 
 class Numbers:
@@ -58,6 +62,20 @@ def test_the_parts_of_all_shards_are_the_rows_in_order(
     for row in range(plan.rows):
         source = next(s for s in sources if s.first <= row < s.first + s.rows)
         assert plan.where(row) == f"{source.input.name}, row {row - source.first + 1}"
+
+
+@pytest.mark.parametrize("name", ["data.parquet", "data.jsonl"])
+def test_a_plan_is_sent_to_other_processes(data: Path, name: str) -> None:
+    source = data.with_name(name)
+    if not source.exists():
+        source.write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
+    inputs = find_inputs([str(source)], out=data.with_name("out"))
+    sources = [look_at(item, "text") for item in inputs]
+    plan = make_plan(sources, column="text", into="v", keep=["text"], rows_per_part=64)
+    sent = pickle.loads(pickle.dumps(plan))
+    part, pieces = next(sent.chunks([3]))
+    assert part == 3
+    assert [text for chunk in pieces for text in chunk.texts] == TEXTS[192:256]
 
 
 @given(st.lists(st.lists(st.integers(0, 40), max_size=12), max_size=8))

@@ -149,9 +149,13 @@ class DoneList:
         """Notes that a part is done; when this returns, the disk has it."""
         # A line of its own also behind half a line, which a killed process may have left.
         line = b"\n" + json.dumps(asdict(entry)).encode() + b"\n"
-        self._stream.write(line)
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
+        try:
+            self._stream.write(line)
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+        except OSError as error:  # a full disk is one of several
+            error.filename = error.filename or self._stream.name
+            raise
 
 
 def _check_same(path: Path, job: Mapping[str, Any]) -> None:
