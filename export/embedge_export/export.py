@@ -116,7 +116,7 @@ def export_pack(
         )
     else:
         refuse_overrides(overrides)
-    for folder in (source.folder, *source.adapters.values()):
+    for folder in source.folders:
         check_apart(out, folder, "--out")
     _refuse_precisions(source, wanted or [])
     model = open_model(source)

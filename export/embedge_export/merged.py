@@ -108,7 +108,7 @@ def check_merged(
         SourceError: the network has no plain form.
     """
     folder = check_place(out, option)
-    for place in (source.folder, *source.adapters.values()):
+    for place in source.folders:
         check_apart(folder, place, option, above=False)
         for task in source.tasks:
             check_apart(folder / task, place, option)
@@ -168,7 +168,7 @@ def write_merged(
             raise SourceError(f"the source has no task {task!r}; it has {', '.join(source.tasks)}")
     source = dataclasses.replace(source, tasks=chosen)
     out = check_merged(source, out, again=True)
-    base = open_weights(source.folder)
+    base = open_weights(source.weights_folder)
     if dtype is None:
         dtype = stored_dtype(base)
         itemsize = numpy_dtype(dtype).itemsize
@@ -245,7 +245,7 @@ def write_plain_folder(
 
     `noted` are further fields of its config.json.
     """
-    base = open_weights(source.folder)
+    base = open_weights(source.weights_folder)
     adapter = load_adapter(source.adapters[task], base) if task in source.adapters else None
     # An output head has no place in the plain network, and a buffer is no weight.
     keys = [

@@ -71,12 +71,12 @@ def open_model(source: Source) -> Model:
         SourceError: the network, a tensor or an adapter cannot be exported.
     """
     family = source.family
-    stored = open_weights(source.network, family.dtypes)
+    stored = open_weights(source.weights_folder, family.dtypes)
     opened = family.open(
-        source.folder, source.config, stored, adapters=source.adapters, tasks=source.tasks
+        source.model_folder, source.config, stored, adapters=source.adapters, tasks=source.tasks
     )
     config = opened.config
-    image = family.open_image_tower(source.folder, source.config, stored)
+    image = family.open_image_tower(source.model_folder, source.config, stored)
     if image is not None and image.width != config.hidden_size:
         raise SourceError(
             f"{source.folder}: its towers give vectors of {config.hidden_size} and "

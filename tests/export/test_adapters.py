@@ -102,6 +102,89 @@ def test_a_lone_adapter_finds_its_base(base, search, tmp_path, monkeypatch):
     assert open_source(lone, base=moved, name="mine").model_id == "mine"
 
 
+# -- an adapter as Sentence Transformers saves it: all settings, and no config.json
+
+
+@pytest.fixture
+def sentences(base, search, tmp_path):
+    """As `SentenceTransformer.save_pretrained` after `add_adapter`; pooling and prompts its own."""
+    folder = tmp_path / "my sentences"
+    left_out = shutil.ignore_patterns("config.json", "*.safetensors*", "README.md")
+    shutil.copytree(base, folder, ignore=left_out)
+    for path in search.iterdir():
+        shutil.copy(path, folder)
+    (folder / "modules.json").write_text(
+        json.dumps(
+            [
+                {"type": f"sentence_transformers.models.{kind}", "path": place}
+                for kind, place in (("Transformer", ""), ("Pooling", "1_Pooling"))
+            ]
+        )
+    )
+    (folder / "1_Pooling").mkdir(exist_ok=True)
+    (folder / "1_Pooling/config.json").write_text('{"pooling_mode": "mean"}')
+    settings = {"prompts": {"query": "my query: "}, "default_prompt_name": None}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(settings))
+    return folder
+
+
+def test_a_folder_of_sentence_transformers_brings_its_own_settings(base, search, sentences):
+    (sentences / "README.md").write_text("---\nlicense: mit\n---\n")
+    source, plain = open_source(sentences), open_source(base)
+    assert source.prompts == {"query": "my query: "}
+    assert (source.head.pooling, plain.head.pooling) == ("mean", "last_token")
+    assert (source.model_id, source.tasks) == ("my sentences", ("my-sentences",))
+    assert (source.folder, source.base) == (sentences, base)
+    assert source.license == f"{plain.license} and mit"
+    assert "base/README.md" in source.files
+    assert source.files["config.json"] == plain.files["config.json"]
+    assert source.files["model.safetensors"] == plain.files["model.safetensors"]
+    left = open_model(source).weights("my-sentences")
+    right = open_model(open_source(base, adapters={"search": search})).weights("search")
+    for key in sorted(right.keys()):
+        np.testing.assert_array_equal(left.read(key), right.read(key))
+
+
+def test_it_is_exported_and_verified_as_any_model(base, sentences, tmp_path, capsys):
+    out, plain = tmp_path / "pack", tmp_path / "plain"
+    command = ["export", str(sentences), "--out", str(out), "--precisions", "int8"]
+    assert main([*command, "--merged", str(plain)]) == 0
+    assert f"weights those of {base}" in capsys.readouterr().err
+    assert main(["verify", str(out), "--in-process", "--source", str(sentences)]) == 0
+    manifest = read_manifest(out)
+    assert (manifest.pooling, manifest.prompts) == ("mean", {"query": "my query: "})
+    merged = open_source(plain / "my-sentences")
+    assert (merged.head, merged.prompts) == (open_source(sentences).head, manifest.prompts)
+
+
+def test_the_base_of_it_is_found_or_asked_for(base, sentences, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    path = sentences / "adapter_config.json"
+    for gone in ("gone/elsewhere", "/home/somebody/else/base"):
+        path.write_text(
+            json.dumps(json.loads(path.read_text()) | {"base_model_name_or_path": gone})
+        )
+        with pytest.raises(SourceError, match=f"LoRA adapter of '{gone}': .*--base FOLDER"):
+            open_source(sentences)
+    assert open_source(sentences, base=base).base == base
+    # transformers may leave the configuration of the network there, too.
+    shutil.copy(base / "config.json", sentences)
+    assert open_source(sentences, base=base).base == base
+    with pytest.raises(ExportError, match="the folder of the model itself"):
+        export_pack(sentences, out=base / "pack", base=base)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "README.md"])
+def test_a_base_that_changes_meanwhile_is_noticed(name, base, sentences, tmp_path):
+    copy = shutil.copytree(base, tmp_path / "copy")
+    source = open_source(sentences, base=copy)
+    source.check_unchanged()
+    with (copy / name).open("ab") as file:
+        file.write(b" ")
+    with pytest.raises(SourceError, match="changed while the model was read"):
+        source.check_unchanged()
+
+
 def test_the_license_of_an_adapter_counts_too(base, search, tmp_path):
     folder = shutil.copytree(search, tmp_path / "licensed")
     own = open_source(base).license
@@ -139,7 +222,9 @@ def test_what_is_refused(base, search, tmp_path):
         export_pack(search, out=search / "pack")
     sentences = shutil.copytree(search, tmp_path / "sentences")
     shutil.copy(base / "modules.json", sentences)
-    with pytest.raises(AdapterError, match=r"has modules\.json.*Pass --pooling"):
+    with pytest.raises(
+        AdapterError, match=r"has modules\.json.*Export the folder itself.*--pooling"
+    ):
         open_source(base, adapters={"search": sentences})
     assert open_source(base, adapters={"search": sentences}, pooling="cls").head.pooling == "cls"
 

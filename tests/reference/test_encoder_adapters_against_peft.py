@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from sentence_transformers import SentenceTransformer
 from transformers import AutoModel, AutoModelForSequenceClassification
 
 import seeded
 from embedge_export.merged import write_merged
+from embedge_export.model import open_model, text_vectors
 from embedge_export.source.folder import open_source
 
 TARGETS = {
@@ -39,3 +41,26 @@ def test_merged_weights_are_those_of_peft(kind, trained_as, tmp_path):
     state = getattr(expected, expected.base_model_prefix, expected).state_dict()
     differences = [np.abs((got[key] - value).numpy()).max() for key, value in state.items()]
     assert max(differences) <= 1e-6
+
+
+def test_a_folder_that_sentence_transformers_saves_with_an_adapter(tmp_path):
+    """`add_adapter`, then `save_pretrained`: all settings, the adapter, and no config.json."""
+    base, saved = seeded.write_bert(tmp_path / "base", "bert"), tmp_path / "my-search"
+    AutoModel.from_pretrained(base).save_pretrained(base)
+    model = SentenceTransformer(str(base), device="cpu")
+    torch.manual_seed(0)
+    model.add_adapter(LoraConfig(r=4, lora_alpha=6, target_modules=["query", "value"]))
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            parameter.data.normal_(0, 0.5)
+    model.save_pretrained(str(saved))
+    assert not (saved / "config.json").exists()
+    source = open_source(saved)
+    texts = ["a b", "the c of it"]
+    opened = open_model(source)
+    ids = [np.asarray(model.tokenizer(text)["input_ids"], np.int32) for text in texts]
+    for weights, alike in ((opened.weights("my-search"), True), (opened.base, False)):
+        vectors = text_vectors(opened, weights, ids)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        cosines = (vectors * model.encode(texts, normalize_embeddings=True)).sum(axis=1)
+        assert (cosines > 0.99999).all() == alike

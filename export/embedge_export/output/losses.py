@@ -37,7 +37,9 @@ def refuse_another(found: Mapping[str, Any] | None, model: Model, folder: Path) 
         return
     provenance = found.get("source")
     hashes = provenance.get("files") if isinstance(provenance, Mapping) else None
-    weights = {source.files[name] for name in weight_names(source.folder, source.network)}
+    weights = {
+        source.files[name] for name in weight_names(source.model_folder, source.weights_folder)
+    }
     if isinstance(hashes, Mapping) and any(value in weights for value in hashes.values()):
         return  # the same weights under another name
     raise ExportError(

@@ -13,21 +13,26 @@ from embedge_export.reading.files import read_json_file
 from embedge_export.source.files import CONFIG, MODULES
 from embedge_export.source.places import local_folder
 from embedge_export.tensors import lora
+from embedge_export.tensors.checkpoint import INDEX, SINGLE
 
 
 def is_lone(folder: Path) -> bool:
-    """Whether a folder is an adapter and not (also) a model."""
-    return (folder / lora.CONFIG).exists() and not (folder / CONFIG).exists()
+    """Whether a folder is an adapter and not (also) a model: without config.json, or weights."""
+    if not (folder / lora.CONFIG).exists():
+        return False
+    weights = any((folder / name).exists() for name in (SINGLE, INDEX))
+    return not (folder / CONFIG).exists() or not weights
 
 
 def given_adapters(
-    adapters: Mapping[str, str | Path], *, pooling_is_stated: bool
+    adapters: Mapping[str, str | Path], *, settings_are_known: bool
 ) -> dict[str, Path]:
     """The folders of adapters that a caller names, by task.
 
     Args:
         adapters: as they were named.
-        pooling_is_stated: whether the caller says how the model pools.
+        settings_are_known: whether the caller says how the model pools, or the adapter's own folder
+            does.
 
     Raises:
         OptionError: there is no such folder.
@@ -42,11 +47,12 @@ def given_adapters(
                 f"holds {lora.CONFIG} and {lora.TENSORS}"
             )
         lora.adapter_files(folder)
-        if (folder / MODULES).exists() and not pooling_is_stated:
+        if (folder / MODULES).exists() and not settings_are_known:
             raise AdapterError(
-                f"{folder} has {MODULES}, and an adapter takes the settings of its base model, "
-                "which may be others. Pass --pooling (pooling=) as its 1_Pooling/config.json says, "
-                "and --prompt (prompts=) for its prompts"
+                f"{folder} has {MODULES}, and beside other tasks an adapter takes the settings of "
+                "its base model, which may be others. Export the folder itself, whose settings "
+                "then count, or pass --pooling (pooling=) as its 1_Pooling/config.json says, and "
+                "--prompt (prompts=) for its prompts"
             )
         found[task] = folder.absolute()
     return found

@@ -31,9 +31,11 @@ SPECIAL_TOKENS = "special_tokens_map.json"
 ADDED_TOKENS = "added_tokens.json"
 PREPROCESSOR = "preprocessor_config.json"
 CARD = "README.md"
+BASE_CARD = f"base/{CARD}"  # that of a base model in a folder elsewhere
 POOLING = "1_Pooling/config.json"  # where there is no MODULES that could name another
 ADAPTERS = "adapters"
-_WEIGHTS = (".safetensors", ".bin", ".pt")
+ENDING = ".safetensors"
+_WEIGHTS = (ENDING, ".bin", ".pt")
 
 # Files beside weights and adapters that decide what is exported, or what is said of it.
 SETTINGS = (
@@ -101,20 +103,27 @@ def static_place(folder: Path) -> str | None:
     return None
 
 
-def read_files(folder: Path, adapters: Mapping[str, Path], network: Path) -> tuple[str, ...]:
+def read_files(
+    folder: Path, adapters: Mapping[str, Path], network: Path, base: Path | None = None
+) -> tuple[str, ...]:
     """Names of all files that an export of these adapters depends on.
 
     Args:
         folder: the source's.
         adapters: by task.
         network: where the weights and the tokenizer stand, the same folder or one in it.
+        base: the folder of config.json and the weights, if that is another one.
 
     Raises:
         SourceError: the weights or an adapter are not whole.
     """
     places = (POOLING,) if not (folder / MODULES).exists() else _modules(folder)
     names = [name for name in (*SETTINGS, *places) if (folder / name).exists()]
-    names += weight_names(folder, network)
+    if base is None:
+        names += weight_names(folder, network)
+    else:
+        names += [name for name in (CONFIG, *weight_files(base)) if name not in names]
+        names += [BASE_CARD] if (base / CARD).exists() else []
     if network != folder:
         names.append((network / TOKENIZER).relative_to(folder).as_posix())
     for task, path in adapters.items():
@@ -129,14 +138,23 @@ def adapter_name(task: str, file: str) -> str:
     return f"{ADAPTERS}/{task}/{file}"
 
 
-def places(names: Iterable[str], folder: Path, adapters: Mapping[str, Path]) -> dict[str, Path]:
-    """Where files of these names stand: an adapter may have a folder elsewhere."""
+def places(
+    names: Iterable[str], folder: Path, adapters: Mapping[str, Path], base: Path | None = None
+) -> dict[str, Path]:
+    """Where files of these names stand: adapters and a base may have folders elsewhere."""
     folders = {adapter_name(task, ""): path for task, path in adapters.items()}
     found = {}
     for name in names:
         start, _, file = name.rpartition("/")
         place = folders.get(f"{start}/")
-        found[name] = folder / name if place is None else place / file
+        if place is not None:
+            found[name] = place / file
+        elif base is not None and name == BASE_CARD:
+            found[name] = base / CARD
+        elif base is not None and (name == CONFIG or (not start and name.endswith(ENDING))):
+            found[name] = base / name
+        else:
+            found[name] = folder / name
     return found
 
 
@@ -145,8 +163,12 @@ def weight_names(folder: Path, network: Path) -> list[str]:
     return [(network / name).relative_to(folder).as_posix() for name in weight_files(network)]
 
 
-def candidates(folder: Path, adapters: Mapping[str, Path]) -> Iterator[str]:
+def candidates(
+    folder: Path, adapters: Mapping[str, Path], base: Path | None = None
+) -> Iterator[str]:
     """Names of all files that an export of the folder, with these adapters, could read."""
+    if base is not None:
+        yield from (CONFIG, INDEX, BASE_CARD, *(path.name for path in base.glob(f"*{ENDING}")))
     for task in adapters:
         yield from (adapter_name(task, file) for file in (lora.CONFIG, lora.TENSORS, CARD))
     patterns = (*FIRST, "*.safetensors", f"*/{CONFIG}", f"*/{SINGLE}", f"*/{TOKENIZER}")

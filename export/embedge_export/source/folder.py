@@ -25,6 +25,7 @@ from embedge_export.source.card import languages_of, licenses, own_name, read_ca
 from embedge_export.source.files import (
     CARD,
     CONFIG,
+    MODULES,
     TOKENIZER,
     places,
     read_files,
@@ -87,6 +88,7 @@ class Source:
     stamps: Mapping[str, Stamp]  # of these and of others, from before the first was read
     notes: tuple[str, ...] = ()  # what the user should know of how its settings were taken
     overrides: Overrides = field(default_factory=Overrides)  # what the caller said in their place
+    base: Path | None = None  # where config.json and the weights stand, if not in `folder`
 
     @property
     def family(self) -> Family[Any]:
@@ -95,8 +97,23 @@ class Source:
 
     @property
     def network(self) -> Path:
-        """The folder of its weights and its tokenizer."""
+        """The folder of its tokenizer, and of its weights unless there is a base."""
         return self.tokenizer.parent
+
+    @property
+    def model_folder(self) -> Path:
+        """The folder of config.json."""
+        return self.base or self.folder
+
+    @property
+    def weights_folder(self) -> Path:
+        """The folder of the weights."""
+        return self.base or self.network
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """All that the model is read from."""
+        return (self.folder, self.model_folder, *self.adapters.values())
 
     def tokenizer_bytes(self) -> bytes:
         """tokenizer.json for a pack.
@@ -114,7 +131,8 @@ class Source:
         Raises:
             SourceError: one is gone or was written to.
         """
-        check_unchanged(places(self.files, self.folder, self.adapters), self.stamps, self.files)
+        found = places(self.files, self.folder, self.adapters, self.base)
+        check_unchanged(found, self.stamps, self.files)
 
 
 def open_source(
@@ -191,34 +209,37 @@ def _open_folder(
     via: str | None,
     check: Callable[[Mapping[str, Any]], object],
     overrides: Overrides,
+    base: Path | None = None,
 ) -> Source:
     if not is_text(folder):
         raise SourceError(
             f"{str(folder)!r} is in a folder whose name is not UTF-8; rename it, for the libraries "
             "that read a model cannot open such names"
         )
-    if is_lone(folder):
+    if base is None and is_lone(folder):
         raise SourceError(
             f"{name or folder} is a LoRA adapter, not a model; download it to a folder of its own "
             "and name that, or export its base model with --adapter TASK=FOLDER (adapters=)"
         )
     given = given_adapters(
-        overrides.get("adapters") or {}, pooling_is_stated="pooling" in overrides
+        overrides.get("adapters") or {},
+        settings_are_known=base is not None or "pooling" in overrides,
     )
-    stamps = take_stamps(folder, given)
-    if (folder / lora.CONFIG).exists():
+    stamps = take_stamps(folder, given, base)
+    if base is None and (folder / lora.CONFIG).exists():
         raise SourceError(
             f"{folder} has {lora.CONFIG} beside {CONFIG}, so that it is a model and an adapter. "
             "Export the model that it is an adapter of with --adapter TASK=FOLDER, or, if the "
             "weights are merged already, remove the adapter's files"
         )
-    if not (folder / "config.json").exists() and static_place(folder) is None:
-        raise SourceError(not_a_model_folder(folder))
-    config = _read_config(folder, via, check)
+    model = base or folder
+    if not (model / "config.json").exists() and static_place(model) is None:
+        raise SourceError(not_a_model_folder(model))
+    config = _read_config(model, via, check)
     family = family_of(config, via)
     card = read_card(folder / "README.md")
     stored = family.stored_adapters(folder, config)
-    found = {} if stored else named_adapters(folder, config)
+    found = {} if stored or base is not None else named_adapters(folder, config)
     for task in given:
         if stored or task in found:
             raise SourceError(
@@ -254,7 +275,10 @@ def _open_folder(
         notes += notes_on_padding(tokenizer, family, side)
     max_length = read_max_length(folder, config, family)
     check_prompts(tokenizer, prompts, max_length)
-    open_weights(network, family.dtypes)  # a damaged file is named before a gigabyte is hashed
+    cards = [given[task] for task in adapters if task in given]
+    open_weights(
+        base or network, family.dtypes
+    )  # a damaged file is named before a gigabyte is hashed
     return Source(
         folder=folder,
         model_id=overrides.get("name")
@@ -264,8 +288,8 @@ def _open_folder(
         or "model",
         revision=commit,
         license=overrides.get("license")
-        or licenses([card, *(read_card(given[task] / CARD) for task in adapters if task in given)]),
-        languages=languages_of(card),
+        or licenses([read_card(model / CARD), *(read_card(path / CARD) for path in cards)]),
+        languages=languages_of(card) or languages_of(read_card(model / CARD)),
         config=config,
         via=via,
         adapters=adapters,
@@ -278,10 +302,13 @@ def _open_folder(
         max_length=max_length,
         pad_token_id=pad_token_id(tokenizer, config),
         tokenizer=network / TOKENIZER,
-        files=hash_files(places(read_files(folder, adapters, network), folder, adapters), stamps),
+        files=hash_files(
+            places(read_files(folder, adapters, network, base), folder, adapters, base), stamps
+        ),
         stamps=stamps,
         notes=tuple(notes),
         overrides=_noted(overrides),
+        base=base,
     )
 
 
@@ -298,9 +325,12 @@ def _open_lone(folder: Path, overrides: Overrides, **about: Any) -> Source:
     if place is not None and is_lone(place):
         raise SourceError(f"{folder} is a LoRA adapter of {place}, which is one itself")
     own = {"name": plain_name(folder.resolve().name) or "model", **overrides, "base": None}
-    about = {**about, **own, "tasks": about["tasks"] or (task,), "adapters": {task: folder}}
+    about = {**about, "tasks": about["tasks"] or (task,)}
     try:
-        source = open_source(base, **about)
+        if (folder / MODULES).exists():
+            source = _open_sentence_adapter(folder, base, task, own, **about)
+        else:
+            source = open_source(base, **{**about, **own, "adapters": {task: folder}})
     except SourceError as error:
         if place is not None:
             raise
@@ -309,6 +339,38 @@ def _open_lone(folder: Path, overrides: Overrides, **about: Any) -> Source:
             "elsewhere, pass --base FOLDER (base=)"
         ) from error
     return replace(source, overrides=_noted(overrides))
+
+
+def _open_sentence_adapter(
+    folder: Path,
+    base: str | Path,
+    task: str,
+    overrides: Mapping[str, Any],
+    *,
+    revision: str | None,
+    offline: bool,
+    tasks: Sequence[str],
+    via: str | None,
+    check_config: Callable[[Mapping[str, Any]], object],
+) -> Source:
+    """An adapter as Sentence Transformers saves it: with all settings, without config.json.
+
+    Its tokenizer, pooling, prompts and length limit count; the base gives config.json and weights.
+    """
+    place, commit = local_folder(base), None
+    if place is None:
+        name = str(base)
+        if isinstance(base, Path) or hub.REPOSITORY.fullmatch(name) is None or is_local(name):
+            raise SourceError(not_a_model(name))
+        place, commit = hub.download(name, revision=revision, offline=offline)
+    elif revision is not None:
+        raise SourceError(f"{place} is a local folder and has no revision {revision!r}")
+    if not is_text(place):
+        raise SourceError(f"{str(place)!r} is in a folder whose name is not UTF-8; rename it")
+    stated = checked({**overrides, "adapters": {task: folder}})
+    source = _open_folder(folder, None, commit, tasks, via, check_config, stated, place.absolute())
+    note = f"{folder}: settings are those of the adapter's folder, weights those of {place}"
+    return replace(source, notes=(*source.notes, note))
 
 
 def _noted(overrides: Overrides) -> Overrides:

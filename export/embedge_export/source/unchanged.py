@@ -30,10 +30,13 @@ class Stamp:
     changed: int  # nanoseconds; by the system alone, also when a name or a permission changes
 
 
-def take_stamps(folder: Path, adapters: Mapping[str, Path]) -> dict[str, Stamp]:
+def take_stamps(
+    folder: Path, adapters: Mapping[str, Path], base: Path | None = None
+) -> dict[str, Stamp]:
     """A stamp of every file that an export of the folder, with these adapters, may read."""
     stamps = {}
-    for name, path in places(candidates(folder, adapters), folder, adapters).items():
+    names = candidates(folder, adapters, base)
+    for name, path in places(names, folder, adapters, base).items():
         try:
             stamps[name] = _stamp(path.stat())
         except OSError:  # its reader says so, if it has one
