@@ -338,3 +338,14 @@ def test_any_tensor_of_any_shape_is_read_or_refused_in_one_sentence(family, tmp_
     heads = r"pooler|lm_head|vocab_transform|vocab_layer_norm|^decoder\.|^head\."
     harmless = re.search(rf"{heads}|position_ids|freqs|logit_scale", name)
     assert harmless or (edit == "shape" and tensors[name].shape == held.shape)
+
+
+@pytest.mark.parametrize("tower", ["text_config", "vision_config"])
+def test_a_width_that_is_no_number_is_named_in_short(tower, tmp_path):
+    path = seeded.write_jina_clip(tmp_path / "model") / "config.json"
+    config = json.loads(path.read_text())
+    config[tower]["embed_dim"] = _DEEP
+    path.write_text(json.dumps(config))
+    with pytest.raises(EmbedgeError, match=r"\[\[\[") as found:
+        open_model(open_source(path.parent))
+    assert len(str(found.value)) < 500

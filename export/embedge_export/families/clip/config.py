@@ -12,7 +12,7 @@ from embedge.errors import SourceError
 from embedge_export.families.bert.config import ROTARY_BASE, BertConfig, check_network
 from embedge_export.families.clip.fields import CLIP, TEXT_NETWORK, TEXT_TOWER
 from embedge_export.families.eva02.config import EvaConfig, eva_config
-from embedge_export.reading.fields import Settings
+from embedge_export.reading.fields import Settings, shown
 from embedge_export.tensors.weights import Weights
 
 _HEAD_DIM = 64  # of the text tower
@@ -40,8 +40,8 @@ def text_tower(config: Mapping[str, Any], weights: Weights) -> BertConfig:
     vocab, hidden = _matrix(weights, "embeddings.word_embeddings.weight")
     if hidden % _HEAD_DIM or text.get("embed_dim", hidden) != hidden:
         raise SourceError(
-            f"the text tower's table is {hidden} wide; config.json says {text.get('embed_dim')}, "
-            f"and the network needs a multiple of {_HEAD_DIM}"
+            f"the text tower's table is {hidden} wide; config.json says "
+            f"{shown(text.get('embed_dim'))}, and the network needs a multiple of {_HEAD_DIM}"
         )
     result = BertConfig(
         family="jina_clip",

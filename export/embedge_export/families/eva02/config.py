@@ -11,7 +11,7 @@ from typing import Any
 
 from embedge.errors import SourceError
 from embedge_export.families.eva02.fields import VISION_TOWER
-from embedge_export.reading.fields import Settings
+from embedge_export.reading.fields import Settings, shown
 from embedge_export.tensors.weights import Weights, check_tensors
 
 _PRETRAINED_GRID = 16  # patches a side that the rotary frequencies were trained for
@@ -74,8 +74,8 @@ def eva_config(vision: Mapping[str, Any], weights: Weights) -> EvaConfig:
         )
     if vision.get("embed_dim", result.width) != result.width or not result.grid:
         raise SourceError(
-            f"config.json: vision_config.embed_dim {vision.get('embed_dim')!r} is not the width "
-            f"{result.width}, or image_size is less than patch_size"
+            f"config.json: vision_config.embed_dim {shown(vision.get('embed_dim'))} is not the "
+            f"width {result.width}, or image_size is less than patch_size"
         )
     check_tensors(weights, expected_shapes(result), "this network", prefix="vision_model.")
     return result
