@@ -112,6 +112,24 @@ def test_shards_make_the_parts_of_one_run(bulk: Bulk, data: Path, capsys: Captur
     assert part_bytes(out) == part_bytes(whole_run)
 
 
+def test_shards_start_at_the_same_moment(
+    bulk: Bulk, data: Path, pack: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "together"
+    command = [sys.executable, "-m", "embedge", "bulk", str(data), "--rows", "64", "-q"]
+    command += ["-p", str(pack), "--out", str(out)]
+    processes = [subprocess.Popen([*command, "--shard", f"{index}/3"]) for index in (1, 2, 3)]
+    assert [process.wait(60) for process in processes] == [0, 0, 0]
+    assert part_bytes(out) == part_bytes(bulk(data, "--rows", 64)[1])
+
+
+def test_a_folder_whose_manifest_was_never_finished_is_taken(bulk: Bulk, data: Path) -> None:
+    out = data.with_name("out")
+    out.mkdir()
+    (out / ".manifest.json.0123456789abcdef.part").write_text("{")
+    assert bulk(data)[0] == 0
+
+
 def test_the_row_groups_of_an_input_do_not_matter(bulk: Bulk, data: Path, tmp_path: Path) -> None:
     first = part_bytes(bulk(data, "--rows", 99)[1])
     pq.write_table(pq.read_table(data), data, row_group_size=33)

@@ -49,6 +49,8 @@ class RunFolder:
         if path.exists() and not path.is_dir():
             raise OptionError(f"--out {path} is a file; name a folder")
         held = {item.name for item in path.iterdir()} if path.is_dir() else set()
+        # Another shard may be writing the manifest right now, or was killed while it did.
+        held = {name for name in held if not name.startswith(f".{MANIFEST}.")}
         if held and MANIFEST not in held:
             raise OptionError(
                 f"--out {path} holds other files than those of a run; name a new folder"
@@ -66,12 +68,13 @@ class RunFolder:
             OptionError: it is another run's; names what differs.
         """
         path = self.path / MANIFEST
-        self.parts.mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(exist_ok=True)
         if not path.exists():
             text = json.dumps({"format": FORMAT, **job}, indent=2)
             with WholeFile(path) as file:
                 file.stream.write(text.encode() + b"\n")
         _check_same(path, json.loads(json.dumps(job)))
+        self.parts.mkdir(exist_ok=True)  # after the manifest: a folder with no manifest is refused
 
     @property
     def parts(self) -> Path:
