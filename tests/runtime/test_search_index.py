@@ -153,7 +153,7 @@ def test_many_small_files_share_a_run_and_a_large_one_takes_several(
 def test_a_slow_model_gets_small_chunks(index, words, tmp_path, monkeypatch) -> None:
     """A kill costs seconds, not the hour that 512 passages may take."""
     moment = 0.0
-    monkeypatch.setattr(update.time, "monotonic", lambda: moment)
+    monkeypatch.setattr("embedge.search.pace.time.monotonic", lambda: moment)
     encode = words.encode
 
     def slow(texts: Any, **options: Any) -> Any:

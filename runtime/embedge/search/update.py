@@ -6,28 +6,20 @@ any moment, also by force, is only unfinished: the next one goes on from there. 
 """
 
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from embedge.errors import CancelledError
 from embedge.files.folders import Found, walk
 from embedge.images.names import is_image_name
-from embedge.search.documents import MAX_DOCUMENT_BYTES, Check, PartlyReadError
-from embedge.search.files import (
-    MAX_FILE_BYTES,
-    MAX_IMAGE_BYTES,
-    Content,
-    RefusedError,
-    decode,
-    read,
-)
-from embedge.search.passages import split_text
+from embedge.search.entries import entry_of, most_bytes
+from embedge.search.files import MAX_IMAGE_BYTES, Content, RefusedError, read
+from embedge.search.pace import Pace
 from embedge.search.pictures import Pictures, Square
-from embedge.search.readers import passages_of, reader_of, unread_format
+from embedge.search.readers import reader_of
 from embedge.search.reading_order import reading_order
 from embedge.search.rows import Known
 from embedge.search.selection import Selection
@@ -38,13 +30,10 @@ from embedge.search.terms import Term
 from embedge.vectors import Vectors
 
 # Passages embedded, and kept, at a time: many, for then texts of one length run together; but no
-# more than take CHUNK_SECONDS, for that is what a kill costs.
+# more than take pace.CHUNK_SECONDS.
 FEWEST, MOST = 64, 512
 FEWEST_IMAGES, MOST_IMAGES = 4, 64
-CHUNK_SECONDS = 10.0
 IMAGE_LOAD = 16  # passages that an image counts as: about so much longer it takes
-
-Item = TypeVar("Item")
 
 
 class Embed(Protocol):
@@ -96,8 +85,8 @@ class Update:
         self._terms = terms
         self._own = own
         self._tally = Tally(progress)
-        self._pace = _Pace(FEWEST, MOST)
-        self._image_pace = _Pace(FEWEST_IMAGES, MOST_IMAGES)
+        self._pace = Pace(FEWEST, MOST)
+        self._image_pace = Pace(FEWEST_IMAGES, MOST_IMAGES)
         self._waiting: list[Entry] = []  # read and split, not embedded yet
         self._load = 0  # of what waits, in passages; a file without any counts as one
         # To be embedded; where a query waits few at first, so that its hits come soon.
@@ -187,7 +176,7 @@ class Update:
             self._tally.refuse(path, pictures.missing)
             return
         try:
-            content = read(path, most=_most_bytes(path, pictures))
+            content = read(path, most=MAX_IMAGE_BYTES if pictures else most_bytes(path))
         except RefusedError as error:
             self._tally.refuse(path, str(error))
             return
@@ -201,7 +190,7 @@ class Update:
             return
         missing = None
         if pictures is None:
-            (entry, missing), load = _entry(path, content, self._check_cancel), 1
+            (entry, missing), load = entry_of(path, content, self._check_cancel), 1
         else:
             entry, load = self._picture(pictures, path, content), IMAGE_LOAD
         self._waiting.append(entry)
@@ -310,50 +299,3 @@ class Update:
     def _check_cancel(self) -> None:
         if self._cancel is not None and self._cancel.is_set():
             raise CancelledError("cancelled; what was embedded so far is kept in the index")
-
-
-class _Pace:
-    """How many items are worked on at a time: as many as take CHUNK_SECONDS, within bounds."""
-
-    def __init__(self, fewest: int, most: int) -> None:
-        self._fewest, self._most = fewest, most
-        self._size = fewest
-
-    def chunks(self, items: Sequence[Item]) -> Iterator[tuple[int, list[Item]]]:
-        """Items with the number of those before them; measures what is done with each chunk."""
-        done = 0
-        while done < len(items):
-            chunk = list(items[done : done + self._size])
-            start = time.monotonic()
-            yield done, chunk
-            rate = len(chunk) / max(time.monotonic() - start, 1e-9)
-            self._size = int(min(max(rate * CHUNK_SECONDS, self._fewest), self._most))
-            done += len(chunk)
-
-
-def _most_bytes(path: Path, pictures: Pictures | None) -> int:
-    if pictures is not None:
-        return MAX_IMAGE_BYTES
-    reader = reader_of(path)
-    return MAX_FILE_BYTES if reader is None or reader.is_text else MAX_DOCUMENT_BYTES
-
-
-def _entry(path: Path, content: Content, check: Check) -> tuple[Entry, str | None]:
-    """A file that was read, cut into passages; or why it holds none. And what of it is missing."""
-    known = Known(content.stamp, content.digest, None)
-    reader = reader_of(path)
-    if reader is None or reader.is_text:
-        reason = unread_format(path, content.data)
-        if reason is not None:
-            return Entry(path, replace(known, reason=reason), ()), None
-    missing = None
-    try:
-        lines = None if reader is None else reader.lines(content.data, check)
-        if lines is None:
-            return Entry(path, known, split_text(decode(content.data))), None
-        passages = passages_of(lines, reader)
-    except PartlyReadError as error:
-        passages, missing = passages_of(error.lines, reader), str(error)
-    except RefusedError as error:
-        return Entry(path, replace(known, reason=str(error)), ()), None
-    return Entry(path, known, passages), missing
