@@ -101,9 +101,10 @@ PROGRAMS = {
     "spawn": SPAWN,
     "server": SERVER,  # `embedge serve` without the command line, which ends by a signal only
 }
-# The arguments of each command; PACK, IMAGES, TEXTS, PHOTO and MODEL stand for paths.
+# The arguments of each command; PACK, IMAGES, TEXTS, ROWS, PHOTO and MODEL stand for paths.
 LINES = {
     "embed": ("embed", "TEXTS", "-p", "PACK"),
+    "bulk": ("bulk", "ROWS", "--out", "p", "-p", "PACK"),
     "search": ("search", "one", "TEXTS", "-p", "PACK"),
     "classify": ("classify", "PHOTO", "-l", "a,b", "-p", "IMAGES"),
     "index": ("index", "--list"),
@@ -116,7 +117,7 @@ LINES = {
     "export": ("export", "MODEL", "--out", "p", "--tasks", "retrieval", "--precisions", "fp32"),
 }
 # What may stand there afterwards: what the command was asked to write.
-WANTED = {"export": "current/p/", "exporter": "current/pack/"}
+WANTED = {"bulk": "current/p/", "export": "current/p/", "exporter": "current/pack/"}
 
 
 @pytest.fixture(scope="module")
@@ -129,11 +130,14 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     seeded.write_v5_text_small(folder / "model", size="tiny", seed=7)
     texts, photo = folder / "texts.txt", folder / "photo.png"
     texts.write_text("one\ntwo\n")
+    rows = folder / "rows.jsonl"
+    rows.write_text('{"text": "one"}\n{"text": "two"}\n')
     Image.new("RGB", (8, 8)).save(photo)
     return {
         "PACK": str(pack),
         "IMAGES": str(images),
         "TEXTS": str(texts),
+        "ROWS": str(rows),
         "PHOTO": str(photo),
         "MODEL": str(folder / "model"),
     }
