@@ -48,6 +48,7 @@ def open_for_merging(
     out: str | Path,
     *,
     pack: Path | None = None,
+    dtype: str | None = None,
     tasks: Sequence[str] | None = None,
     revision: str | None = None,
     offline: bool = False,
@@ -61,13 +62,15 @@ def open_for_merging(
         source: As in `open_source`.
         out: Folder for the task folders, as the user named it.
         pack: The folder of the pack that is made too; the two have to be apart.
+        dtype: As in `write_merged`.
         tasks: As in `open_source`.
         revision: As in `open_source`.
         offline: As in `open_source`.
         overrides: As in `open_source`.
 
     Raises:
-        ExportError: `out` is no place to write to, or somebody else's folder has a task's name.
+        ExportError: `out` is no place to write to, its disk has no room for the folders that are
+            not there yet, or somebody else's folder has a task's name.
         SourceError: the source cannot be opened, or the network has no plain form.
     """
     check_place(out, _OPTION)
@@ -79,7 +82,9 @@ def open_for_merging(
         check_config=plain_class,
         **overrides,
     )
-    check_merged(opened, out, pack=pack, again=True)
+    folder = check_merged(opened, out, pack=pack, again=True)
+    new = [task for task in opened.tasks if not os.path.lexists(folder / task)]
+    _check_room(folder, open_weights(opened.weights_folder), len(new), dtype)
     return opened
 
 
@@ -162,16 +167,15 @@ def write_merged(
             value does not fit the dtype.
     """
     chosen = source.tasks if tasks is None else tuple(tasks)
-    itemsize = 0 if dtype is None else numpy_dtype(dtype).itemsize
+    if dtype is not None:
+        numpy_dtype(dtype)
     for task in chosen:
         if task not in source.tasks:
             raise SourceError(f"the source has no task {task!r}; it has {', '.join(source.tasks)}")
     source = dataclasses.replace(source, tasks=chosen)
     out = check_merged(source, out, again=True)
     base = open_weights(source.weights_folder)
-    if dtype is None:
-        dtype = stored_dtype(base)
-        itemsize = numpy_dtype(dtype).itemsize
+    dtype = dtype or stored_dtype(base)
     todo = []
     for task in chosen:
         if is_current(out / task, _made_from(source, task, dtype)):
@@ -180,7 +184,7 @@ def write_merged(
             todo.append(task)
     if todo:
         old = [task for task in todo if os.path.lexists(out / task)]
-        check_space(out, merged_bytes(base, len(todo), itemsize), "the plain folders take")
+        _check_room(out, base, len(todo), dtype)
         with stage(out) as place:
             for number, task in enumerate(todo):
                 part = place.files / str(number)
@@ -194,6 +198,11 @@ def write_merged(
                     (out / task).rename(place.files / f"{task}.replaced")
                 put_in_place(part, out / task)
     return [out / task for task in chosen]
+
+
+def _check_room(folder: Path, base: SafetensorsWeights, tasks: int, dtype: str | None) -> None:
+    itemsize = numpy_dtype(dtype or stored_dtype(base)).itemsize
+    check_space(folder, merged_bytes(base, tasks, itemsize), "the plain folders take")
 
 
 def stored_dtype(weights: SafetensorsWeights) -> str:

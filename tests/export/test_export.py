@@ -24,6 +24,7 @@ from embedge.pack.manifest import MANIFEST
 from embedge.pack.reading import read_manifest
 from embedge_export.export import export_pack
 from embedge_export.gate import refine
+from embedge_export.model import open_model
 from embedge_export.output import reuse
 from embedge_export.output.space import pack_bytes
 from embedge_export.output.stage import LOCK
@@ -307,6 +308,27 @@ def test_a_full_disk_is_known_before_the_work(
         )
     assert steps == []
     assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.parametrize(
+    ("write", "precisions"),
+    [
+        (seeded.write_bert, ("fp32", "int8", "int4")),
+        (seeded.write_modernbert, ("fp32",)),
+        (seeded.write_model2vec, ("fp32", "fp16", "int8")),
+        (seeded.write_jina_clip, ("int8",)),
+    ],
+)
+def test_the_estimate_of_room_never_refuses_what_would_fit(write, precisions, tmp_path):
+    """It is a floor: at most what the graphs really take, and not far below it."""
+    source = tmp_path / "source"
+    write(source)
+    manifest = export_pack(source, out=tmp_path / "p", precisions=precisions)
+    model = open_model(open_source(source))
+    for precision in precisions:
+        real = manifest.size_of(precision)
+        # Of models this small, tables of positions and names of nodes are most of a graph.
+        assert 0.1 * real < pack_bytes(model, [precision]) <= real
 
 
 def test_the_command_says_which_folder_it_lacks(tiny_source, tmp_path, monkeypatch, capsys):

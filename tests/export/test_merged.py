@@ -285,6 +285,17 @@ def test_a_full_disk_is_known_before_the_work(models, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_full_disk_is_known_before_the_pack_is_made(models, tmp_path, monkeypatch, capsys):
+    need = merged.merged_bytes(open_weights(models / "llama"), 1, 4)
+    free = SimpleNamespace(total=10**12, free=need - 1)
+    monkeypatch.setattr("embedge_export.output.destination.shutil.disk_usage", lambda path: free)
+    out, plain = tmp_path / "pack", tmp_path / "plain"
+    command = ["export", str(models / "llama"), "--out", str(out), "--precisions", "int8"]
+    assert main([*command, "--merged", str(plain), "--dtype", "float32"]) == 2
+    assert "the plain folders take at least 0.00 GB" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_a_folder_of_the_user_is_never_overwritten(models, tmp_path):
     (tmp_path / "classification").mkdir()
     with pytest.raises(ExportError, match="classification exists already"):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # Bytes of one number of a matrix, scales not included.
 _BYTES = {"fp32": 4.0, "fp16": 2.0, "int8": 1.0, "int4": 0.5}
+_TABLE = 1.0  # of one of the token table, at the least: int4 keeps it in int8
 
 
 def pack_bytes(model: "Model", precisions: Iterable[str]) -> int:
@@ -34,13 +35,14 @@ def graph_bytes(model: "Model", precision: str, tasks: int, *, shared: bool, ima
         shared: whether the weights that tasks share are written too.
         image: whether the image tower is.
     """
-    numbers = sum(
-        size * (tasks if model.adapted(key) else shared and tasks > 0)
-        for key, size in _matrices(model.base)
-    )
+    each, total = _BYTES[precision], 0.0
+    for key, size in _matrices(model.base):
+        count = tasks if model.adapted(key) else int(shared and tasks > 0)
+        table = model.base.shape(key)[0] == model.config.vocab_size
+        total += size * count * (max(each, _TABLE) if table else each)
     if image and model.image is not None:
-        numbers += sum(size for _, size in _matrices(model.image.weights))
-    return int(numbers * _BYTES[precision])
+        total += each * sum(size for _, size in _matrices(model.image.weights))
+    return int(total)
 
 
 def merged_bytes(base: Weights, tasks: int, itemsize: int) -> int:

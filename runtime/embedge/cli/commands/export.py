@@ -208,6 +208,7 @@ def _make_pack(
             source,
             options.merged,
             pack=options.out,
+            dtype=options.dtype,
             tasks=tasks,
             revision=options.revision,
             offline=options.offline,
