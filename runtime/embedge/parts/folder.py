@@ -92,7 +92,8 @@ class RunFolder:
         path = self.path / f"done-{shard.index}-of-{shard.count}.jsonl"
         with path.open("a+b") as stream:
             try:
-                lock(stream.fileno())
+                if os.name == "posix":  # on Windows nobody could read what is locked
+                    lock(stream.fileno())
             except BlockingIOError:
                 raise OptionError(
                     f"another process makes shard {shard.index}/{shard.count} in {self.path}; wait "

@@ -4,6 +4,7 @@ Takes what a person wrote, gives an `Input` for each file. File systems are pyar
 `://`, such as `s3://bucket/texts/*.parquet`, goes to the one that its scheme names. Opens no file.
 """
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -74,8 +75,10 @@ def find_inputs(names: Sequence[str], *, out: Path) -> list[Input]:
 
 def _inputs(name: str, out: Path) -> list[Input]:
     scheme, sign, _ = name.partition("://")
-    system, path = fs.FileSystem.from_uri(name) if sign else (fs.LocalFileSystem(), name)
+    system, path = fs.FileSystem.from_uri(name) if sign else (fs.LocalFileSystem(), _slashed(name))
     prefix = f"{scheme}{sign}" if sign else ""
+    if prefix == "file://" and not path.startswith("/"):  # file:///C:/data
+        prefix += "/"
     info = system.get_file_info(path)
     if info.type == fs.FileType.File:
         kind = _kind(path)
@@ -114,6 +117,11 @@ def _below(system: Any, base: str, pattern: Sequence[str]) -> Iterator[Any]:
     for info in system.get_file_info(selector):
         if info.type == fs.FileType.File and _fits(pattern, _names(info.path)[depth:]):
             yield info
+
+
+def _slashed(path: str) -> str:
+    """A path of this machine with the separator of pyarrow's file systems."""
+    return path.replace("\\", "/") if os.name == "nt" else path
 
 
 def _names(path: str) -> list[str]:
