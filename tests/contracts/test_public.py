@@ -41,6 +41,7 @@ PACKAGES = pytest.mark.parametrize("package", PUBLIC, ids=lambda package: packag
 
 ADAPTERS = {
     "chroma": "EmbedgeEmbeddingFunction",
+    "daft": "EmbedgeProvider",
     "haystack": "EmbedgeDocumentEmbedder EmbedgeDocumentImageEmbedder EmbedgeTextEmbedder",
     "langchain": "EmbedgeEmbeddings",
     "llama_index": "EmbedgeEmbedding EmbedgeMultiModalEmbedding",

@@ -9,6 +9,7 @@ import embedge.integrations
 
 LIBRARIES = {
     "chroma": "chromadb",
+    "daft": "daft",
     "haystack": "haystack",
     "langchain": "langchain_core",
     "llama_index": "llama_index",
