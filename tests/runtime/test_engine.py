@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 import threading
@@ -364,6 +365,20 @@ def test_failures_of_a_run_are_named(
 
     monkeypatch.setattr(session, "_session", SimpleNamespace(run=fail))
     with pytest.raises(error, match="2 texts of 5 tokens"):
+        session.run(*ids(2, 5))
+
+
+def test_a_forked_child_is_refused_a_network_on_the_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_graph(tmp_path, "g.onnx", constant=[0.0] * 8)
+    session = OnnxSession(tmp_path / "g.onnx", device="cpu", threads=1)
+    expected = session.run(*ids(2, 5))
+    process = os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: process + 1)
+    assert np.array_equal(session.run(*ids(2, 5)), expected)  # the CPU's work there
+    monkeypatch.setattr(session, "_device", "cuda")
+    with pytest.raises(DeviceError, match=r'g\.onnx was loaded onto.*get_context\("spawn"\)'):
         session.run(*ids(2, 5))
 
 

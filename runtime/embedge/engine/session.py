@@ -6,6 +6,7 @@ its place.
 """
 
 import contextlib
+import os
 import threading
 from pathlib import Path
 from typing import Any, Protocol
@@ -94,6 +95,7 @@ class OnnxSession:
             ) from error
         self._graph = graph
         self._device = device
+        self._process = os.getpid()
         self._inputs = INPUTS if tower == "text" else IMAGE_INPUTS
         self._output = output
         self._runtime = runtime
@@ -109,6 +111,12 @@ class OnnxSession:
             MemoryLimitError: there is not enough memory.
             PackFileError, DeviceError: the graph, or the GPU, failed.
         """
+        if self._device == "cuda" and os.getpid() != self._process:
+            raise DeviceError(
+                f"{self._graph} was loaded onto the GPU before this process was forked, and CUDA "
+                "does not work in a forked process: start workers with "
+                'multiprocessing.get_context("spawn"), or pass device="cpu"'
+            )
         options = self._runtime.RunOptions()
         if self._shrink and not keep:
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
