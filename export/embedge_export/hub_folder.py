@@ -1,7 +1,7 @@
 """Hub folders: a model's tasks as the folders that other programs load, with graphs in `onnx/`.
 
 Takes a source; writes `<out>/<task>/` as the per-task repositories of the Hugging Face hub have it:
-the plain network (merged.py), and beside it a graph for each precision under the name that
+the plain network (plain_folder.py), and beside it a graph for each precision under the name that
 Optimum, Sentence Transformers and transformers.js look for. Such a graph also gives all rows of the
 last layer, and takes padding on either side, since these programs pad as a tokenizer's settings
 say. Both outputs pass the gate of a pack. A folder appears under its name only when all is done.
@@ -19,17 +19,12 @@ from embedge_export.gate.compare import compare_graph, compare_rows, worst_of
 from embedge_export.gate.probe import Probe
 from embedge_export.gate.report import TaskReport, refuse_failures, report
 from embedge_export.head import truth
-from embedge_export.merged import (
-    check_merged,
-    numpy_dtype,
-    plain_class,
-    put_in_place,
-    write_plain_folder,
-)
+from embedge_export.merged import check_merged, put_in_place
 from embedge_export.model import Gate, Model, open_model, reference
 from embedge_export.output.destination import check_place, check_space
 from embedge_export.output.space import hub_bytes
 from embedge_export.output.stage import stage
+from embedge_export.plain_folder import numpy_dtype, plain_class, write_plain_folder
 from embedge_export.precision import Precision, choose_precisions
 from embedge_export.source.folder import Source, open_source
 from embedge_export.source.overrides import Overrides, refuse_overrides

@@ -30,7 +30,7 @@ ROOMS = {
     """,
     "embedge_export": """
         reading numbers truth tensors head graph precision corpus families source model output
-        merged gate steps write recheck export hub_folder
+        plain_folder merged gate steps write recheck export hub_folder
     """,
 }
 # Modules of one folder that stand side by side: none imports another. What they share is named.

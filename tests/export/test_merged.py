@@ -14,10 +14,11 @@ from tokenizers import Tokenizer
 import seeded
 from embedge.cli import main
 from embedge.errors import ExportError, SourceError
-from embedge_export import merged
-from embedge_export.merged import plain_config, write_merged
+from embedge_export import merged, plain_folder
+from embedge_export.merged import write_merged
 from embedge_export.model import open_model
 from embedge_export.output.stage import MARKER, PREFIX
+from embedge_export.plain_folder import plain_config
 from embedge_export.source.folder import open_source
 from embedge_export.source.unchanged import hash_files
 from embedge_export.tensors.checkpoint import open_weights
@@ -406,7 +407,7 @@ def test_a_plain_folder_is_never_written_into_itself(models, tmp_path):
 def test_a_value_that_float16_cannot_hold(models, tmp_path, monkeypatch):
     original = MergedWeights.read
     monkeypatch.setattr(
-        merged.MergedWeights, "read", lambda self, key: original(self, key) + np.float32(1e5)
+        plain_folder.MergedWeights, "read", lambda self, key: original(self, key) + np.float32(1e5)
     )
     with pytest.raises(ExportError, match=r"of task 'retrieval' does not fit float16"):
         write_merged(open_source(models / "small"), tmp_path, tasks=["retrieval"], dtype="float16")
@@ -469,7 +470,7 @@ def test_the_source_is_opened_once_and_the_gate_is_printed_first(
         raise ExportError("the disk is full")
 
     monkeypatch.setattr("embedge_export.source.folder.hash_files", count)
-    monkeypatch.setattr(merged, "_write_weights", fail)
+    monkeypatch.setattr(plain_folder, "_write_weights", fail)
     command = ["export", str(models / "qwen2"), "--out", str(tmp_path / "pack")]
     assert main([*command, "--precisions", "fp32", "--merged", str(tmp_path / "plain")]) == 2
     shown = capsys.readouterr()
