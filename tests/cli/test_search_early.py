@@ -196,6 +196,23 @@ def test_several_paths_have_one_ranking(fake, tmp_path, capsys, monkeypatch):
     assert "nowhere does not exist" in capsys.readouterr().err
 
 
+def test_paths_may_stand_behind_options(fake, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b", "c"):
+        Path(name).write_text(f"word {name}")
+    for words in (
+        ["bell", "-k", "9", "a", "b"],
+        ["--json", "bell", "a", "-k", "9", "b"],
+        ["-k", "9", "bell", "a", "--mode", "hybrid", "b", "--json"],
+    ):
+        assert main(["search", *words]) == 0
+        assert "searched 2 passages in 2 files" in capsys.readouterr().err
+    assert main(["search", "bell", "a", "--jsno", "b"]) == 2
+    assert "did you mean --json?" in capsys.readouterr().err
+    assert main(["info", "pack", "--json", "b"]) == 2
+    assert "unrecognized arguments: b" in capsys.readouterr().err
+
+
 def test_without_a_path_the_current_folder_is_searched(fake, folder, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(folder)
     assert main(["search", "bell", "-k", "1"]) == 0

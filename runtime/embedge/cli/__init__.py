@@ -87,8 +87,9 @@ def _main(arguments: Sequence[str] | None) -> int:
         parser = build_parser()
         try:
             options, unknown = parser.parse_known_args(_words(arguments))
-            if unknown:
-                getattr(options, "parser", parser).refuse(unknown)
+            command = getattr(options, "parser", parser)
+            if unknown and (unknown := command.take_rest(options, unknown)):
+                command.refuse(unknown)
         except SystemExit as stop:  # --help, --version, or a usage error that was reported
             return stop.code if isinstance(stop.code, int) else USAGE
         if options.command is None:

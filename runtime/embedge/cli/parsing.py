@@ -26,6 +26,21 @@ class Parser(argparse.ArgumentParser):
         say(f"embedge: error: {message}; see `{self.prog} --help`", mark="error:")
         raise SystemExit(USAGE)
 
+    def take_rest(self, options: argparse.Namespace, words: list[str]) -> list[str]:
+        """Gives words that stand behind options to the argument `rest` names; what is left over.
+
+        argparse fills an argument that takes any number of words, none included, with those before
+        the first option: of `search QUERY -k 3 PATH` it would not take PATH.
+        """
+        rest = getattr(options, "rest", None)
+        if rest is None or any(word.startswith("-") for word in words):
+            return words
+        (action,) = (action for action in self._actions if action.dest == rest)
+        setattr(
+            options, rest, [*getattr(options, rest), *(self._get_value(action, w) for w in words)]
+        )
+        return []
+
     def refuse(self, unknown: Iterable[str]) -> NoReturn:
         """The error for arguments that the command does not take."""
         words = list(unknown)

@@ -62,6 +62,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="files and folders of texts (default: the current folder)",
     )
+    parser.set_defaults(rest="paths")  # also behind options
     arguments.add_pack_option(parser)
     parser.add_argument(
         "-k",
