@@ -252,10 +252,11 @@ test-integrations: .venv-integrations/stamp .venv-mteb/stamp default ## the adap
 		--ignore tests/integrations/test_mteb.py
 	.venv-mteb/bin/python -m pytest -W ignore tests/integrations/test_mteb.py
 
-# Their own warnings are theirs. Ray and Spark each start a cluster of this machine alone.
+# Their own warnings are theirs. Each file runs in a process of its own: a child that is forked beside
+# the threads of Ray, Spark and Polars may wait for ever.
 .PHONY: test-engines
 test-engines: .venv-engines/stamp default ## EmbedBatches in Ray Data, datasets, pandas, Polars, Arrow and Spark
-	.venv-engines/bin/python -m pytest -W ignore tests/engines
+	for file in tests/engines/test_*.py; do .venv-engines/bin/python -m pytest -W ignore $$file; done
 
 # Hub folders and packs of the same models, which the programs are tried on.
 CONSUMED := build/consumers
