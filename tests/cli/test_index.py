@@ -15,14 +15,6 @@ from support.search_cases import Words
 
 
 @pytest.fixture
-def fake(monkeypatch):
-    embedder = Words()
-    monkeypatch.setattr("embedge.cli.arguments.open_embedder", lambda options: embedder)
-    monkeypatch.setattr("embedge.search.database.SYNCHRONOUS", "OFF")
-    return embedder
-
-
-@pytest.fixture
 def folder(tmp_path):
     folder = tmp_path / "docs"
     (folder / "sub").mkdir(parents=True)

@@ -10,15 +10,6 @@ import pytest
 
 from embedge.cli import main
 from embedge.search import SearchIndex, default_place, update
-from support.search_cases import Words
-
-
-@pytest.fixture
-def fake(monkeypatch):
-    embedder = Words()
-    monkeypatch.setattr("embedge.cli.arguments.open_embedder", lambda options: embedder)
-    monkeypatch.setattr("embedge.search.database.SYNCHRONOUS", "OFF")
-    return embedder
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ import pytest
 
 from embedge.cli import main
 from embedge.search import SearchIndex, update
-from support.search_cases import Words
 
 # Another process that updates the index of a folder, and stops in the middle until it may go on.
 OTHER = """
@@ -34,14 +33,6 @@ def wait(state):
 with SearchIndex(place, Words()) as index:
     index.update(folder, progress=wait)
 """
-
-
-@pytest.fixture
-def fake(monkeypatch):
-    embedder = Words()
-    monkeypatch.setattr("embedge.cli.arguments.open_embedder", lambda options: embedder)
-    monkeypatch.setattr("embedge.search.database.SYNCHRONOUS", "OFF")
-    return embedder
 
 
 @pytest.fixture
