@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from embedge_export.hub_folder import HubFolders, export_hub_folders
     from embedge_export.merged import open_for_merging, write_merged
     from embedge_export.recheck import open_pack_source, verify_pack
-    from embedge_export.source.folder import Source, open_source
+    from embedge_export.source.folder import open_source
     from embedge_export.source.overrides import Overrides
+    from embedge_export.source.record import Source
     from embedge_export.steps import OnProgress, Step
 
 __all__ = [
@@ -55,7 +56,7 @@ _LAZY = {
     "HubFolders": "embedge_export.hub_folder",
     "OnProgress": "embedge_export.steps",
     "Overrides": "embedge_export.source.overrides",
-    "Source": "embedge_export.source.folder",
+    "Source": "embedge_export.source.record",
     "Step": "embedge_export.steps",
     "export_hub_folders": "embedge_export.hub_folder",
     "export_pack": "embedge_export.export",

@@ -47,9 +47,10 @@ from embedge_export.output.reuse import IMAGE, Reuse, plan, recipes
 from embedge_export.output.space import graph_bytes
 from embedge_export.output.stage import Stage, check_contents, stage
 from embedge_export.precision import PRECISIONS, Precision, choose_precisions
-from embedge_export.source.folder import Source, open_source
+from embedge_export.source.folder import open_source
 from embedge_export.source.overrides import Overrides, refuse_overrides
 from embedge_export.source.places import local_folder
+from embedge_export.source.record import Source
 from embedge_export.steps import OnProgress, Steps
 from embedge_export.write import Network, networks, walks, write_refined
 

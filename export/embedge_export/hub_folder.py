@@ -26,8 +26,9 @@ from embedge_export.output.space import hub_bytes
 from embedge_export.output.stage import stage
 from embedge_export.plain_folder import numpy_dtype, plain_class, write_plain_folder
 from embedge_export.precision import Precision, choose_precisions
-from embedge_export.source.folder import Source, open_source
+from embedge_export.source.folder import open_source
 from embedge_export.source.overrides import Overrides, refuse_overrides
+from embedge_export.source.record import Source
 from embedge_export.steps import OnProgress, Steps
 from embedge_export.write import Network, text_network, walks, write_refined
 

@@ -20,8 +20,9 @@ from embedge_export.output.space import merged_bytes
 from embedge_export.output.stage import stage
 from embedge_export.plain_folder import OnTensor, numpy_dtype, plain_class, write_plain_folder
 from embedge_export.source.files import adapter_name
-from embedge_export.source.folder import Source, open_source
+from embedge_export.source.folder import open_source
 from embedge_export.source.overrides import Overrides
+from embedge_export.source.record import Source
 from embedge_export.tensors.checkpoint import SafetensorsWeights, open_weights
 
 _OPTION = "--merged"

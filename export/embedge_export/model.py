@@ -19,7 +19,7 @@ from embedge_export.corpus.texts import CALIBRATION_TEXTS, LONG_TEXTS, SHORT_TEX
 from embedge_export.families.family import Family, ImageTower, TextConfig
 from embedge_export.numbers.calibration import CalibrationRows
 from embedge_export.numbers.exact import product
-from embedge_export.source.folder import Source
+from embedge_export.source.record import Source
 from embedge_export.source.tokenizer.ids import check_ids
 from embedge_export.tensors.checkpoint import open_weights
 from embedge_export.tensors.lora import Delta, MergedWeights

@@ -19,8 +19,8 @@ from embedge.errors import ExportError, SourceError
 from embedge_export.families.register import FAMILIES, family_of
 from embedge_export.head.head import Head
 from embedge_export.source.files import COPIED, TOKENIZER_CONFIG, module_files
-from embedge_export.source.folder import Source
 from embedge_export.source.modules import Module, modules_behind
+from embedge_export.source.record import Source
 from embedge_export.source.sentence_fields import POOLING_FLAGS, POOLING_MODES
 from embedge_export.source.tokenizer.settings import open_tokenizer_files
 from embedge_export.tensors.checkpoint import DTYPES, SINGLE, open_weights

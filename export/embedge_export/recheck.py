@@ -17,8 +17,9 @@ from embedge_export.gate.probe import Probe
 from embedge_export.gate.report import report
 from embedge_export.model import open_model, reference
 from embedge_export.precision import PRECISIONS, Refinable
-from embedge_export.source.folder import Source, open_source
+from embedge_export.source.folder import open_source
 from embedge_export.source.overrides import Overrides, checked
+from embedge_export.source.record import Source
 
 
 def open_pack_source(

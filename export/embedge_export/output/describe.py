@@ -22,7 +22,7 @@ from embedge_export.model import Gate, Model
 from embedge_export.output.reuse import IMAGE, Reuse, adapter_files, recipes
 from embedge_export.output.stage import Stage
 from embedge_export.source.card import licenses
-from embedge_export.source.folder import Source
+from embedge_export.source.record import Source
 
 TOKENIZER = "tokenizer.json"
 SAMPLES = "samples.npy"

@@ -16,7 +16,7 @@ from embedge_export.model import Model
 from embedge_export.output.pack import find_damaged
 from embedge_export.precision import PRECISIONS
 from embedge_export.source.files import ADAPTERS, adapter_name
-from embedge_export.source.folder import Source
+from embedge_export.source.record import Source
 
 # Raise one when its graphs change: packs made by an older recipe are then made again.
 RECIPES = {"fp32": 4, "fp16": 5, "int8": 4, "int4": 3}

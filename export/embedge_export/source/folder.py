@@ -1,23 +1,19 @@
 """A model folder or hub id, opened: everything an export needs to know before it reads a weight.
 
 Takes a folder in the Hugging Face layout (config.json, *.safetensors, tokenizer.json, and task
-adapters in adapters/<task>/), or a hub id that `hub.py` turns into such a folder. Gives a frozen
+adapters in adapters/<task>/), or a hub id that `hub.py` turns into such a folder. Gives a
 `Source`. A local folder never touches the network, and no code of a model is ever run. It reads no
 weight and knows nothing of networks; `checkpoint.py` and `lora.py` read what it points to.
 """
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
 from embedge.errors import OptionError, SourceError
-from embedge_export.families.family import Family
 from embedge_export.families.register import check_via, completed, family_of
-from embedge_export.head.head import Head
-from embedge_export.reading.fields import shown
 from embedge_export.reading.json_files import read_json
 from embedge_export.source import hub
 from embedge_export.source.adapters import base_of, given_adapters, is_lone
@@ -31,7 +27,7 @@ from embedge_export.source.files import (
     read_files,
     static_place,
 )
-from embedge_export.source.head import read_head
+from embedge_export.source.head import read_head, read_widths
 from embedge_export.source.overrides import Overrides, checked, plain_name
 from embedge_export.source.places import (
     is_local,
@@ -40,6 +36,7 @@ from embedge_export.source.places import (
     not_a_model,
     not_a_model_folder,
 )
+from embedge_export.source.record import Source
 from embedge_export.source.sentence_transformers import (
     lowercases,
     read_max_length,
@@ -56,83 +53,11 @@ from embedge_export.source.tokenizer.settings import (
     pad_token_id,
 )
 from embedge_export.source.tokenizer.versions import notes_on_padding
-from embedge_export.source.unchanged import Stamp, check_unchanged, hash_files, take_stamps
+from embedge_export.source.unchanged import hash_files, take_stamps
 from embedge_export.tensors import lora
 from embedge_export.tensors.checkpoint import open_weights
 
 _BASE = "base"  # the task of a model without an adapter
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """A model that can be exported."""
-
-    folder: Path
-    model_id: str
-    revision: str | None  # full commit, where the folder came from a hub
-    license: str | None  # as the model card's front matter says
-    languages: tuple[str, ...] = ()  # codes, as the model card says
-    config: Mapping[str, Any]  # config.json
-    via: str | None = None  # the library that its network is taken from; None: written here
-    adapters: Mapping[str, Path]  # task -> adapter folder; none: "base", or among the weights
-    tasks: tuple[str, ...]
-    default_task: str
-    prompts: Mapping[str, str]
-    default_prompt: str | None
-    head: Head  # how a text's rows become its vector
-    matryoshka_dimensions: tuple[int, ...]
-    max_length: int  # tokens
-    pad_token_id: int
-    tokenizer: Path  # tokenizer.json
-    files: Mapping[str, str]  # name in the folder -> sha256 of all that the export depends on
-    stamps: Mapping[str, Stamp]  # of these and of others, from before the first was read
-    notes: tuple[str, ...] = ()  # what the user should know of how its settings were taken
-    overrides: Overrides = field(default_factory=Overrides)  # what the caller said in their place
-    base: Path | None = None  # where config.json and the weights stand, if not in `folder`
-
-    @property
-    def family(self) -> Family[Any]:
-        """What is known of its network."""
-        return family_of(self.config, self.via)
-
-    @property
-    def network(self) -> Path:
-        """The folder of its tokenizer, and of its weights unless there is a base."""
-        return self.tokenizer.parent
-
-    @property
-    def model_folder(self) -> Path:
-        """The folder of config.json."""
-        return self.base or self.folder
-
-    @property
-    def weights_folder(self) -> Path:
-        """The folder of the weights."""
-        return self.base or self.network
-
-    @property
-    def folders(self) -> tuple[Path, ...]:
-        """All that the model is read from."""
-        return (self.folder, self.model_folder, *self.adapters.values())
-
-    def tokenizer_bytes(self) -> bytes:
-        """tokenizer.json for a pack.
-
-        Where texts get no special tokens, the file is without the step that would add them.
-        """
-        if not self.family.bare_tokenizer:
-            return self.tokenizer.read_bytes()
-        file = {**read_json(self.tokenizer), "post_processor": None}
-        return json.dumps(file, ensure_ascii=False).encode("utf-8")
-
-    def check_unchanged(self) -> None:
-        """Makes sure that the files are still those that were hashed.
-
-        Raises:
-            SourceError: one is gone or was written to.
-        """
-        found = places(self.files, self.folder, self.adapters, self.base)
-        check_unchanged(found, self.stamps, self.files)
 
 
 def open_source(
@@ -298,7 +223,7 @@ def _open_folder(
         prompts=prompts,
         default_prompt=default_prompt,
         head=head,
-        matryoshka_dimensions=_matryoshka(folder, config, family, head.width),
+        matryoshka_dimensions=read_widths(folder, config, family, head.width),
         max_length=max_length,
         pad_token_id=pad_token_id(tokenizer, config),
         tokenizer=network / TOKENIZER,
@@ -398,20 +323,3 @@ def _cached_identity(folder: Path) -> tuple[str | None, str | None]:
         return None, None
     kind, _, name = repository.partition("--")
     return (name.replace("--", "/"), commit) if kind == "models" else (None, None)
-
-
-def _matryoshka(
-    folder: Path, config: Mapping[str, Any], family: Family[Any], width: int
-) -> tuple[int, ...]:
-    """Widths that vectors were trained to be cut to; `width` is that of a whole one."""
-    dimensions = config.get("matryoshka_dimensions")
-    if dimensions is None:
-        return tuple(dimension for dimension in family.dimensions if dimension <= width)
-    if not isinstance(dimensions, list) or not all(
-        isinstance(d, int) and not isinstance(d, bool) and 0 < d <= width for d in dimensions
-    ):
-        raise SourceError(
-            f'{folder / "config.json"}: "matryoshka_dimensions" {shown(dimensions)} is not a '
-            f"list of widths up to {width}"
-        )
-    return tuple(dimensions)

@@ -1,8 +1,8 @@
 """The head of a network, as the modules of Sentence Transformers describe it.
 
 Takes a model folder, the parsed config.json and its family; gives the `Head`: how token vectors
-become one. A setting that would change the vectors and is not reproduced is an error, never
-skipped. Weights are opened, and read later.
+become one, and to which widths that may be cut. A setting that would change the vectors and is not
+reproduced is an error, never skipped. Weights are opened, and read later.
 """
 
 from collections.abc import Mapping, Sequence
@@ -219,3 +219,20 @@ def _open(place: Path, shapes: Mapping[str, tuple[int, ...]], what: str) -> Weig
     except SourceError as error:
         raise SourceError(f"{path}: {error}") from None
     return weights
+
+
+def read_widths(
+    folder: Path, config: Mapping[str, Any], family: Family[Any], width: int
+) -> tuple[int, ...]:
+    """Widths that vectors were trained to be cut to; `width` is that of a whole one."""
+    dimensions = config.get("matryoshka_dimensions")
+    if dimensions is None:
+        return tuple(dimension for dimension in family.dimensions if dimension <= width)
+    if not isinstance(dimensions, list) or not all(
+        isinstance(d, int) and not isinstance(d, bool) and 0 < d <= width for d in dimensions
+    ):
+        raise SourceError(
+            f'{folder / "config.json"}: "matryoshka_dimensions" {shown(dimensions)} is not a '
+            f"list of widths up to {width}"
+        )
+    return tuple(dimensions)

@@ -8,7 +8,7 @@ spells it out can bring costs that text alone, because a pack says how long its 
 from embedge.errors import SourceError
 from embedge.texts.tokenizer_library import read_tokenizer
 from embedge_export.reading.fields import shown
-from embedge_export.source.folder import Source
+from embedge_export.source.record import Source
 
 _LISTED = 5  # tokens that a sentence names
 
