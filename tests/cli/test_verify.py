@@ -262,37 +262,6 @@ def test_export_hands_over(monkeypatch, capsys, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("problem", "precisions", "told"),
-    [
-        ("no CUDA provider", ("int8",), "for a GPU as well: --precisions fp16,int8\n"),
-        (None, ("fp16", "int8"), ""),
-    ],
-)
-def test_export_makes_what_this_machine_would_run(
-    tmp_path, monkeypatch, capsys, problem, precisions, told
-):
-    asked = []
-
-    def export_pack(source, *, precisions, **options):
-        asked.append(precisions)
-        passed = dict.fromkeys(precisions, Report(passed=True))
-        return dataclasses.replace(MANIFEST, verification=passed)
-
-    monkeypatch.setattr("embedge.engine.devices.cuda_problem", lambda: problem)
-    monkeypatch.setattr(
-        "embedge.cli.commands.export.load_exporter", {"export_pack": export_pack}.__getitem__
-    )
-    arguments = ["export", "src", "--out", str(tmp_path / "pack")]
-    assert main(arguments) == 0
-    noted = capsys.readouterr().err
-    assert noted.endswith(told)
-    assert bool(noted) == bool(told)
-    assert main([*arguments, "--precisions", "fp32,int8"]) == 0
-    assert capsys.readouterr().err == ""
-    assert asked == [precisions, ("fp32", "int8")]
-
-
-@pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["--precisions", "int3"], "'int3' is unknown"),

@@ -203,3 +203,19 @@ def test_a_missed_bar_of_a_new_task_leaves_the_pack_as_it_was(
     assert not report["passed"]
     assert report["failures"].keys() == {"clustering"}
     assert report["tasks"].keys() == {"retrieval", "clustering"}
+
+
+@pytest.mark.parametrize(
+    ("problem", "precisions"), [("no CUDA provider", ["int8"]), (None, ["fp16", "int8"])]
+)
+def test_a_new_pack_has_the_precisions_that_this_machine_would_run(
+    tiny_source, tmp_path, monkeypatch, problem, precisions
+):
+    monkeypatch.setattr("embedge.engine.devices.cuda_problem", lambda: problem)
+    said: list[str] = []
+    manifest = export_pack(tiny_source, out=tmp_path / "pack", notice=said.append)
+    assert list(manifest.precisions()) == precisions
+    assert any("--precisions fp16,int8" in sentence for sentence in said) == bool(problem)
+    # What is asked for is made wherever it is made.
+    manifest = export_pack(tiny_source, out=tmp_path / "other", precisions=("fp32",))
+    assert list(manifest.precisions()) == ["fp32"]

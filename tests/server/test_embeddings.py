@@ -344,7 +344,7 @@ def test_int8_vectors_have_the_librarys_bits_whatever_they_ran_with() -> None:
         default_folder()
     except PackError:
         pytest.skip("there is no default pack; `make default` makes it")
-    words = re.findall(r"\w+", "Der Zug fährt jeden Morgen um sieben nach Hamburg, und kommt spät")
+    words = re.findall(r"\w+", "The train from Zürich leaves the café at seven, and is always late")
     texts = [" ".join(words[: 1 + n % len(words)] * (1 + n % 3)) for n in range(36)]
     with Embedder() as library:
         query = library.encode_query(texts)
