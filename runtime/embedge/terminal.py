@@ -40,6 +40,11 @@ def encodable(text: str, encoding: str | None) -> str:
     return text.encode(name, "replace").decode(name)
 
 
+def count_text(count: int, thing: str) -> str:
+    """A number of things for people: "1 file", "1,200 files"."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
 def time_text(seconds: float) -> str:
     """Seconds for people: 75 -> "1:15", 3.2 -> "3 s"."""
     whole = max(0, round(seconds))

@@ -24,7 +24,6 @@ STDIN = "-"
 NO_PLACE = -1  # index of what has no place in the output, such as a file that is not an image
 # The longest text that any of the models takes is about 150 kB; 16 MiB on one line is not a text.
 MAX_TEXT_BYTES = 16 * 2**20
-_TOO_LONG = "is longer than {} MiB; split it into texts"
 _REMEDY = "convert the file to UTF-8"
 _SHOWN = 10  # names of fields in a message
 _UNDECODED = re.compile("[\udc80-\udcff]")  # as "surrogateescape" writes them
@@ -137,7 +136,7 @@ def _read(
 
 def _whole(data: bytes, name: str, index: int) -> Record | Bad:
     if len(data) > MAX_TEXT_BYTES:
-        return Bad(index, name, _TOO_LONG.format(MAX_TEXT_BYTES // 2**20), len(data))
+        return Bad(index, name, too_long(), len(data))
     try:
         return Record(index, name, decode_text(data), None, len(data))
     except NotTextError as error:
@@ -157,6 +156,16 @@ def _rows(rows: Iterable[Row], name: str, index: int, column: str) -> Iterator[R
         index += 1
 
 
+def too_long() -> str:
+    """Why a text of more than MAX_TEXT_BYTES is none."""
+    return f"is longer than {MAX_TEXT_BYTES // 2**20} MiB; split it into texts"
+
+
+def not_utf8(error: UnicodeDecodeError) -> str:
+    """Why bytes that could not be decoded are no text."""
+    return f"is not UTF-8 (byte 0x{error.object[error.start]:02x} at position {error.start + 1})"
+
+
 def why_not_text(text: str) -> str | None:
     """Why a text with its bytes that could not be decoded is none."""
     if "\0" in text:
@@ -168,12 +177,11 @@ def why_not_text(text: str) -> str | None:
 
 def _record(data: bytes, size: int, where: str, kind: str, index: int, column: str) -> Record | Bad:
     if len(data) > MAX_TEXT_BYTES:
-        return Bad(index, where, _TOO_LONG.format(MAX_TEXT_BYTES // 2**20), size)
+        return Bad(index, where, too_long(), size)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        reason = f"is not UTF-8 (byte 0x{data[error.start]:02x} at position {error.start + 1})"
-        return Bad(index, where, f"{reason}; {_REMEDY}", size)
+        return Bad(index, where, f"{not_utf8(error)}; {_REMEDY}", size)
     if "\0" in text:
         return Bad(index, where, f"holds NUL characters, so it is not text; {_REMEDY}", size)
     if kind == "lines":

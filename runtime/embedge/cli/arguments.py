@@ -14,6 +14,8 @@ from embedge.pack.manifest import PRECISIONS
 from embedge.sizes import byte_count
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from embedge.embedder import Embedder
 
 PACK_VARIABLE = "EMBEDGE_PACK"
@@ -62,6 +64,40 @@ def add_vector_options(parser: argparse.ArgumentParser) -> None:
         default="float32",
         help="type of the numbers in the output (default: float32)",
     )
+
+
+def vector_options(options: argparse.Namespace) -> dict[str, Any]:
+    """What `add_vector_options` took, but for the type, for `encode` or `encode_image`."""
+    chosen = {"task": options.task, "truncate_dim": options.truncate_dim}
+    if options.images:
+        return chosen
+    return {
+        **chosen,
+        "prompt_name": options.prompt_name,
+        "prompt": options.prompt,
+        "max_length": options.max_length,
+        "on_overflow": options.on_overflow,
+    }
+
+
+def read_ranges_option(options: argparse.Namespace) -> "np.ndarray[Any, Any] | None":
+    """The ranges (2, width) that `--ranges` names; None if there are none yet.
+
+    Raises:
+        OptionError: they cannot be read, or the type of the vectors takes none.
+    """
+    from embedge.bulk.ranges import read_ranges
+
+    if options.ranges is None:
+        return None
+    if options.embedding_type not in ("int8", "uint8"):
+        raise OptionError(
+            f"--ranges serves int8 and uint8, not {options.embedding_type}; leave it out"
+        )
+    try:
+        return read_ranges(options.ranges)
+    except OptionError as error:
+        raise OptionError(f"--ranges {error}") from None
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:

@@ -6,16 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embedge.cli import screen
-from embedge.cli.flags import in_flags
+from embedge.cli.left_out import RefusedLines, cut_line
 from embedge.progress import ProgressBar
-from embedge.terminal import time_text
+from embedge.terminal import count_text, time_text
 
 if TYPE_CHECKING:
     from embedge.embedder import Embedder
     from embedge.parts.plan import Shard
     from embedge.parts.run import Result, Step
-
-MOST_NAMED = 20  # rows without a vector named one by one; the column `error` has all
 
 
 class Report:
@@ -37,20 +35,21 @@ class Report:
     ) -> None:
         self._progress = progress
         self._embedder = embedder
-        self._flags = flags
         self._clock = clock
         self._start = clock()
-        self._bad = self._parts = 0
+        self._parts = 0
+        more = 'more follow; the column "error" has the reason of each'
+        self._refused = RefusedLines(progress, flags, more)
 
     def found(self, *, todo: int, skipped: int, changed: int) -> None:
         """What there is to do."""
         self._start = self._clock()
         if changed:
             self._progress.say(
-                f"embedge: not as written, and made again: {_count(changed, 'part')}"
+                f"embedge: not as written, and made again: {count_text(changed, 'part')}"
             )
         if skipped:
-            self._note(f"embedge: done before: {_count(skipped, 'part')}; {todo:,} to do")
+            self._note(f"embedge: done before: {count_text(skipped, 'part')}; {todo:,} to do")
 
     def step(self, step: "Step") -> None:
         """How far the run is."""
@@ -60,41 +59,33 @@ class Report:
         self._progress.update(step.embedded / max(step.rows, 1), label)
 
     def refused(self, where: str, reason: str) -> None:
-        """A row that has no vector; the first `MOST_NAMED` of them."""
-        self._bad += 1
-        if self._bad <= MOST_NAMED:
-            self._progress.say(f"embedge: {where}: {in_flags(reason, self._flags)}")
-        elif self._bad == MOST_NAMED + 1:
-            self._progress.say('embedge: more follow; the column "error" has the reason of each')
+        """A row that has no vector; the first of them."""
+        self._refused.add(where, reason)
 
     def say_kept(self) -> None:
         """What a run that is stopped leaves."""
         if not self._parts:
             return
-        self._progress.say(
-            f"embedge: made and kept: {_count(self._parts, 'part')}; the same command goes on there"
-        )
+        parts = count_text(self._parts, "part")
+        self._progress.say(f"embedge: made and kept: {parts}; the same command goes on there")
 
     def say_result(self, result: "Result", *, shard: "Shard", out: Path) -> None:
         """What came of the run."""
         if result.parts:
             rate, tokens = self._rates(result.rows)
             self._note(
-                f"embedge: {_count(result.rows, 'row')} in {_count(result.parts, 'part')}, "
+                f"embedge: {count_text(result.rows, 'row')} in {count_text(result.parts, 'part')}, "
                 f"{time_text(self._clock() - self._start)} ({rate} rows/s, {tokens} tokens/s)"
             )
         if result.errors:
-            self._note(
-                f'embedge: without a vector: {_count(result.errors, "row")}; the column "error" '
-                "says why"
-            )
+            rows = count_text(result.errors, "row")
+            self._note(f'embedge: without a vector: {rows}; the column "error" says why')
         if cut := self._embedder.truncations:
-            self._note(
-                f"embedge: {cut:,} texts were longer than the limit and were cut (--on-overflow "
-                "error writes them without a vector instead)"
-            )
+            self._note(cut_line(cut, "writes them without a vector"))
         if result.missing:
-            self._note(f"embedge: not done yet: {_count(result.missing, 'part')} of other shards")
+            self._note(
+                f"embedge: not done yet: {count_text(result.missing, 'part')} of other shards"
+            )
         elif shard.count > 1 or not result.parts:
             self._note(f"embedge: all parts are in {out / 'parts'}")
 
@@ -107,7 +98,3 @@ class Report:
 
     def _note(self, line: str) -> None:
         screen.note(line, above=self._progress)
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from embedge.cli import screen
-from embedge.cli.flags import in_flags
+from embedge.cli.left_out import RefusedLines, cut_line
 from embedge.progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from embedge.bulk.job import Step, Summary
     from embedge.pack.manifest import Manifest
-
-MOST_NAMED = 20  # bad lines named one by one: a binary file has thousands
 
 
 class Report:
@@ -31,21 +29,17 @@ class Report:
 
     def __init__(self, things: str, progress: ProgressBar, flags: Mapping[str, str]) -> None:
         self._things = things
-        self._flags = flags
         self._progress = progress
-        self._bad = 0
+        more = "more bad ones follow; they are only counted from here"
+        self._refused = RefusedLines(progress, flags, more)
 
     def show_step(self, step: "Step") -> None:
         """How far the job is."""
         self._progress.update(step.fraction, f"{step.embedded:,} {self._things}")
 
     def say_refused(self, where: str, reason: str) -> None:
-        """What is left out, and why; the first `MOST_NAMED` of them."""
-        self._bad += 1
-        if self._bad <= MOST_NAMED:
-            self._progress.say(f"embedge: {where}: {in_flags(reason, self._flags)}")
-        elif self._bad == MOST_NAMED + 1:
-            self._progress.say("embedge: more bad ones follow; they are only counted from here")
+        """What is left out, and why; the first of them."""
+        self._refused.add(where, reason)
 
     def _note(self, line: str) -> None:
         screen.note(line, above=self._progress)
@@ -94,10 +88,4 @@ class Report:
         elif not summary.embedded:
             self._note("embedge: the input holds no text; nothing was embedded")
         if summary.cut:
-            texts, were = (
-                ("1 text", "was") if summary.cut == 1 else (f"{summary.cut} texts", "were")
-            )
-            self._note(
-                f"embedge: {texts} {were} longer than the limit and {were} cut "
-                "(--on-overflow error leaves them out instead)"
-            )
+            self._note(cut_line(summary.cut, "leaves them out"))

@@ -7,6 +7,8 @@ resolved: a run that names the default task is the same as one that names none.
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from embedge.cli.arguments import vector_options
+
 if TYPE_CHECKING:
     from embedge.embedder import Embedder
 
@@ -41,11 +43,7 @@ def vector_facts(options: argparse.Namespace, embedder: "Embedder", *, kind: str
     call = Call.of(
         manifest,
         tower="image" if options.images else "text",
-        task=options.task,
-        prompt_name=options.prompt_name,
-        prompt=options.prompt,
-        truncate_dim=options.truncate_dim,
-        max_length=options.max_length,
+        **vector_options(options),
     )
     return {
         "embedge": __version__,

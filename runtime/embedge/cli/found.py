@@ -114,8 +114,3 @@ def _place(path: Path, line: int) -> str:
 def _path_of(hit: "Hit", shown: Shown) -> Path:
     assert hit.path is not None  # records are below no path
     return shown(hit.path)
-
-
-def number(count: int, what: str) -> str:
-    """A number of things: "1 file", "2 files"."""
-    return f"{count:,} {what}{'' if count == 1 else 's'}"

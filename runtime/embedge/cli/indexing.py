@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from embedge.cli import screen
 from embedge.cli.early import EarlyHits
-from embedge.cli.found import Given, number
+from embedge.cli.found import Given
 from embedge.cli.interrupt import cancellable
 from embedge.errors import CancelledError, IndexBusyError, IndexReadOnlyError
 from embedge.progress import ProgressBar
 from embedge.reasons import one_line
+from embedge.terminal import count_text
 
 if TYPE_CHECKING:
     from embedge.search import SearchIndex, UpdateProgress, UpdateReport
@@ -37,11 +38,11 @@ def bring_up_to_date(
             early.look(state.files, state.fraction)
         if state.fraction == 1.0 and not (state.passages or state.images):
             return  # nothing has changed
-        images = f", {number(state.images, 'image')}" if state.images else ""
+        images = f", {count_text(state.images, 'image')}" if state.images else ""
         progress.update(
             state.fraction,
             f"{state.passages:,} passages{images}, "
-            f"{state.files:,} of {number(state.files_total, 'file')}",
+            f"{state.files:,} of {count_text(state.files_total, 'file')}",
         )
 
     if _wait_for_other(index, given, progress):
@@ -121,7 +122,7 @@ def changes_of(report: "UpdateReport | None") -> list[str]:
         return ["not brought up to date"]
     new = report.added + report.updated
     counts = [
-        (new, f"{number(new, 'file')} new or changed"),
+        (new, f"{count_text(new, 'file')} new or changed"),
         (report.removed, f"{report.removed:,} gone"),
         (len(report.refused), f"{len(report.refused):,} skipped"),
         (len(report.left_out), f"{len(report.left_out):,} left out"),

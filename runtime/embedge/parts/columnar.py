@@ -13,7 +13,7 @@ import pyarrow as pa
 from pyarrow import ipc
 from pyarrow import parquet as pq
 
-from embedge.bulk.records import MAX_TEXT_BYTES
+from embedge.bulk.records import MAX_TEXT_BYTES, not_utf8, too_long
 from embedge.errors import InputError
 from embedge.parts.chunks import ROWS, Chunk, wanted_pieces
 from embedge.parts.inputs import Input
@@ -170,11 +170,11 @@ def _text(value: bytes | None) -> tuple[str | None, str | None]:
     if value is None:
         return None, "is null"
     if len(value) > MAX_TEXT_BYTES:
-        return None, f"is longer than {MAX_TEXT_BYTES // 2**20} MiB; split it into texts"
+        return None, too_long()
     try:
         return value.decode("utf-8", "strict"), None
     except UnicodeDecodeError as error:
-        return None, f"is not UTF-8 (byte 0x{value[error.start]:02x} at position {error.start + 1})"
+        return None, not_utf8(error)
 
 
 def is_text(kind: pa.DataType) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 
 from embedge.bulk.lines import read_head, read_lines
-from embedge.bulk.records import MAX_TEXT_BYTES, why_not_text
+from embedge.bulk.records import MAX_TEXT_BYTES, not_utf8, too_long, why_not_text
 from embedge.bulk.tables import DELIMITERS, Row, array_items, table_rows
 from embedge.errors import InputError
 from embedge.files.encodings import NotTextError, find_encoding
@@ -24,7 +24,6 @@ from embedge.texts.checks import clean
 
 _BYTES = 8 * 2**20  # of input in one chunk
 _LONG = 2**63  # beyond int64
-_TOO_LONG = f"is longer than {MAX_TEXT_BYTES // 2**20} MiB; split it into texts"
 
 
 class WrittenSource:
@@ -125,13 +124,12 @@ def _rows(stream: BinaryIO, head: bytes, encoding: str, kind: str) -> Iterator[R
 def _json_rows(lines: Iterable[tuple[bytes, int]]) -> Iterator[Row]:
     for number, (line, size) in enumerate(lines, 1):
         if len(line) > MAX_TEXT_BYTES:
-            yield Row(number, None, _TOO_LONG, size)
+            yield Row(number, None, too_long(), size)
         elif line.strip():
             try:
                 yield Row(number, json.loads(line.decode("utf-8")), None, size)
             except UnicodeDecodeError as error:
-                reason = f"is not UTF-8 (byte 0x{line[error.start]:02x})"
-                yield Row(number, None, reason, size)
+                yield Row(number, None, not_utf8(error), size)
             except (ValueError, RecursionError) as error:
                 message = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
                 yield Row(number, None, f"is not JSON ({message})", size)

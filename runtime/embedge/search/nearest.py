@@ -216,16 +216,8 @@ def _sampled(
 
 def score_of(connection: sqlite3.Connection, passage: int, query: Vectors) -> float | None:
     """The product of one passage with a query (D,); None if its vector is damaged."""
-    row = connection.execute(
-        "SELECT vector, checksum FROM vectors WHERE id = ?", (passage,)
-    ).fetchone()
-    if row is None:
-        return None
-    vector, kept = row
-    if not is_vector(passage, vector, kept, len(query) * STORED.itemsize):
-        return None
-    vectors = np.frombuffer(vector, STORED).reshape(1, -1)
-    return float(_products(vectors, query)[0]) if have_length_one(vectors).all() else None
+    scores, _ = _score(connection, query, [passage])
+    return scores.get(passage)
 
 
 def _products(vectors: NDArray[np.float32], query: Vectors) -> NDArray[np.float32]:

@@ -6,6 +6,7 @@ prints what it reports.
 
 import argparse
 import warnings
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -136,14 +137,9 @@ def run(options: argparse.Namespace) -> int:
         )
         with warnings.catch_warnings(), arguments.open_embedder(options) as embedder:
             warnings.simplefilter("ignore", TruncationWarning)  # said once, at the end
-            encode = partial(
+            encode: Callable[..., Any] = partial(
                 embedder.encode,
-                task=options.task,
-                prompt_name=options.prompt_name,
-                prompt=options.prompt,
-                truncate_dim=options.truncate_dim,
-                max_length=options.max_length,
-                on_overflow=options.on_overflow,
+                **arguments.vector_options(options),
                 embedding_type=options.embedding_type,
                 ranges=ranges,
             )
@@ -195,29 +191,17 @@ def _read_ranges(options: argparse.Namespace) -> "np.ndarray[Any, Any] | None":
     Raises:
         OptionError: they are missing, or are given for another type.
     """
-    from embedge.bulk.ranges import read_ranges
-
-    small = options.embedding_type in ("int8", "uint8")
+    ranges = arguments.read_ranges_option(options)
+    if ranges is not None or options.embedding_type not in ("int8", "uint8"):
+        return ranges
     if options.ranges is None:
-        if small:
-            raise OptionError(
-                f"{options.embedding_type} needs --ranges FILE, for a text's numbers shall not "
-                "depend on its part; `embedge embed --ranges FILE` writes it from a sample"
-            )
-        return None
-    if not small:
         raise OptionError(
-            f"--ranges serves int8 and uint8, not {options.embedding_type}; leave it out"
+            f"{options.embedding_type} needs --ranges FILE, for a text's numbers shall not "
+            "depend on its part; `embedge embed --ranges FILE` writes it from a sample"
         )
-    try:
-        ranges = read_ranges(options.ranges)
-    except OptionError as error:
-        raise OptionError(f"--ranges {error}") from None
-    if ranges is None:
-        raise OptionError(
-            f"--ranges {options.ranges} does not exist; `embedge embed --ranges` writes such a file"
-        )
-    return ranges
+    raise OptionError(
+        f"--ranges {options.ranges} does not exist; `embedge embed --ranges` writes such a file"
+    )
 
 
 def _facts(

@@ -30,8 +30,6 @@ from embedge.terminal import is_terminal
 from embedge.windows import IMAGES, TEXTS, Window
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from embedge.bulk.resuming import State
     from embedge.bulk.sinks import Sink
 
@@ -135,7 +133,7 @@ def run(options: argparse.Namespace) -> int:
     if options.text and options.inputs:
         raise OptionError("--text and INPUT are both given; leave one out")
     paths = [] if options.text else options.inputs or [STDIN]
-    ranges = _read_ranges(options.ranges, options.embedding_type)
+    ranges = arguments.read_ranges_option(options)
     if options.stream and options.embedding_type in ("int8", "uint8") and ranges is None:
         raise OptionError(
             f"--stream answers each line at once, and {options.embedding_type} needs all of them "
@@ -168,19 +166,10 @@ def run(options: argparse.Namespace) -> int:
         warnings.simplefilter("ignore", TruncationWarning)  # said once, at the end, with a count
         encode: Callable[..., Any] = partial(
             embedder.encode_image if options.images else embedder.encode,
-            task=options.task,
-            truncate_dim=options.truncate_dim,
+            **arguments.vector_options(options),
             embedding_type="float32" if later else options.embedding_type,
             ranges=ranges,
         )
-        if not options.images:
-            encode = partial(
-                encode,
-                prompt_name=options.prompt_name,
-                prompt=options.prompt,
-                max_length=options.max_length,
-                on_overflow=options.on_overflow,
-            )
         width = encode([]).shape[1]  # a wrong option shows here, before anything is read
         if not options.images:
             embedder.load(options.task)  # what fails here is no text's fault
@@ -249,20 +238,6 @@ def _window(options: argparse.Namespace) -> Window:
     if options.stream:
         return Window(first=1, most=1, size=None)
     return IMAGES if options.images else TEXTS
-
-
-def _read_ranges(path: str | None, embedding_type: str) -> "np.ndarray[Any, Any] | None":
-    """The ranges (2, width) that `--ranges` names; None if there are none yet."""
-    from embedge.bulk.ranges import read_ranges
-
-    if path is None:
-        return None
-    if embedding_type not in ("int8", "uint8"):
-        raise OptionError(f"--ranges serves int8 and uint8, not {embedding_type}; leave it out")
-    try:
-        return read_ranges(path)
-    except OptionError as error:
-        raise OptionError(f"--ranges {error}") from None
 
 
 def _check_image_options(options: argparse.Namespace) -> None:

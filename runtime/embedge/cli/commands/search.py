@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from embedge.cli import arguments, screen
 from embedge.cli.early import MOST_HITS, EarlyHits
-from embedge.cli.found import Given, given_paths, lines_of, number, value_of
+from embedge.cli.found import Given, given_paths, lines_of, value_of
 from embedge.cli.indexing import bring_up_to_date, changes_of, say_left_out
 from embedge.cli.libtiff import quiet_libtiff
 from embedge.errors import (
@@ -26,7 +26,7 @@ from embedge.errors import (
 from embedge.files.whole import WholeFile, find_obstacle
 from embedge.progress import ProgressBar
 from embedge.reasons import one_line
-from embedge.terminal import is_terminal
+from embedge.terminal import count_text, is_terminal
 
 if TYPE_CHECKING:
     from embedge.embedder import Embedder
@@ -198,7 +198,7 @@ def run(options: argparse.Namespace) -> int:
         fits = " that fits --include and --exclude" if options.include or options.exclude else ""
         screen.say(f"embedge: {given} holds no {things} to search{fits}")
         return 1
-    counted = f"{passages:,} passages and images" if pictures else number(passages, "passage")
+    counted = f"{passages:,} passages and images" if pictures else count_text(passages, "passage")
     if early is not None and early.shown:
         screen.note(f"embedge: of all {counted}:")
     for hit in hits:
@@ -214,7 +214,7 @@ def run(options: argparse.Namespace) -> int:
     if options.sheet is not None:
         _draw([hit for hit in hits if hit.kind == "image"], given, options.sheet)
     updates = f" ({', '.join(changes)})" if (changes := changes_of(report)) else ""
-    screen.note(f"embedge: searched {counted} in {number(files, 'file')}{updates}")
+    screen.note(f"embedge: searched {counted} in {count_text(files, 'file')}{updates}")
     return 0
 
 
@@ -289,7 +289,7 @@ def _draw(hits: "list[Hit]", given: Given, path: Path) -> None:
     sheet = draw_sheet([(place, (f"{score:.4f}", _label(place, given))) for place, score in found])
     with WholeFile(path) as file:
         file.stream.write(encode_sheet(sheet))
-    screen.note(f"embedge: {number(min(len(hits), MOST), 'image')} drawn in {path}")
+    screen.note(f"embedge: {count_text(min(len(hits), MOST), 'image')} drawn in {path}")
 
 
 def _label(path: Path, given: Given) -> str:
