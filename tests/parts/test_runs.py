@@ -90,6 +90,34 @@ def test_vectors_of_every_type(
     assert expected.shape == (500, width)
 
 
+def test_equal_texts_are_embedded_once(
+    bulk: Bulk, pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "again.parquet"
+    long = "word " * 3000
+    texts = ["Mars", None, "Venus", "Mars", long, "Mars", long]
+    pq.write_table(pa.table({"text": texts}), path)
+    encode, taken = Embedder.encode, []
+
+    def watched(self: Embedder, texts: Any, **options: Any) -> Any:
+        taken.extend(texts)
+        return encode(self, texts, **options)
+
+    monkeypatch.setattr(Embedder, "encode", watched)
+    code, out = bulk(path, "--on-overflow", "error", "--max-length", 30)
+    assert code == 0
+    assert taken == ["Mars", "Venus", long]
+    monkeypatch.undo()
+    table = read_parts(out)
+    found = table["embedding"].to_pylist()
+    expected = vectors_of(pack, ["Mars", "Venus"]).tolist()
+    assert found == [expected[0], None, expected[1], expected[0], None, expected[0], None]
+    reasons = table["error"].to_pylist()
+    assert reasons[1] == "is null"
+    assert reasons[4] == reasons[6] == "is longer than 30 tokens, prompt and special included"
+    assert [reason is None for reason in reasons] == [row is not None for row in found]
+
+
 def test_shards_make_the_parts_of_one_run(bulk: Bulk, data: Path, capsys: Captured) -> None:
     common = [data, "--rows", 64]
     whole_run = bulk(*common)[1]

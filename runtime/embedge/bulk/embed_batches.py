@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from embedge.bulk.distinct import distinct
 from embedge.bulk.frames import Column, Vectors, frame_of, values_of
 from embedge.calls import Tower
 from embedge.closing import explained
@@ -243,26 +244,6 @@ class EmbedBatches:
             encode = by_side[self._side]
         rows: NDArray[Any] = encode(items, on_error=on_error, **self._call)
         return rows
-
-
-def distinct(values: Sequence[Any]) -> tuple[list[Any], list[int]]:
-    """The values that differ, in the order of their first rows, and which of them each row has.
-
-    >>> distinct(["a", "b", "a"])
-    (['a', 'b'], [0, 1, 0])
-    """
-    items: list[Any] = []
-    places: list[int] = []
-    seen: dict[Any, int] = {}
-    for value in values:
-        if isinstance(value, (str, bytes)):
-            place = seen.setdefault(value, len(items))
-        else:
-            place = len(items)  # an array can't be looked up; what is no text is refused
-        if place == len(items):
-            items.append(value)
-        places.append(place)
-    return items, places
 
 
 def _check_names(column: str, into: str, errors: str | None) -> None:

@@ -8,7 +8,7 @@ for any part, in any order.
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,14 +18,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import parquet as pq
 
-from embedge.bulk.job import Encode, Job
-from embedge.bulk.records import Bad, Record
-from embedge.bulk.sinks import Done, Item, Sink
+from embedge.bulk.distinct import distinct
+from embedge.bulk.job import Encode
 from embedge.bulk.vectors_column import vectors_column, vectors_type
 from embedge.files.whole import WholeFile
 from embedge.parts.chunks import Chunk
 from embedge.parts.plan import ERROR
-from embedge.windows import Window
 
 _METADATA = b"embedge"  # key of the facts in a file's schema
 
@@ -117,45 +115,35 @@ def embed_chunk(
     *,
     on_progress: Callable[[int], None] = lambda rows: None,
 ) -> tuple[NDArray[Any], list[str | None]]:
-    """Vectors (n, width) of a chunk, 0 where there is none, and the reasons of those rows."""
-    sink = _Held(chunk.reasons, form)
-    records: list[Record | Bad] = [
-        Record(index, f"row {index}", text, None, 1)
-        if text is not None
-        else Bad(index, f"row {index}", chunk.reasons[index] or "has no text", 1)
-        for index, text in enumerate(chunk.texts)
+    """Vectors (n, width) of a chunk, 0 where there is none, and the reasons of those rows.
+
+    Equal texts are embedded once.
+    """
+    reasons = [
+        (reason or "has no text") if text is None else None
+        for text, reason in zip(chunk.texts, chunk.reasons, strict=True)
     ]
-    whole = Window(first=len(records), most=len(records), size=None)
-    job = Job(encode, sink, window=whole, on_progress=lambda step: on_progress(step.embedded))
-    job.run(records)
-    return sink.rows, sink.reasons
+    given = [(row, text) for row, text in enumerate(chunk.texts) if text is not None]
+    texts, places = distinct([text for _, text in given])
+    vectors = np.zeros((len(chunk), form.width), form.dtype)
+    if texts:
+        refused: dict[int, str] = {}
+        found = encode(
+            texts,
+            on_error=refused.__setitem__,
+            progress=lambda done, count: on_progress(done * len(given) // count),
+        )
+        vectors[[row for row, _ in given]] = found if len(texts) == len(given) else found[places]
+        if refused:
+            for (row, _), place in zip(given, places, strict=True):
+                reasons[row] = refused.get(place)
+            vectors[[reason is not None for reason in reasons]] = 0
+    return vectors, reasons
 
 
 def _after(rows: int, on_progress: Callable[[int], None]) -> Callable[[int], None]:
     """The progress of a chunk as that of its part."""
     return lambda done: on_progress(rows + done)
-
-
-class _Held(Sink):
-    """The rows of one chunk, in memory."""
-
-    def __init__(self, reasons: Sequence[str | None], form: Form) -> None:
-        self.reasons = list(reasons)
-        self.rows = np.zeros((len(reasons), form.width), form.dtype)
-
-    def write(self, items: Sequence[Item], rows: np.ndarray[Any, Any]) -> None:
-        """Puts rows at their places."""
-        self.rows[[item.index for item in items]] = rows
-
-    def refuse(self, bad: Bad) -> None:
-        """Notes why a row has none."""
-        self.reasons[bad.index] = bad.reason
-
-    def finish(self, done: Done) -> None:
-        """Everything is in its place."""
-
-    def abandon(self) -> None:
-        """Memory alone, which goes with the chunk."""
 
 
 @contextlib.contextmanager
