@@ -57,6 +57,7 @@ class Limits:
     memory: MemoryCost
     memory_limit: int | None  # bytes; None: unknown, not bounded
     blocks: bool = False  # whether attention to long texts works in blocks here, with no square
+    largest_first: bool = False  # whether runs come in the order of what they take; see `run_cost`
 
 
 def cost(rows: int, length: int) -> float:
@@ -79,7 +80,10 @@ def text_batches(
     Raises:
         MemoryLimitError: one text alone would exceed the memory limit. Nothing was run.
     """
-    runs = plan([len(row) for row in ids], limits)
+    lengths = [len(row) for row in ids]
+    runs = plan(lengths, limits)
+    if limits.largest_first:
+        runs.sort(key=lambda run: -estimate_memory(limits, len(run), lengths[run[0]]))
     for number, indices in enumerate(runs, start=1):
         inputs = pad([ids[index] for index in indices], pad_token_id)
         memory = estimate_memory(limits, *inputs[0].shape)

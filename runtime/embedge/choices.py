@@ -12,13 +12,16 @@ from typing import Any
 
 from embedge.choice import Choice
 from embedge.engine.devices import choose_device
+from embedge.engine.loading import attends_in_blocks
 from embedge.errors import OptionError, PackError
 from embedge.machine import resources
 from embedge.machine.cpu_caches import read_caches
+from embedge.machine.gpu_memory import read_gpu_memory
 from embedge.options import is_one_of, shown
 from embedge.pack.files import Pack
 from embedge.pack.manifest import Manifest
-from embedge.run_size import choose_token_budget
+from embedge.run_cost import RunCost, choose_gpu_limit, run_cost
+from embedge.run_size import GPU, choose_token_budget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +33,12 @@ class Choices:
     threads: Choice[int]
     memory_limit: Choice[int | None]  # bytes of all runs beside the weights; None: not bounded
     token_budget: Choice[int]  # padded tokens of one run
+    cost: RunCost  # what runs take there
 
     def by_name(self) -> Mapping[str, Choice[Any]]:
         """The same under their names, in this order; read-only."""
-        return MappingProxyType({field.name: getattr(self, field.name) for field in fields(self)})
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return MappingProxyType({k: v for k, v in values.items() if isinstance(v, Choice)})
 
 
 def choose(
@@ -63,25 +68,42 @@ def choose(
     graph = manifest.graph(task=manifest.default_task, precision=chosen.value)
     weights = sum(manifest.files[name].size for name in (graph.file, *graph.data))
     chosen_threads = resources.threads_here(threads)
+    cost = run_cost(
+        manifest,
+        device=on.value,
+        precision=chosen.value,
+        blocks=on.value == "cpu" and attends_in_blocks(),
+    )
+    if on.value == "cpu":
+        limit = resources.choose_memory_limit(
+            memory_limit,
+            environment=os.environ,
+            available=resources.read_available_memory(),
+            reserved=weights,
+        )
+    else:
+        limit = choose_gpu_limit(
+            memory_limit,
+            environment=os.environ,
+            memory=read_gpu_memory(),
+            weights=weights,
+            full_run=cost.text.per_token * GPU.value,
+        )
     return Choices(
         precision=chosen,
         device=on,
         threads=chosen_threads,
-        memory_limit=resources.choose_memory_limit(
-            memory_limit,
-            environment=os.environ,
-            # The machine's memory says nothing of a GPU's.
-            available=resources.read_available_memory() if on.value == "cpu" else None,
-            reserved=weights,
-        ),
+        memory_limit=limit,
         token_budget=choose_token_budget(
             token_budget,
             environment=os.environ,
             device=on.value,
             caches=read_caches() if on.value == "cpu" and token_budget is None else None,
             threads=chosen_threads.value,
-            per_token=manifest.memory.per_token,
+            per_token=cost.text.per_token,
+            memory_limit=limit.value,
         ),
+        cost=cost,
     )
 
 

@@ -60,15 +60,15 @@ class Embedder:
         device: "auto", "cpu" or "cuda". Asking for CUDA where it is unavailable is an error.
         threads: of one run; by default from affinity, cgroup and EMBEDGE_THREADS.
         token_budget: padded tokens of one run; by default EMBEDGE_TOKEN_BUDGET, else what this
-            CPU's caches hold, or 32,768 on a GPU.
+            CPU's caches hold; on a GPU 32,768, or what half of the memory limit holds.
         memory_limit: bytes that all runs under way may take together beside the weights, by the
             pack's estimate, whatever threads call and for whatever tasks: a run that does not fit
             waits for its turn, and a text that would exceed the limit alone is refused. A number,
             or a text such as "500MB" or "2GiB"; by default EMBEDGE_MEMORY_LIMIT, else a share of
-            what is free.
+            what is free: of a GPU's memory what brings speed, with the weights at most half.
         arena: keep ONNX Runtime's memory pool of each task for good: it never shrinks, and
             `memory_limit` does not count what it keeps. Otherwise the pool is kept from run to
-            run of a call, and given back with the last.
+            run of a call, and given back with the last. A GPU's is always kept, and counted.
         spin: keep threads awake between the pieces of a run. Pass False where other work wants the
             cores, as in a server, which is then up to twice as fast.
         prepared: a folder for weights in the form that this machine's kernels take. They are

@@ -28,7 +28,11 @@ _REMEDIES = {
     errno.EIO: "the disk or the network drive fails; copy the pack to another one",
     errno.ESTALE: "the network drive has lost it; try again",
 }
-_MEMORY = ("llocate", "bad_alloc", "out of memory", "emory allocation")
+_MEMORY = (
+    *("llocate", "bad_alloc", "out of memory", "emory allocation"),
+    # A GPU's pool at its limit; cuBLAS and cuDNN on a full GPU.
+    *("is smaller than requested bytes", "ALLOC_FAILED"),
+)
 _SYSTEM = re.compile(r"(?:SystemError : |errcode = |errno:? ?)(\d+)")
 _OPERATOR = (
     "No Op registered for",

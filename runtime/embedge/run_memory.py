@@ -8,12 +8,16 @@ A network keeps its pool of memory from one run to the next where it is known th
 taking it anew each time costs time, and leaves as much behind in the C library for every thread
 that ran (16 threads whose runs took turns within 140 MiB held 700 MiB, and hold 100 MiB with a
 pool that stays). The pool counts as well; who needs its memory has it freed.
+
+A GPU's pool always stays, since giving it back stops the GPU, and grows with every run that is
+larger than those before (`run_cost`). It is given back where it has no room for the next run.
 """
 
 import contextlib
 import threading
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 from embedge.errors import CancelledError
@@ -41,6 +45,14 @@ class _Run:
         self.keeps = False  # whether the network keeps its pool after it
 
 
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """What a network keeps between runs: bytes, and those of the largest run that it served."""
+
+    size: float
+    largest: float
+
+
 class RunMemory:
     """The memory that the runs of one embedder share. Safe between threads.
 
@@ -49,14 +61,16 @@ class RunMemory:
 
     Args:
         limit: bytes; None for no limit, where nothing waits.
+        grows: whether networks always keep their pools, which grow with larger runs, as a GPU's do.
     """
 
-    def __init__(self, limit: int | None) -> None:
+    def __init__(self, limit: int | None, *, grows: bool = False) -> None:
+        self._grows = grows
         self._limit = float("inf") if limit is None else limit
         self._lock = ForkLock()  # guards all below
         self._running: list[_Run] = []
         self._waiting: deque[_Run] = deque()
-        self._pools: dict[Pooling, float] = {}  # of networks that keep one: bytes
+        self._pools: dict[Pooling, _Pool] = {}  # of networks that keep one
         open_in_children(self)
 
     @contextlib.contextmanager
@@ -90,7 +104,7 @@ class RunMemory:
             while not run.begins.wait(POLL if cancel is None else CANCEL_POLL):
                 if cancel is not None and cancel.is_set():
                     raise CancelledError("cancelled while it waited for the memory of other runs")
-            for other in self._take_idle_pools():
+            for other in self._take_pools(run):
                 other.free()
             run.keeps = self._is_followed(run, more)
             yield run.keeps
@@ -105,7 +119,7 @@ class RunMemory:
         """Frees the pool of a network that did not run again as it was to, unless others do."""
         with self._lock:
             used = any(run.network is network for run in (*self._running, *self._waiting))
-            kept = not used and self._pools.pop(network, 0)
+            kept = not used and self._pools.pop(network, None) is not None
         if kept:
             network.free()
 
@@ -129,9 +143,11 @@ class RunMemory:
             self._waiting.remove(run)
         elif run in self._running:  # not in a child that was forked within
             if run.keeps:
-                self._pools[run.network] = self._needed(
-                    *(other for other in self._running if other.network is run.network)
-                )
+                own = [other for other in self._running if other.network is run.network]
+                taken = sum(other.needed for other in own)
+                pool = self._pools.get(run.network, _Pool(0, 0))
+                size = self._needed(*own)
+                self._pools[run.network] = _Pool(size, max(taken, pool.largest))
             else:
                 self._pools.pop(run.network, None)
             self._running.remove(run)
@@ -141,22 +157,41 @@ class RunMemory:
         needed: dict[Pooling, float] = {}
         for run in runs:
             needed[run.network] = needed.get(run.network, 0) + run.needed
-        return sum(max(size, self._pools.get(network, 0)) for network, size in needed.items())
+        return sum(self._with_pool(network, size) for network, size in needed.items())
 
-    def _take_idle_pools(self) -> list[Pooling]:
-        """The networks whose pools have to go for the runs that began; off the list from now on."""
+    def _with_pool(self, network: Pooling, size: float) -> float:
+        """Bytes of a network's pool once runs of so many bytes took theirs from it."""
+        pool = self._pools.get(network, _Pool(0, 0))
+        if self._grows and size > pool.largest:
+            return pool.size + size
+        return max(size, pool.size)
+
+    def _take_pools(self, run: _Run) -> list[Pooling]:
+        """The networks whose pools have to go for a run that begins; off the list from now on.
+
+        Those that do not run; then the run's own, where that grows and nothing else runs in it.
+        """
         with self._lock:
-            running = {other.network for other in self._running}
-            idle = [network for network in self._pools if network not in running]
-            taken = sum(self._pools[network] for network in idle)
-            if taken + self._needed(*self._running) <= self._limit:
+            running = [other.network for other in self._running]
+            gone = [network for network in self._pools if network not in running]
+            taken = sum(self._pools[network].size for network in gone)
+            needed = self._needed(*self._running)
+            if taken + needed <= self._limit:
                 return []
-            for network in idle:
+            own = self._grows and run.network in self._pools and running.count(run.network) == 1
+            if own and needed > self._limit:
+                gone.append(run.network)
+            for network in gone:
                 del self._pools[network]
-            return idle
+            return gone
 
     def _is_followed(self, run: _Run, more: bool) -> bool:
-        """Whether a run of the same network follows at once, and none of another waits."""
+        """Whether a run of the same network follows at once, and none of another waits.
+
+        Or the pool stays whatever follows.
+        """
+        if self._grows:
+            return True
         with self._lock:
             alone = all(other.network is run.network for other in self._waiting)
             return alone and (more or bool(self._waiting))

@@ -21,6 +21,7 @@ from embedge.options import whole_number, whole_number_of
 
 BUDGET_VARIABLE = "EMBEDGE_TOKEN_BUDGET"
 GPU = Choice(32768, "a GPU needs many tokens at once to be busy")
+GPU_RUNS = 2  # runs of this size that the memory limit holds: one, and what an earlier one left
 # Padded tokens, as `batches.cost` counts them: 256 and 512 in texts of up to 256. Below the first a
 # run does too little with the weights that it reads: that takes a core with VNNI as long as about
 # 20 tokens (runs of 64 tokens are 12 % slower than those of 128), whatever the model's size, since
@@ -38,6 +39,7 @@ def choose_token_budget(
     caches: CpuCaches | None,
     threads: int,
     per_token: int,
+    memory_limit: int | None = None,
 ) -> Choice[int]:
     """Padded tokens of one run.
 
@@ -47,15 +49,16 @@ def choose_token_budget(
         device: "cpu" or "cuda".
         caches: of this CPU; None where the system says nothing of them.
         threads: of one run.
-        per_token: bytes of activations that a token takes, as the manifest estimates them; 0 where
-            it does not say.
+        per_token: bytes of activations that a token takes on the device, by estimate; 0 where that
+            is not known.
+        memory_limit: bytes of all runs; it bounds a GPU's run, which caches do not.
     """
     if argument is not None:
         return Choice(whole_number(argument, "token_budget"), "token_budget= was given")
     if text := environment.get(BUDGET_VARIABLE, "").strip():
         return Choice(whole_number_of(text, BUDGET_VARIABLE), f"{BUDGET_VARIABLE} is set")
     if device != "cpu":
-        return GPU
+        return _gpu_budget(per_token, memory_limit)
     held = share(caches, threads)
     if held is None:
         return Choice(UNKNOWN, "this system does not say what its caches hold; right for most")
@@ -71,3 +74,12 @@ def choose_token_budget(
     if fitting > MOST:
         return Choice(MOST, f"{reason}; beyond {MOST} nothing is gained")
     return Choice(fitting, reason)
+
+
+def _gpu_budget(per_token: int, memory_limit: int | None) -> Choice[int]:
+    if not per_token or memory_limit is None:
+        return GPU
+    fitting = max(1, memory_limit // (GPU_RUNS * per_token))
+    if fitting >= GPU.value:
+        return GPU
+    return Choice(fitting, f"the memory limit holds {GPU_RUNS} runs of {fitting:,} tokens")

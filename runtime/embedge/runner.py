@@ -6,6 +6,7 @@ does not fit waits until others end. Knows no text, no tokenizer, no prompt and 
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,8 @@ from numpy.typing import NDArray
 from embedge.batches import Batch, Limits, image_batches, images_per_run, text_batches
 from embedge.calls import Call
 from embedge.choices import Choices
-from embedge.engine.loading import attends_in_blocks
 from embedge.engine.session import Session
-from embedge.errors import NonFiniteError, PackFileError
+from embedge.errors import MemoryLimitError, NonFiniteError, PackFileError
 from embedge.items import Items
 from embedge.pack.files import Pack
 from embedge.run_memory import RunMemory
@@ -39,7 +39,8 @@ class Runner:
         self._choices = choices
         self._sessions = sessions
         self._pad_token_id = pad_token_id
-        self._memory = RunMemory(choices.memory_limit.value)  # of all threads and tasks together
+        # Of all threads and tasks together.
+        self._memory = RunMemory(choices.memory_limit.value, grows=choices.cost.grows)
 
     def text_batches(self, ids: Sequence[NDArray[np.int32]]) -> Iterator[Batch]:
         """Token ids, one (length,) array a text, as runs within the limits; see `batches.plan`.
@@ -53,9 +54,10 @@ class Runner:
         """What one run of texts may cost."""
         return Limits(
             token_budget=self._choices.token_budget.value,
-            memory=self._pack.manifest.memory,
-            blocks=attends_in_blocks(),
+            memory=self._choices.cost.text,
+            blocks=self._choices.cost.blocks,
             memory_limit=self._choices.memory_limit.value,
+            largest_first=self._choices.cost.grows,
         )
 
     def images_per_run(self) -> int:
@@ -66,13 +68,14 @@ class Runner:
         """
         return images_per_run(
             self._choices.device.value,
-            per_image=self._per_image(),
+            per_image=self._choices.cost.per_image,
             memory_limit=self._choices.memory_limit.value,
         )
 
     def image_batches(self, pixels: Iterable[tuple[int, NDArray[np.float32]]]) -> Iterator[Batch]:
         """Pixels (3, size, size) with their index, as runs within the limits, as they come."""
-        return image_batches(pixels, self.images_per_run(), per_image=self._per_image())
+        per_image = self._choices.cost.per_image
+        return image_batches(pixels, self.images_per_run(), per_image=per_image)
 
     def run(self, call: Call, batches: Iterable[Batch], items: Items) -> NDArray[np.float32]:
         """Runs all batches through the network of a call's task.
@@ -87,6 +90,7 @@ class Runner:
 
         Raises:
             NonFiniteError: the network gave NaN or infinity.
+            MemoryLimitError: there was no memory for a run, on a GPU not even for one item of it.
             CancelledError: the call was cancelled.
         """
         result = np.full((items.total, call.width), np.nan, np.float32)
@@ -115,15 +119,38 @@ class Runner:
         self._sessions.close()
 
     def _run_one(self, session: Session, batch: Batch, items: Items) -> NDArray[np.float32]:
-        """One run, within the memory that all share."""
+        """One run, within the memory that all share; on a GPU in parts where that falls short.
+
+        Other programs take a GPU's memory as they like, and its pool can be in pieces.
+        """
+        try:
+            return self._run_within(session, batch, items)
+        except MemoryLimitError:
+            if self._choices.device.value == "cpu":  # its system does not say so in time
+                raise
+        session.free()
+        try:
+            return self._run_within(session, batch, items)
+        except MemoryLimitError as error:
+            rows = len(batch.indices)
+            if rows == 1:
+                raise MemoryLimitError(
+                    f"item {batch.indices[0]} does not fit into the GPU's memory, not even alone: "
+                    f"{error}"
+                ) from error
+        session.free()
+        middle = (rows + 1) // 2
+        return np.concatenate(
+            [
+                self._run_one(session, part, items)
+                for part in (_part(batch, slice(middle)), _part(batch, slice(middle, None)))
+            ]
+        )
+
+    def _run_within(self, session: Session, batch: Batch, items: Items) -> NDArray[np.float32]:
         cancel = items.cancel
         with self._memory.hold(session, batch.memory, more=batch.more, cancel=cancel) as keep:
             return session.run(*batch.inputs, cancel=cancel, keep=keep)
-
-    def _per_image(self) -> int:
-        """Transient bytes of a run, for each image; 0: not known."""
-        image = self._pack.manifest.image
-        return 0 if image is None else image.per_image
 
     def _check_output(
         self, vectors: NDArray[np.float32], task: str, indices: NDArray[np.int64]
@@ -146,3 +173,11 @@ class Runner:
             raise NonFiniteError(
                 f"item {item}: task {task!r} in {precision} gave NaN or infinity; {remedy}"
             )
+
+
+def _part(batch: Batch, rows: slice) -> Batch:
+    """Some rows of a run, padded as it is."""
+    indices = batch.indices[rows]
+    share = len(indices) / len(batch.indices)
+    inputs = tuple(array[rows] for array in batch.inputs)
+    return replace(batch, indices=indices, inputs=inputs, memory=batch.memory * share)

@@ -6,6 +6,7 @@ texts only never loads an image tower, and the other way round. Runs nothing.
 """
 
 from pathlib import Path
+from typing import Any
 
 from embedge.choices import Choices
 from embedge.engine.kernels import INEXACT, integer_kernel
@@ -15,6 +16,8 @@ from embedge.errors import DeviceError
 from embedge.fork_locks import ForkLock
 from embedge.pack.files import Pack, check_files, check_references
 from embedge.pack.manifest import Graph
+
+POOL_SLACK = 64 * 2**20  # bytes: constants of a graph, and what operators take for themselves
 
 
 class Sessions:
@@ -64,6 +67,7 @@ class Sessions:
                     threads=self._choices.threads.value,
                     arena=self._arena,
                     spin=self._spin,
+                    memory=self._pool_limit(graph),
                 )
             return self._open[graph.file]
 
@@ -71,6 +75,14 @@ class Sessions:
         """Lets the networks go; with no run under way. A later run would open them again."""
         with self._lock:
             self._open.clear()
+
+    def _pool_limit(self, graph: Graph) -> int | None:
+        """Bytes that a GPU's pool may take for a graph: its weights, and what runs may."""
+        limit = self._choices.memory_limit.value
+        if limit is None or self._choices.device.value == "cpu":
+            return None
+        files = self._pack.manifest.files
+        return limit + POOL_SLACK + sum(files[name].size for name in (graph.file, *graph.data))
 
     def _check(self, graph: Graph) -> Path:
         """The file of a graph, once everything that it needs was checked."""
@@ -87,8 +99,6 @@ class Sessions:
         return prepared_graph(path, identity, self._prepared, threads=threads)
 
 
-def open_session(
-    graph: Path, *, tower: str, device: str, threads: int, arena: bool, spin: bool
-) -> Session:
-    """Opens a graph. The one seam where tests put a fake network."""
-    return OnnxSession(graph, tower=tower, device=device, threads=threads, arena=arena, spin=spin)
+def open_session(graph: Path, **options: Any) -> Session:
+    """Opens a graph; the options of `OnnxSession`. The one seam where tests put a fake network."""
+    return OnnxSession(graph, **options)

@@ -23,10 +23,10 @@ PACKAGES = {"embedge": ROOT / "runtime/embedge", "embedge_export": ROOT / "expor
 ROOMS = {
     "embedge": """
         errors known_models reasons printable terminal progress windows cautions fork_locks
-        choice options habits sizes closing failures files machine reopening run_size pack engine
-        choices items vectors texts calls default_tasks images pulling batches run_memory sessions
-        runner encoder streaming embedder selftest search bulk parts integrations server cli
-        __main__
+        choice options habits sizes closing failures files machine reopening run_size pack
+        run_cost engine choices items vectors texts calls default_tasks images pulling batches
+        run_memory sessions runner encoder streaming embedder selftest search bulk parts
+        integrations server cli __main__
     """,
     "embedge_export": """
         reading numbers truth tensors head graph precision corpus families source model output

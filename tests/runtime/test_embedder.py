@@ -31,9 +31,12 @@ from embedge.calls import EncodeOptions
 from embedge.choice import Choice
 from embedge.engine.kernels import INEXACT
 from embedge.machine.cpu_caches import Cache, CpuCaches
+from embedge.machine.gpu_memory import GpuMemory
 from embedge.pack.manifest import MemoryCost
 from embedge.pack.reading import read_manifest
+from embedge.run_cost import DECODER
 from embedge.run_size import LEAST, MOST, UNKNOWN
+from embedge.sessions import POOL_SLACK
 from support.tiny import DIMENSION, EOS, PAD, edit_manifest
 
 MakePack = Callable[..., Path]
@@ -431,7 +434,7 @@ def test_sessions_are_opened_once_a_task_and_only_when_needed(
         names = [session.graph.name for session in sessions]
         assert names == ["retrieval.fp32.onnx", "text-matching.fp32.onnx"]
         options = {"tower": "text", "device": "cpu", "threads": 3, "arena": True}
-        assert sessions[0].options == {**options, "spin": False}
+        assert sessions[0].options == {**options, "spin": False, "memory": None}
         embedder.load("retrieval.query")
         assert len(sessions) == 2
 
@@ -652,16 +655,121 @@ def test_int8_on_a_cpu_whose_kernels_are_inexact_is_refused(
             embedder.encode("x")
 
 
-def test_cuda_gets_fp16_its_own_budget_and_no_limit_of_main_memory(
-    make_pack: MakePack, sessions: list[FakeSession], monkeypatch: pytest.MonkeyPatch
-) -> None:
+GPU_MEMORY = GpuMemory(free=6 * 10**9, total=8 * 10**9)
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU with 6 GB free, whose sessions `sessions` makes up."""
     monkeypatch.setattr("embedge.engine.devices.cuda_problem", lambda: None)
-    with Embedder(make_pack(precisions=("fp32", "fp16", "int8"))) as embedder:
+    monkeypatch.setattr("embedge.choices.read_gpu_memory", lambda: GPU_MEMORY)
+
+
+@pytest.mark.usefixtures("gpu")
+def test_cuda_gets_fp16_its_own_budget_and_a_limit_of_its_own_memory(
+    make_pack: MakePack, sessions: list[FakeSession]
+) -> None:
+    folder = make_pack(precisions=("fp32", "fp16", "int8"), memory=(200_000, 0.0))
+    with Embedder(folder) as embedder:
         assert (embedder.device, embedder.precision) == ("cuda", "fp16")
-        assert embedder.choices["token_budget"].value == 32768
-        assert embedder.choices["memory_limit"].value is None
+        limit = embedder.choices["memory_limit"]
+        graph = embedder.manifest.graph(task="text-matching", precision="fp16")
+        weights = sum(embedder.manifest.files[name].size for name in (graph.file, *graph.data))
+        assert limit.value == 3 * 10**9 - weights
+        assert "5.6 GiB of the GPU's 7.5 GiB are free" in limit.reason
+        budget = embedder.choices["token_budget"]
+        assert 2 * budget.value * round(200_000 * DECODER) <= limit.value
+        assert 20_000 < budget.value < 32_768
         embedder.encode("x")
     assert sessions[0].options["device"] == "cuda"
+    assert sessions[0].options["memory"] == limit.value + weights + POOL_SLACK
+
+
+@pytest.mark.usefixtures("gpu")
+def test_on_a_gpu_runs_come_from_the_largest_down_and_keep_their_pool(
+    make_pack: MakePack, sessions: list[FakeSession]
+) -> None:
+    folder = make_pack(precisions=("fp16",), memory=(1000, 0.0))
+    # By length alone it would be 1 x 60, then 3 x 33.
+    texts = ["x" * 57, *["y" * 30] * 3]
+    with Embedder(folder, token_budget=100) as embedder:
+        rows = embedder.encode(texts, normalize=False)
+        assert rows.tolist() == [[*answer(f"D: {text}")[:2], 0, *TAIL] for text in texts]
+        assert sessions[0].shapes == [(3, 33), (1, 60)]
+        assert sessions[0].kept == [True, True]
+        assert sessions[0].freed == 0
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_pool_without_room_for_a_larger_run_is_given_back_before_it(
+    make_pack: MakePack, sessions: list[FakeSession]
+) -> None:
+    folder = make_pack(precisions=("fp16",), memory=(1000, 0.0))
+    per_token = round(1000 * DECODER)
+    with Embedder(folder, memory_limit=60 * per_token) as embedder:
+        for length, freed in ((17, 0), (27, 0), (22, 0), (37, 1), (37, 1), (7, 1)):
+            embedder.encode("x" * length)  # with its prompt 3 tokens more
+            assert sessions[0].freed == freed, length
+
+
+class Cramped:
+    """A GPU that holds so many tokens; what is beyond fails as ONNX Runtime's pool does."""
+
+    def __init__(self, session: FakeSession, *, holds: int, after_free: int = 0) -> None:
+        self.holds, self.after_free, self.session = holds, after_free, session
+
+    def __call__(self) -> None:
+        rows, length = self.session.shapes[-1]
+        if rows * length > (self.after_free if self.session.freed else self.holds):
+            raise MemoryLimitError("no memory for it: the pool is full")
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_run_that_finds_no_memory_is_tried_again_and_then_in_halves(
+    make_pack: MakePack, sessions: list[FakeSession]
+) -> None:
+    texts = ["abcd"] * 5
+    with Embedder(make_pack(precisions=("fp16",))) as embedder:
+        embedder.encode("x")
+        [session] = sessions
+        plain = embedder.encode(texts)
+        session.shapes.clear()
+        session.during = Cramped(session, holds=10, after_free=99)
+        assert np.array_equal(embedder.encode(texts), plain)  # the pool was in pieces
+        assert session.shapes == [(5, 7)] * 2
+        session.during = Cramped(session, holds=14, after_free=14)
+        session.shapes.clear()
+        assert np.array_equal(embedder.encode(texts), plain)
+        done = [shape for shape in session.shapes if shape[0] * shape[1] <= 14]
+        assert sum(rows for rows, _ in done) == 5
+        session.during = lambda: None
+        assert np.array_equal(embedder.encode(texts), plain)
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_text_that_does_not_fit_alone_is_named_and_the_embedder_goes_on(
+    make_pack: MakePack, sessions: list[FakeSession]
+) -> None:
+    with Embedder(make_pack(precisions=("fp16",)), token_budget=40) as embedder:
+        embedder.encode("x")
+        [session] = sessions
+        session.during = Cramped(session, holds=30, after_free=30)
+        with pytest.raises(MemoryLimitError, match=r"item 1 does not fit into the GPU's memory"):
+            embedder.encode(["short", "x" * 31, "short"])
+        assert embedder.encode(["short", "other"]).shape == (2, DIMENSION)
+
+
+def test_on_a_cpu_a_run_without_memory_is_not_tried_again(
+    pack: Path, sessions: list[FakeSession]
+) -> None:
+    with Embedder(pack) as embedder:
+        embedder.encode("x")
+        [session] = sessions
+        session.shapes.clear()
+        session.during = Cramped(session, holds=5, after_free=5)
+        with pytest.raises(MemoryLimitError, match="the pool is full"):
+            embedder.encode("abcdef")
+        assert len(session.shapes) == 1
 
 
 @pytest.mark.parametrize("options", [{"threads": 0}, {"token_budget": -1}, {"memory_limit": 0.5}])

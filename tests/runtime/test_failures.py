@@ -23,6 +23,13 @@ GRAPH = Path("g.onnx")
         ("Exception during initialization: std::bad_alloc", "cpu", MemoryLimitError, "memory"),
         ("Failed to allocate memory for requested buffer", "cpu", MemoryLimitError, "memory"),
         ("CUDA failure 2: out of memory", "cuda", MemoryLimitError, "memory"),
+        (
+            "Available memory of 9 is smaller than requested bytes of 10",
+            "cuda",
+            MemoryLimitError,
+            "memory",
+        ),
+        ("CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED", "cuda", MemoryLimitError, "memory"),
         ("SystemError : 12", "cpu", MemoryLimitError, "memory"),
         ("SystemError : 24", "cpu", PackFileError, "too many files open"),
         ("open file g.data fail, errcode = 24 - unknown error", "cpu", PackFileError, "too many"),

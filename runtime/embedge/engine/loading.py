@@ -17,8 +17,20 @@ from embedge.failures import lacks_memory
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 PROVIDERS: dict[str, list[Any]] = {
     "cpu": [CPU],
-    # The arena grows by what is asked for, not by powers of two, so that its peak is the peak.
-    "cuda": [(CUDA, {"arena_extend_strategy": "kSameAsRequested"}), CPU],
+    "cuda": [
+        (
+            CUDA,
+            {
+                # The pool grows by what is asked for, not by powers of two: its peak is the peak.
+                "arena_extend_strategy": "kSameAsRequested",
+                # By default every new shape of a convolution is tried with all algorithms, whatever
+                # memory they take. Only networks from transformers have any.
+                "cudnn_conv_algo_search": "HEURISTIC",
+                "cudnn_conv_use_max_workspace": "0",
+            },
+        ),
+        CPU,
+    ],
 }
 # All of them fill the one module `onnxruntime`; whichever was installed last wins.
 DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
@@ -27,6 +39,19 @@ LOG_FATAL = 4
 # present outputs, as the exporter's do. Before, it holds the full square of scores for every head:
 # 4,096 tokens, 16 heads, one layer took 1,168 MB on 1.23 to 1.27, and 144 MB on 1.28 to 1.31.
 BLOCKWISE_ATTENTION = (1, 28)
+
+
+def providers(device: str, *, memory: int | None = None) -> list[Any]:
+    """The providers of a session, with their options.
+
+    Args:
+        device: "cpu" or "cuda".
+        memory: bytes that a GPU's pool may take, weights included; None: not bounded.
+    """
+    if device == "cpu" or memory is None:
+        return PROVIDERS[device]
+    (name, options), *others = PROVIDERS[device]
+    return [(name, options | {"gpu_mem_limit": str(memory)}), *others]
 
 
 @functools.cache

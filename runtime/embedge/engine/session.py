@@ -15,11 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedge.engine.kernels import EXACT, integer_kernel
-from embedge.engine.loading import CUDA, LOG_FATAL, PROVIDERS, load_runtime
+from embedge.engine.loading import CUDA, LOG_FATAL, load_runtime, providers
 from embedge.engine.native_work import native_work
 from embedge.errors import CancelledError, DeviceError, PackFileError
 from embedge.failures import loading_failure, running_failure
 from embedge.pack.contract import IMAGE_INPUTS, INPUTS, OUTPUT
+
+# Names of the pools, by device, for ONNX Runtime's option that shrinks them.
+POOLS = {"cpu": "cpu:0", "cuda": "gpu:0"}
 
 
 class Session(Protocol):
@@ -57,12 +60,13 @@ class OnnxSession:
         threads: how many threads one run may use. Always set, so that ONNX Runtime neither counts
             the machine's cores itself nor binds threads to them.
         arena: always keep the pool of memory between runs: it never shrinks. Without it, what a
-            run took is given back at its end, unless `keep` is asked for. A GPU's pool is always
-            kept.
+            run took is given back at its end, unless `keep` is asked for. A GPU's pool shrinks
+            where `free` asks for it.
         spin: keep threads awake between the pieces of a run: faster where nothing else wants the
             cores, and far slower where something does.
         tower: "text" or "image": what the graph takes.
         output: which of the graph's outputs `run` gives.
+        memory: bytes that a GPU's pool may take, weights included; None: not bounded.
 
     Raises:
         PackFileError: the graph cannot be loaded.
@@ -80,14 +84,18 @@ class OnnxSession:
         spin: bool = True,
         tower: str = "text",
         output: str = OUTPUT,
+        memory: int | None = None,
     ) -> None:
         runtime = load_runtime()
         options = session_options(threads, spin=spin)
-        self._shrink = device == "cpu" and not arena
+        if device == "cuda":
+            # Weights beside the pool, each in as much memory as it has: none of it is cut up.
+            options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
+        self._shrinks = device == "cuda" or not arena
         try:
             with native_work():
                 self._session = runtime.InferenceSession(
-                    str(graph), options, providers=PROVIDERS[device]
+                    str(graph), options, providers=providers(device, memory=memory)
                 )
         except Exception as error:  # ONNX Runtime's errors have no common base
             raise loading_failure(
@@ -118,8 +126,10 @@ class OnnxSession:
                 'multiprocessing.get_context("spawn"), or pass device="cpu"'
             )
         options = self._runtime.RunOptions()
-        if self._shrink and not keep:
-            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        if self._shrinks and not keep:
+            options.add_run_config_entry(
+                "memory.enable_memory_arena_shrinkage", POOLS[self._device]
+            )
         options.log_severity_level = LOG_FATAL  # what fails is raised; stderr is the host's
         try:
             with native_work(options, cancel):
@@ -144,9 +154,15 @@ class OnnxSession:
 
         A network that fails in it says so at its next run.
         """
-        if self._shrink and self._inputs == INPUTS:
-            with contextlib.suppress(Exception):
-                self.run(np.zeros((1, 1), np.int64), np.ones((1, 1), np.int64))
+        if not self._shrinks:
+            return
+        inputs: tuple[NDArray[Any], ...] = (np.zeros((1, 1), np.int64), np.ones((1, 1), np.int64))
+        if self._inputs == IMAGE_INPUTS:
+            if self._device == "cpu":  # where an image costs seconds, and no run keeps its pool
+                return
+            inputs = (np.zeros((1, *self._session.get_inputs()[0].shape[1:]), np.float32),)
+        with contextlib.suppress(Exception):
+            self.run(*inputs)
 
     def _check(self, device: str, tower: str) -> None:
         inputs = {node.name for node in self._session.get_inputs()}

@@ -21,6 +21,7 @@ from embedge.cli.reports import languages_text
 from embedge.engine import telemetry
 from embedge.errors import EmbedgeError
 from embedge.machine import resources as machine
+from embedge.machine.gpu_memory import read_gpu_memory
 from embedge.reasons import one_line
 from embedge.sizes import size_text
 
@@ -90,6 +91,8 @@ def _system() -> Iterator[Finding]:
     yield Finding("python", f"{platform.python_implementation()} {platform.python_version()}")
     yield Finding("platform", platform.platform())
     yield Finding("cpu", f"{machine.cpu_name()}, {machine.host_cores()} cores")
+    if gpu := read_gpu_memory():
+        yield Finding("gpu memory", f"{size_text(gpu.free)} free of {size_text(gpu.total)}")
 
 
 def _packages() -> Iterator[Finding]:
