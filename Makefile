@@ -319,6 +319,10 @@ bench-gpu: ## fp16 on CUDA against torch, on a machine with a CUDA device: [MODE
 bench-minilm: .venv/stamp minilm ## all-MiniLM-L6-v2 against Sentence Transformers and fastembed: STS=stsb-dev.csv [OPTIONS=]
 	$(BENCH).minilm.run $(if $(STS),--sts "$(STS)") $(OPTIONS)
 
+.PHONY: bench-bulk-peers
+bench-bulk-peers: .venv/stamp minilm ## embedge bulk, fastembed's parallel= and Sentence Transformers' pool: STS=stsb-dev.csv [OPTIONS=]
+	$(BENCH).minilm.bulk_peers $(if $(STS),--sts "$(STS)") $(OPTIONS)
+
 .PHONY: bench-export
 bench-export: .venv/stamp ## time and memory of a full-size export of four tasks
 	$(BENCH).export_cost
