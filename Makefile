@@ -340,6 +340,10 @@ bench-second-output: .venv/stamp ## what last_hidden_state costs in a hub folder
 bench-bulk: .venv/stamp default ## embedge bulk beside Embedder.encode: texts a second, memory by rows: [OPTIONS=]
 	$(BENCH).bulk_cost $(OPTIONS)
 
+.PHONY: bench-bulk-images
+bench-bulk-images: .venv/stamp ## memory of embedge bulk over photographs, as files and as bytes: [OPTIONS=]
+	$(BENCH).bulk_images $(OPTIONS)
+
 .PHONY: fidelity
 fidelity: .venv/stamp smollm2 ## int8 against fp32 on 258 texts, batches included: [PACKS=] [LOWER="int8 fp16"]
 	$(BENCH).fidelity.run $(PACKS) \

@@ -197,6 +197,15 @@ def test_images_are_paths_bytes_and_records(make_pack: Any, tmp_path: Path) -> N
     assert result["embedding"][6:] == [None, None]
     assert result["embedding_error"][:6] == [None] * 6
     assert "missing.png" in result["embedding_error"][6]
+    rooted = EmbedBatches(pack, tower="image", column="photo", root=tmp_path, on_error="null")
+    same = ["red.png", {"bytes": None, "path": "red.png"}, str(path), data]
+    result = rooted({"photo": [*same, "blue.png", "", "https://example.com/a.png"]})
+    for row in result["embedding"][:4]:
+        np.testing.assert_array_equal(row, expected)
+    reasons = result["embedding_error"][4:]
+    expected_reasons = (f"'{tmp_path / 'blue.png'}' does not exist", "does not exist", "is a URL")
+    for reason, part in zip(reasons, expected_reasons, strict=True):
+        assert part in reason
     with pytest.raises(ImageError) as caught:
         EmbedBatches(pack, tower="image", column="photo")({"photo": [data, data, "missing.png"]})
     assert [index for index, _ in caught.value.items] == [2]
@@ -216,6 +225,7 @@ def test_images_are_paths_bytes_and_records(make_pack: Any, tmp_path: Path) -> N
         ({"side": "query", "prompt_name": "query"}, "side= chooses the prompt"),
         ({"tower": "sound"}, "tower 'sound' is unknown"),
         ({"tower": "image", "side": "query"}, "side= is for texts"),
+        ({"root": "photos"}, "root= is for images"),
         ({"tower": "image", "on_overflow": "error"}, "on_overflow= is for texts"),
     ],
 )

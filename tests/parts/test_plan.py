@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from embedge.parts import chunks as cutting
 from embedge.parts.chunks import Chunk, joined, wanted_pieces
+from embedge.parts.columns import Column, TextColumn
 from embedge.parts.inputs import Input, find_inputs
 from embedge.parts.plan import Shard, look_at, make_plan
 from parts.conftest import TEXTS
@@ -27,7 +28,7 @@ class Numbers:
         self.columns = {"text": pa.string()}
         self.digest = ""
 
-    def chunks(self, wanted: Sequence[range], column: str, schema: pa.Schema) -> Iterator[Chunk]:
+    def chunks(self, wanted: Sequence[range], column: Column, schema: pa.Schema) -> Iterator[Chunk]:
         assert wanted
         for start in range(0, self.rows, self.per_chunk):
             count = min(self.per_chunk, self.rows - start)
@@ -49,12 +50,12 @@ def test_the_parts_of_all_shards_are_the_rows_in_order(
     sources: list[Any] = []
     for rows, per_chunk in sizes:
         sources.append(Numbers(sum(source.rows for source in sources), rows, per_chunk))
-    plan = make_plan(sources, column="text", into="v", rows_per_part=per_part)
-    found: dict[int, list[str | None]] = {}
+    plan = make_plan(sources, column=TextColumn("text"), into="v", rows_per_part=per_part)
+    found: dict[int, list[object]] = {}
     for index in range(1, shards + 1):
         for part, pieces in plan.chunks(Shard(index, shards).parts(plan.count)):
             assert part not in found
-            found[part] = [text for chunk in pieces for text in chunk.texts]
+            found[part] = [text for chunk in pieces for text in chunk.items]
     assert sorted(found) == list(range(plan.count))
     in_order = [text for part in sorted(found) for text in found[part]]
     assert in_order == [str(row) for row in range(plan.rows)]
@@ -71,11 +72,11 @@ def test_a_plan_is_sent_to_other_processes(data: Path, name: str) -> None:
         source.write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
     inputs = find_inputs([str(source)], out=data.with_name("out"))
     sources = [look_at(item, "text") for item in inputs]
-    plan = make_plan(sources, column="text", into="v", keep=["text"], rows_per_part=64)
+    plan = make_plan(sources, column=TextColumn("text"), into="v", keep=["text"], rows_per_part=64)
     sent = pickle.loads(pickle.dumps(plan))
     part, pieces = next(sent.chunks([3]))
     assert part == 3
-    assert [text for chunk in pieces for text in chunk.texts] == TEXTS[192:256]
+    assert [text for chunk in pieces for text in chunk.items] == TEXTS[192:256]
 
 
 @given(st.lists(st.lists(st.integers(0, 40), max_size=12), max_size=8))
@@ -89,15 +90,15 @@ def test_chunks_are_joined_within_bounds(lengths: list[list[int]]) -> None:
         patch.setattr(cutting, "MOST_ROWS", 5)
         patch.setattr(cutting, "MOST_BYTES", 50)
         found = list(joined(chunks))
-    assert [text for chunk in found for text in chunk.texts] == [
-        text for chunk in chunks for text in chunk.texts
+    assert [text for chunk in found for text in chunk.items] == [
+        text for chunk in chunks for text in chunk.items
     ]
     for chunk in found:
-        assert chunk.table["text"].to_pylist() == chunk.texts
+        assert chunk.table["text"].to_pylist() == chunk.items
         assert 1 <= len(chunk) <= 5
-        assert sum(len(text or "") for text in chunk.texts[:-1]) < 50
+        assert sum(len(text or "") for text in chunk.items[:-1]) < 50
     # The cuts follow from the rows alone, not from how they came.
-    whole = [text for chunk in chunks for text in chunk.texts]
+    whole = [text for chunk in chunks for text in chunk.items]
     one = Chunk(pa.table({"text": whole}, schema=schema), whole, [None] * len(whole))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cutting, "MOST_ROWS", 5)

@@ -6,6 +6,7 @@ come in behind `frames`, and the pack is opened where the first of them arrives.
 """
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -27,6 +28,7 @@ from embedge.vectors import EmbeddingType, check_embedding_type
 PackOrEmbedder: TypeAlias = "str | os.PathLike[str] | Embedder | None"
 Side = Literal["query", "document"]
 OnBadRow = Literal["raise", "null"]
+_NO_PATH = re.compile("data:|https?://|$", re.IGNORECASE)  # of what is written for an image
 
 
 class EmbedBatches:
@@ -47,6 +49,8 @@ class EmbedBatches:
         column: where the texts stand, or the images.
         into: the new column.
         tower: "text", or "image" for a column of paths, bytes, or `datasets`' records of both.
+        root: the folder that relative paths of images start from; by default the current one,
+            which may be another in each worker.
         side: "document" or "query": task and prompt as `Embedder.encode_document` and
             `encode_query` choose them. If left out: "document" where neither task nor prompt is
             given, else what these say, as for `Embedder.encode`. For texts only.
@@ -91,6 +95,7 @@ class EmbedBatches:
         column: str = "text",
         into: str = "embedding",
         tower: Tower = "text",
+        root: str | os.PathLike[str] | None = None,
         side: Side | None = None,
         task: str | None = None,
         prompt_name: str | None = None,
@@ -131,6 +136,7 @@ class EmbedBatches:
         self._embedder = pack if isinstance(pack, Embedder) else None
         self._column, self._into, self._errors = column, into, errors
         self._tower = tower
+        self._root = None if root is None else os.fspath(root)
         self._call: dict[str, Any] = {
             "task": task,
             "truncate_dim": truncate_dim,
@@ -148,6 +154,8 @@ class EmbedBatches:
         if tower == "image":
             _refuse_given(for_texts)
             self._side = None
+        elif root is not None:
+            raise OptionError('root= is for images, and tower is "text"; leave it out')
         else:
             self._side = _side(task=task, **for_texts)
             del for_texts["side"]
@@ -170,7 +178,7 @@ class EmbedBatches:
         frame = frame_of(batch)
         values = values_of(frame, self._column)
         if self._tower == "image":
-            values = [_image(value) for value in values]
+            values = [_image(value, self._root) for value in values]
         bad: dict[int, str] = {}
         if self._errors is None:
             rows = self._embed_all(values)
@@ -272,8 +280,10 @@ def _side(
     return side
 
 
-def _image(value: object) -> object:
+def _image(value: object, root: str | None) -> object:
     """What `Embedder.encode_image` takes; `datasets` and Arrow keep bytes and path in a record."""
     if isinstance(value, Mapping) and value.keys() <= {"bytes", "path"}:
-        return value.get("bytes") or value.get("path")
-    return value
+        value = value.get("bytes") or value.get("path")
+    if root is None or not isinstance(value, str) or _NO_PATH.match(value):
+        return value
+    return os.path.join(root, value)  # noqa: PTH118 an absolute one stays

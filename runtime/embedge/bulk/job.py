@@ -25,7 +25,7 @@ class Encode(Protocol):
 
     def __call__(
         self,
-        items: Sequence[str],
+        items: Sequence[str | bytes],
         /,
         *,
         on_error: Callable[[int, str], None],

@@ -80,6 +80,22 @@ def vector_options(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def refuse_text_options(options: argparse.Namespace, flag: str, others: Sequence[str] = ()) -> None:
+    """Refuses what has no meaning for images, rather than ignoring it.
+
+    Args:
+        options: of a command that `add_vector_options` was called for.
+        flag: what says that there are images.
+        others: options of the command that are for texts too, which are None or "auto" if left out.
+
+    Raises:
+        OptionError: one of them was given.
+    """
+    for name in ("prompt_name", "prompt", "max_length", "on_overflow", *others):
+        if getattr(options, name) not in (None, "truncate", "auto"):
+            raise OptionError(f"--{name.replace('_', '-')} is for texts; leave it out with {flag}")
+
+
 def read_ranges_option(options: argparse.Namespace) -> "np.ndarray[Any, Any] | None":
     """The ranges (2, width) that `--ranges` names; None if there are none yet.
 

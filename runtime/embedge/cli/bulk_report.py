@@ -54,8 +54,7 @@ class Report:
     def step(self, step: "Step") -> None:
         """How far the run is."""
         self._parts = step.parts
-        rate, tokens = self._rates(step.embedded)
-        label = f"{step.embedded:,} rows, {rate}/s, {tokens} tokens/s"
+        label = f"{step.embedded:,} rows, {self._rates(step.embedded, '/s')}"
         self._progress.update(step.embedded / max(step.rows, 1), label)
 
     def refused(self, where: str, reason: str) -> None:
@@ -72,10 +71,9 @@ class Report:
     def say_result(self, result: "Result", *, shard: "Shard", out: Path) -> None:
         """What came of the run."""
         if result.parts:
-            rate, tokens = self._rates(result.rows)
             self._note(
                 f"embedge: {count_text(result.rows, 'row')} in {count_text(result.parts, 'part')}, "
-                f"{time_text(self._clock() - self._start)} ({rate} rows/s, {tokens} tokens/s)"
+                f"{time_text(self._clock() - self._start)} ({self._rates(result.rows, ' rows/s')})"
             )
         if result.errors:
             rows = count_text(result.errors, "row")
@@ -89,12 +87,14 @@ class Report:
         elif shard.count > 1 or not result.parts:
             self._note(f"embedge: all parts are in {out / 'parts'}")
 
-    def _rates(self, rows: int) -> tuple[str, str]:
-        """Rows and tokens a second."""
+    def _rates(self, rows: int, unit: str) -> str:
+        """Rows a second, and tokens where they are texts."""
         seconds = max(self._clock() - self._start, 1e-3)
         tokens = self._embedder.encoder.tokens / seconds
+        if not tokens:
+            return f"{rows / seconds:,.1f}{unit}"
         shown = f"{tokens / 1000:,.1f}k" if tokens >= 1000 else f"{tokens:.0f}"
-        return f"{rows / seconds:,.0f}", shown
+        return f"{rows / seconds:,.0f}{unit}, {shown} tokens/s"
 
     def _note(self, line: str) -> None:
         screen.note(line, above=self._progress)

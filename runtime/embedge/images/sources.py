@@ -114,6 +114,8 @@ def source_name(source: object) -> str:
         text = os.fspath(source)
         text = text if isinstance(text, str) else os.fsdecode(text)
         return repr(text if len(text) <= 120 else f"{text[:60]}…")
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return "the file"
     return f"the {_kind(source)}"
 
 

@@ -1,1 +1,1 @@
-"""Data sets of any size in parts: Parquet, Arrow, JSON lines and tables in, part files out."""
+"""Data sets of any size in parts: Parquet, Arrow, JSON, tables and images in, part files out."""

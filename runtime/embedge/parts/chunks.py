@@ -1,4 +1,4 @@
-"""Rows on their way: the columns that are kept, the text of each, or the reason why it has none.
+"""Rows on their way: the columns that are kept, what is embedded of each, or why there is nothing.
 
 `Chunk` is what every format gives and what is embedded. Cuts chunks at rows that are asked for, and
 joins them to the size that is embedded at once, so that this does not depend on how a file is cut.
@@ -6,12 +6,17 @@ joins them to the size that is embedded at once, so that this does not depend on
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import pyarrow as pa
 
-ROWS = 1024  # that a file is read by
 MOST_ROWS = 8192  # that are embedded at once, and stand in one row group
-MOST_BYTES = 32 * 2**20  # of their texts
+MOST_BYTES = 32 * 2**20  # of their texts, or of the files of their images
+
+Item: TypeAlias = str | bytes  # a text; the path of an image, or its file's bytes
+Items: TypeAlias = (
+    "tuple[Sequence[Item | None], Sequence[str | None]]"  # of rows, and why one has none
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,16 +24,16 @@ class Chunk:
     """Rows that follow each other."""
 
     table: pa.Table  # the columns that are kept; of as many rows, also where it has no column
-    texts: list[str | None]
-    reasons: list[str | None]  # why a row has no text
+    items: Sequence[Item | None]  # what is embedded
+    reasons: Sequence[str | None]  # why a row has none
 
     def __len__(self) -> int:
-        return len(self.texts)
+        return len(self.items)
 
     def cut(self, start: int, stop: int) -> "Chunk":
         """Its rows from `start` to before `stop`."""
         table = self.table.slice(start, stop - start)
-        return Chunk(table, self.texts[start:stop], self.reasons[start:stop])
+        return Chunk(table, self.items[start:stop], self.reasons[start:stop])
 
 
 def wanted_pieces(start: int, count: int, wanted: Sequence[range]) -> Iterator[slice]:
@@ -44,14 +49,14 @@ def wanted_pieces(start: int, count: int, wanted: Sequence[range]) -> Iterator[s
 
 
 def joined(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
-    """The same rows in chunks of at most `MOST_ROWS` and about `MOST_BYTES` of text."""
+    """The same rows in chunks of at most `MOST_ROWS` and about `MOST_BYTES` of items."""
     held: list[Chunk] = []
     rows = size = 0
     for chunk in chunks:
         start = 0
-        for index, text in enumerate(chunk.texts):
+        for index, item in enumerate(chunk.items):
             rows += 1
-            size += len(text) if text is not None else 0
+            size += len(item) if item is not None else 0
             if rows == MOST_ROWS or size >= MOST_BYTES:
                 yield _joined([*held, chunk.cut(start, index + 1)])
                 held, start, rows, size = [], index + 1, 0, 0
@@ -63,6 +68,6 @@ def joined(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
 
 def _joined(chunks: Sequence[Chunk]) -> Chunk:
     tables = [chunk.table for chunk in chunks]
-    texts = [text for chunk in chunks for text in chunk.texts]
+    items = [item for chunk in chunks for item in chunk.items]
     reasons = [reason for chunk in chunks for reason in chunk.reasons]
-    return Chunk(pa.concat_tables(tables), texts, reasons)
+    return Chunk(pa.concat_tables(tables), items, reasons)

@@ -13,9 +13,9 @@ import pyarrow as pa
 from pyarrow import ipc
 from pyarrow import parquet as pq
 
-from embedge.bulk.records import MAX_TEXT_BYTES, not_utf8, too_long
 from embedge.errors import InputError
-from embedge.parts.chunks import ROWS, Chunk, wanted_pieces
+from embedge.parts.chunks import Chunk, wanted_pieces
+from embedge.parts.columns import Column
 from embedge.parts.inputs import Input
 
 BLOCK = 2**20  # bytes read at a time
@@ -37,12 +37,12 @@ class Source(Protocol):
     columns: dict[str, pa.DataType]
     digest: str
 
-    def chunks(self, wanted: Sequence[range], column: str, schema: pa.Schema) -> Iterator[Chunk]:
+    def chunks(self, wanted: Sequence[range], column: Column, schema: pa.Schema) -> Iterator[Chunk]:
         """The rows in ranges that ascend, none of them cut by a chunk.
 
         Args:
             wanted: row numbers, from 0.
-            column: which one holds the texts.
+            column: which one is embedded.
             schema: the columns to keep.
         """
 
@@ -60,17 +60,17 @@ class ColumnarSource:
         except (pa.ArrowException, OSError) as error:
             raise _unreadable(source, error) from None
 
-    def chunks(self, wanted: Sequence[range], column: str, schema: pa.Schema) -> Iterator[Chunk]:
+    def chunks(self, wanted: Sequence[range], column: Column, schema: pa.Schema) -> Iterator[Chunk]:
         """The rows in ranges that ascend; see `Source`."""
-        names = list(dict.fromkeys([*schema.names, column]))
+        names = list(dict.fromkeys([*schema.names, column.name]))
         batches = self._parquet if self.input.kind == "parquet" else self._arrow
         try:
-            for start, batch in batches(wanted, names):
+            for start, batch in batches(wanted, names, column.rows):
                 for piece in wanted_pieces(start, batch.num_rows, wanted):
                     part = batch.slice(piece.start, piece.stop - piece.start)
-                    texts, reasons = _texts(part.column(column))
+                    items, reasons = column.from_arrow(part.column(column.name), self.input)
                     table = pa.Table.from_batches([part.select(schema.names)])
-                    yield Chunk(table.cast(schema), texts, reasons)
+                    yield Chunk(table.cast(schema), items, reasons)
         except (pa.ArrowException, OSError) as error:
             raise _unreadable(self.input, error) from None
 
@@ -91,7 +91,9 @@ class ColumnarSource:
             self.rows = sum(self._groups)
             self.columns = _columns(file.schema_arrow)
 
-    def _parquet(self, wanted: Sequence[range], names: list[str]) -> Iterator[tuple[int, Any]]:
+    def _parquet(
+        self, wanted: Sequence[range], names: list[str], most: int
+    ) -> Iterator[tuple[int, Any]]:
         with self._open() as stream:
             # Without pre_buffer a column is read page by page, however large the row group is.
             file = pq.ParquetFile(stream, buffer_size=BLOCK, pre_buffer=False)
@@ -99,7 +101,7 @@ class ColumnarSource:
             for group, rows in enumerate(self._groups):
                 at = start
                 if any(wanted_pieces(start, rows, wanted)):
-                    for batch in file.iter_batches(ROWS, row_groups=[group], columns=names):
+                    for batch in file.iter_batches(most, row_groups=[group], columns=names):
                         yield at, batch
                         at += batch.num_rows
                 start += rows
@@ -115,14 +117,16 @@ class ColumnarSource:
             self.columns = _columns(reader.schema)
             self.rows = sum(batch.num_rows for batch in _batches(reader))
 
-    def _arrow(self, wanted: Sequence[range], names: list[str]) -> Iterator[tuple[int, Any]]:
+    def _arrow(
+        self, wanted: Sequence[range], names: list[str], most: int
+    ) -> Iterator[tuple[int, Any]]:
         with self._open() as stream:
             start, last = 0, max(one.stop for one in wanted)
             for whole in _batches(_reader(stream)):
                 if start >= last:
                     return
-                for at in range(0, whole.num_rows, ROWS):
-                    yield start + at, whole.select(names).slice(at, ROWS)
+                for at in range(0, whole.num_rows, most):
+                    yield start + at, whole.select(names).slice(at, most)
                 start += whole.num_rows
 
     def _open(self) -> Any:
@@ -146,44 +150,6 @@ def _batches(reader: Any) -> Iterator[Any]:
     if hasattr(reader, "num_record_batches"):
         return (reader.get_batch(index) for index in range(reader.num_record_batches))
     return iter(reader)
-
-
-def _texts(column: Any) -> tuple[list[str | None], list[str | None]]:
-    """The text of each row, or the reason why it has none."""
-    texts: list[str | None] = []
-    reasons: list[str | None] = []
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if pa.types.is_string(column.type):
-        # Where a file says that bytes are UTF-8, nothing has checked it.
-        column = column.cast(pa.binary())
-    elif pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
-        column = column.cast(pa.large_binary())
-    for value in column.to_pylist():
-        text, reason = _text(value)
-        texts.append(text)
-        reasons.append(reason)
-    return texts, reasons
-
-
-def _text(value: bytes | None) -> tuple[str | None, str | None]:
-    if value is None:
-        return None, "is null"
-    if len(value) > MAX_TEXT_BYTES:
-        return None, too_long()
-    try:
-        return value.decode("utf-8", "strict"), None
-    except UnicodeDecodeError as error:
-        return None, not_utf8(error)
-
-
-def is_text(kind: pa.DataType) -> bool:
-    """Whether a column of this type may hold texts."""
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    types = pa.types
-    tests = (types.is_string, types.is_large_string, types.is_string_view, types.is_binary)
-    return any(test(kind) for test in (*tests, types.is_large_binary))
 
 
 def _unreadable(source: Input, error: Exception) -> InputError:

@@ -6,7 +6,7 @@ Takes what a person wrote, gives an `Input` for each file. File systems are pyar
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -17,8 +17,11 @@ from pyarrow import fs
 
 from embedge.bulk.suffixes import JSON_LINES
 from embedge.errors import InputError
+from embedge.images.names import is_image_name
+from embedge.printable import printable
+from embedge.reasons import one_line
 
-Kind = Literal["parquet", "arrow", "jsonl", "json", "csv", "tsv"]
+Kind = Literal["parquet", "arrow", "jsonl", "json", "csv", "tsv", "image"]
 KINDS: dict[str, Kind] = {
     ".parquet": "parquet",
     ".arrow": "arrow",
@@ -31,7 +34,8 @@ KINDS: dict[str, Kind] = {
 _COMPRESSED = (".gz", ".bz2", ".lz4", ".zst")  # of rows of text; Parquet and Arrow do it within
 _WILDCARD = re.compile(r"[*?\[]")
 _HIDDEN = (".", "_")  # what other programs put beside data: _SUCCESS, .part
-_READ = "it is no .parquet, .arrow, .jsonl, .json, .csv or .tsv file by its name"
+_IMAGES = "; for the images there, add --images"
+_FILES = ".parquet, .arrow, .jsonl, .json, .csv or .tsv file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,23 +61,56 @@ def find_inputs(names: Sequence[str], *, out: Path) -> list[Input]:
         InputError: a name stands for nothing, or for a file of another kind; or a file is named
             twice.
     """
-    found: list[Input] = []
-    for name in names:
-        try:
-            found += _inputs(name, out)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise InputError(f"{name} cannot be read: {error}") from None
-        except OSError as error:
-            raise InputError(f"{name} cannot be read: {error.strerror or error}") from None
-    seen: set[str] = set()
-    for item in found:
-        if item.name in seen:
-            raise InputError(f"{item.name} is named twice; name each input once")
-        seen.add(item.name)
+    found = [item for name in names for item in files_of(name, _kind, _FILES, out=out)]
+    check_once(found)
     return found
 
 
-def _inputs(name: str, out: Path) -> list[Input]:
+def check_once(files: Sequence[Input]) -> None:
+    """Refuses a file that is named twice.
+
+    Raises:
+        InputError: one is.
+    """
+    seen: set[str] = set()
+    for item in files:
+        if item.name in seen:
+            raise InputError(f"{item.name} is named twice; name each input once")
+        seen.add(item.name)
+
+
+def files_of(
+    name: str, kind_of: Callable[[str, bool], Kind | None], wanted: str, *, out: Path
+) -> list[Input]:
+    """The files that one name stands for; see `find_inputs`.
+
+    Args:
+        name: what a person wrote.
+        kind_of: what a file holds, by its path and whether it was named itself; None for one that
+            is left out.
+        wanted: what messages say that there is none of.
+        out: see `find_inputs`.
+
+    Raises:
+        InputError: see `find_inputs`.
+    """
+    try:
+        return _files(name, kind_of, wanted, out)
+    except UnicodeError as error:  # pyarrow takes and gives no other names
+        file = getattr(error, "object", name)
+        shown = printable(file if isinstance(file, str) else os.fsdecode(file))
+        raise InputError(
+            f"{printable(name)} cannot be read: the name of {shown} is not UTF-8; rename it"
+        ) from None
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise InputError(f"{name} cannot be read: {one_line(error)}") from None
+    except OSError as error:
+        raise InputError(f"{name} cannot be read: {error.strerror or one_line(error)}") from None
+
+
+def _files(
+    name: str, kind_of: Callable[[str, bool], Kind | None], wanted: str, out: Path
+) -> list[Input]:
     scheme, sign, _ = name.partition("://")
     system, path = fs.FileSystem.from_uri(name) if sign else (fs.LocalFileSystem(), _slashed(name))
     prefix = f"{scheme}{sign}" if sign else ""
@@ -81,9 +118,10 @@ def _inputs(name: str, out: Path) -> list[Input]:
         prefix += "/"
     info = system.get_file_info(path)
     if info.type == fs.FileType.File:
-        kind = _kind(path)
+        kind = kind_of(path, True)
         if kind is None:
-            raise InputError(f"{name} cannot be read: {_READ}")
+            remedy = _IMAGES if is_image_name(Path(path)) else ""
+            raise InputError(f"{name} cannot be read: by its name it is not a {wanted}{remedy}")
         return [Input(name, kind, info.size, path, system)]
     if info.type == fs.FileType.Directory:
         base, pattern = path, ["**", "*"]
@@ -101,12 +139,11 @@ def _inputs(name: str, out: Path) -> list[Input]:
     inputs = [
         Input(prefix + _plain(info.path), kind, info.size, info.path, system)
         for info in held
-        if (kind := _kind(info.path)) is not None
+        if (kind := kind_of(info.path, False)) is not None
     ]
     if not inputs:
-        raise InputError(
-            f"{name} holds no .parquet, .arrow, .jsonl, .json, .csv or .tsv file to read"
-        )
+        remedy = _IMAGES if any(is_image_name(Path(info.path)) for info in held) else ""
+        raise InputError(f"{name} holds no {wanted} to read{remedy}")
     return inputs
 
 
@@ -144,7 +181,7 @@ def _fits(pattern: Sequence[str], names: Sequence[str]) -> bool:
     return fnmatchcase(names[0], pattern[0]) and _fits(pattern[1:], names[1:])
 
 
-def _kind(path: str) -> Kind | None:
+def _kind(path: str, _: bool = False) -> Kind | None:
     """What a file holds by its name; None if it is nothing that is read here."""
     plain = Path(path)
     packed = plain.suffix.lower() in _COMPRESSED

@@ -1,7 +1,7 @@
 """One part: rows in, a Parquet file with their vectors out. The same rows give the same bytes.
 
-Takes chunks of rows and what embeds texts; a text that cannot be embedded has a null vector, and
-the reason in the column `error`. The file appears whole or not at all. Any process may do this,
+Takes chunks of rows and what embeds them; a row that cannot be embedded has a null vector, and the
+reason in the column `error`. The file appears whole or not at all. Any process may do this,
 for any part, in any order.
 """
 
@@ -79,11 +79,11 @@ def write_part(
     Args:
         path: where the file will be.
         chunks: its rows, each chunk embedded at once.
-        encode: `Embedder.encode` with its options bound.
+        encode: `Embedder.encode` or `encode_image` with its options bound.
         form: of the file.
         on_refused: called with the number of a row in the part and the reason, for each row that
             has no vector, in order. What it raises stops the part.
-        on_progress: called while texts are embedded, with the rows of the part that are done.
+        on_progress: called while rows are embedded, with the rows of the part that are done.
 
     Raises:
         OSError: the disk did not take it. Nothing is left behind.
@@ -117,23 +117,23 @@ def embed_chunk(
 ) -> tuple[NDArray[Any], list[str | None]]:
     """Vectors (n, width) of a chunk, 0 where there is none, and the reasons of those rows.
 
-    Equal texts are embedded once.
+    Equal texts, paths and files are embedded once.
     """
     reasons = [
-        (reason or "has no text") if text is None else None
-        for text, reason in zip(chunk.texts, chunk.reasons, strict=True)
+        (reason or "is null") if item is None else None
+        for item, reason in zip(chunk.items, chunk.reasons, strict=True)
     ]
-    given = [(row, text) for row, text in enumerate(chunk.texts) if text is not None]
-    texts, places = distinct([text for _, text in given])
+    given = [(row, item) for row, item in enumerate(chunk.items) if item is not None]
+    items, places = distinct([item for _, item in given])
     vectors = np.zeros((len(chunk), form.width), form.dtype)
-    if texts:
+    if items:
         refused: dict[int, str] = {}
         found = encode(
-            texts,
+            items,
             on_error=refused.__setitem__,
             progress=lambda done, count: on_progress(done * len(given) // count),
         )
-        vectors[[row for row, _ in given]] = found if len(texts) == len(given) else found[places]
+        vectors[[row for row, _ in given]] = found if len(items) == len(given) else found[places]
         if refused:
             for (row, _), place in zip(given, places, strict=True):
                 reasons[row] = refused.get(place)

@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from embedge.errors import InputError, OptionError
 from embedge.parts.chunks import Chunk, joined
-from embedge.parts.columnar import ColumnarSource, Source, is_text
+from embedge.parts.columnar import ColumnarSource, Source
+from embedge.parts.columns import Column
 from embedge.parts.inputs import Input
 from embedge.parts.written_rows import WrittenSource, wider
 
@@ -41,13 +42,13 @@ class Plan:
 
     Attributes:
         sources: the inputs.
-        column: which one holds the texts.
+        column: which one is embedded.
         schema: the columns that are kept.
         rows_per_part: of all parts but the last.
     """
 
     sources: tuple[Source, ...]
-    column: str
+    column: Column
     schema: pa.Schema
     rows_per_part: int
 
@@ -114,7 +115,7 @@ def look_at(source: Input, column: str) -> Source:
 def make_plan(
     sources: Sequence[Source],
     *,
-    column: str,
+    column: Column,
     into: str,
     keep: Sequence[str] | None = None,
     rows_per_part: int = ROWS,
@@ -123,9 +124,10 @@ def make_plan(
 
     Args:
         sources: the inputs.
-        column: which one holds the texts.
+        column: which one is embedded.
         into: the name of the column of vectors.
-        keep: names of the columns to write beside the vectors; None for all.
+        keep: names of the columns to write beside the vectors; None for all but the bytes of
+            images.
         rows_per_part: of all parts but the last.
 
     Raises:
@@ -133,16 +135,19 @@ def make_plan(
         OptionError: a column that is kept is called as one that is written.
     """
     columns: dict[str, pa.DataType] = {}
+    bulky = {column.name} if any(_is_bulky(source, column) for source in sources) else set[str]()
     for source in sources:
         held = source.columns
-        if column not in held and source.rows:
-            raise _lacks(source, column, "--column")
-        if column in held and not is_text(held[column]) and isinstance(source, ColumnarSource):
+        kind = held.get(column.name)
+        if kind is None and source.rows:
+            raise _lacks(source, column.name, column.option)
+        columnar = isinstance(source, ColumnarSource)
+        if kind is not None and columnar and not column.fits(kind):
             raise InputError(
-                f'{source.input.name}: column "{column}" holds {held[column]}, not texts; name '
-                "another with --column"
+                f'{source.input.name}: column "{column.name}" holds {kind}, not {column.holds}; '
+                f"name another with {column.option}"
             )
-        for name in held if keep is None else keep:
+        for name in [one for one in held if one not in bulky] if keep is None else keep:
             if name in held:
                 columns[name] = _type(source, name, columns)
             elif isinstance(source, ColumnarSource):
@@ -166,6 +171,12 @@ def make_plan(
         (name, pa.string() if pa.types.is_null(kind) else kind) for name, kind in columns.items()
     ]
     return Plan(tuple(sources), column, pa.schema(kinds), rows_per_part)
+
+
+def _is_bulky(source: Source, column: Column) -> bool:
+    """Whether the column that is embedded is not to be written once more."""
+    kind = source.columns.get(column.name)
+    return isinstance(source, ColumnarSource) and kind is not None and column.is_bulky(kind)
 
 
 def _type(source: Source, name: str, columns: dict[str, pa.DataType]) -> pa.DataType:

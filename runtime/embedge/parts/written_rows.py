@@ -14,11 +14,12 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 
 from embedge.bulk.lines import read_head, read_lines
-from embedge.bulk.records import MAX_TEXT_BYTES, not_utf8, too_long, why_not_text
+from embedge.bulk.records import MAX_TEXT_BYTES, not_utf8, too_long
 from embedge.bulk.tables import DELIMITERS, Row, array_items, table_rows
 from embedge.errors import InputError
 from embedge.files.encodings import NotTextError, find_encoding
-from embedge.parts.chunks import ROWS, Chunk, wanted_pieces
+from embedge.parts.chunks import Chunk, Item, wanted_pieces
+from embedge.parts.columns import Column
 from embedge.parts.inputs import Input
 from embedge.texts.checks import clean
 
@@ -42,20 +43,43 @@ class WrittenSource:
                 self.columns[name] = wider(self.columns.get(name, pa.null()), _type(value))
         self.digest = digest.hexdigest()
 
-    def chunks(self, wanted: Sequence[range], column: str, schema: pa.Schema) -> Iterator[Chunk]:
+    def chunks(self, wanted: Sequence[range], column: Column, schema: pa.Schema) -> Iterator[Chunk]:
         """The rows in ranges that ascend; see `Source`."""
         last = max(one.stop for one in wanted)
         held: list[Row] = []
         size = start = 0
-        for index, row in enumerate(self._read(column)):
+        for index, row in enumerate(self._read(column.name)):
             if index >= last:
                 break
             held.append(row)
             size += row.size
-            if len(held) == ROWS or size >= _BYTES:
-                yield from _pieces(held, start, wanted, column, schema)
+            if len(held) == column.rows or size >= _BYTES:
+                yield from self._pieces(held, start, wanted, column, schema)
                 held, size, start = [], 0, index + 1
-        yield from _pieces(held, start, wanted, column, schema)
+        yield from self._pieces(held, start, wanted, column, schema)
+
+    def _pieces(
+        self,
+        rows: list[Row],
+        start: int,
+        wanted: Sequence[range],
+        column: Column,
+        schema: pa.Schema,
+    ) -> Iterator[Chunk]:
+        for piece in wanted_pieces(start, len(rows), wanted):
+            items: list[Item | None] = [None] * len(rows[piece])
+            reasons = [_lack(row, column.name) for row in rows[piece]]
+            full = [index for index, reason in enumerate(reasons) if reason is None]
+            given = [rows[piece][index].value[column.name] for index in full]
+            found = zip(full, *column.from_json(given, self.input), strict=True)
+            for index, item, reason in found:
+                items[index], reasons[index] = item, reason
+            values = [row.value or {} for row in rows[piece]]
+            arrays = [
+                pa.array([_as(value.get(field.name), field.type) for value in values], field.type)
+                for field in schema
+            ]
+            yield Chunk(pa.Table.from_arrays(arrays, schema=schema), items, reasons)
 
     def _read(self, column: str, digest: Any = None) -> Iterator[Row]:
         """Each row with a mapping, or without a value and with the reason."""
@@ -144,33 +168,11 @@ def _mapping(row: Row, column: str) -> Row:
     return Row(row.place, None, reason, row.size)
 
 
-def _pieces(
-    rows: list[Row], start: int, wanted: Sequence[range], column: str, schema: pa.Schema
-) -> Iterator[Chunk]:
-    for piece in wanted_pieces(start, len(rows), wanted):
-        values = [row.value or {} for row in rows[piece]]
-        texts, reasons = [], []
-        for row in rows[piece]:
-            text, reason = _text(row, column)
-            texts.append(text)
-            reasons.append(reason)
-        arrays = [
-            pa.array([_as(value.get(field.name), field.type) for value in values], field.type)
-            for field in schema
-        ]
-        yield Chunk(pa.Table.from_arrays(arrays, schema=schema), texts, reasons)
-
-
-def _text(row: Row, column: str) -> tuple[str | None, str | None]:
-    if row.reason is not None:
-        return None, row.reason
-    text = row.value.get(column)
-    if text is None:
-        return None, "is null" if column in row.value else f'has no "{column}"'
-    if not isinstance(text, str):
-        return None, f'"{column}" is not a string'
-    reason = why_not_text(text)
-    return (None, reason) if reason else (clean(text), None)
+def _lack(row: Row, column: str) -> str | None:
+    """Why a row has no value in the column; None where it has one, were it null."""
+    if row.reason is None and column not in row.value:
+        return f'has no "{column}"'
+    return row.reason
 
 
 def _as(value: Any, kind: pa.DataType) -> Any:

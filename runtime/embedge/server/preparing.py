@@ -174,7 +174,7 @@ def _squares(
         try:
             square = square_of(source, spec, settings, upright=work.image.upright, cancel=cancel)
         except RefusedImageError as error:
-            raise _bad_items([(index, str(error).removeprefix("the bytes "))]) from None
+            raise _bad_items([(index, str(error).removeprefix("the file "))]) from None
         squares.append(square)
     return squares
 

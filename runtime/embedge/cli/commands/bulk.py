@@ -11,11 +11,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedge.bulk.records import COLUMN
 from embedge.cli import arguments
+from embedge.cli.bulk_inputs import (
+    IMAGE_ROWS,
+    TEXT_ROWS,
+    facts_of_inputs,
+    find_sources,
+    settle_images,
+)
 from embedge.cli.bulk_report import Report
 from embedge.cli.facts import vector_facts
 from embedge.cli.interrupt import cancellable
+from embedge.cli.libtiff import quiet_libtiff
 from embedge.errors import OptionError
 from embedge.progress import ProgressBar
 
@@ -27,19 +34,22 @@ if TYPE_CHECKING:
 
 SUMMARY = "turn a data set into part files with vectors; go on where a run ended"
 DESCRIPTION = """\
-Turns the texts of a data set into Parquet files. INPUT is a file, a folder, a pattern such as
-"data/*.parquet" or a URI such as s3://bucket/texts/: Parquet, Arrow, JSON lines, JSON arrays, CSV
-or TSV. DIR/parts gets a file for every 8192 rows (--rows), in their order, with the columns of the
-input, the vectors ("embedding") and, where a row has none, the reason ("error"). Each file appears
-whole. The same command again skips what is done, also after the process was killed; it refuses
-another pack, other options and changed inputs. With --shard, several processes share the work and
-make the same files. Needs pyarrow: pip install "embedge[bulk]"."""
+Turns the texts of a data set, or its images, into Parquet files. INPUT is a file, a folder, a
+pattern such as "data/*.parquet" or a URI such as s3://bucket/texts/: Parquet, Arrow, JSON lines,
+JSON arrays, CSV or TSV; with --images, image files. DIR/parts gets a file for every so many rows
+(--rows), in their order, with the columns of the input, the vectors ("embedding") and, where a row
+has none, the reason ("error"). Each file appears whole. The same command again skips what is done,
+also after the process was killed; it refuses another pack, other options and changed inputs. With
+--shard, several processes share the work and make the same files. Needs pyarrow:
+pip install "embedge[bulk]"."""
 EXAMPLES = (
     "embedge bulk data/ --out vectors/",
     'embedge bulk "data/*.parquet" --column body --keep id --task retrieval --out vectors/',
     "embedge bulk texts.jsonl.gz --embedding-type ubinary --out codes/",
     'embedge bulk s3://bucket/texts/ --shard "$INDEX/100" --out /shared/vectors/',
     "embedge bulk data/ --out vectors/ --verify",
+    "embedge bulk products.parquet --image-column photo --pack clip-v2 --out vectors/",
+    "embedge bulk --images photos/ --pack clip-v2 --out vectors/",
 )
 
 
@@ -53,7 +63,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     arguments.add_pack_option(parser)
     arguments.add_vector_options(parser)
-    parser.set_defaults(images=False)
     parser.add_argument(
         "--ranges",
         metavar="FILE",
@@ -62,9 +71,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--column",
-        default=COLUMN,
         metavar="NAME",
         help="which column holds the text (default: text)",
+    )
+    parser.add_argument(
+        "--image-column",
+        metavar="NAME",
+        help="embed images, which this column holds: paths, bytes, or records of both",
+    )
+    parser.add_argument(
+        "--root",
+        dest="image_root",
+        metavar="FOLDER",
+        help="what paths in the column of images are relative to, a path or a URI (default: the "
+        "folder of the file that they stand in)",
+    )
+    parser.add_argument(
+        "--images",
+        action="store_true",
+        help="take each INPUT for an image or a folder of images; the column path names them",
     )
     parser.add_argument(
         "--keep",
@@ -80,9 +105,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rows",
         type=arguments.positive,
-        default=8192,
         metavar="N",
-        help="rows of a part; what a process that is killed has to do again (default: 8192)",
+        help="rows of a part; what a process that is killed has to do again (default: "
+        f"{TEXT_ROWS}, and {IMAGE_ROWS} of images)",
     )
     parser.add_argument(
         "--shard",
@@ -112,25 +137,23 @@ def run(options: argparse.Namespace) -> int:
 
     with needs_pyarrow():
         from embedge.parts.folder import RunFolder
-        from embedge.parts.inputs import find_inputs
         from embedge.parts.part import Form
-        from embedge.parts.plan import Shard, look_at, make_plan
+        from embedge.parts.plan import Shard, make_plan
         from embedge.parts.run import run_parts
     from embedge.texts.tokens import TruncationWarning
 
+    settle_images(options)
+    if options.images:
+        quiet_libtiff()
     ranges = _read_ranges(options)
     out = Path(options.out)
     part_of = Shard(*options.shard)
     folder = RunFolder(out, part_of)
-    inputs = find_inputs(options.inputs, out=out)
     with ProgressBar(options.progress) as progress:
-        sources = []
-        for item in inputs:
-            progress.update(None, f"looking at {item.name}")
-            sources.append(look_at(item, options.column))
+        column, sources = find_sources(options, out=out, progress=progress)
         plan = make_plan(
             sources,
-            column=options.column,
+            column=column,
             into=options.into,
             keep=None if options.keep is None else _names(options.keep),
             rows_per_part=options.rows,
@@ -138,13 +161,14 @@ def run(options: argparse.Namespace) -> int:
         with warnings.catch_warnings(), arguments.open_embedder(options) as embedder:
             warnings.simplefilter("ignore", TruncationWarning)  # said once, at the end
             encode: Callable[..., Any] = partial(
-                embedder.encode,
+                embedder.encode_image if options.images else embedder.encode,
                 **arguments.vector_options(options),
                 embedding_type=options.embedding_type,
                 ranges=ranges,
             )
             empty = encode([])  # a wrong option shows here, before anything is written
-            embedder.load(options.task)
+            if not options.images:
+                embedder.load(options.task)
             facts = _facts(options, embedder, ranges)
             form = Form(plan.schema, options.into, empty.dtype, empty.shape[1], facts)
             report = Report(progress, embedder, options.flags)
@@ -152,8 +176,8 @@ def run(options: argparse.Namespace) -> int:
                 result = run_parts(
                     plan,
                     folder,
-                    lambda texts, **callbacks: cancellable(
-                        lambda cancel: encode(texts, cancel=cancel, **callbacks)
+                    lambda items, **callbacks: cancellable(
+                        lambda cancel: encode(items, cancel=cancel, **callbacks)
                     ),
                     form,
                     _job(options, plan, facts),
@@ -213,7 +237,10 @@ def _facts(
     facts = vector_facts(options, embedder, kind="parquet")
     for name in ("embedge", "format"):
         del facts[name]
-    facts["on_overflow"] = options.on_overflow
+    if options.images:
+        facts["tower"] = "image"
+    else:
+        facts["on_overflow"] = options.on_overflow
     facts["device"] = embedder.device
     if ranges is not None:
         facts["ranges_sha256"] = hashlib.sha256(ranges.tobytes()).hexdigest()
@@ -227,11 +254,12 @@ def _job(options: argparse.Namespace, plan: "Plan", facts: dict[str, Any]) -> di
     from embedge import __version__
     from embedge.engine.loading import runtime_version
 
-    libraries = {name: metadata.version(name) for name in ("numpy", "pyarrow", "tokenizers")}
+    names = ["numpy", "pyarrow", "tokenizers", *(["pillow"] if options.images else [])]
+    libraries = {name: metadata.version(name) for name in names}
     return {
         "vectors": facts,
         "options": {
-            "--column": options.column,
+            **facts_of_inputs(options),
             "--keep": None if options.keep is None else _names(options.keep),
             "--into": options.into,
             "--rows": options.rows,

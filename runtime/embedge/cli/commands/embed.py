@@ -246,15 +246,6 @@ def _check_image_options(options: argparse.Namespace) -> None:
         raise OptionError("--text is for texts; leave it out with --images")
     if not options.inputs or STDIN in options.inputs:
         raise OptionError("--images takes files and folders; name at least one")
-    for name, unset in (
-        ("prompt_name", None),
-        ("prompt", None),
-        ("max_length", None),
-        ("on_overflow", "truncate"),
-        ("input_format", "auto"),
-        ("column", COLUMN),
-    ):
-        if getattr(options, name) != unset:
-            raise OptionError(
-                f"--{name.replace('_', '-')} is for texts; leave it out with --images"
-            )
+    if options.column != COLUMN:
+        raise OptionError("--column is for texts; leave it out with --images")
+    arguments.refuse_text_options(options, "--images", ["input_format"])
