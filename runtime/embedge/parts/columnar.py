@@ -19,6 +19,8 @@ from embedge.parts.columns import Column
 from embedge.parts.inputs import Input
 
 BLOCK = 2**20  # bytes read at a time
+# What pyarrow raises for a file that is damaged or is gone.
+_FAILURES = (pa.ArrowException, OSError, SystemError, OverflowError, MemoryError)
 _FOOTER = 8  # bytes at the end of a Parquet file: the footer's length, and "PAR1"
 
 
@@ -57,7 +59,7 @@ class ColumnarSource:
                 self._look_at_parquet()
             else:
                 self._look_at_arrow()
-        except (pa.ArrowException, OSError) as error:
+        except _FAILURES as error:
             raise _unreadable(source, error) from None
 
     def chunks(self, wanted: Sequence[range], column: Column, schema: pa.Schema) -> Iterator[Chunk]:
@@ -71,7 +73,7 @@ class ColumnarSource:
                     items, reasons = column.from_arrow(part.column(column.name), self.input)
                     table = pa.Table.from_batches([part.select(schema.names)])
                     yield Chunk(table.cast(schema), items, reasons)
-        except (pa.ArrowException, OSError) as error:
+        except _FAILURES as error:
             raise _unreadable(self.input, error) from None
 
     def _look_at_parquet(self) -> None:
@@ -89,7 +91,7 @@ class ColumnarSource:
                 file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)
             ]
             self.rows = sum(self._groups)
-            self.columns = _columns(file.schema_arrow)
+            self.columns = self._columns(file.schema_arrow)
 
     def _parquet(
         self, wanted: Sequence[range], names: list[str], most: int
@@ -114,8 +116,11 @@ class ColumnarSource:
         self.digest = digest.hexdigest()
         with self._open() as stream:
             reader = _reader(stream)
-            self.columns = _columns(reader.schema)
-            self.rows = sum(batch.num_rows for batch in _batches(reader))
+            self.columns = self._columns(reader.schema)
+            self.rows = 0
+            for batch in _batches(reader):
+                _check_arrow(batch)
+                self.rows += batch.num_rows
 
     def _arrow(
         self, wanted: Sequence[range], names: list[str], most: int
@@ -129,12 +134,16 @@ class ColumnarSource:
                     yield start + at, whole.select(names).slice(at, most)
                 start += whole.num_rows
 
+    def _columns(self, schema: pa.Schema) -> dict[str, pa.DataType]:
+        for name in schema.names:
+            if (count := schema.names.count(name)) > 1:
+                raise InputError(
+                    f'{self.input.name} has {count} columns named "{name}"; rename them'
+                )
+        return {field.name: field.type for field in schema}
+
     def _open(self) -> Any:
         return self.input.filesystem.open_input_file(self.input.path)
-
-
-def _columns(schema: pa.Schema) -> dict[str, pa.DataType]:
-    return {field.name: field.type for field in schema}
 
 
 def _reader(stream: Any) -> Any:
@@ -150,6 +159,20 @@ def _batches(reader: Any) -> Iterator[Any]:
     if hasattr(reader, "num_record_batches"):
         return (reader.get_batch(index) for index in range(reader.num_record_batches))
     return iter(reader)
+
+
+def _check_arrow(batch: Any) -> None:
+    """Refuses offsets that point out of their buffers, which would be followed later.
+
+    Raises:
+        pyarrow.ArrowInvalid: the reason.
+    """
+    for column in batch.columns:
+        if pa.types.is_string(column.type):  # text that is not UTF-8 is a matter of its row
+            column = column.view(pa.binary())
+        elif pa.types.is_large_string(column.type):
+            column = column.view(pa.large_binary())
+        column.validate(full=True)
 
 
 def _unreadable(source: Input, error: Exception) -> InputError:

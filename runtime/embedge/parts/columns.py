@@ -62,8 +62,8 @@ class TextColumn:
     rows: int = 1024
 
     def fits(self, kind: pa.DataType) -> bool:
-        """Strings, bytes, and dictionaries of them."""
-        return is_string(kind) or is_bytes(kind)
+        """Strings, bytes, dictionaries of them, and nothing but null."""
+        return is_string(kind) or is_bytes(kind) or pa.types.is_null(kind)
 
     def is_bulky(self, kind: pa.DataType) -> bool:
         """Texts are written beside their vectors."""

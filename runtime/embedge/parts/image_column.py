@@ -76,14 +76,14 @@ class ImageColumn:
     rows: int = ROWS
 
     def fits(self, kind: pa.DataType) -> bool:
-        """Strings, bytes, and records with one of them."""
+        """Strings, bytes, records with one of them, and nothing but null."""
         if pa.types.is_struct(kind):
             return any(kind.field(index).name in _FIELDS for index in range(kind.num_fields))
-        return is_string(kind) or is_bytes(kind)
+        return is_string(kind) or is_bytes(kind) or pa.types.is_null(kind)
 
     def is_bulky(self, kind: pa.DataType) -> bool:
         """The bytes of images are not written once more."""
-        return not is_string(kind)
+        return is_bytes(kind) or pa.types.is_struct(kind)
 
     def from_arrow(self, values: Any, source: Input) -> Items:
         """The path or the bytes of each value."""

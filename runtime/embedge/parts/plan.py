@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
+from pyarrow import parquet as pq
 
 from embedge.errors import InputError, OptionError
 from embedge.parts.chunks import Chunk, joined
@@ -18,6 +19,7 @@ from embedge.parts.columnar import ColumnarSource, Source
 from embedge.parts.columns import Column
 from embedge.parts.inputs import Input
 from embedge.parts.written_rows import WrittenSource, wider
+from embedge.reasons import one_line
 
 ROWS = 8192  # of a part, by default
 ERROR = "error"  # the column with the reason why a row has no vector
@@ -167,6 +169,12 @@ def make_plan(
             missing = [name for name in columns if name not in source.columns]
             if missing and isinstance(source, ColumnarSource):
                 raise _lacks(source, missing[0], "--keep")
+    for name, type_ in columns.items():
+        if reason := _why_not_written(type_):
+            raise InputError(
+                f'the column "{name}" holds {type_}, which Parquet does not take ({reason}); '
+                "leave it out with --keep"
+            )
     kinds = [
         (name, pa.string() if pa.types.is_null(kind) else kind) for name, kind in columns.items()
     ]
@@ -183,14 +191,24 @@ def _type(source: Source, name: str, columns: dict[str, pa.DataType]) -> pa.Data
     """The type of a column, with what the inputs before have for it."""
     found = source.columns[name]
     before = columns.get(name, found)
-    if found == before:
+    if found == before or pa.types.is_null(before):
         return found
+    if pa.types.is_null(found):  # all its values are null, and pandas knows no more of it
+        return before
     if isinstance(source, ColumnarSource):
         raise InputError(
             f'{source.input.name}: column "{name}" holds {found}, and {before} in the inputs '
             "before; give inputs of one schema, or leave the column out with --keep"
         )
     return wider(before, found)
+
+
+def _why_not_written(kind: pa.DataType) -> str | None:
+    try:
+        pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([("", kind)])).close()
+    except pa.ArrowException as error:
+        return one_line(error)
+    return None
 
 
 def _lacks(source: Source, name: str, option: str) -> InputError:

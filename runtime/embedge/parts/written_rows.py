@@ -35,13 +35,20 @@ class WrittenSource:
         self.columns: dict[str, pa.DataType] = {}
         self.rows = 0
         digest = hashlib.sha256()
+        readable, first = False, None
         for row in self._read(column, digest):
             self.rows += 1
+            readable, first = readable or row.reason is None, first or row.reason
             for name, value in (row.value or {}).items():
                 if name != clean(name):  # not valid Unicode, which Arrow does not take
                     continue
                 self.columns[name] = wider(self.columns.get(name, pa.null()), _type(value))
         self.digest = digest.hexdigest()
+        if self.rows and not readable:
+            raise InputError(
+                f"{source.name} has no row that can be read as {source.kind.upper()}; the first "
+                f"{first}"
+            )
 
     def chunks(self, wanted: Sequence[range], column: Column, schema: pa.Schema) -> Iterator[Chunk]:
         """The rows in ranges that ascend; see `Source`."""
