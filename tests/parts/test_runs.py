@@ -140,6 +140,27 @@ def test_shards_make_the_parts_of_one_run(bulk: Bulk, data: Path, capsys: Captur
     assert part_bytes(out) == part_bytes(whole_run)
 
 
+def test_a_shard_reads_the_row_groups_of_its_parts_alone(
+    bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "long.parquet"
+    texts = [f"text {number}" for number in range(12_000)]
+    pq.write_table(pa.table({"text": texts}), path, row_group_size=6000)
+    iter_batches, read = pq.ParquetFile.iter_batches, []
+
+    def watched(self: Any, *arguments: Any, **options: Any) -> Any:
+        for batch in iter_batches(self, *arguments, **options):
+            read.append((options["row_groups"], batch.num_rows))
+            yield batch
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", watched)
+    assert bulk(path, "--rows", 1000, "--shard", "4/6")[0] == 0
+    assert read == [([1], 1024), ([1], 1024)]  # rows 6000 to 7999, and not to the group's end
+    out = tmp_path / "out"
+    assert sorted(part_bytes(out)) == ["part-000006.parquet", "part-000007.parquet"]
+    assert read_parts(out)["text"].to_pylist() == texts[6000:8000]
+
+
 def test_shards_start_at_the_same_moment(
     bulk: Bulk, data: Path, pack: Path, tmp_path: Path
 ) -> None:

@@ -102,10 +102,12 @@ class ColumnarSource:
             start = 0
             for group, rows in enumerate(self._groups):
                 at = start
-                if any(wanted_pieces(start, rows, wanted)):
+                if pieces := list(wanted_pieces(start, rows, wanted)):
                     for batch in file.iter_batches(most, row_groups=[group], columns=names):
                         yield at, batch
                         at += batch.num_rows
+                        if at >= start + pieces[-1].stop:  # the rest of the group is not read
+                            break
                 start += rows
 
     def _look_at_arrow(self) -> None:

@@ -28,14 +28,22 @@ _SHOWN = 12  # columns in a message
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Every n-th part: the `index`-th of `count` shards, from 1."""
+    """Parts that follow each other: the `index`-th of `count` shards, from 1.
+
+    Every n-th part instead would lie in nearly all row groups of the inputs, and each shard would
+    read nearly all of them.
+    """
 
     index: int = 1
     count: int = 1
 
     def parts(self, count: int) -> range:
-        """The numbers of its parts, of so many."""
-        return range(self.index - 1, count, self.count)
+        """The numbers of its parts, of so many.
+
+        >>> [list(Shard(index, 3).parts(8)) for index in (1, 2, 3)]
+        [[0, 1], [2, 3, 4], [5, 6, 7]]
+        """
+        return range((self.index - 1) * count // self.count, self.index * count // self.count)
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,7 +114,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=shard,
         default=(1, 1),
         metavar="I/N",
-        help="make every N-th part, from the I-th on; N processes make all (default: 1/1)",
+        help="make the I-th of N equal groups of parts; N processes make all (default: 1/1)",
     )
     parser.add_argument(
         "--on-error",
