@@ -159,6 +159,11 @@ setup-optimum: .venv-optimum/stamp ## .venv-optimum, for `embedge export --via o
 	.venv-engines/bin/python $(PIP_INSTALL) --editable ".[cpu,image]" --group engines
 	@touch $@
 
+.venv-remote/stamp: pyproject.toml
+	$(call environment,.venv-remote)
+	.venv-remote/bin/python $(PIP_INSTALL) --editable ".[cpu,bulk,image]" --group remote
+	@touch $@
+
 # fastembed wants huggingface-hub < 2, so it lives alone.
 .venv-fastembed/stamp: pyproject.toml
 	$(call environment,.venv-fastembed)
@@ -257,6 +262,10 @@ test-integrations: .venv-integrations/stamp .venv-mteb/stamp default ## the adap
 .PHONY: test-engines
 test-engines: .venv-engines/stamp default ## EmbedBatches in Ray Data, datasets, pandas, Polars, Arrow and Spark
 	for file in tests/engines/test_*.py; do .venv-engines/bin/python -m pytest -W ignore $$file; done
+
+.PHONY: test-remote
+test-remote: .venv-remote/stamp ## embedge bulk on data sets and images behind S3's protocol, by a server on this machine
+	.venv-remote/bin/python -m pytest -W ignore tests/remote
 
 # Hub folders and packs of the same models, which the programs are tried on.
 CONSUMED := build/consumers
@@ -511,5 +520,5 @@ test-wheel: wheel ## the wheel in a fresh environment, offline: Embedder() and t
 
 .PHONY: clean
 clean: ## removes environments, caches, wheels, the default pack and the map; other packs stay
-	rm -rf .venv .venv-reference .venv-optimum .venv-oldest .venv-gpu .venv-train .venv-clients .venv-clients-node .venv-stores .venv-deploy .venv-integrations .venv-mteb .venv-engines .venv-fastembed .venv-consumers-node build dist $(DEFAULT_PACK) $(DEMO_MAP)
+	rm -rf .venv .venv-reference .venv-optimum .venv-oldest .venv-gpu .venv-train .venv-clients .venv-clients-node .venv-stores .venv-deploy .venv-integrations .venv-mteb .venv-engines .venv-remote .venv-fastembed .venv-consumers-node build dist $(DEFAULT_PACK) $(DEMO_MAP)
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis $(dir $(TOKENIZER))

@@ -59,7 +59,11 @@ def main() -> None:
             with pq.ParquetWriter(table, schema, use_dictionary=False) as writer:
                 for start in range(0, count, GROUP):
                     numbers = range(start, min(start + GROUP, count))
-                    held = [photos[number % DISTINCT].read_bytes() for number in numbers]
+                    # Bytes behind its end make each another file: equal ones are embedded once.
+                    held = [
+                        photos[number % DISTINCT].read_bytes() + number.to_bytes(8)
+                        for number in numbers
+                    ]
                     writer.write_table(pa.table({"id": numbers, "photo": held}, schema=schema))
             report("bytes in Parquet", count, pack, place, [str(table), "--image-column", "photo"])
             table.unlink()

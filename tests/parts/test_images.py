@@ -16,7 +16,10 @@ from pyarrow import ipc
 from pyarrow import parquet as pq
 
 from embedge import Embedder
+from embedge.errors import InputError
 from embedge.parts import chunks, image_column
+from embedge.parts.image_column import Folder, ImageColumn
+from embedge.parts.inputs import Input
 from parts.conftest import part_bytes, read_parts
 from support.tiny import IMAGE
 
@@ -283,6 +286,42 @@ def test_bytes_are_embedded_in_pieces_that_fit(
     assert sum(sizes) == COUNT
     assert 1 < max(sizes) <= 4
     assert image_column.ROWS < COUNT
+
+
+class Remote:
+    """A file system that is not of this machine, with images by their paths."""
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        self.files = files
+
+    def open_input_file(self, path: str) -> Any:
+        if path.endswith("denied.png"):
+            raise OSError("AWS Error ACCESS_DENIED during HeadObject operation: No response body.")
+        if "//" in path:
+            raise pa.ArrowInvalid(f"Empty path component in path {path}")
+        if path not in self.files:
+            raise FileNotFoundError(path)
+        return pa.PythonFile(io.BytesIO(self.files[path]), mode="r")
+
+
+def test_images_of_another_file_system_are_read_as_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {"bucket/photos/a.png": b"one", "bucket/photos/empty.png": b"", "bucket/x.png": b"two"}
+    root = Folder("s3://bucket/photos", "bucket/photos", Remote(files))
+    column = ImageColumn("image", root)
+    source = Input("s3://bucket/rows.parquet", "parquet", 0, "bucket/rows.parquet", None)
+    names = ["a.png", "s3://bucket/photos/a.png", "s3://bucket/x.png", "b.png", "empty.png"]
+    items, reasons = column.from_json([*names, "/a.png", None], source)
+    assert items == [b"one", b"one", None, None, None, None, None]
+    expected = ["is a URI that is not below s3://bucket/photos", "does not exist", "is empty"]
+    expected += ["cannot be opened: Empty path component", "is null"]
+    for reason, part in zip(reasons[2:], expected, strict=True):
+        assert reason is not None
+        assert part in reason
+    monkeypatch.setattr(image_column, "MAX_BYTES", 2)
+    assert "holds more than" in str(column.from_json(["a.png"], source)[1])
+    # What would fail for the next image too stops the run: else rows without vectors were done.
+    with pytest.raises(InputError, match=r"s3://bucket/photos/denied.png cannot be read: .* check"):
+        column.from_json(["denied.png", "a.png"], source)
 
 
 def test_options_that_do_not_fit_images(

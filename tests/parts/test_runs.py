@@ -17,6 +17,7 @@ import pytest
 from pyarrow import parquet as pq
 
 from embedge import Embedder
+from embedge.cli import main
 from embedge.files import whole
 from embedge.parts.libraries import needs_pyarrow
 from parts.conftest import TEXTS, part_bytes, read_parts
@@ -372,6 +373,9 @@ def test_what_cannot_be_a_run_is_refused(
         return capsys.readouterr().err
 
     assert "is a file; name a folder" in refusal(data, out=data.name)
+    assert main(["bulk", str(data), "--out", "s3://bucket/vectors"]) == 2
+    assert "--out s3://bucket/vectors is a URI" in capsys.readouterr().err
+    assert not Path("s3:").exists()
     assert "holds other files" in refusal(data, out=".")
     assert "does not exist; make that folder first" in refusal(data, out="a/b/c")
     assert "int8 needs --ranges" in refusal(data, "--embedding-type", "int8")

@@ -143,3 +143,17 @@ def _identity(path: str | os.PathLike[str], stream: TextIO | None) -> tuple[int,
     except (OSError, ValueError, AttributeError):  # not there yet, or no stream of the system
         return None
     return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
+
+
+def local_folder(out: str) -> Path:
+    """The folder that `--out` of `bulk` names.
+
+    Raises:
+        OptionError: it is a URI.
+    """
+    if "://" in out:
+        raise OptionError(
+            f"--out {out} is a URI, and parts are written to a folder of this machine, which may "
+            "be a mounted one; name such a folder, and copy it there when the run is done"
+        )
+    return Path(out)

@@ -16,7 +16,8 @@ from pyarrow import parquet as pq
 from embedge.errors import InputError
 from embedge.parts.chunks import Chunk, wanted_pieces
 from embedge.parts.columns import Column
-from embedge.parts.inputs import Input
+from embedge.parts.inputs import Input, why_unreadable
+from embedge.reasons import one_line
 
 BLOCK = 2**20  # bytes read at a time
 # What pyarrow raises for a file that is damaged or is gone.
@@ -178,5 +179,5 @@ def _check_arrow(batch: Any) -> None:
 
 
 def _unreadable(source: Input, error: Exception) -> InputError:
-    detail = " ".join(str(error).split())
+    detail = why_unreadable(error) if isinstance(error, OSError) else one_line(error)
     return InputError(f"{source.name} cannot be read as {source.kind.title()}: {detail}")

@@ -18,7 +18,7 @@ from embedge.errors import InputError, OptionError
 from embedge.images.sources import MAX_BYTES, source_name
 from embedge.parts.chunks import Item, Items
 from embedge.parts.columns import is_bytes, is_string, texts_of
-from embedge.parts.inputs import Input
+from embedge.parts.inputs import Input, why_unreadable
 from embedge.reasons import one_line
 
 ROWS = 8  # read at once: a photograph has some megabytes
@@ -156,8 +156,10 @@ def find_root(name: str) -> Folder:
     try:
         system, place = fs.FileSystem.from_uri(name)
         exists = system.get_file_info(place).type == fs.FileType.Directory
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise OptionError(f"--root {name} cannot be read: {one_line(error)}") from None
+    except OSError as error:
+        raise OptionError(f"--root {name} cannot be read: {why_unreadable(error)}") from None
     if not exists:
         raise OptionError(f"--root {name} is not a folder; name the one that paths start from")
     return Folder(name.split("?")[0].rstrip("/"), place.rstrip("/"), system)
@@ -178,8 +180,10 @@ def read_image_file(filesystem: Any, path: str, name: str) -> tuple[bytes | None
         return None, f"{source_name(name)} does not exist"
     except IsADirectoryError:
         return None, f"{source_name(name)} cannot be opened: it is a folder; list its files"
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{name} cannot be read: {one_line(error)}") from None
+    except pa.ArrowInvalid as error:  # of the path
+        return None, f"{source_name(name)} cannot be opened: {one_line(error)}"
+    except OSError as error:
+        raise InputError(f"{name} cannot be read: {why_unreadable(error)}") from None
     return data or None, None if data else f"{source_name(name)} is empty"
 
 

@@ -32,6 +32,11 @@ KINDS: dict[str, Kind] = {
     ".tsv": "tsv",
 }
 _COMPRESSED = (".gz", ".bz2", ".lz4", ".zst")  # of rows of text; Parquet and Arrow do it within
+# What pyarrow's S3 says, and what most often is the cause.
+_REMEDIES = {
+    "ACCESS_DENIED": "check the credentials (AWS_PROFILE, AWS_ACCESS_KEY_ID) and their rights",
+    "NETWORK_CONNECTION": "check the network, AWS_ENDPOINT_URL and the region",
+}
 _WILDCARD = re.compile(r"[*?\[]")
 _HIDDEN = (".", "_")  # what other programs put beside data: _SUCCESS, .part
 _IMAGES = "; for the images there, add --images"
@@ -105,7 +110,16 @@ def files_of(
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise InputError(f"{name} cannot be read: {one_line(error)}") from None
     except OSError as error:
-        raise InputError(f"{name} cannot be read: {error.strerror or one_line(error)}") from None
+        raise InputError(f"{name} cannot be read: {why_unreadable(error)}") from None
+
+
+def why_unreadable(error: OSError) -> str:
+    """What a file system says, and what to look at where it is one behind a network."""
+    reason = error.strerror or one_line(error)
+    for code, remedy in _REMEDIES.items():
+        if code in reason:
+            return f"{reason.rstrip('. ')}; {remedy}"
+    return reason
 
 
 def _files(

@@ -20,7 +20,8 @@ from embedge.errors import InputError
 from embedge.files.encodings import NotTextError, find_encoding
 from embedge.parts.chunks import Chunk, Item, wanted_pieces
 from embedge.parts.columns import Column
-from embedge.parts.inputs import Input
+from embedge.parts.inputs import Input, why_unreadable
+from embedge.reasons import one_line
 from embedge.texts.checks import clean
 
 _BYTES = 8 * 2**20  # of input in one chunk
@@ -103,8 +104,10 @@ class WrittenSource:
                     yield Row(0, None, f"is damaged from here on ({error.reason})", 0)
         except NotTextError as error:
             raise InputError(f"{name} cannot be read: it is {error}") from None
-        except (OSError, pa.ArrowException) as error:
-            raise InputError(f"{name} cannot be read: {' '.join(str(error).split())}") from None
+        except pa.ArrowException as error:
+            raise InputError(f"{name} cannot be read: {one_line(error)}") from None
+        except OSError as error:
+            raise InputError(f"{name} cannot be read: {why_unreadable(error)}") from None
 
 
 class _Hashed:

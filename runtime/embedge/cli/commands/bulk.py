@@ -8,7 +8,6 @@ import argparse
 import warnings
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedge.cli import arguments
@@ -23,6 +22,7 @@ from embedge.cli.bulk_report import Report
 from embedge.cli.facts import vector_facts
 from embedge.cli.interrupt import cancellable
 from embedge.cli.libtiff import quiet_libtiff
+from embedge.cli.outputs import local_folder
 from embedge.errors import OptionError
 from embedge.progress import ProgressBar
 
@@ -142,11 +142,11 @@ def run(options: argparse.Namespace) -> int:
         from embedge.parts.run import run_parts
     from embedge.texts.tokens import TruncationWarning
 
+    out = local_folder(options.out)
     settle_images(options)
     if options.images:
         quiet_libtiff()
     ranges = _read_ranges(options)
-    out = Path(options.out)
     part_of = Shard(*options.shard)
     folder = RunFolder(out, part_of)
     with ProgressBar(options.progress) as progress:
