@@ -243,8 +243,9 @@ test-optimum: .venv-optimum/stamp ## `embedge export --via optimum` against tran
 
 # Their own warnings are theirs.
 .PHONY: test-clients
-test-clients: .venv-clients/stamp .venv-clients-node/stamp default ## `embedge serve` with the clients that people use: openai, langchain, haystack, …
+test-clients: .venv-clients/stamp .venv-clients-node/stamp default ## `embedge serve` with the clients that people use: openai, langchain, …; `pipe` with Node
 	.venv-clients/bin/python -m pytest -W ignore tests/clients
+	cd examples/node && EMBEDGE="$(CURDIR)/.venv-clients/bin/embedge" npm test
 
 # The figures of docs/stores.md are among what it prints.
 .PHONY: test-stores

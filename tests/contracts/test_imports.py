@@ -26,7 +26,7 @@ ROOMS = {
         choice options habits sizes closing failures files machine reopening run_size pack
         run_cost engine choices items vectors texts calls default_tasks images pulling batches
         run_memory sessions runner encoder streaming embedder selftest search bulk parts
-        integrations server cli __main__
+        integrations server pipe cli __main__
     """,
     "embedge_export": """
         reading numbers truth tensors head graph precision corpus families source model output

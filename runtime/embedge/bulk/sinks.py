@@ -16,6 +16,7 @@ import numpy as np
 
 from embedge.bulk.records import Bad
 from embedge.files.whole import WholeFile
+from embedge.vectors import json_numbers
 
 _TYPES = {"float32": "<f4", "int8": "|i1", "uint8": "|u1", "binary": "|i1", "ubinary": "|u1"}
 BLOCK = 4096  # rows filled at a time
@@ -122,11 +123,10 @@ class LinesSink(Sink):
     def write(self, items: Sequence[Item], rows: np.ndarray[Any, Any]) -> None:
         """Writes a line for each item."""
         try:
-            for item, row in zip(items, rows.tolist(), strict=True):
+            for item, row in zip(items, rows, strict=True):
                 name, value = ("index", item.index) if item.id is None else ("id", item.id)
                 quoted = json.dumps(value).replace("\x7f", "\\u007f")  # DEL, for the terminal
-                # Nine digits give every float32 back bit for bit; json.dumps would write seventeen.
-                vector = ", ".join([f"{number:.9g}" for number in row])
+                vector = json_numbers(row)
                 self._stream.write(f'{{"{name}": {quoted}, "embedding": [{vector}]}}\n')
             self._stream.flush()
         except OSError as error:
