@@ -105,7 +105,7 @@ setup-optimum: .venv-optimum/stamp ## .venv-optimum, for `embedge export --via o
 .venv-oldest/stamp: pyproject.toml
 	$(call environment,.venv-oldest)
 	.venv-oldest/bin/python $(PIP_INSTALL) --editable ".[cpu,bulk,documents,export,image,server]" --group test \
-		onnxruntime==1.23.2 tokenizers==0.22.2 pyarrow==18.0.0 "pillow==10.3.0; python_version < '3.13'" \
+		onnxruntime==1.23.2 tokenizers==0.22.2 pyarrow==26.0.0 "pillow==10.3.0; python_version < '3.13'" \
 		"numpy==1.26.4; python_version < '3.13'" "numpy==2.1.3; python_version == '3.13'"
 	@touch $@
 
