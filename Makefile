@@ -249,7 +249,7 @@ test-clients: .venv-clients/stamp .venv-clients-node/stamp default ## `embedge s
 
 # The figures of docs/stores.md are among what it prints.
 .PHONY: test-stores
-test-stores: .venv-stores/stamp default ## examples/stores/ and examples/parts/ on Qdrant, SQLite, LanceDB, PostgreSQL, DuckDB, FAISS
+test-stores: .venv-stores/stamp default ## `bulk --to` and the examples on Qdrant, SQLite, LanceDB, PostgreSQL, DuckDB, FAISS, USearch
 	.venv-stores/bin/python -m pytest -W ignore -rP --show-capture=stdout tests/stores
 
 .PHONY: test-integrations
@@ -353,6 +353,10 @@ bench-bulk: .venv/stamp default ## embedge bulk beside Embedder.encode: texts a 
 .PHONY: bench-bulk-images
 bench-bulk-images: .venv/stamp ## memory of embedge bulk over photographs, as files and as bytes: [OPTIONS=]
 	$(BENCH).bulk_images $(OPTIONS)
+
+.PHONY: bench-load
+bench-load: .venv-stores/stamp ## embedge bulk --to: rows a second into LanceDB, Qdrant, sqlite-vec: [OPTIONS=]
+	PYTHONPATH=tests .venv-stores/bin/python -m bench.load_rate $(OPTIONS)
 
 .PHONY: fidelity
 fidelity: .venv/stamp smollm2 ## int8 against fp32 on 258 texts, batches included: [PACKS=] [LOWER="int8 fp16"]

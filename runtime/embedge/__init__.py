@@ -33,6 +33,7 @@ from embedge.errors import (
     PackFileError,
     SearchIndexError,
     SourceError,
+    StoreError,
     TextError,
     TextTooLongError,
 )
@@ -76,6 +77,7 @@ __all__ = [
     "SearchIndex",
     "SearchIndexError",
     "SourceError",
+    "StoreError",
     "TaskWarning",
     "TextError",
     "TextTooLongError",

@@ -18,6 +18,7 @@ Each message says what is wrong, where (which item, file or field), and what to 
     ├── CancelledError                 the caller cancelled
     ├── ClosedError                    the embedder or index is closed
     ├── MissingExtraError (ImportError) an optional dependency is not installed
+    ├── StoreError                     a vector store, which did not take what was loaded
     ├── SearchIndexError               the file of a `SearchIndex`
     │   ├── IndexFileError             it is damaged, not an index, or cannot be opened
     │   │   ├── IndexReadOnlyError     it can be searched, not updated
@@ -142,6 +143,10 @@ class ClosedError(EmbedgeError):
 
 class MissingExtraError(EmbedgeError, ImportError):
     """An optional dependency is needed and not installed."""
+
+
+class StoreError(EmbedgeError):
+    """A vector store cannot be reached, or did not take the vectors."""
 
 
 class SearchIndexError(EmbedgeError):

@@ -26,7 +26,7 @@ ROOMS = {
         choice options habits sizes closing failures files machine reopening run_size pack
         run_cost engine choices items vectors texts calls default_tasks images pulling batches
         run_memory sessions runner encoder streaming embedder selftest search bulk parts
-        integrations server pipe cli __main__
+        integrations stores server pipe cli __main__
     """,
     "embedge_export": """
         reading numbers truth tensors head graph precision corpus families source model output
@@ -38,6 +38,7 @@ EQUALS = {
     "embedge.cli.commands": set[str](),
     "embedge.server.dialects": set[str](),
     "embedge.integrations": adapters.SHARED,
+    "embedge.stores": {"layout", "load", "opening", "rows", "store", "target"},
     "embedge_export.precision": {"precision", "integers"},
     "embedge_export.families": {
         *(
@@ -56,7 +57,14 @@ EQUALS = {
 # What may be imported from outside, and where alone.
 FOREIGN = {
     "onnxruntime": {"embedge.engine"},
-    "pyarrow": {"embedge.bulk.frames", "embedge.bulk.vectors_column", "embedge.parts"},
+    "pyarrow": {
+        *("embedge.bulk.frames", "embedge.bulk.vectors_column"),
+        *("embedge.parts", "embedge.stores"),
+    },
+    "lancedb": {"embedge.stores.lance"},
+    "qdrant_client": {"embedge.stores.qdrant"},
+    "apsw": {"embedge.stores.sqlite_vec"},
+    "sqlite_vec": {"embedge.stores.sqlite_vec"},
     "embedge_export": {"embedge.cli", "embedge_export"},
     "onnx": {"embedge_export"},
     "onnx_ir": {"embedge_export"},

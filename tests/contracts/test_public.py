@@ -21,7 +21,7 @@ ERRORS = """
     AdapterError CancelledError ClosedError DeviceError EmbedgeError ExportError GateError
     ImageError IndexBusyError IndexFileError IndexOutdatedError IndexReadOnlyError IndexRowsError
     InputError ManifestError MemoryLimitError MissingExtraError NonFiniteError OptionError PackError
-    PackFileError SearchIndexError SourceError TextError TextTooLongError
+    PackFileError SearchIndexError SourceError StoreError TextError TextTooLongError
 """
 PUBLIC = {
     embedge: f"""

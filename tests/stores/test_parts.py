@@ -55,6 +55,24 @@ def test_faiss(run, embedder, corpus):
     assert found == [documents[place] for place in best]
 
 
+def test_usearch(run, embedder, corpus, tmp_path):
+    usearch = example("in_usearch")
+    index = usearch.build(run, embedder.dimension)
+    assert len(index) == 602
+    documents = [document for _, document in corpus[:600]]
+    questions = [question for question, _ in corpus[:50]]
+    queries = embedder.encode_query(questions)
+    best = np.argmax(queries @ embedder.encode_document(documents).T, axis=1)
+    exact = index.search(queries, 1, exact=True)
+    found = [usearch.text_of(run, int(number)) for number in exact.keys[:, 0]]
+    assert found == [documents[place] for place in best]
+    near = index.search(queries, 1)
+    assert np.mean(near.keys[:, 0] == exact.keys[:, 0]) >= 0.95
+    index.save(tmp_path / "notes.usearch")
+    again = usearch.Index.restore(tmp_path / "notes.usearch", view=True)
+    assert again.search(queries, 1).keys.tolist() == near.keys.tolist()
+
+
 def test_pgvector(run, embedder, server):
     postgres = example("to_pgvector")
     with psycopg.connect(server, autocommit=True) as connection:
@@ -73,7 +91,7 @@ def test_pgvector(run, embedder, server):
         connection.execute("DROP TABLE notes")
 
 
-@pytest.mark.parametrize("name", ["in_duckdb", "in_faiss", "to_pgvector"])
+@pytest.mark.parametrize("name", ["in_duckdb", "in_faiss", "in_usearch", "to_pgvector"])
 def test_every_example_runs_as_it_is(run, name):
     words = [str(run)] if name == "to_pgvector" else [str(run), QUERY]
     command = [sys.executable, str(PARTS / f"{name}.py"), *words]

@@ -7,12 +7,13 @@ from embedge.errors import MissingExtraError
 
 
 @contextlib.contextmanager
-def needs(library: str, *, package: str) -> Iterator[None]:
-    """Around the imports of a framework.
+def needs(library: str, *, package: str, install: str | None = None) -> Iterator[None]:
+    """Around the imports of a framework or of a store's library.
 
     Args:
         library: the module that is imported.
         package: what pip installs it from.
+        install: what to install where it is missing, if more than the package.
 
     Raises:
         MissingExtraError: the library is not installed; it is an ImportError.
@@ -27,4 +28,6 @@ def needs(library: str, *, package: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] != library:
             raise  # it is there, and lacks something itself
-        raise MissingExtraError(f"{package} is not installed; `pip install {package}`") from None
+        raise MissingExtraError(
+            f"{package} is not installed; `pip install {install or package}`"
+        ) from None

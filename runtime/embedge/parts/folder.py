@@ -3,6 +3,7 @@
     DIR/manifest.json         the pack, the options, the inputs, the versions; no times
     DIR/parts/*.parquet       the parts, each whole
     DIR/done-1-of-1.jsonl     a line for each part that is done, one file for each shard
+    DIR/loaded.jsonl          what `embedge.stores` has loaded into vector stores
 
 A run that finds a manifest goes on only if it is the same run. A part counts when its line stands
 in a list; one without, which a killed process has left, is made again, with the same bytes.
@@ -11,16 +12,14 @@ in a list; one without, which a killed process has left, is made again, with the
 import contextlib
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from embedge.errors import OptionError
-from embedge.files.locks import lock
 from embedge.files.regular import read_regular
 from embedge.files.whole import WholeFile, find_obstacle
+from embedge.parts.lists import DoneList, open_list, read_list
 from embedge.parts.part import Entry
 from embedge.parts.plan import Shard
 
@@ -81,35 +80,27 @@ class RunFolder:
         """Where the parts stand."""
         return self.path / "parts"
 
-    @contextlib.contextmanager
-    def open_list(self) -> Iterator["DoneList"]:
+    def open_list(self) -> contextlib.AbstractContextManager[DoneList]:
         """The list of this shard, for its process alone.
 
         Raises:
             OptionError: another process has it.
         """
         shard = self._shard
+        busy = (
+            f"another process makes shard {shard.index}/{shard.count} in {self.path}; wait for it, "
+            "or give each process a --shard of its own"
+        )
         path = self.path / f"done-{shard.index}-of-{shard.count}.jsonl"
-        with path.open("a+b") as stream:
-            try:
-                if os.name == "posix":  # on Windows nobody could read what is locked
-                    lock(stream.fileno())
-            except BlockingIOError:
-                raise OptionError(
-                    f"another process makes shard {shard.index}/{shard.count} in {self.path}; wait "
-                    "for it, or give each process a --shard of its own"
-                ) from None
-            except OSError:  # a file system without locks
-                pass
-            yield DoneList(stream)
+        return open_list(path, busy=busy)
 
     def done(self) -> dict[str, Entry]:
         """The parts that are done, by all shards, by name; files that are gone do not count."""
         found = {}
         for path in sorted(self.path.glob("done-*.jsonl")):
-            for line in path.read_bytes().split(b"\n"):
-                with contextlib.suppress(ValueError, TypeError):  # the end of a killed process
-                    entry = Entry(**json.loads(line))
+            for line in read_list(path):
+                with contextlib.suppress(TypeError):  # of another version
+                    entry = Entry(**line)
                     found[entry.part] = entry
         return {name: entry for name, entry in found.items() if self._size(name) == entry.bytes}
 
@@ -141,25 +132,6 @@ class RunFolder:
             return (self.parts / Path(name).name).stat().st_size
         except OSError:
             return None
-
-
-class DoneList:
-    """The list of one shard."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-
-    def add(self, entry: Entry) -> None:
-        """Notes that a part is done; when this returns, the disk has it."""
-        # A line of its own also behind half a line, which a killed process may have left.
-        line = b"\n" + json.dumps(asdict(entry)).encode() + b"\n"
-        try:
-            self._stream.write(line)
-            self._stream.flush()
-            os.fsync(self._stream.fileno())
-        except OSError as error:  # a full disk is one of several
-            error.filename = error.filename or self._stream.name
-            raise
 
 
 def _check_same(path: Path, job: Mapping[str, Any]) -> None:

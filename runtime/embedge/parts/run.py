@@ -4,7 +4,7 @@ Joins the plan, the folder and what makes a part. Knows neither packs nor the co
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from embedge.bulk.job import Encode
@@ -98,7 +98,7 @@ def run_parts(
                 on_refused=_refuser(plan, part, listener.refused, stop=stop_at_error),
                 on_progress=_reporter(listener, embedded, rows, index, len(todo)),
             )
-            finished.add(entry)
+            finished.add(asdict(entry))
             embedded += entry.rows
             errors += entry.errors
             listener.step(Step(embedded, rows, index + 1, len(todo) - index - 1))

@@ -22,6 +22,7 @@ from embedge.cli.bulk_report import Report
 from embedge.cli.facts import vector_facts
 from embedge.cli.interrupt import cancellable
 from embedge.cli.libtiff import quiet_libtiff
+from embedge.cli.loading import add_load_options, check_target, load_into, read_target
 from embedge.cli.outputs import local_folder
 from embedge.errors import OptionError
 from embedge.progress import ProgressBar
@@ -40,7 +41,8 @@ JSON arrays, CSV or TSV; with --images, image files. DIR/parts gets a file for e
 (--rows), in their order, with the columns of the input, the vectors ("embedding") and, where a row
 has none, the reason ("error"). Each file appears whole. The same command again skips what is done,
 also after the process was killed; it refuses another pack, other options and changed inputs. With
---shard, several processes share the work and make the same files. Needs pyarrow:
+--shard, several processes share the work and make the same files. With --to, a vector store's own
+library then loads the parts. Needs pyarrow:
 pip install "embedge[bulk]"."""
 EXAMPLES = (
     "embedge bulk data/ --out vectors/",
@@ -50,6 +52,8 @@ EXAMPLES = (
     "embedge bulk data/ --out vectors/ --verify",
     "embedge bulk products.parquet --image-column photo --pack clip-v2 --out vectors/",
     "embedge bulk --images photos/ --pack clip-v2 --out vectors/",
+    "embedge bulk data/ --out vectors/ --to qdrant:http://localhost:6333 --table notes",
+    "embedge bulk data/ --out vectors/ --to sqlite-vec:notes.db --table notes --id-column id",
 )
 
 
@@ -122,6 +126,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="null",
         help="a row that cannot be embedded: write it without a vector, or stop (default: null)",
     )
+    add_load_options(parser)
     parser.add_argument(
         "--verify",
         action="store_true",
@@ -140,6 +145,7 @@ def run(options: argparse.Namespace) -> int:
         from embedge.parts.part import Form
         from embedge.parts.plan import Shard, make_plan
         from embedge.parts.run import run_parts
+        from embedge.stores.layout import make_layout
     from embedge.texts.tokens import TruncationWarning
 
     out = local_folder(options.out)
@@ -147,6 +153,7 @@ def run(options: argparse.Namespace) -> int:
     if options.images:
         quiet_libtiff()
     ranges = _read_ranges(options)
+    target = read_target(options)
     part_of = Shard(*options.shard)
     folder = RunFolder(out, part_of)
     with ProgressBar(options.progress) as progress:
@@ -171,6 +178,15 @@ def run(options: argparse.Namespace) -> int:
                 embedder.load(options.task)
             facts = _facts(options, embedder, ranges)
             form = Form(plan.schema, options.into, empty.dtype, empty.shape[1], facts)
+            if target is not None:
+                layout = make_layout(
+                    plan.schema,
+                    vectors=options.into,
+                    kind=options.embedding_type,
+                    width=form.width,
+                    id_column=options.id_column,
+                )
+                check_target(folder, target, layout)
             report = Report(progress, embedder, options.flags)
             try:
                 result = run_parts(
@@ -190,6 +206,9 @@ def run(options: argparse.Namespace) -> int:
                 report.say_kept()
                 raise
             report.say_result(result, shard=part_of, out=out)
+    if target is not None:
+        with ProgressBar(options.progress) as progress:  # another one, which counts its own time
+            load_into(target, layout, plan, folder, progress, missing=result.missing)
     return 0
 
 
