@@ -181,7 +181,7 @@ BAD = {
     "folder": "it is a folder",
     "strip.png": "one edge is more than 64 times the other",
     "": "is empty",
-    "https://example.com/a.png": "is a URI that is not below",
+    "https://example.com/a.png": "is a URL; download it",
     "s3://bucket/a.png": "is a URI that is not below",
     "data:image/png;base64,AAAA": "is not an image that can be read here",
     "a\0b.png": "cannot be opened",

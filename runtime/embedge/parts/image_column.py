@@ -25,6 +25,7 @@ ROWS = 8  # read at once: a photograph has some megabytes
 _READERS = 8  # threads, where each image is a request over a network
 _FIELDS = {"bytes", "path"}
 _URI = "://"
+_URLS = ("http://", "https://")
 
 Given = TypeVar("Given")
 Found = TypeVar("Found")
@@ -48,6 +49,11 @@ class Folder:
             return None, "is empty"
         if path[:5].lower() == "data:":
             return path, None
+        if path[:8].lower().startswith(_URLS):
+            return (
+                None,
+                f"{source_name(path)} is a URL; download it, and give its path",
+            )
         if _URI in path:
             if self.filesystem is None or not path.startswith(f"{self.name}/"):
                 return None, (
