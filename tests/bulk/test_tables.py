@@ -126,7 +126,7 @@ def test_a_long_array_is_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     ("data", "good", "reason"),
     [
-        (b"", 0, "is no JSON array"),
+        (b"", 0, "is not a JSON array"),
         (b'{"text": "a"}\n', 0, "add --input-format jsonl"),
         (b'["a", "b"', 1, "a comma or ] is missing"),
         (b'["a" "b"]', 0, "a comma or ] is missing"),

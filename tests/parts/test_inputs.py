@@ -38,7 +38,7 @@ def write(path: Path, rows: list[dict[str, Any]] = ROWS) -> Path:
     elif suffixes == ".arrow":  # a stream, as the datasets library writes
         with ipc.new_stream(path, table.schema) as writer:
             writer.write_table(table, max_chunksize=7)
-    elif suffixes == ".json":
+    elif suffixes == ".json" and path.stem != "lines":  # as Spark writes them
         path.write_text(json.dumps(rows))
     elif suffixes in (".csv", ".tsv"):
         path.write_text("".join((",", "\t")[suffixes == ".tsv"].join(row) + "\n" for row in cells))
@@ -53,7 +53,7 @@ def write(path: Path, rows: list[dict[str, Any]] = ROWS) -> Path:
     "name",
     [
         *("a.parquet", "a.feather", "a.arrow", "a.jsonl", "a.ndjson", "a.jsonl.gz", "a.json"),
-        *("a.csv", "a.tsv"),
+        *("a.csv", "a.tsv", "lines.json"),
     ],
 )
 def test_every_format_gives_the_same_rows(
@@ -214,6 +214,8 @@ def test_names_stand_for_files_in_a_fixed_order(
     for name in ("b.parquet", "a.parquet", "deep/er/c.jsonl", "deep/d.csv.gz", "note.txt"):
         (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "data" / name).write_text("x")
+    for name in ("deep/dataset_info.json", "deep/state.json", "dataset_dict.json"):
+        (tmp_path / "data" / name).write_text("{}")
     for name in ("_SUCCESS.json", ".hidden.csv", "deep/_tmp/x.csv", "x.parquet.gz"):
         (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "data" / name).write_text("x")
@@ -230,6 +232,7 @@ def test_names_stand_for_files_in_a_fixed_order(
     assert found("**/*.csv.gz") == everything[2:3]
     assert found("data/b.parquet", "data/[a]*") == ["data/b.parquet", "data/a.parquet"]
     assert found("data/_*.json") == ["data/_SUCCESS.json"]
+    assert found("data/deep/state.json") == ["data/deep/state.json"]
     uri = (tmp_path / "data").as_uri()
     assert found(f"{uri}/*.parquet") == [f"{uri}/a.parquet", f"{uri}/b.parquet"]
     for name, reason in (

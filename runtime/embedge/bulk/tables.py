@@ -103,7 +103,7 @@ def array_items(stream: BinaryIO, head: bytes, encoding: str, *, most: int) -> I
             continue
         if not started:
             if not text.startswith("["):
-                reason = "is no JSON array; if each line is JSON, add --input-format jsonl"
+                reason = "is not a JSON array; if each line is JSON, add --input-format jsonl"
                 yield Row(1, None, reason, size)
                 return
             started, text = True, text[1:]

@@ -39,6 +39,8 @@ _REMEDIES = {
 }
 _WILDCARD = re.compile(r"[*?\[]")
 _HIDDEN = (".", "_")  # what other programs put beside data: _SUCCESS, .part
+# What `datasets` puts beside data; other files of these names are read where they are named.
+_BESIDE = {"dataset_dict.json", "dataset_info.json", "dataset_infos.json", "state.json"}
 _IMAGES = "; for the images there, add --images"
 _FILES = ".parquet, .arrow, .jsonl, .json, .csv or .tsv file"
 
@@ -195,8 +197,10 @@ def _fits(pattern: Sequence[str], names: Sequence[str]) -> bool:
     return fnmatchcase(names[0], pattern[0]) and _fits(pattern[1:], names[1:])
 
 
-def _kind(path: str, _: bool = False) -> Kind | None:
+def _kind(path: str, named: bool) -> Kind | None:
     """What a file holds by its name; None if it is nothing that is read here."""
+    if not named and Path(path).name in _BESIDE:
+        return None
     plain = Path(path)
     packed = plain.suffix.lower() in _COMPRESSED
     kind = KINDS.get((plain.with_suffix("") if packed else plain).suffix.lower())

@@ -149,7 +149,8 @@ def _type(value: object) -> pa.DataType:
 
 
 def _rows(stream: BinaryIO, head: bytes, encoding: str, kind: str) -> Iterator[Row]:
-    if kind == "json":
+    # Spark and others write JSON lines under this name, too.
+    if kind == "json" and head.decode(encoding, "ignore").lstrip()[:1] == "[":
         return array_items(stream, head, encoding, most=MAX_TEXT_BYTES)
     lines = read_lines(stream, head, encoding, most=MAX_TEXT_BYTES)
     return table_rows(lines, DELIMITERS[kind]) if kind in DELIMITERS else _json_rows(lines)
