@@ -309,6 +309,15 @@ bench-memory: .venv/stamp ## seconds to start and memory held, one task and four
 bench-callers: .venv/stamp default ## memory of many threads that share one embedder and its limit: [OPTIONS=]
 	$(BENCH).memory.callers $(OPTIONS)
 
+# Other packs, such as those that `make bench` keeps: OPTIONS=bench/v5-text-small.pack
+.PHONY: bench-runs
+bench-runs: .venv/stamp default ## speed by the size of a run, token budgets in turns: [OPTIONS=]
+	PYTHONPATH=tests $(BIN)/python -m bench.run_sizes $(OPTIONS)
+
+.PHONY: bench-pauses
+bench-pauses: .venv/stamp default ## a query and a pause: its time, and what waiting threads cost: [OPTIONS=]
+	PYTHONPATH=tests $(BIN)/python -m bench.pauses $(OPTIONS)
+
 .PHONY: bench-clip
 bench-clip: .venv/stamp ## jina-clip-v2's image and text tower against torch and OpenVINO: [OPTIONS=]
 	$(BENCH).clip.run $(OPTIONS)

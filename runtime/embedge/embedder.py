@@ -69,8 +69,9 @@ class Embedder:
         arena: keep ONNX Runtime's memory pool of each task for good: it never shrinks, and
             `memory_limit` does not count what it keeps. Otherwise the pool is kept from run to
             run of a call, and given back with the last. A GPU's is always kept, and counted.
-        spin: keep threads awake between the pieces of a run. Pass False where other work wants the
-            cores, as in a server, which is then up to twice as fast.
+        spin: keep threads awake between the pieces of a run, and for a millisecond after it. Pass
+            False where other work wants the cores, as in a server, which is then up to twice as
+            fast.
         prepared: a folder for weights in the form that this machine's kernels take. They are
             written at the first load, about twice a task's graph, and mapped from then on: loading
             is quick, and tasks, processes and restarts share what else each would hold for itself.

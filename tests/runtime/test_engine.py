@@ -73,6 +73,31 @@ def test_threads_and_patterns_are_set_explicitly(
     assert rest == {"providers": ["CPUExecutionProvider"]}
 
 
+@pytest.mark.skipif(
+    [int(part) for part in loading.load_runtime().__version__.split(".")[:2]] < [1, 32],
+    reason="tried on 1.32; older versions may not know the setting",
+)
+def test_threads_sleep_soon_after_a_run(tmp_path: Path) -> None:
+    """The CPU time of a process that ran a graph and now waits."""
+    slow_graph(tmp_path / "g.onnx", turns=4)
+    code = f"""
+import time
+import numpy as np
+from pathlib import Path
+from embedge.engine.session import OnnxSession
+session = OnnxSession(Path({str(tmp_path / "g.onnx")!r}), device="cpu", threads=2)
+idle = []
+for _ in range(8):
+    session.run(np.ones((1, 2), np.int64), np.ones((1, 2), np.int64))
+    start = time.process_time()
+    time.sleep(0.06)
+    idle.append(time.process_time() - start)
+print(min(idle))
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(run.stdout) < 0.005  # seconds; ONNX Runtime's own way takes 0.011 and more
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_run_gives_its_memory_back_unless_the_pool_is_kept(tmp_path: Path) -> None:
     write_graph(tmp_path, "g.onnx", constant=[0.0] * 8)

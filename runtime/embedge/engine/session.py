@@ -23,6 +23,13 @@ from embedge.pack.contract import IMAGE_INPUTS, INPUTS, OUTPUT
 
 # Names of the pools, by device, for ONNX Runtime's option that shrinks them.
 POOLS = {"cpu": "cpu:0", "cuda": "gpu:0"}
+# Microseconds that a thread without work stays awake. ONNX Runtime's own way is to count turns,
+# which kept each waiting thread busy for 10 to 30 ms after every run: on 2 threads of a Zen 5, a
+# query of 16 tokens before a pause took 82 ms of CPU time instead of 50 with v5-text-small, and 14
+# or more instead of 2.4 with the bundled model, at the same speed. 200 are enough for the large
+# model, and made the small one's queries slower by 7 to 14 % and more (tests/bench/pauses.py).
+# Versions of ONNX Runtime that do not know the setting count turns.
+SPIN_MICROSECONDS = 1000
 
 
 class Session(Protocol):
@@ -62,8 +69,8 @@ class OnnxSession:
         arena: always keep the pool of memory between runs: it never shrinks. Without it, what a
             run took is given back at its end, unless `keep` is asked for. A GPU's pool shrinks
             where `free` asks for it.
-        spin: keep threads awake between the pieces of a run: faster where nothing else wants the
-            cores, and far slower where something does.
+        spin: keep threads awake between the pieces of a run, and a millisecond after it: faster
+            where nothing else wants the cores, and far slower where something does.
         tower: "text" or "image": what the graph takes.
         output: which of the graph's outputs `run` gives.
         memory: bytes that a GPU's pool may take, weights included; None: not bounded.
@@ -188,6 +195,9 @@ def session_options(threads: int, *, spin: bool = True) -> Any:
     options.inter_op_num_threads = 1
     if not spin:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    else:
+        duration = str(SPIN_MICROSECONDS)
+        options.add_session_config_entry("session.intra_op.spin_duration_us", duration)
     # Without it every buffer comes from malloc, which neither reuses nor returns aligned blocks of
     # this size well: 2,048 tokens of a 0.6B decoder took 3.6 GB instead of 0.5 GB.
     options.enable_cpu_mem_arena = True
