@@ -2,6 +2,7 @@
 
 import io
 import json
+import pickle
 import struct
 import zlib
 from collections.abc import Callable
@@ -18,8 +19,11 @@ from pyarrow import parquet as pq
 from embedge import Embedder
 from embedge.errors import InputError
 from embedge.parts import chunks, image_column
-from embedge.parts.image_column import Folder, ImageColumn
-from embedge.parts.inputs import Input
+from embedge.parts.columnar import Source
+from embedge.parts.image_column import Folder, ImageColumn, find_root
+from embedge.parts.image_files import find_images
+from embedge.parts.inputs import Input, find_inputs
+from embedge.parts.plan import look_at, make_plan
 from parts.conftest import part_bytes, read_parts
 from support.tiny import IMAGE
 
@@ -286,6 +290,25 @@ def test_bytes_are_embedded_in_pieces_that_fit(
     assert sum(sizes) == COUNT
     assert 1 < max(sizes) <= 4
     assert image_column.ROWS < COUNT
+
+
+def test_a_plan_of_images_is_sent_to_other_processes(photos: Path, tmp_path: Path) -> None:
+    source = write(tmp_path / "a.parquet", [name_of(number) for number in range(COUNT)])
+    given: list[tuple[ImageColumn, list[Source]]] = [
+        (ImageColumn("path"), list(find_images([str(photos)], out=tmp_path / "out"))),
+        (
+            ImageColumn("image", find_root(str(photos))),
+            [look_at(item, "image") for item in find_inputs([str(source)], out=tmp_path / "out")],
+        ),
+    ]
+    for column, sources in given:
+        plan = make_plan(sources, column=column, into="v", rows_per_part=4)
+        sent = pickle.loads(pickle.dumps(plan))
+        found = [
+            item for _, pieces in sent.chunks([2, 5]) for chunk in pieces for item in chunk.items
+        ]
+        assert len(found) == 8
+        assert all(Path(item).is_file() for item in found)
 
 
 class Remote:
