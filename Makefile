@@ -41,7 +41,7 @@ DEMO_MAP := models/packs/demo-map.png
 define HELP
 BEGIN {
 	FS = ":.*## "
-	title[1] = "To start with:"; name[1] = "^(help|setup|default|demo|export|v5-.*|wheel)$$"
+	title[1] = "To start with:"; name[1] = "^(help|setup|default|demo|export|freeze|v5-.*|wheel)$$"
 	title[2] = "To work on it:"; name[2] = "^(check|docs|workflows|lint-.*|test.*)$$"
 	title[3] = "To measure:"; name[3] = "^(bench|fidelity|measure)"
 	title[4] = "Models that tests and measurements use:"; name[4] = "^(mini|minilm|smollm2|tokenizer|wordllama)$$"
@@ -245,7 +245,9 @@ test-optimum: .venv-optimum/stamp ## `embedge export --via optimum` against tran
 .PHONY: test-clients
 test-clients: .venv-clients/stamp .venv-clients-node/stamp default ## `embedge serve` with the clients that people use: openai, langchain, …; `pipe` with Node
 	.venv-clients/bin/python -m pytest -W ignore tests/clients
-	cd examples/node && EMBEDGE="$(CURDIR)/.venv-clients/bin/embedge" npm test
+	@if command -v npm > /dev/null; then \
+		cd examples/node && EMBEDGE="$(CURDIR)/.venv-clients/bin/embedge" npm test; \
+	else echo "npm is missing: examples/node/ was not tested"; fi
 
 # The figures of docs/stores.md are among what it prints.
 .PHONY: test-stores
@@ -532,7 +534,26 @@ wheel: default ## the wheel, in dist/, with the pack of Embedder()
 test-wheel: wheel ## the wheel in a fresh environment, offline: Embedder() and the command
 	$(BIN)/python -m pytest tests/wheel
 
+# An environment with what the program needs, and no more: what stands there can end up in it.
+.venv-freeze/stamp: pyproject.toml
+	$(call environment,.venv-freeze)
+	.venv-freeze/bin/python $(PIP_INSTALL) "numpy>=2" "tokenizers>=0.22" onnxruntime --group freeze
+	@touch $@
+
+.PHONY: freeze
+freeze: wheel .venv-freeze/stamp ## a frozen sidecar in dist/sidecar/, and as one file in dist/one-file/
+	.venv-freeze/bin/python $(PIP_INSTALL) --force-reinstall --no-deps dist/embedge-*.whl
+	.venv-freeze/bin/pyinstaller --noconfirm --log-level ERROR --workpath build/freeze \
+		--distpath dist examples/frozen/sidecar.spec
+	SIDECAR_ONEFILE=1 .venv-freeze/bin/pyinstaller --noconfirm --log-level ERROR \
+		--workpath build/freeze-one --distpath dist/one-file examples/frozen/sidecar.spec
+	@du -sk dist/sidecar dist/one-file
+
+.PHONY: test-frozen
+test-frozen: freeze ## the frozen sidecar: the library's vectors, no modules of developers, its size
+	$(BIN)/python -m pytest tests/frozen
+
 .PHONY: clean
 clean: ## removes environments, caches, wheels, the default pack and the map; other packs stay
-	rm -rf .venv .venv-reference .venv-optimum .venv-oldest .venv-gpu .venv-train .venv-clients .venv-clients-node .venv-stores .venv-deploy .venv-integrations .venv-mteb .venv-engines .venv-remote .venv-fastembed .venv-consumers-node build dist $(DEFAULT_PACK) $(DEMO_MAP)
+	rm -rf .venv .venv-reference .venv-optimum .venv-oldest .venv-gpu .venv-train .venv-clients .venv-clients-node .venv-stores .venv-deploy .venv-freeze .venv-integrations .venv-mteb .venv-engines .venv-remote .venv-fastembed .venv-consumers-node build dist $(DEFAULT_PACK) $(DEMO_MAP)
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis $(dir $(TOKENIZER))

@@ -1,0 +1,111 @@
+"""The sidecar that `make freeze` makes, run as where there is no Python: `make test-frozen`."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embedge import Embedder
+
+ROOT = Path(__file__).resolve().parents[2]
+SUFFIX = ".exe" if sys.platform == "win32" else ""
+FOLDER = ROOT / "dist/sidecar"
+PROGRAMS = {
+    "folder": FOLDER / f"sidecar{SUFFIX}",
+    "one file": ROOT / f"dist/one-file/sidecar{SUFFIX}",
+}
+# With NumPy's wheel it is 125 MB, of which OpenBLAS has 28.
+MOST_BYTES = 135_000_000
+# Top-level names that a program for users has no use for.
+FORBIDDEN = {
+    *("torch", "transformers", "onnx", "onnx_ir", "embedge_export", "pyarrow", "sympy", "mpmath"),
+    *("google", "flatbuffers", "huggingface_hub", "requests", "httpx2", "yaml", "tqdm"),
+    *(
+        "pip",
+        "setuptools",
+        "pkg_resources",
+        "pytest",
+        "_pytest",
+        "hypothesis",
+        "tests",
+        "PyInstaller",
+    ),
+    *("tkinter", "unittest", "pydoc", "doctest", "matplotlib", "pandas", "scipy"),
+}
+REQUEST = '{"id": 1, "texts": ["one", "two"], "task": "retrieval"}\n'
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(params=PROGRAMS)
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
+    """Runs the program in an empty folder, without a home, PATH, or Python's variables."""
+    program = PROGRAMS[request.param]
+    assert program.is_file(), "make freeze"
+    environment = {"HOME": "/nonexistent", "TMPDIR": str(tmp_path), "TMP": str(tmp_path)}
+    if "SYSTEMROOT" in os.environ:
+        environment["SYSTEMROOT"] = os.environ["SYSTEMROOT"]
+
+    def start(*arguments: str, text: str = "") -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [program, *arguments],
+            input=text,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            cwd=tmp_path,
+            env=environment,
+            timeout=120,
+            check=False,
+        )
+
+    return start
+
+
+def test_it_answers_as_the_library_does(run: Run) -> None:
+    done = run("pipe", text=REQUEST)
+    assert (done.returncode, done.stderr) == (0, "")
+    ready, answer = map(json.loads, done.stdout.splitlines())
+    with Embedder() as embedder:
+        expected = embedder.encode(["one", "two"], task="retrieval")
+        assert ready["ready"]["fingerprint"] == embedder.manifest.fingerprint(embedder.precision)
+    assert np.array_equal(np.array(answer["embeddings"], np.float32), expected)
+
+
+def test_it_searches_and_says_what_is_wrong(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes/sea.txt").write_text("The ship left the harbor in a storm.\n", "utf-8")
+    (tmp_path / "notes/oven.txt").write_text("Bake the bread for forty minutes.\n", "utf-8")
+    done = run("search", "sailing in bad weather", "notes", "--json", "--index", "index.db")
+    assert done.returncode == 0, done.stderr
+    assert "sea.txt" in done.stdout.splitlines()[0]
+    done = run("embed", "missing.txt")
+    assert done.returncode == 2
+    assert "missing.txt" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_nothing_stands_in_it_that_users_have_no_use_for() -> None:
+    viewer = ROOT / ".venv-freeze/bin/pyi-archive_viewer"
+    listed = subprocess.run(
+        [viewer, "--list", "--recursive", "--brief", PROGRAMS["folder"]],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    names = set(listed.split())
+    assert "embedge.pipe.service" in names  # the list is one of modules
+    inside = FOLDER / "_internal"
+    files = {path.relative_to(inside) for path in inside.rglob("*") if path.is_file()}
+    tops = {name.partition(".")[0] for name in names} | {path.parts[0] for path in files}
+    assert not tops & FORBIDDEN
+    assert not [path for path in files if path.name.startswith("libonnxruntime.")]
+
+
+def test_it_is_no_larger_than_it_was() -> None:
+    size = sum(path.stat().st_size for path in FOLDER.rglob("*") if not path.is_symlink())
+    assert size < MOST_BYTES
