@@ -168,7 +168,31 @@ class PackedBatch(Batch):
     def _attend_at_once(
         self, query: ir.Value, key: ir.Value, value: ir.Value, window: Window | None
     ) -> ir.Value:
-        """One operator for all texts, padded on the right; for GPUs, where a loop costs more."""
+        """One operator for all texts, padded on the right; for GPUs, where a loop costs more.
+
+        Texts of one length need neither padding nor a mask, with which ONNX Runtime takes a slower
+        kernel: at 8,192 tokens the whole of v5-text-nano took 27.6 ms with it, 12.1 without (H200).
+        """
+        if window is not None or self._heads.distances is not None:
+            return self._attend_padded(query, key, value, window)
+        graph = self._graph
+        dtype, width = query.dtype or FLOAT, self._heads.query * self._heads.width
+        full, _ = self._full, self._padded  # both outside of the branches
+
+        def alike() -> ir.Value:
+            shape = graph.op(
+                "Concat", graph.numbers(-1), self._length, graph.numbers(width), axis=0
+            )
+            apart = (graph.op("Reshape", x, shape) for x in (query, key, value))
+            return graph.op("Reshape", self._operator(*apart), graph.numbers(-1, width))
+
+        return graph.either(
+            full, alike, lambda: self._attend_padded(query, key, value, None), dtype
+        )
+
+    def _attend_padded(
+        self, query: ir.Value, key: ir.Value, value: ir.Value, window: Window | None
+    ) -> ir.Value:
         graph = self._graph
         places, rows, valid_keys = self._padded
         query, key, value = (graph.op("Gather", x, places, axis=0) for x in (query, key, value))
@@ -248,6 +272,13 @@ class PackedBatch(Batch):
             graph.op("Gather", lengths, first, axis=0),
             graph.op("Squeeze", graph.op("Shape", first, dtype=INT64)),
         )
+
+    @cached_property
+    def _full(self) -> ir.Value:
+        """Whether every text is as long as all are padded to: a bool scalar."""
+        graph = self._graph
+        least = graph.op("ReduceMin", self._lengths, graph.numbers(0), keepdims=0)
+        return graph.op("Equal", least, graph.op("Squeeze", self._length), dtype=BOOL)
 
     @cached_property
     def _padded(self) -> tuple[ir.Value, ir.Value, ir.Value]:
