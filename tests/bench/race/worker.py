@@ -38,7 +38,7 @@ Forward = Callable[[Ids, Ids], Vectors]  # padded ids and mask, both (B, S)
 BATCH = 32
 WARM_UP = "1x16"
 # Larger than any shape here, so that embedge's plan cuts none of a GPU's batches.
-ONE_RUN = 2**31
+ONE_RUN, ALL_MEMORY = 2**31, "1TB"
 
 
 def batched(forward: Forward) -> Run:
@@ -91,7 +91,7 @@ def open_embedge(
         device=device,
         threads=threads,
         token_budget=ONE_RUN if device == "cuda" else budget,
-        memory_limit=None,
+        memory_limit=ALL_MEMORY if device == "cuda" else None,
     )
     sessions = Sessions(pack, choices, arena=False, spin=True, prepared=None)
     runner = Runner(pack, choices, sessions, pad_token_id=pack.manifest.text.pad_token_id)
