@@ -57,6 +57,8 @@ class Limits:
     memory: MemoryCost
     memory_limit: int | None  # bytes; None: unknown, not bounded
     blocks: bool = False  # whether attention to long texts works in blocks here, with no square
+    # Lengths that one short text is padded to, where runs of fixed lengths are captured; ascending.
+    buckets: tuple[int, ...] = ()
     largest_first: bool = False  # whether runs come in the order of what they take; see `run_cost`
 
 
@@ -85,7 +87,8 @@ def text_batches(
     if limits.largest_first:
         runs.sort(key=lambda run: -estimate_memory(limits, len(run), lengths[run[0]]))
     for number, indices in enumerate(runs, start=1):
-        inputs = pad([ids[index] for index in indices], pad_token_id)
+        buckets = limits.buckets if len(indices) == 1 else ()
+        inputs = pad([ids[index] for index in indices], pad_token_id, buckets)
         memory = estimate_memory(limits, *inputs[0].shape)
         yield Batch(indices, inputs, memory, more=number < len(runs))
 
@@ -198,9 +201,11 @@ def run_around(lengths: Sequence[int], position: int, limits: Limits) -> slice:
 
 
 def pad(
-    ids: Sequence[NDArray[np.int32]], pad_token_id: int
+    ids: Sequence[NDArray[np.int32]], pad_token_id: int, buckets: Sequence[int] = ()
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Puts token ids into one array, padded on the right.
+
+    To the longest, or to the least of `buckets`, which ascend, that holds it.
 
     Returns:
         input_ids and attention_mask, both (B, S); the mask is 1 where a token is.
@@ -208,6 +213,7 @@ def pad(
     longest = max(len(row) for row in ids)
     if longest > LONG:
         longest += -longest % LONG_MULTIPLE
+    longest = next((bucket for bucket in buckets if bucket >= longest), longest)
     shape = (len(ids), longest)
     input_ids = np.full(shape, pad_token_id, dtype=np.int64)
     attention_mask = np.zeros(shape, dtype=np.int64)

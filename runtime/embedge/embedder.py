@@ -60,7 +60,7 @@ class Embedder:
         device: "auto", "cpu" or "cuda". Asking for CUDA where it is unavailable is an error.
         threads: of one run; by default from affinity, cgroup and EMBEDGE_THREADS.
         token_budget: padded tokens of one run; by default EMBEDGE_TOKEN_BUDGET, else what this
-            CPU's caches hold; on a GPU 32,768, or what half of the memory limit holds.
+            CPU's caches hold; on a GPU 16,384, or what half of the memory limit holds.
         memory_limit: bytes that all runs under way may take together beside the weights, by the
             pack's estimate, whatever threads call and for whatever tasks: a run that does not fit
             waits for its turn, and a text that would exceed the limit alone is refused. A number,
@@ -82,7 +82,6 @@ class Embedder:
     Attributes:
         manifest: what the pack says of itself.
         folder: where it stands.
-        choices: precision, device, threads, memory_limit and token_budget, each with its reason.
         options: the arguments that open the same again, precision and device as they were chosen.
 
     >>> with Embedder() as embedder:
@@ -122,7 +121,7 @@ class Embedder:
             token_budget=token_budget,
             memory_limit=memory_limit,
         )
-        self.choices: Mapping[str, Choice[Any]] = choices.by_name()
+        self._choices: Mapping[str, Choice[Any]] = choices.by_name()
         if prepared is not None and self.device != "cpu":
             raise OptionError("prepared= is for the CPU; leave it out, or pass device='cpu'")
         place = None if prepared is None else absolute_path(prepared, "prepared")
@@ -144,7 +143,7 @@ class Embedder:
         self._default_tasks = DefaultTasks(self.manifest)
         refusal = f"this embedder of {self.folder} is closed; make a new one"
         self._lifetime = Lifetime(refusal, self._encoder.close)
-        for name, choice in self.choices.items():
+        for name, choice in self._choices.items():
             logger.debug("%s: %s (%s)", name, choice.value, choice.reason)
         if warm_up:
             self._encoder.warm_up(first)
@@ -159,6 +158,17 @@ class Embedder:
     def encoder(self) -> Encoder:
         """What does the work, for programs that tokenize and run by themselves, as the server."""
         return self._encoder
+
+    @property
+    def choices(self) -> Mapping[str, Choice[Any]]:
+        """Precision, device, threads, memory_limit and token_budget, each with its reason.
+
+        On a GPU also cuda_graphs: of which tasks and padded lengths runs of one text are captured
+        by now, and why not of others.
+        """
+        if self._choices["device"].value == "cpu":
+            return self._choices
+        return MappingProxyType({**self._choices, "cuda_graphs": self._encoder.captured()})
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -183,17 +193,17 @@ class Embedder:
     @property
     def precision(self) -> str:
         """The precision in use."""
-        return str(self.choices["precision"].value)
+        return str(self._choices["precision"].value)
 
     @property
     def device(self) -> str:
         """The device in use, "cpu" or "cuda"."""
-        return str(self.choices["device"].value)
+        return str(self._choices["device"].value)
 
     @property
     def threads(self) -> int:
         """Threads of one run."""
-        return int(self.choices["threads"].value)
+        return int(self._choices["threads"].value)
 
     @property
     def closed(self) -> bool:

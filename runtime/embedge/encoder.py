@@ -7,15 +7,18 @@ those belong to `Embedder`, its face.
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedge.batches import Batch, Limits, within_memory
+from embedge.ahead import worked_ahead
+from embedge.batches import Batch, Limits, estimate_memory, within_memory
 from embedge.calls import Call
 from embedge.cautions import warn
+from embedge.choice import Choice
 from embedge.choices import Choices
 from embedge.errors import PackError
 from embedge.fork_locks import ForkLock
@@ -32,6 +35,10 @@ from embedge.texts.checks import check_texts, take_texts
 from embedge.texts.languages import Languages
 from embedge.texts.tokens import Encoded, TextTokenizer, TruncationWarning, raising
 from embedge.vectors import normalize, quantize_some
+from embedge.windows import Window, windows
+
+# Texts that are tokenized at a time while a GPU works on others: a few of its runs.
+AHEAD = Window(first=1024, most=4096, size=2**23)
 
 
 class Encoder:
@@ -71,6 +78,13 @@ class Encoder:
         items.check()
         items.total = len(checked)
         self.languages.note(checked)
+        if self._works_ahead(call, len(checked)):
+            truncated: list[int] = []
+            try:
+                with contextlib.closing(self._ahead(call, checked, items, truncated)) as runs:
+                    return self._run(call, runs, items, single=single)
+            finally:
+                self._count_truncations(truncated, call.max_length)
         encoded = self.token_ids(
             call,
             checked,
@@ -86,6 +100,45 @@ class Encoder:
         if items.tolerant:
             ids = within_memory(ids, self._runner.limits(), items.refuse)
         return self._run(call, self._runner.text_batches(ids), items, single=single)
+
+    def _works_ahead(self, call: Call, count: int) -> bool:
+        """Whether texts are tokenized while a GPU works on those before.
+
+        Not where it would bring nothing, and not where a text could be refused after others ran:
+        too long for the call, or for the memory.
+        """
+        if self._device == "cpu" or count <= AHEAD.first or call.on_overflow != "truncate":
+            return False
+        limits = self._runner.limits()
+        longest = estimate_memory(limits, 1, call.max_length)
+        return limits.memory_limit is None or longest <= limits.memory_limit
+
+    def _ahead(
+        self, call: Call, texts: Sequence[str | None], items: Items, truncated: list[int]
+    ) -> Generator[Batch, None, None]:
+        """The runs of texts that are tokenized a window ahead; adds which of them were cut."""
+
+        def tokenize(window: list[str | None]) -> tuple[Encoded, list[tuple[int, str]]]:
+            refused: list[tuple[int, str]] = []  # of the caller's callbacks none is called here
+            encoded = self.token_ids(
+                call,
+                window,
+                on_error=lambda index, reason: refused.append((index, reason)),
+                cancel=items.cancel,
+            )
+            return encoded, refused
+
+        start, cut = 0, windows(texts, AHEAD, size=lambda text: len(text or ""))
+        with contextlib.closing(worked_ahead(cut, tokenize)) as done:
+            for window, (encoded, refused) in done:
+                for index, reason in refused:
+                    items.refuse(start + index, reason)
+                truncated += [start + index for index in encoded.truncated]
+                with self._lock:
+                    self.tokens += sum(map(len, encoded.ids))
+                for batch in self._runner.text_batches(encoded.ids):
+                    yield replace(batch, indices=batch.indices + start)
+                start += len(window)
 
     def token_ids(
         self,
@@ -198,6 +251,10 @@ class Encoder:
             self.run_squares(call, [np.zeros((size, size, 3), np.uint8)])
         else:
             self.run_ids(call, [np.array([self.text.pad_token_id], np.int32)])
+
+    def captured(self) -> Choice[str]:
+        """Which runs are captured as CUDA graphs, and why not others."""
+        return self._runner.captured()
 
     def close(self) -> None:
         """Lets go of all that was loaded, with no call under way, and of its memory."""

@@ -115,6 +115,14 @@ class RunMemory:
                 self._end(run)
                 self._begin_next()
 
+    def set_apart(self, size: float) -> bool:
+        """Takes memory from the runs' for good, if half of it stays; whether it did."""
+        with self._lock:
+            if size > self._limit / 2:
+                return False
+            self._limit -= size
+            return True
+
     def free(self, network: Pooling) -> None:
         """Frees the pool of a network that did not run again as it was to, unless others do."""
         with self._lock:

@@ -13,13 +13,17 @@ from numpy.typing import NDArray
 
 from embedge.batches import Batch, Limits, image_batches, images_per_run, text_batches
 from embedge.calls import Call
+from embedge.captures import Captures
+from embedge.choice import Choice
 from embedge.choices import Choices
+from embedge.engine.cuda_graphs import LENGTHS
 from embedge.engine.session import Session
 from embedge.errors import MemoryLimitError, NonFiniteError, PackFileError
 from embedge.items import Items
 from embedge.pack.files import Pack
 from embedge.run_memory import RunMemory
 from embedge.sessions import Sessions
+from embedge.sizes import size_text
 
 
 class Runner:
@@ -41,6 +45,11 @@ class Runner:
         self._pad_token_id = pad_token_id
         # Of all threads and tasks together.
         self._memory = RunMemory(choices.memory_limit.value, grows=choices.cost.grows)
+        self._captures = Captures(
+            LENGTHS if choices.device.value == "cuda" else (),
+            open_graphs=sessions.capturable,
+            take=self._room_for_captures,
+        )
 
     def text_batches(self, ids: Sequence[NDArray[np.int32]]) -> Iterator[Batch]:
         """Token ids, one (length,) array a text, as runs within the limits; see `batches.plan`.
@@ -58,6 +67,7 @@ class Runner:
             blocks=self._choices.cost.blocks,
             memory_limit=self._choices.memory_limit.value,
             largest_first=self._choices.cost.grows,
+            buckets=LENGTHS if self._choices.device.value == "cuda" else (),
         )
 
     def images_per_run(self) -> int:
@@ -99,7 +109,7 @@ class Runner:
             for batch in batches:
                 items.check_cancel()
                 session = self._sessions.get(call.task, call.tower)
-                vectors = self._run_one(session, batch, items)  # (B, D)
+                vectors = self._run_one(session, call.task, batch, items)  # (B, D)
                 self._check_output(vectors, call.task, batch.indices)
                 result[batch.indices] = vectors[:, : call.width]
                 items.ran(len(batch.indices))
@@ -114,23 +124,30 @@ class Runner:
         """Opens the session of a call now rather than at its first run."""
         self._sessions.get(call.task, call.tower)
 
+    def captured(self) -> Choice[str]:
+        """Which runs are captured as CUDA graphs, and why not others."""
+        return self._captures.choice()
+
     def close(self) -> None:
         """Lets the networks go; with no run under way. A later run would open them again."""
+        self._captures.close()
         self._sessions.close()
 
-    def _run_one(self, session: Session, batch: Batch, items: Items) -> NDArray[np.float32]:
+    def _run_one(
+        self, session: Session, task: str, batch: Batch, items: Items
+    ) -> NDArray[np.float32]:
         """One run, within the memory that all share; on a GPU in parts where that falls short.
 
         Other programs take a GPU's memory as they like, and its pool can be in pieces.
         """
         try:
-            return self._run_within(session, batch, items)
+            return self._run_within(session, task, batch, items)
         except MemoryLimitError:
             if self._choices.device.value == "cpu":  # its system does not say so in time
                 raise
         session.free()
         try:
-            return self._run_within(session, batch, items)
+            return self._run_within(session, task, batch, items)
         except MemoryLimitError as error:
             rows = len(batch.indices)
             if rows == 1:
@@ -142,15 +159,28 @@ class Runner:
         middle = (rows + 1) // 2
         return np.concatenate(
             [
-                self._run_one(session, part, items)
+                self._run_one(session, task, part, items)
                 for part in (_part(batch, slice(middle)), _part(batch, slice(middle, None)))
             ]
         )
 
-    def _run_within(self, session: Session, batch: Batch, items: Items) -> NDArray[np.float32]:
+    def _run_within(
+        self, session: Session, task: str, batch: Batch, items: Items
+    ) -> NDArray[np.float32]:
         cancel = items.cancel
         with self._memory.hold(session, batch.memory, more=batch.more, cancel=cancel) as keep:
-            return session.run(*batch.inputs, cancel=cancel, keep=keep)
+            return self._captures.run(
+                task, batch.inputs, lambda: session.run(*batch.inputs, cancel=cancel, keep=keep)
+            )
+
+    def _room_for_captures(self, task: str) -> str | None:
+        size = self._sessions.capturable_size(task)
+        if self._memory.set_apart(size):
+            return None
+        return (
+            f"a second copy of the weights, {size_text(size)}, would take more than half of the "
+            "memory limit"
+        )
 
     def _check_output(
         self, vectors: NDArray[np.float32], task: str, indices: NDArray[np.int64]

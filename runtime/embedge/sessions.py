@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from embedge.choices import Choices
+from embedge.engine.cuda_graphs import CudaGraphs
 from embedge.engine.kernels import INEXACT, integer_kernel
 from embedge.engine.prepared import prepared_graph
 from embedge.engine.session import OnnxSession, Session
@@ -70,6 +71,24 @@ class Sessions:
                     memory=self._pool_limit(graph),
                 )
             return self._open[graph.file]
+
+    def capturable(self, task: str) -> CudaGraphs:
+        """Captured runs of a task's text network, none yet; its files were checked by `get`."""
+        return CudaGraphs(
+            self._pack.file(self._text_graph(task).file),
+            threads=self._choices.threads.value,
+            memory=self.capturable_size(task),
+        )
+
+    def capturable_size(self, task: str) -> int:
+        """Bytes of the GPU's memory that `capturable` may take: mostly a second copy of weights."""
+        graph = self._text_graph(task)
+        files = self._pack.manifest.files
+        return 2 * POOL_SLACK + sum(files[name].size for name in (graph.file, *graph.data))
+
+    def _text_graph(self, task: str) -> Graph:
+        precision = self._choices.precision.value
+        return self._pack.manifest.graph(task=task, precision=precision, tower="text")
 
     def close(self) -> None:
         """Lets the networks go; with no run under way. A later run would open them again."""

@@ -22,10 +22,10 @@ PACKAGES = {"embedge": ROOT / "runtime/embedge", "embedge_export": ROOT / "expor
 # From the ground up. A new room goes above all that it imports, and below those that import it.
 ROOMS = {
     "embedge": """
-        errors known_models reasons printable terminal progress windows cautions fork_locks
+        errors known_models reasons printable terminal progress windows ahead cautions fork_locks
         choice options habits sizes closing failures files machine reopening run_size pack
         run_cost engine choices items vectors texts calls default_tasks images pulling batches
-        run_memory sessions runner encoder streaming embedder selftest search bulk parts
+        run_memory sessions captures runner encoder streaming embedder selftest search bulk parts
         integrations stores server pipe cli __main__
     """,
     "embedge_export": """

@@ -88,7 +88,7 @@ def test_who_asks_wins_and_a_gpu_has_its_own() -> None:
     assert given.value == 7
     gpu = choose_token_budget(None, device="cuda", caches=None, threads=2, per_token=SMALL)
     assert gpu == GPU
-    assert gpu.value == 32768
+    assert gpu.value == 16384
     for argument, budget in ((None, 99), (7, 7)):
         chosen = choose_token_budget(
             argument,

@@ -41,17 +41,21 @@ LOG_FATAL = 4
 BLOCKWISE_ATTENTION = (1, 28)
 
 
-def providers(device: str, *, memory: int | None = None) -> list[Any]:
+def providers(device: str, *, memory: int | None = None, captures: bool = False) -> list[Any]:
     """The providers of a session, with their options.
 
     Args:
         device: "cpu" or "cuda".
         memory: bytes that a GPU's pool may take, weights included; None: not bounded.
+        captures: whether runs are captured as CUDA graphs.
     """
-    if device == "cpu" or memory is None:
+    added = {} if memory is None else {"gpu_mem_limit": str(memory)}
+    if captures:
+        added["enable_cuda_graph"] = "1"
+    if device == "cpu" or not added:
         return PROVIDERS[device]
     (name, options), *others = PROVIDERS[device]
-    return [(name, options | {"gpu_mem_limit": str(memory)}), *others]
+    return [(name, options | added), *others]
 
 
 @functools.cache

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from embedge.engine.cuda_graphs import ON_GPU
 from embedge.engine.kernels import EXACT, integer_kernel
 from embedge.engine.loading import CUDA, LOG_FATAL, load_runtime, providers
 from embedge.engine.native_work import native_work
@@ -100,7 +101,7 @@ class OnnxSession:
             options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
         self._shrinks = device == "cuda" or not arena
         try:
-            with native_work():
+            with self._at_work(device), native_work():
                 self._session = runtime.InferenceSession(
                     str(graph), options, providers=providers(device, memory=memory)
                 )
@@ -139,7 +140,7 @@ class OnnxSession:
             )
         options.log_severity_level = LOG_FATAL  # what fails is raised; stderr is the host's
         try:
-            with native_work(options, cancel):
+            with self._at_work(self._device), native_work(options, cancel):
                 (vectors,) = self._session.run(
                     [self._output], dict(zip(self._inputs, inputs, strict=True)), options
                 )
@@ -170,6 +171,10 @@ class OnnxSession:
             inputs = (np.zeros((1, *self._session.get_inputs()[0].shape[1:]), np.float32),)
         with contextlib.suppress(Exception):
             self.run(*inputs)
+
+    @staticmethod
+    def _at_work(device: str) -> contextlib.AbstractContextManager[None]:
+        return ON_GPU.together() if device == "cuda" else contextlib.nullcontext()
 
     def _check(self, device: str, tower: str) -> None:
         inputs = {node.name for node in self._session.get_inputs()}
