@@ -43,7 +43,7 @@ BEGIN {
 	FS = ":.*## "
 	title[1] = "To start with:"; name[1] = "^(help|setup|default|demo|export|freeze|v5-.*|wheel)$$"
 	title[2] = "To work on it:"; name[2] = "^(check|docs|workflows|lint-.*|test.*)$$"
-	title[3] = "To measure:"; name[3] = "^(bench|fidelity|measure)"
+	title[3] = "To measure:"; name[3] = "^(bench|fidelity|measure|simulate)"
 	title[4] = "Models that tests and measurements use:"; name[4] = "^(mini|minilm|smollm2|tokenizer|wordllama)$$"
 	title[5] = "The rest:"; name[5] = "."
 }
@@ -369,6 +369,14 @@ bench-bulk-images: .venv/stamp ## memory of embedge bulk over photographs, as fi
 .PHONY: bench-load
 bench-load: .venv-stores/stamp ## embedge bulk --to: rows a second into LanceDB, Qdrant, sqlite-vec: [OPTIONS=]
 	PYTHONPATH=tests .venv-stores/bin/python -m bench.load_rate $(OPTIONS)
+
+.PHONY: bench-bulk-lengths
+bench-bulk-lengths: .venv/stamp default ## what a million texts cost by their length, in minutes of a core: [OPTIONS=]
+	$(BENCH).bulk_lengths $(OPTIONS)
+
+.PHONY: simulate-bulk
+simulate-bulk: .venv/stamp ## a bulk job on many machines, some slow, some that fail, by measured times: [OPTIONS=]
+	$(BENCH).bulk_simulation $(OPTIONS)
 
 .PHONY: fidelity
 fidelity: .venv/stamp smollm2 ## int8 against fp32 on 258 texts, batches included: [PACKS=] [LOWER="int8 fp16"]
