@@ -134,8 +134,8 @@ def test_a_load_that_fails_goes_on_and_doubles_nothing(
     assert bulk(*command)[0] == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error == (
-        'embedge: error: table "embeddings" of lance:x: the store is full; the parts are kept, '
-        "and the same command goes on there"
+        'embedge: error: table "embeddings" of lance:x: the store is full; parts that are '
+        "made and rows that are loaded stay, and the same command goes on there"
     )
     assert len(memory.tables["embeddings"]) == puts * 100 + 50
     memory.left = 100
@@ -310,9 +310,11 @@ def test_types_that_a_store_does_not_have(bulk: Bulk, data: Path, capsys: Captur
 
 def test_what_a_library_raises_is_one_sentence() -> None:
     target = parse_target("sqlite-vec:notes.db")
-    with pytest.raises(StoreError, match=r"sqlite-vec:notes.db: first; the parts"):  # noqa: SIM117
+    with pytest.raises(StoreError, match=r"sqlite-vec:notes.db: first; parts that"):  # noqa: SIM117
         with said_by(target):
             raise RuntimeError("first.\nsecond")
+    with pytest.raises(StoreError, match=r": no bucket 'x'; parts"), said_by(target):
+        raise OSError("no bucket 'x', /src/aws.rs:319:13")
     with pytest.raises(StoreError, match="KeyError"), said_by(target):
         raise KeyError
     with pytest.raises(MissingExtraError), said_by(target):

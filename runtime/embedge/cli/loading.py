@@ -12,6 +12,7 @@ from embedge.terminal import count_text, time_text
 
 if TYPE_CHECKING:
     from embedge.parts.folder import RunFolder
+    from embedge.parts.part import Form
     from embedge.parts.plan import Plan
     from embedge.stores.layout import Layout
     from embedge.stores.load import Loaded
@@ -55,17 +56,28 @@ def read_target(options: argparse.Namespace) -> "Target | None":
     return None
 
 
-def check_target(folder: "RunFolder", target: "Target", layout: "Layout") -> None:
-    """Asks the store whether it would take the vectors, before any is made.
+def check_target(
+    options: argparse.Namespace, folder: "RunFolder", target: "Target", form: "Form"
+) -> "Layout":
+    """The table for such parts; asks the store whether it would take it, before any is made.
 
     Raises:
         EmbedgeError: it would not.
     """
+    from embedge.stores.layout import make_layout
     from embedge.stores.load import check_table
     from embedge.stores.opening import open_store
 
+    layout = make_layout(
+        form.schema,
+        vectors=form.into,
+        kind=options.embedding_type,
+        width=form.width,
+        id_column=options.id_column,
+    )
     with open_store(target, layout) as store:
         check_table(folder.path, store, target, layout)
+    return layout
 
 
 def load_into(

@@ -89,6 +89,22 @@ class Plan:
         for part, pairs in itertools.groupby(self._pairs(parts), key=lambda pair: pair[0]):
             yield part, joined(chunk for _, chunk in pairs)
 
+    def rows_alone(self, rows: Sequence[int]) -> Iterator[Chunk]:
+        """What is embedded of these rows of all inputs, which ascend; without other columns."""
+        return joined(self._pieces([range(row, row + 1) for row in rows]))
+
+    def _pieces(self, spans: Sequence[range]) -> Iterator[Chunk]:
+        first = 0
+        for source in self.sources:
+            inside = [
+                range(span.start - first, span.stop - first)
+                for span in spans
+                if first <= span.start < first + source.rows
+            ]
+            if inside:
+                yield from source.chunks(inside, self.column, pa.schema([]))
+            first += source.rows
+
     def _pairs(self, parts: Sequence[int]) -> Iterator[tuple[int, Chunk]]:
         spans = [(part, self.rows_of(part)) for part in parts]
         first = 0  # row of the source at hand

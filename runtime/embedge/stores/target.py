@@ -1,6 +1,7 @@
 """Which store, where, and which table of it: what `--to` and `--table` name. Imports no library."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ _EXAMPLES = {
     "sqlite-vec": "sqlite-vec:FILE",
 }
 _MOST = 300  # characters of a library's own message
+_PLACE_IN_SOURCE = re.compile(r",? \S+\.rs:\d+(:\d+)?$")  # LanceDB names lines of its own code
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,8 @@ def said_by(target: Target) -> Iterator[None]:
         raise
     except Exception as error:  # each library has errors of its own
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        detail = lines[0][:_MOST].rstrip(".")
+        detail = _PLACE_IN_SOURCE.sub("", lines[0])[:_MOST].rstrip(".")
         raise StoreError(
-            f"{target}: {detail}; the parts are kept, and the same command goes on there"
+            f"{target}: {detail}; parts that are made and rows that are loaded stay, and the same "
+            "command goes on there"
         ) from error

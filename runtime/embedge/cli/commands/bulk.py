@@ -6,7 +6,7 @@ prints what it reports.
 
 import argparse
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from embedge.cli.bulk_inputs import (
     settle_images,
 )
 from embedge.cli.bulk_report import Report
+from embedge.cli.checking import check_parts
 from embedge.cli.facts import vector_facts
 from embedge.cli.interrupt import cancellable
 from embedge.cli.libtiff import quiet_libtiff
@@ -49,7 +50,7 @@ EXAMPLES = (
     'embedge bulk "data/*.parquet" --column body --keep id --task retrieval --out vectors/',
     "embedge bulk texts.jsonl.gz --embedding-type ubinary --out codes/",
     'embedge bulk s3://bucket/texts/ --shard "$INDEX/100" --out /shared/vectors/',
-    "embedge bulk data/ --out vectors/ --verify",
+    "embedge bulk data/ --out vectors/ --verify --check 1000",
     "embedge bulk products.parquet --image-column photo --pack clip-v2 --out vectors/",
     "embedge bulk --images photos/ --pack clip-v2 --out vectors/",
     "embedge bulk data/ --out vectors/ --to qdrant:http://localhost:6333 --table notes",
@@ -132,6 +133,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="read the parts that are done, and make again what is not as it was written",
     )
+    parser.add_argument(
+        "--check",
+        type=arguments.positive,
+        metavar="ROWS",
+        help="embed so many rows again, chosen at random, and compare them with the parts; the "
+        "exit code is 1 if a vector is not its row's",
+    )
     arguments.add_engine_options(parser)
     arguments.add_progress_option(parser)
 
@@ -145,7 +153,6 @@ def run(options: argparse.Namespace) -> int:
         from embedge.parts.part import Form
         from embedge.parts.plan import Shard, make_plan
         from embedge.parts.run import run_parts
-        from embedge.stores.layout import make_layout
     from embedge.texts.tokens import TruncationWarning
 
     out = local_folder(options.out)
@@ -179,22 +186,17 @@ def run(options: argparse.Namespace) -> int:
             facts = _facts(options, embedder, ranges)
             form = Form(plan.schema, options.into, empty.dtype, empty.shape[1], facts)
             if target is not None:
-                layout = make_layout(
-                    plan.schema,
-                    vectors=options.into,
-                    kind=options.embedding_type,
-                    width=form.width,
-                    id_column=options.id_column,
-                )
-                check_target(folder, target, layout)
+                layout = check_target(options, folder, target, form)
             report = Report(progress, embedder, options.flags)
+
+            def work(items: Sequence[str | bytes], /, **callbacks: Any) -> Any:
+                return cancellable(lambda cancel: encode(items, cancel=cancel, **callbacks))
+
             try:
                 result = run_parts(
                     plan,
                     folder,
-                    lambda items, **callbacks: cancellable(
-                        lambda cancel: encode(items, cancel=cancel, **callbacks)
-                    ),
+                    work,
                     form,
                     _job(options, plan, facts),
                     report,
@@ -206,6 +208,10 @@ def run(options: argparse.Namespace) -> int:
                 report.say_kept()
                 raise
             report.say_result(result, shard=part_of, out=out)
+            if options.check and not check_parts(
+                options, plan, folder, work, form, embedder, progress, shard=part_of
+            ):
+                return 1
     if target is not None:
         with ProgressBar(options.progress) as progress:  # another one, which counts its own time
             load_into(target, layout, plan, folder, progress, missing=result.missing)
