@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedge.choice import Choice
+from embedge.fork_locks import ForkLock
 from embedge.reasons import one_line
 
 USES = 8  # of a task and a length, before its run is captured
@@ -67,7 +68,7 @@ class Captures:
         self._lengths = tuple(lengths)
         self._open_graphs = open_graphs
         self._take = take
-        self._lock = threading.Lock()  # guards all below
+        self._lock = ForkLock()  # guards all below
         self._tasks: dict[str, _Task] = {}
         self._closed = False
 
