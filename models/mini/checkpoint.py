@@ -16,7 +16,7 @@ from seeded.files import QWEN_TOKENS, staged, tokenizer_config, write_json, writ
 from seeded.tensors import adapter_config
 
 NAME = "embedge-mini"
-POSITIONS = 2048  # rotary tables end there; training saw texts of a few dozen tokens
+POSITIONS = 2048  # rotary tables end there; training saw texts of 512 tokens at most
 
 
 def write(

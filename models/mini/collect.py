@@ -4,16 +4,15 @@ Long texts are cut, texts met before are left out, each source is held to a quot
 packages, synsets) whose hash falls into the held-out share are in no training step.
 """
 
-import hashlib
 import json
 import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from mini.texts import Item, read_all
+from mini.items import Item, fraction, is_held_out
+from mini.texts import read_all
 
-HELD_OUT = 0.06  # share of the groups: whole pages, packages, synsets
 WORDS_MOST = 48  # longer texts are cut at a sentence or a word
 # Texts taken from a source at most; the rest of it is left. In the order of how much everyday
 # language they hold, so that technical prose does not drown it.
@@ -51,7 +50,7 @@ def write(packages: dict[str, Path], file: Path) -> None:
         for item in items:
             pair = item.query is not None
             # Pairs are rare among pages: all are kept, plain passages up to the quota.
-            if not pair and _fraction(f"take {item.text}") >= shares[item.source]:
+            if not pair and fraction(f"take {item.text}") >= shares[item.source]:
                 continue
             text = cut(item.text)
             if text.lower() in seen or not text:
@@ -71,11 +70,6 @@ def write(packages: dict[str, Path], file: Path) -> None:
     for source, count in counts.most_common():
         print(f"{count:8,} {source}")
     print(f"{sum(counts.values()):8,} texts")
-
-
-def is_held_out(group: str) -> bool:
-    """Whether a group belongs to the evaluation alone."""
-    return _fraction(f"held out {group}") < HELD_OUT
 
 
 def cut(text: str) -> str:
@@ -98,8 +92,3 @@ def _shares(items: Sequence[Item]) -> dict[str, float]:
         source: max(0, QUOTAS.get(source, QUOTA_OF_OTHERS) - pairs[source]) / max(1, plain[source])
         for source in {**plain, **pairs}
     }
-
-
-def _fraction(key: str) -> float:
-    digest = hashlib.blake2b(key.encode("utf-8", "replace"), digest_size=6).digest()
-    return int.from_bytes(digest, "big") / 2**48

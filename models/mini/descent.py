@@ -2,74 +2,91 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mini.network import Student
+from mini.device import DEVICE
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How long a training lasts: so many steps, or so many seconds of its own."""
+
+    steps: int | None = None
+    seconds: float | None = None
+
+    def spent(self, steps: int, seconds: float) -> float:
+        """The share that is used up, 0 to 1."""
+        shares = [steps / self.steps] if self.steps else []
+        shares += [seconds / self.seconds] if self.seconds else []
+        return min(1.0, max(shares))
 
 
 def descend(
-    student: Student,
+    network: nn.Module,
     groups: Sequence[dict[str, Any]],
     losses_after: Callable[[int], Iterator[Tensor]],
     *,
-    steps: int,
+    budget: Budget,
     warmup: int,
     state: Path,
-    save_every: int,
+    save_every: float,
     name: str,
-    watch: Callable[[Student], str] = lambda _: "",
+    watch: Callable[[nn.Module], str] = lambda _: "",
 ) -> None:
     """Trains a network in place; goes on from `state` if it is there, and ends with it written.
 
     Args:
-        student: changed in place.
+        network: changed in place; on the device.
         groups: what learns, as AdamW takes it, each with its rate `lr`.
         losses_after: the loss of every step after so many, computed when it is asked for.
-        steps: in all; the rate rises for `warmup` of them and falls to nothing at the last.
-        warmup: in steps.
-        state: file of student, optimizer and steps done.
-        save_every: in steps.
+        budget: the rate falls to nothing at its end.
+        warmup: steps for which the rate rises.
+        state: file of student, optimizer, steps done and seconds spent.
+        save_every: in seconds.
         name: for the lines printed.
         watch: called at each save; what it gives is printed.
     """
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min((step + 1) / warmup, max(0.0, 1 - step / steps))
-    )
+    rates = [group["lr"] for group in optimizer.param_groups]
     learning = [parameter for group in groups for parameter in group["params"]]
-    done = 0
+    done, before_seconds = 0, 0.0
     if state.exists():
-        saved = torch.load(state)
-        student.load_state_dict(saved["student"])
+        saved = torch.load(state, map_location=DEVICE)
+        network.load_state_dict(saved["student"])
         optimizer.load_state_dict(saved["optimizer"])
-        schedule.load_state_dict(saved["schedule"])
-        done = saved["done"]
-    started, before, mean = time.monotonic(), done, 0.0
-    losses = losses_after(done)
-    while done < steps:
+        done, before_seconds = saved["done"], saved["seconds"]
+    started, seconds, mean = time.monotonic(), before_seconds, torch.zeros((), device=DEVICE)
+    losses, since, saved_at = losses_after(done), 0, before_seconds
+    while (spent := budget.spent(done, seconds)) < 1:
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * min((done + 1) / warmup, 1 - spent)
         loss = next(losses)
         loss.backward()
         nn.utils.clip_grad_norm_(learning, 1.0)
         optimizer.step()
-        schedule.step()
         optimizer.zero_grad()
-        done += 1
-        mean += (loss.item() - mean) / min(done - before, 100)
-        if done % save_every == 0 or done == steps:
+        done, since = done + 1, since + 1
+        mean += (loss.detach() - mean) / min(since, 100)
+        if DEVICE.type == "cuda" and done % 20 == 0:
+            torch.cuda.synchronize()  # else the clock runs behind what is queued
+        seconds = before_seconds + time.monotonic() - started
+        spent = budget.spent(done, seconds)
+        if seconds - saved_at >= save_every or spent == 1:
+            saved_at = seconds
             saved = {
-                "student": student.state_dict(),
+                "student": network.state_dict(),
                 "optimizer": optimizer.state_dict(),
-                "schedule": schedule.state_dict(),
                 "done": done,
+                "seconds": seconds,
             }
             save(saved, state)
-            left = (time.monotonic() - started) / (done - before) * (steps - done) / 60
-            line = f"{name}: step {done:,}/{steps:,}, loss {mean:.4f}, {left:.0f} min left"
-            print(line, watch(student), flush=True)
+            line = f"{name}: step {done:,}, {spent:.0%}, {seconds:.0f} s, loss {mean.item():.4f}"
+            print(line, watch(network), flush=True)
 
 
 def save(value: object, file: Path) -> None:

@@ -5,9 +5,8 @@ mean. The decoder begins as nearly the same function: its last layer spreads att
 and carries values through, the layers before it change little. From there all of it learns.
 """
 
-import math
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,52 +16,105 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from mini import batches, losses
-from mini.batches import DOCUMENT, QUERY
-from mini.descent import descend, save
+from mini.batches import LOWERED, PROMPTS, Prompts, Tokens
+from mini.descent import Budget, descend, save
+from mini.device import DEVICE, reduced
 from mini.network import Linear, Shape, Student
 
-STATIC_EPOCHS, STATIC_BATCH = 8, 1024
-EPOCHS, BATCH = 1.5, 256
+STATIC_BUDGET, STATIC_BATCH = Budget(steps=3600), 4096
+# Texts in a batch, and tokens; a GPU takes 0.1 million tokens at once, two cores a few thousand.
+BATCH, TOKENS_IN_BATCH = (4096, 131_072) if DEVICE.type == "cuda" else (256, 16_384)
 RATE, TABLE_RATE, WARMUP = 2e-3, 1e-3, 200  # of AdamW at its height; steps
-SAVE_EVERY = 400  # steps
+SAVE_EVERY = 30 if DEVICE.type == "cuda" else 300  # seconds
 TABLE_SIZE = 0.1  # root mean square of the table's values when the decoder starts
 
 
-def static(
-    texts: list[str], targets: NDArray[np.float16], tokenizer: Tokenizer, file: Path
-) -> Tensor:
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """Texts without prompts, and the vector that each is to have; on the device."""
+
+    tokens: Tokens
+    prompts: Prompts
+    aims: Tensor  # (M, D), float16
+    aim_of: Tensor  # (N,), which of the aims a text has
+    lowered: NDArray[np.int64]  # (M,), where a text stands once more in lower case, else -1
+
+    @classmethod
+    def of(cls, texts: Sequence[str], aims: NDArray[np.float16], tokenizer: Tokenizer) -> "Lessons":
+        """The texts, and some of them once more in lower case."""
+        return cls.after(tokenized(texts, tokenizer), aims, tokenizer)
+
+    @classmethod
+    def after(
+        cls, shown: tuple[Tokens, NDArray[np.int64]], aims: NDArray[np.float16],
+        tokenizer: Tokenizer,
+    ) -> "Lessons":  # fmt: skip
+        """What `tokenized` gave, with the texts' aims."""
+        tokens, lowered = shown
+        aim_of = np.concatenate([np.arange(len(aims)), lowered])
+        copies = np.full(len(aims), -1)
+        copies[lowered] = len(aims) + np.arange(len(lowered))
+        return cls(
+            tokens,
+            Prompts.of(tokenizer),
+            torch.from_numpy(aims).to(DEVICE),
+            torch.from_numpy(aim_of).to(DEVICE),
+            copies,
+        )
+
+    def wanted(self, rows: NDArray[np.int64]) -> Tensor:
+        """The vectors (B, D) that these texts are to have, float32."""
+        return self.aims[self.aim_of[torch.from_numpy(rows).to(DEVICE)]].float()
+
+    def epoch(self, size: int, tokens: int, number: int) -> Iterator[NDArray[np.int64]]:
+        """The rows of each batch of an epoch."""
+        yield from batches.by_length(
+            self.tokens.lengths + 4, size, tokens, np.random.default_rng(1000 + number)
+        )
+
+    def show(
+        self, student: nn.Module, rows: NDArray[np.int64], generator: np.random.Generator
+    ) -> Tensor:
+        """(B, D) of texts behind a prompt drawn for each."""
+        which = generator.integers(len(PROMPTS), size=len(rows))
+        with reduced():
+            vectors: Tensor = student(*self.tokens.batch(rows, self.prompts, which))
+        return vectors.float()
+
+
+def tokenized(texts: Sequence[str], tokenizer: Tokenizer) -> tuple[Tokens, NDArray[np.int64]]:
+    """Tokens of texts and of lower-case copies of some, and which those are."""
+    lowered = np.flatnonzero(np.random.default_rng(5).random(len(texts)) < LOWERED)
+    shown = [*texts, *(texts[int(row)].lower() for row in lowered)]
+    return batches.bare(tokenizer, shown), lowered
+
+
+class Table(nn.Module):
+    """The static model: a text's vector is the mean of its tokens'."""
+
+    def __init__(self, vocab: int, width: int) -> None:
+        super().__init__()
+        self.bag = nn.EmbeddingBag(vocab, width, mode="mean", padding_idx=0)
+        nn.init.normal_(self.bag.weight, std=0.1)
+
+    def forward(self, ids: Tensor, _: Tensor) -> Tensor:
+        """Token ids (B, S), 0 where there is none -> (B, D)."""
+        vectors: Tensor = self.bag(ids)
+        return vectors
+
+
+def static(lessons: Lessons, vocab: int, file: Path, *, budget: Budget = STATIC_BUDGET) -> Tensor:
     """The table (V, D) of the static model; read from `file` if it is there."""
     if file.exists():
-        return torch.load(file)
+        return torch.load(file, map_location=DEVICE)
     torch.manual_seed(0)
-    table = nn.EmbeddingBag(tokenizer.get_vocab_size(), targets.shape[1], mode="mean")
-    nn.init.normal_(table.weight, std=0.1)
-    optimizer = torch.optim.AdamW(table.parameters(), lr=1e-2, weight_decay=0.0, fused=True)
-    steps = STATIC_EPOCHS * math.ceil(len(texts) / STATIC_BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=steps)
-    for epoch in range(STATIC_EPOCHS):
-        generator = np.random.default_rng(epoch)
-        tokens = batches.tokenize(tokenizer, batches.varied(texts, (DOCUMENT, QUERY), generator))
-        total, order = 0.0, generator.permutation(len(texts))
-        for start in range(0, len(order), STATIC_BATCH):
-            rows = order[start : start + STATIC_BATCH]
-            pieces = [tokens.ids[tokens.starts[row] : tokens.starts[row + 1]] for row in rows]
-            offsets = np.concatenate([[0], np.cumsum([len(piece) for piece in pieces])[:-1]])
-            vectors = table(
-                torch.from_numpy(np.concatenate(pieces).astype(np.int64)),
-                torch.from_numpy(offsets),
-            )
-            loss = losses.nearness(vectors, torch.from_numpy(targets[rows].astype(np.float32)))
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad()
-            total += loss.item() * len(rows)
-        print(
-            f"static: epoch {epoch + 1}/{STATIC_EPOCHS}, loss {total / len(order):.4f}", flush=True
-        )
-    found = table.weight.detach().clone()
+    table = Table(vocab, lessons.aims.shape[1]).to(DEVICE)
+    groups = [{"params": list(table.parameters()), "lr": 1e-2}]
+    state = file.with_suffix(".state")
+    _descend(table, groups, lessons, state, budget, "static", losses.nearness)
+    found = table.bag.weight.detach().clone()
     save(found, file)
+    state.unlink()
     return found
 
 
@@ -89,48 +141,55 @@ def new_student(shape: Shape, table: Tensor) -> Student:
 
 def train(
     student: Student,
-    texts: list[str],
-    targets: NDArray[np.float16],
-    tokenizer: Tokenizer,
+    lessons: Lessons,
     state: Path,
     *,
-    epochs: float = EPOCHS,
-    watch: Callable[[Student], str] = lambda _: "",
+    budget: Budget,
+    watch: Callable[[nn.Module], str] = lambda _: "",
 ) -> None:
     """Trains the decoder in place; goes on from `state` if it is there.
 
     Args:
         student: changed in place.
-        texts: without prompts.
-        targets: (N, D), float16.
-        tokenizer: of the student.
+        lessons: what it learns.
         state: file of the interrupted run.
-        epochs: over all texts.
+        budget: how long.
         watch: called at each save; what it gives is printed.
     """
     table = [student.embed_tokens.weight]
     others = [parameter for parameter in student.parameters() if parameter is not table[0]]
-    of_an_epoch = math.ceil(len(texts) / BATCH)
+    groups = [{"params": others, "lr": RATE}, {"params": table, "lr": TABLE_RATE}]
+    _descend(student, groups, lessons, state, budget, "base", _loss, watch)
+
+
+def _loss(vectors: Tensor, wanted: Tensor) -> Tensor:
+    return (
+        losses.nearness(vectors, wanted)
+        + 2 * losses.likeness(vectors, wanted)
+        + 0.1 * losses.neighbors(vectors, vectors, wanted, wanted, itself=True)
+    )
+
+
+def _descend(
+    network: nn.Module, groups: list[dict[str, object]], lessons: Lessons, state: Path,
+    budget: Budget, name: str, loss: Callable[[Tensor, Tensor], Tensor],
+    watch: Callable[[nn.Module], str] = lambda _: "",
+) -> None:  # fmt: skip
+    size = STATIC_BATCH if name == "static" else BATCH
 
     def losses_after(done: int) -> Iterator[Tensor]:
-        for epoch in range(done // of_an_epoch, math.ceil(epochs)):
-            generator = np.random.default_rng(1000 + epoch)
-            drawn = batches.varied(texts, (DOCUMENT, QUERY), generator)
-            tokens = batches.tokenize(tokenizer, drawn)
-            batched = batches.by_length(tokens.lengths, BATCH, generator)
-            for rows in islice(batched, max(0, done - epoch * of_an_epoch), None):
-                wanted = torch.from_numpy(targets[rows].astype(np.float32))
-                vectors = student(*tokens.batch(rows))
-                yield losses.nearness(vectors, wanted) + 2 * losses.likeness(vectors, wanted)
+        epoch = 0
+        while True:
+            for rows in lessons.epoch(size, TOKENS_IN_BATCH, epoch):
+                if done > 0:  # batches of the run that was interrupted
+                    done -= 1
+                    continue
+                generator = np.random.default_rng([epoch, int(rows[0])])
+                vectors = lessons.show(network, rows, generator)
+                yield loss(vectors, lessons.wanted(rows))
+            epoch += 1
 
     descend(
-        student,
-        [{"params": others, "lr": RATE}, {"params": table, "lr": TABLE_RATE}],
-        losses_after,
-        steps=round(epochs * of_an_epoch),
-        warmup=WARMUP,
-        state=state,
-        save_every=SAVE_EVERY,
-        name="base",
-        watch=watch,
-    )
+        network, groups, losses_after, budget=budget, warmup=WARMUP, state=state,
+        save_every=SAVE_EVERY, name=name, watch=watch,
+    )  # fmt: skip

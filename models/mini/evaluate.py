@@ -20,20 +20,12 @@ from sklearn.metrics import v_measure_score
 from embedge import Embedder
 from embedge.vectors import Vectors, normalize
 from mini.corpus import Entry
+from mini.questions import Questions, packages, questions
 from mini.scores import read_pairs, recall, spearman
 
 KINDS = ("retrieval", "text-matching", "clustering", "classification")
-DISTRACTORS = 1_000  # passages without a query that stand among the documents
 LEAST_IN_CLASS = 40
 NOT_TOPICS = frozenset({"libs", "libdevel", "misc", "doc", "devel", "utils", "introspection"})
-
-
-@dataclass(frozen=True)
-class Questions:
-    """A retrieval test: query i is answered by document i."""
-
-    queries: list[str]
-    documents: list[str]  # at least as many as queries
 
 
 @dataclass(frozen=True)
@@ -58,8 +50,7 @@ class Suite:
 def suite(entries: Sequence[Entry], sts: Path) -> Suite:
     """The tests, out of the held-out part of the corpus and STS-B's development set."""
     held = [entry for entry in entries if entry.held_out]
-    packages = _packages(held)
-    topics = _of_classes([e for e in packages if e.label not in NOT_TOPICS])
+    topics = _of_classes([e for e in packages(held) if e.label not in NOT_TOPICS])
     kinds = _of_classes([entry for entry in held if entry.source == "wordnet" and entry.label])
     random.Random(0).shuffle(kinds)
     return Suite(
@@ -70,30 +61,6 @@ def suite(entries: Sequence[Entry], sts: Path) -> Suite:
             [entry.text for entry in kinds], [str(entry.label) for entry in kinds], len(kinds) // 2
         ),
     )
-
-
-def questions(held: Sequence[Entry]) -> dict[str, Questions]:
-    """The retrieval tests, out of the held-out part of the corpus."""
-    pages = [
-        entry for entry in held
-        if entry.query and len(entry.query.split()) > 1
-        and not entry.source.startswith(("debian", "wordnet", "dict-"))
-    ]  # fmt: skip
-    terms = [entry for entry in held if entry.source == "dict-foldoc"]
-    others = [entry.text for entry in held if entry.query is None and len(entry.text) > 80]
-    return {
-        "packages": _questions(_packages(held), []),
-        "terms": Questions(
-            [f"what is {entry.query}?" for entry in terms if entry.query],
-            [entry.text for entry in sorted(terms, key=lambda entry: entry.query is None)]
-            + others[:DISTRACTORS],
-        ),
-        "pages": _questions(_one_for_each_query(pages), others[:DISTRACTORS]),
-    }
-
-
-def _packages(held: Sequence[Entry]) -> list[Entry]:
-    return [entry for entry in held if entry.source == "debian" and entry.query]
 
 
 @dataclass(frozen=True)
@@ -154,17 +121,13 @@ def bm25(tests: Suite) -> dict[str, float]:
     """Recall at 10 (0 to 100) of BM25 with English stemming and stop words."""
     found = {}
     stemmer = Stemmer.Stemmer("english")
-    for name, questions in tests.questions.items():
+    for name, test in tests.questions.items():
         index = bm25s.BM25()
         index.index(
-            bm25s.tokenize(
-                questions.documents, stopwords="en", stemmer=stemmer, show_progress=False
-            ),
+            bm25s.tokenize(test.documents, stopwords="en", stemmer=stemmer, show_progress=False),
             show_progress=False,
         )
-        asked = bm25s.tokenize(
-            questions.queries, stopwords="en", stemmer=stemmer, show_progress=False
-        )
+        asked = bm25s.tokenize(test.queries, stopwords="en", stemmer=stemmer, show_progress=False)
         best, _ = index.retrieve(asked, k=10, show_progress=False)
         hits = [number in row for number, row in enumerate(best)]
         found[name] = 100 * float(np.mean(hits))
@@ -192,20 +155,6 @@ def accuracy(vectors: Vectors, classes: Labelled) -> float:
     model = LogisticRegression(C=10, max_iter=300)
     model.fit(vectors[:known], classes.labels[:known])
     return float(model.score(vectors[known:], classes.labels[known:]))
-
-
-def _questions(entries: Sequence[Entry], more: list[str]) -> Questions:
-    return Questions(
-        [str(entry.query) for entry in entries], [entry.text for entry in entries] + more
-    )
-
-
-def _one_for_each_query(entries: Sequence[Entry]) -> list[Entry]:
-    """Headings that several pages share ("Options") answer nothing: both are left out."""
-    counts: dict[str, int] = {}
-    for entry in entries:
-        counts[str(entry.query).lower()] = counts.get(str(entry.query).lower(), 0) + 1
-    return [entry for entry in entries if counts[str(entry.query).lower()] == 1]
 
 
 def _of_classes(entries: Sequence[Entry]) -> list[Entry]:

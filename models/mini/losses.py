@@ -59,13 +59,41 @@ def contrast(
             pairs count neither for nor against.
         temperature: of the softmax.
     """
-    own = torch.arange(len(queries))
-    hidden = alike & ~torch.eye(len(queries), dtype=torch.bool)
+    own = torch.arange(len(queries), device=queries.device)
+    hidden = alike & ~torch.eye(len(queries), dtype=torch.bool, device=queries.device)
     losses = []
     for width in WIDTHS:
         scores = unit(queries[:, :width]) @ unit(documents[:, :width]).T / temperature
         scores = scores.masked_fill(hidden, -torch.inf)
         losses += [functional.cross_entropy(scores, own), functional.cross_entropy(scores.T, own)]
+    return torch.stack(losses).mean()
+
+
+def neighbors(
+    queries: Tensor, documents: Tensor, taught_queries: Tensor, taught_documents: Tensor,
+    *, itself: bool = False, temperature: float = 0.05,
+) -> Tensor:  # fmt: skip
+    """Cross entropy of the teacher's softmax over the documents of a batch and ours.
+
+    Where `likeness` weighs all similarities alike, this looks at the nearest.
+
+    Args:
+        queries: (B, D).
+        documents: (C, D).
+        taught_queries: (B, D), the teacher's vectors of the same texts.
+        taught_documents: (C, D).
+        itself: whether document i is query i, which is then left out.
+        temperature: of both.
+    """
+    losses = []
+    hidden = torch.eye(len(queries), dtype=torch.bool, device=queries.device) if itself else None
+    for width in WIDTHS:
+        wanted = unit(taught_queries[:, :width]) @ unit(taught_documents[:, :width]).T
+        scores = unit(queries[:, :width]) @ unit(documents[:, :width]).T
+        if hidden is not None:
+            wanted, scores = (found.masked_fill(hidden, -100.0) for found in (wanted, scores))
+        shares = functional.softmax(wanted / temperature, dim=1)
+        losses.append(functional.cross_entropy(scores / temperature, shares))
     return torch.stack(losses).mean()
 
 
@@ -77,7 +105,7 @@ def groups(vectors: Tensor, labels: Tensor, *, temperature: float = 0.1) -> Tens
         labels: (B,), integers.
         temperature: of the softmax.
     """
-    itself = torch.eye(len(vectors), dtype=torch.bool)
+    itself = torch.eye(len(vectors), dtype=torch.bool, device=vectors.device)
     same = (labels[:, None] == labels[None, :]) & ~itself
     losses = []
     for width in WIDTHS:

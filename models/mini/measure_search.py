@@ -18,7 +18,7 @@ from embedge import Embedder, SearchIndex
 from embedge.search import Hit
 from embedge.search.hits import Mode
 from mini import collect, corpus, packages
-from mini.evaluate import Questions, questions
+from mini.questions import Questions, questions
 
 SAMPLE = 300  # queries of a set that are asked about another
 

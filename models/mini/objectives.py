@@ -1,82 +1,66 @@
 """The four tasks: which texts stand together in a batch, and what is asked of their vectors.
 
-Each objective takes the corpus without its held-out part and gives a function that draws one
-batch and returns its loss. All keep some nearness to the teacher, so that an adapter stays good
-at texts that its own data does not show, and the spread that binary codes need.
+Each objective takes the material and gives a function that draws one batch and returns its loss.
+All keep the spread that binary codes need; `adapt.py` keeps each of them near the base at texts
+that its own data does not show.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 from torch import Tensor
 
-from mini import batches, losses
-from mini.batches import DOCUMENT, QUERY
+from mini import losses
 from mini.corpus import Entry
+from mini.device import DEVICE
+from mini.material import Material
 from mini.network import Student
 
 Draw = Callable[[Student, np.random.Generator], Tensor]
 ALIKE = 0.85  # teacher's similarity from which two documents answer the same query
-TOGETHER = 48  # texts that are padded to one length
-PAIRS = 160  # in a batch for retrieval
-MATCHES = 192  # pairs in a batch for text matching
+FEWER = 1 if DEVICE.type == "cuda" else 4  # a CPU takes smaller batches
+PAIRS, SOURCES = 2048 // FEWER, 4  # in a batch for retrieval
+MATCHES = 1024 // FEWER  # pairs in a batch for text matching
+GROUPS, MEMBERS = 96 // FEWER, 8  # in a batch of clustering or classification
+LEAST = 24  # texts in a group, to be one
 POOL = 40_000  # texts among which neighbors are looked for
 TOPICS = 400  # groups that the teacher's vectors are cut into
 SPREAD = 0.5  # weight of the regulariser
-
-
-@dataclass(frozen=True)
-class Material:
-    """What the objectives draw from."""
-
-    entries: Sequence[Entry]  # none held out
-    targets: NDArray[np.float16]  # (N, D), of the texts
-    tokenizer: Tokenizer
-
-    def vectors(self, student: Student, texts: Sequence[str]) -> Tensor:
-        """(B, D) of texts that carry their prompts; run by length, so that little is padding."""
-        tokens = batches.tokenize(self.tokenizer, texts)
-        order = np.argsort(tokens.lengths, kind="stable")
-        parts = [order[start : start + TOGETHER] for start in range(0, len(order), TOGETHER)]
-        vectors = torch.cat([student(*tokens.batch(rows)) for rows in parts])
-        return vectors[torch.from_numpy(np.argsort(order))]
-
-    def wanted(self, rows: NDArray[np.int64]) -> Tensor:
-        """Targets (B, D), float32."""
-        return torch.from_numpy(self.targets[rows].astype(np.float32))
+# Weight of nearness to the base's own vectors at texts of all kinds.
+KEEP = {"retrieval": 1.0, "text-matching": 1.0, "clustering": 4.0, "classification": 4.0}
+# The share of what an adapter learnt that goes into the checkpoint: an adapter made for one kind
+# of work costs others, and a part of it costs less than a part of its gain.
+SHARES = {"retrieval": 1.0, "text-matching": 1.0, "clustering": 1.0, "classification": 1.0}
 
 
 def retrieval(material: Material) -> Draw:
     """A query and the passage that answers it; neighbors by source make the negatives hard."""
-    pairs = [
-        (row, query, entry.source)
-        for row, entry in enumerate(material.entries)
-        for query in _queries(entry)
-    ]
     by_source: dict[str, list[int]] = {}
-    for place, (_, _, source) in enumerate(pairs):
-        by_source.setdefault(source, []).append(place)
-    sources = list(by_source)
-    shares = np.array([len(by_source[source]) ** 0.7 for source in sources])
+    for number, pair in enumerate(material.pairs):
+        by_source.setdefault(pair.source, []).append(number)
+    places = [np.array(members) for members in by_source.values()]
+    shares = np.array([len(members) ** 0.7 for members in places])
 
     def draw(student: Student, generator: np.random.Generator) -> Tensor:
-        source = sources[generator.choice(len(sources), p=shares / shares.sum())]
-        places = generator.choice(by_source[source], PAIRS)
-        rows = np.array([pairs[place][0] for place in places])
-        queries = [pairs[place][1] for place in places]
-        queries = batches.varied(queries, (QUERY,), generator)
-        documents = [DOCUMENT + material.entries[row].text for row in rows]
-        asked = material.vectors(student, queries)
-        answers = material.vectors(student, documents)
-        wanted = material.wanted(rows)
-        alike = wanted @ wanted.T > ALIKE
+        of_one = PAIRS // SOURCES
+        pairs = np.concatenate(
+            [
+                generator.choice(places[source], min(of_one, len(places[source])), replace=False)
+                for source in generator.choice(
+                    len(places), min(SOURCES, len(places)), p=shares / shares.sum(), replace=False
+                )
+            ]
+        )
+        queries, texts = material.query_rows(pairs), material.text_rows(pairs)
+        asked = material.queries(student, queries, generator)
+        answers = material.documents(student, texts, generator)
+        taught, wanted = material.lessons.wanted(queries), material.lessons.wanted(texts)
         return (
-            losses.contrast(asked, answers, alike)
+            losses.contrast(asked, answers, wanted @ wanted.T > ALIKE)
+            + 0.5 * losses.neighbors(asked, answers, taught, wanted)
             + 2 * losses.nearness(answers, wanted)
             + SPREAD * losses.spread(answers)
         )
@@ -88,20 +72,31 @@ def text_matching(material: Material) -> Draw:
     """Pairs of near and far texts, graded by the teacher's similarity."""
     everyday = {"wordnet-examples", "ding", "fortunes", "wordnet", "debian-synopses", "anarchism"}
     generator = np.random.default_rng(2)
-    pool = np.array([n for n, entry in enumerate(material.entries) if entry.source in everyday])
-    pool = generator.choice(pool, min(POOL, len(pool)), replace=False)
-    near = torch.from_numpy(material.targets[pool].astype(np.float32))
+    of_corpus = [n for n, entry in enumerate(material.entries) if entry.source in everyday]
+    others = np.arange(
+        len(material.entries) + len(material.pairs), len(material.lessons.lowered)
+    )  # sentences, composed ones and those with a word swapped
+    short = others[material.lessons.tokens.lengths[others] < 40]
+    pool = np.concatenate(
+        [
+            generator.choice(rows, min(POOL // 2, len(rows)), replace=False)
+            for rows in (np.array(of_corpus), short)
+        ]
+    )
+    near = material.lessons.wanted(pool)
     neighbors = np.concatenate(
-        [(part @ near.T).topk(17).indices[:, 1:].numpy() for part in near.split(2048)]
+        [
+            (part @ near.T).topk(min(17, len(pool))).indices[:, 1:].cpu().numpy()
+            for part in near.split(2048)
+        ]
     )  # (POOL, 16), itself left out
 
     def draw(student: Student, generator: np.random.Generator) -> Tensor:
         first = generator.integers(len(pool), size=MATCHES)
         second = neighbors[first, generator.integers(neighbors.shape[1], size=MATCHES)]
         rows = pool[np.concatenate([first, second])]
-        texts = [material.entries[row].text for row in rows]
-        vectors = material.vectors(student, batches.varied(texts, (DOCUMENT,), generator))
-        wanted = material.wanted(rows)
+        vectors = material.documents(student, rows, generator)
+        wanted = material.lessons.wanted(rows)
         one, other = vectors[:MATCHES], vectors[MATCHES:]
         grades = (wanted[:MATCHES] * wanted[MATCHES:]).sum(1)
         return (
@@ -116,22 +111,23 @@ def text_matching(material: Material) -> Draw:
 
 def clustering(material: Material) -> Draw:
     """Tight groups: sections of packages, and topics that the teacher's own vectors fall into."""
-    sections = _grouped(
-        (row, entry.label)
-        for row, entry in enumerate(material.entries)
-        if entry.source == "debian" and entry.label
+    entries = material.entries
+    sections = _grouped(  # of synopses, which are short, as what is clustered often is
+        (len(entries) + number, entries[pair.row].label)
+        for number, pair in enumerate(material.pairs)
+        if pair.source == "debian" and pair.query == entries[pair.row].query
     )
     topics = _topics(material)
 
     def draw(student: Student, generator: np.random.Generator) -> Tensor:
         by_section = generator.random() < 0.5
-        rows, labels = _draw_groups(sections if by_section else topics, 24, 8, generator)
-        entries = [material.entries[row] for row in rows]
-        texts = [(by_section and entry.query) or entry.text for entry in entries]
-        vectors = material.vectors(student, batches.varied(texts, (DOCUMENT,), generator))
-        loss = losses.groups(vectors, labels) + SPREAD * losses.spread(vectors)
-        # The targets are those of descriptions, not of the synopses that stand for them here.
-        return loss if by_section else loss + losses.nearness(vectors, material.wanted(rows))
+        rows, labels = _draw_groups(sections if by_section else topics, generator)
+        vectors = material.documents(student, rows, generator)
+        return (
+            losses.groups(vectors, labels)
+            + SPREAD * losses.spread(vectors)
+            + losses.nearness(vectors, material.lessons.wanted(rows))
+        )
 
     return draw
 
@@ -139,18 +135,17 @@ def clustering(material: Material) -> Draw:
 def classification(material: Material) -> Draw:
     """Texts with one label drawn together: what kind of thing a definition or a saying is of."""
     labeled = _grouped(
-        (row, f"{entry.source} {entry.label}")
+        (row, f"{entry.source} {entry.label}" if entry.label else None)
         for row, entry in enumerate(material.entries)
-        if entry.label and entry.source in ("wordnet", "fortunes")
+        if entry.source in ("wordnet", "fortunes")
     )
 
     def draw(student: Student, generator: np.random.Generator) -> Tensor:
-        rows, labels = _draw_groups(labeled, 32, 8, generator)
-        texts = [material.entries[row].text for row in rows]
-        vectors = material.vectors(student, batches.varied(texts, (DOCUMENT,), generator))
+        rows, labels = _draw_groups(labeled, generator)
+        vectors = material.documents(student, rows, generator)
         return (
             losses.groups(vectors, labels)
-            + losses.nearness(vectors, material.wanted(rows))
+            + losses.nearness(vectors, material.lessons.wanted(rows))
             + SPREAD * losses.spread(vectors)
         )
 
@@ -165,8 +160,8 @@ OBJECTIVES: dict[str, Callable[[Material], Draw]] = {
 }
 
 
-def _queries(entry: Entry) -> list[str]:
-    """What may be asked for this text: its heading, and the first sentence of the page's own."""
+def queries_of(entry: Entry) -> list[str]:
+    """What may be asked for this text: its heading, and the last sentence of the page's own."""
     if entry.query is None or entry.source == "wordnet":
         return []
     if entry.source in ("dict-foldoc", "dict-jargon"):
@@ -178,20 +173,22 @@ def _queries(entry: Entry) -> list[str]:
     ]
 
 
-def _grouped(labeled: Iterable[tuple[int, str]]) -> list[NDArray[np.int64]]:
+def _grouped(labeled: Iterable[tuple[int, str | None]]) -> list[NDArray[np.int64]]:
     found: dict[str, list[int]] = {}
     for row, label in labeled:
-        found.setdefault(label, []).append(row)
-    return [np.array(rows) for rows in found.values() if len(rows) >= 24]
+        if label:
+            found.setdefault(label, []).append(row)
+    return [np.array(rows) for rows in found.values() if len(rows) >= LEAST]
 
 
 def _draw_groups(
-    groups: list[NDArray[np.int64]], count: int, size: int, generator: np.random.Generator
+    groups: list[NDArray[np.int64]], generator: np.random.Generator
 ) -> tuple[NDArray[np.int64], Tensor]:
-    """`size` texts of each of `count` groups: rows (B,) and labels (B,)."""
-    chosen = generator.choice(len(groups), min(count, len(groups)), replace=False)
+    """Some texts of each of some groups: rows (B,) and labels (B,)."""
+    chosen = generator.choice(len(groups), min(GROUPS, len(groups)), replace=False)
+    size = max(MEMBERS, GROUPS * MEMBERS // len(chosen))
     rows = np.concatenate([generator.choice(groups[number], size) for number in chosen])
-    return rows, torch.arange(len(chosen)).repeat_interleave(size)
+    return rows, torch.arange(len(chosen), device=DEVICE).repeat_interleave(size)
 
 
 def _topics(material: Material) -> list[NDArray[np.int64]]:
@@ -199,11 +196,11 @@ def _topics(material: Material) -> list[NDArray[np.int64]]:
     generator = np.random.default_rng(3)
     long = np.array([n for n, entry in enumerate(material.entries) if len(entry.text) > 40])
     rows = generator.choice(long, min(POOL, len(long)), replace=False)
-    near = torch.from_numpy(material.targets[rows].astype(np.float32))
+    near = material.lessons.wanted(rows)
     centers = near[:TOPICS].clone()
     for _ in range(12):
         nearest = (near @ centers.T).argmax(1)
-        sums = torch.zeros_like(centers).index_add_(0, nearest, near)
-        centers = losses.unit(sums)
-    found = [rows[(nearest == topic).numpy()] for topic in range(TOPICS)]
-    return [members for members in found if len(members) >= 24]
+        centers = losses.unit(torch.zeros_like(centers).index_add_(0, nearest, near))
+    topic_of = nearest.cpu().numpy()
+    found = [rows[topic_of == topic] for topic in range(TOPICS)]
+    return [members for members in found if len(members) >= LEAST]

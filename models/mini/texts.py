@@ -1,66 +1,17 @@
 """Reads texts, query/document pairs and labels out of the unpacked packages.
 
-Each source is a generator of `Item`s. An item's `group` names the document that it comes from
-(a package, a page, a synset): held-out sets are cut by group, so that no page stands on both
-sides.
+Each source is a generator of `Item`s.
 """
 
 import gzip
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from lxml import etree, html
 
-# The 45 lexicographer files of WordNet; adjectives and adverbs (0-2, 44) carry no topic.
-LEXICOGRAPHER_FILES = [
-    "adj.all",
-    "adj.pert",
-    "adv.all",
-    "noun.Tops",
-    "noun.act",
-    "noun.animal",
-    "noun.artifact",
-    "noun.attribute",
-    "noun.body",
-    "noun.cognition",
-    "noun.communication",
-    "noun.event",
-    "noun.feeling",
-    "noun.food",
-    "noun.group",
-    "noun.location",
-    "noun.motive",
-    "noun.object",
-    "noun.person",
-    "noun.phenomenon",
-    "noun.plant",
-    "noun.possession",
-    "noun.process",
-    "noun.quantity",
-    "noun.relation",
-    "noun.shape",
-    "noun.state",
-    "noun.substance",
-    "noun.time",
-    "verb.body",
-    "verb.change",
-    "verb.cognition",
-    "verb.communication",
-    "verb.competition",
-    "verb.consumption",
-    "verb.contact",
-    "verb.creation",
-    "verb.emotion",
-    "verb.motion",
-    "verb.perception",
-    "verb.possession",
-    "verb.social",
-    "verb.stative",
-    "verb.weather",
-    "adj.ppl",
-]
+from mini.items import LEXICOGRAPHER_FILES, Item
+
 TOPICLESS = frozenset({"adj.all", "adj.pert", "adv.all", "adj.ppl", "noun.Tops"})
 DICTIONARIES = {"dict-gcide": "gcide", "dict-foldoc": "foldoc", "dict-jargon": "jargon"}
 PAGES = {
@@ -78,17 +29,6 @@ PAGES = {
     "gnome-user-docs": "C/*/*.page",
 }
 LETTERS_LEAST = 0.6  # share of letters and spaces below which a passage is code or a table
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One thing read: a text, or a pair of query and document, or a text with a label."""
-
-    source: str
-    group: str
-    text: str
-    query: str | None = None
-    label: str | None = None
 
 
 def read_all(packages: dict[str, Path]) -> Iterator[Item]:

@@ -10,7 +10,21 @@ from transformers import Qwen3Config, Qwen3Model
 
 from embedge import Embedder
 from embedge_export.export import export_pack
-from mini import adapt, batches, checkpoint, descent, distill, losses, targets
+from mini import (
+    adapt,
+    batches,
+    checkpoint,
+    compose,
+    descent,
+    distill,
+    further,
+    losses,
+    objectives,
+    targets,
+)
+from mini.corpus import Entry
+from mini.items import Item, is_held_out
+from mini.material import Material, Pair
 from mini.network import Shape, Student
 from seeded.files import new_tokenizer
 
@@ -88,17 +102,23 @@ def test_an_interrupted_base_goes_on_as_if_nothing_had_been(
     tokenizer: Tokenizer, aims: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(distill, "BATCH", 32)
-    monkeypatch.setattr(distill, "SAVE_EVERY", 4)
+    monkeypatch.setattr(distill, "SAVE_EVERY", 0)
+    lessons = distill.Lessons.of(TEXTS, aims, tokenizer)
+    budget = descent.Budget(steps=16)  # two epochs and more
     whole, parted = new(tokenizer), new(tokenizer)
-    distill.train(whole, TEXTS, aims, tokenizer, tmp_path / "whole.pt", epochs=2)
+    distill.train(whole, lessons, tmp_path / "whole.pt", budget=budget)
+    left = [10]
 
-    def kill(_: Student) -> str:
-        raise StoppedError
+    def kill(_: torch.nn.Module) -> str:
+        left[0] -= 1
+        if left[0] == 0:
+            raise StoppedError
+        return ""
 
     with pytest.raises(StoppedError):
-        distill.train(parted, TEXTS, aims, tokenizer, tmp_path / "parted.pt", epochs=2, watch=kill)
+        distill.train(parted, lessons, tmp_path / "parted.pt", budget=budget, watch=kill)
     again = new(tokenizer)
-    distill.train(again, TEXTS, aims, tokenizer, tmp_path / "parted.pt", epochs=2)
+    distill.train(again, lessons, tmp_path / "parted.pt", budget=budget)
     for one, other in zip(whole.parameters(), again.parameters(), strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
     # It learnt: nearer to the targets than the student that it began as.
@@ -107,14 +127,26 @@ def test_an_interrupted_base_goes_on_as_if_nothing_had_been(
     wanted = torch.from_numpy(aims.astype(np.float32))
     with torch.inference_mode():
         before, after = (losses.nearness(net(*rows), wanted) for net in (new(tokenizer), again))
-    assert after < 0.7 * before
+    assert after < 0.8 * before
+
+
+def test_a_budget_of_seconds_ends_and_counts_what_an_earlier_run_spent(
+    tokenizer: Tokenizer, aims: np.ndarray, tmp_path: Path
+) -> None:
+    lessons = distill.Lessons.of(TEXTS, aims, tokenizer)
+    file = tmp_path / "base.pt"
+    distill.train(new(tokenizer), lessons, file, budget=descent.Budget(seconds=0.5))
+    first = torch.load(file)
+    assert first["seconds"] >= 0.5
+    distill.train(new(tokenizer), lessons, file, budget=descent.Budget(seconds=0.5))
+    assert torch.load(file)["done"] == first["done"]
+    assert descent.Budget(steps=8, seconds=4).spent(2, 3) == 0.75
 
 
 def test_an_adapter_learns_alone_and_goes_on_after_a_stop(
     tokenizer: Tokenizer, aims: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(adapt, "STEPS", 6)
-    monkeypatch.setattr(adapt, "SAVE_EVERY", 2)
+    monkeypatch.setattr(adapt, "SAVE_EVERY", 0)
     base = new(tokenizer)
     descent.save({"student": base.state_dict()}, tmp_path / "base.pt")
     tokens = batches.tokenize(tokenizer, TEXTS)
@@ -129,7 +161,10 @@ def test_an_adapter_learns_alone_and_goes_on_after_a_stop(
         return losses.nearness(student(*tokens.batch(rows)), wanted[rows])
 
     def run(name: str) -> dict[str, torch.Tensor]:
-        adapt.adapt(tmp_path / "base.pt", new(tokenizer), draw, tmp_path / name, name=name)
+        adapt.adapt(
+            tmp_path / "base.pt", new(tokenizer), draw, tmp_path / name,
+            budget=descent.Budget(steps=6), name=name,
+        )  # fmt: skip
         return dict(torch.load(tmp_path / name))
 
     with pytest.raises(StoppedError):
@@ -140,6 +175,161 @@ def test_an_adapter_learns_alone_and_goes_on_after_a_stop(
     for name, matrix in whole.items():
         assert matrix.abs().max() > 0
         torch.testing.assert_close(matrix, again[name], atol=1e-5, rtol=1e-4)
+
+
+def test_a_kept_adapter_leaves_general_texts_nearer_to_the_base(
+    tokenizer: Tokenizer, aims: np.ndarray, tmp_path: Path
+) -> None:
+    base = new(tokenizer)
+    descent.save({"student": base.state_dict()}, tmp_path / "base.pt")
+    tokens = batches.tokenize(tokenizer, TEXTS)
+    wanted = torch.from_numpy(aims.astype(np.float32))
+    own, others = np.arange(48), np.arange(96, 192)
+
+    def moved(keep: float) -> float:
+        adapt.adapt(
+            tmp_path / "base.pt", new(tokenizer),
+            lambda student, _: losses.nearness(student(*tokens.batch(own)), wanted[own]),
+            tmp_path / f"{keep}.pt", budget=descent.Budget(steps=12), name="task",
+            general=lambda student, _: student(*tokens.batch(others)), keep=keep,
+        )  # fmt: skip
+        student = new(tokenizer)
+        student.add_adapters(adapt.RANK, 1.0)
+        student.load_state_dict({**student.state_dict(), **torch.load(tmp_path / f"{keep}.pt")})
+        with torch.inference_mode():
+            with student.plain():
+                before = student(*tokens.batch(others))
+            torch.testing.assert_close(before, base(*tokens.batch(others)))
+            return float(losses.nearness(student(*tokens.batch(others)), before))
+
+    assert moved(4.0) < 0.5 * moved(0.0)
+
+
+def test_half_an_adapter_changes_half_as_much() -> None:
+    generator = torch.Generator().manual_seed(5)
+    one = {
+        "q.lora_A": torch.randn(8, 96, generator=generator),
+        "q.lora_B": torch.randn(64, 8, generator=generator),
+    }
+    half = adapt.scaled(one, 0.5)
+    torch.testing.assert_close(
+        half["q.lora_B"] @ half["q.lora_A"], one["q.lora_B"] @ one["q.lora_A"] / 2
+    )
+
+
+def test_every_objective_gives_a_loss_that_reaches_the_adapter(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objectives, "LEAST", 4)
+    monkeypatch.setattr(objectives, "TOPICS", 6)
+    sources = ("debian", "wordnet", "fortunes", "dict-foldoc", "python3.11-doc")
+    entries = [
+        Entry(
+            f"{text} and stays what it was for years", sources[n % 5], f"group {n}", held_out=False,
+            query=f"which {text}" if n % 5 != 2 else None,
+            label=None if n % 5 > 2 else f"label {n % 2}",
+        )
+        for n, text in enumerate(TEXTS)
+    ]  # fmt: skip
+    pairs = [
+        Pair(query, row, entry.source)
+        for row, entry in enumerate(entries)
+        for query in objectives.queries_of(entry)
+    ]
+    texts = [entry.text for entry in entries] + [pair.query for pair in pairs] + TEXTS
+    drawn = np.random.default_rng(1).normal(size=(len(texts), 256))
+    aims = (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float16)
+    material = Material(entries, pairs, distill.Lessons.of(texts, aims, tokenizer))
+    for name, objective in objectives.OBJECTIVES.items():
+        student = new(tokenizer)
+        learning = student.add_adapters(4, 1.0)
+        loss = objective(material)(student, np.random.default_rng(0))
+        loss.backward()
+        assert torch.isfinite(loss), name
+        assert any(p.grad is not None and p.grad.abs().max() > 0 for p in learning), name
+
+
+def test_a_prompt_is_put_before_tokens_as_if_it_stood_before_the_text(
+    tokenizer: Tokenizer,
+) -> None:
+    texts = ["a red house", "7 dogs (old)", "Ümlaut", *TEXTS[:20]]
+    prompts, tokens = batches.Prompts.of(tokenizer), batches.bare(tokenizer, texts)
+    which = np.arange(len(texts)) % 2
+    ids, lengths = tokens.batch(np.arange(len(texts)), prompts, which)
+    for row, text in enumerate(texts):
+        expected = tokenizer.encode(batches.PROMPTS[which[row]] + text).ids
+        assert ids[row, : lengths[row]].tolist() == expected
+        assert not ids[row, lengths[row] :].any()
+
+
+def test_batches_hold_every_text_once_and_no_more_tokens_than_they_may() -> None:
+    generator = np.random.default_rng(0)
+    lengths = generator.integers(1, 400, size=1000)
+    found = batches.by_length(lengths, 64, 4000, generator)
+    assert sorted(np.concatenate(found)) == list(range(1000))
+    assert max(len(rows) for rows in found) == 64
+    assert all(len(rows) * lengths[rows].max() <= 4000 for rows in found)
+    # As few as that allows: no batch could take one more text of its own length.
+    full = [(len(rows) + 1) * lengths[rows].max() > 3500 or len(rows) == 64 for rows in found]
+    assert sum(full) >= len(found) - 1
+
+
+def test_composed_and_swapped_sentences_come_in_near_pairs_and_are_the_same_each_time() -> None:
+    words = {
+        "person": ["doctor", "child"], "animal": ["horse", "fox"], "thing": ["box", "apple"],
+        "place": ["city", "church"], "idea": ["plan", "fear"], "doing": ["carry", "stop", "use"],
+        "quality": ["old", "heavy"],
+    }  # fmt: skip
+    found = list(compose.composed(words, 400))
+    assert found == list(compose.composed(words, 400))
+    assert len(found) == 400
+    text = " ".join(found)
+    assert "{" not in text
+    for right, wrong in (
+        ("carrying", "carryed"), ("stopped", "stoped"), ("using", "useing"),
+        ("an apple", "a apple"),
+        ("foxes", "foxs"), ("carries", "carrys"),
+    ):  # fmt: skip
+        assert right in text.lower()
+        assert wrong not in text.lower()
+    swapped = list(compose.swapped(["The old doctor has a horse."], words, 30))
+    assert any("child" in sentence or "fox" in sentence for sentence in swapped)
+    assert all(len(sentence.split()) == 6 for sentence in swapped)
+
+
+def test_further_texts_hold_nothing_that_is_held_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = {kind: ["dog", "house"] for kind in compose.KINDS}
+    monkeypatch.setattr(further, "words_by_kind", lambda *_: words)
+    monkeypatch.setattr(further, "TAKEN", {})
+    monkeypatch.setattr(further, "COMPOSED", 20)
+    monkeypatch.setattr(further, "SWAPPED", 5)
+    items = [
+        Item("pages", f"page {page}", f"Passage {page} {part} says this. " + "It goes on. " * 40,
+             query=f"Heading {page}" if part == 0 else None)
+        for page in range(200) for part in range(3)
+    ]  # fmt: skip
+    items += [Item("ding", f"line {n}", f"The dog saw house number {n}.") for n in range(200)]
+    held = [item for item in items if is_held_out(item.group)]
+    assert 5 < len(held) < 60
+    entries = [
+        Entry("Passage 3 0 says this.", "pages", "page 3", held_out=False),
+        Entry("The dog saw house number 7.", "ding", "x", held_out=True, query="Heading 11"),
+    ]
+    further.write(items, tmp_path, entries, tmp_path / "further.jsonl")
+    found = further.read(tmp_path / "further.jsonl")
+    texts = [line.text for line in found]
+    assert len({text.lower() for text in texts}) == len(texts)
+    joined = "\n".join(texts)
+    for item in held:
+        assert item.text.split(" It goes")[0] not in texts
+        assert f"Passage {item.group.removeprefix('page ')} " not in joined
+    assert not {entry.text for entry in entries} & set(texts)
+    assert "Heading 11" not in {line.query for line in found}
+    longest = max(texts, key=len)
+    assert 200 < len(longest.split()) <= 400
+    assert any(line.query and line.query.startswith("Heading") for line in found)
 
 
 def test_between_two_adapters_lies_their_mean() -> None:
@@ -221,6 +411,10 @@ def test_losses_prefer_what_they_should() -> None:
     assert losses.spread(tight) > 0.1
     apart = ~torch.eye(6, dtype=torch.bool)
     none = torch.zeros(6, 6, dtype=torch.bool)
+    # Like the teacher's order of neighbors is better than unlike it.
+    assert losses.neighbors(tight, tight, tight, tight, itself=True) < losses.neighbors(
+        one, one, tight, tight, itself=True
+    )
     # Documents that would answer as well do not count as negatives.
     assert losses.contrast(tight, tight, apart) < losses.contrast(tight, tight, none)
     grades = torch.tensor([1.0, 0.5, 0.0])
