@@ -133,7 +133,10 @@ def embed_chunk(
             on_error=refused.__setitem__,
             progress=lambda done, count: on_progress(done * len(given) // count),
         )
-        vectors[[row for row, _ in given]] = found if len(items) == len(given) else found[places]
+        if len(items) == len(chunk):  # each row has its own
+            vectors = found
+        else:
+            vectors[[row for row, _ in given]] = found[places]
         if refused:
             for (row, _), place in zip(given, places, strict=True):
                 reasons[row] = refused.get(place)
