@@ -1,10 +1,10 @@
 """`make bench-runs`: what the size of a run costs, token budgets in turns within one process.
 
 One open network for all budgets, so that nothing but the cut into runs differs. The budgets take
-turns, in another order each round, and the rounds are compared: the median, over the
-rounds, of a budget's time over the default's in the same round. That holds on a machine that other
-programs use too, where the seconds themselves do not. The CPU's time (user and system, of all
-threads) stands beside that of the clock; threads that wait spin, so that it counts waiting as well.
+turns, in another order each round, and the rounds are compared: the median, over the rounds, of a
+budget's time over the default's in the same round. That holds on a machine that other programs use
+too, where the seconds themselves do not. The CPU's time (user and system, of all threads) stands
+beside that of the clock. Threads that wait sleep, so that it counts work and no waiting.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def open_runners(pack: Pack, options: argparse.Namespace) -> dict[str, Runner]:
             chosen = choices.token_budget
             print(f"\n## {pack.folder}\n\nThe default is {chosen.value}: {chosen.reason}.")
         if sessions is None:
-            sessions = Sessions(pack, choices, arena=False, spin=True, prepared=None)
+            sessions = Sessions(pack, choices, arena=False, spin=False, prepared=None)
         runners[name] = Runner(
             pack, choices, sessions, pad_token_id=pack.manifest.text.pad_token_id
         )
@@ -74,6 +74,12 @@ def measure(call: Call, runners: Mapping[str, Runner], work: Work, rounds: int) 
     return markdown(head, rows)
 
 
+def cut(work: Work, tokens: int) -> Work:
+    """Its first texts, up to so many tokens: for a large model, or a machine that others use."""
+    ends = np.cumsum(work.lengths)
+    return Work(work.name, work.lengths[: max(1, int(np.searchsorted(ends, tokens, "right")))])
+
+
 def _run(call: Call, runner: Runner, ids: list[NDArray[np.int32]]) -> Callable[[], object]:
     return lambda: runner.run(call, runner.text_batches(ids), Items("texts", total=len(ids)))
 
@@ -84,6 +90,7 @@ def main() -> None:
     parser.add_argument("packs", type=Path, nargs="*", default=[PACK], help="folders of packs")
     parser.add_argument("--budgets", default=BUDGETS, help=f"(default: {BUDGETS})")
     parser.add_argument("--works", default=WORKS, help=f"(default: {WORKS})")
+    parser.add_argument("--tokens", type=int, default=2**31, help="of each work at most")
     parser.add_argument("--precision", default="int8")
     parser.add_argument("--threads", type=int, default=facts.usable_cores())
     parser.add_argument("--rounds", type=int, default=15)
@@ -93,7 +100,9 @@ def main() -> None:
         pack = open_pack(folder)
         runners, call = open_runners(pack, options), Call.of(pack.manifest)
         for work in map(parse, listed(options.works)):
-            print("\n" + measure(call, runners, work, options.rounds), flush=True)
+            print(
+                "\n" + measure(call, runners, cut(work, options.tokens), options.rounds), flush=True
+            )
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ from functools import partial
 
 import pytest
 
+from bench.race.work import Work
+from bench.run_sizes import cut
 from bench.turns import Times, speedups, take_turns
 
 
@@ -22,3 +24,8 @@ def test_ratios_are_of_the_same_round() -> None:
     one = Times(wall=[0.5, 5.0, 4.0], cpu=[1.0, 4.0, 1.0])
     assert speedups(base, one) == pytest.approx((2.0, 2.0, 2.0))
     assert speedups(base, base) == (1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(("tokens", "texts"), [(1, 1), (5, 1), (8, 2), (9, 2), (100, 3)])
+def test_work_is_cut_to_its_first_texts(tokens: int, texts: int) -> None:
+    assert cut(Work("sentences", (5, 3, 7)), tokens) == Work("sentences", (5, 3, 7)[:texts])
