@@ -263,7 +263,7 @@ test-integrations: .venv-integrations/stamp .venv-mteb/stamp default ## the adap
 # Their own warnings are theirs. Each file runs in a process of its own: a child that is forked beside
 # the threads of Ray, Spark and Polars may wait for ever.
 .PHONY: test-engines
-test-engines: .venv-engines/stamp default ## EmbedBatches in Ray Data, datasets, pandas, Polars, Arrow and Spark
+test-engines: .venv-engines/stamp default ## EmbedBatches in Ray Data, datasets, pandas, Polars, Arrow and Spark; embedge bulk --ray
 	for file in tests/engines/test_*.py; do .venv-engines/bin/python -m pytest -W ignore $$file; done
 
 .PHONY: test-remote

@@ -13,6 +13,7 @@ Each message says what is wrong, where (which item, file or field), and what to 
     │   ├── ManifestError              manifest.json is missing, malformed or of another version
     │   └── PackFileError              a file is missing, altered, truncated or outside the pack
     ├── DeviceError                    the device or provider asked for is unavailable
+    ├── ClusterError                   a cluster cannot be reached, or cannot do the work
     ├── MemoryLimitError (MemoryError) the work would not fit; refused before it is tried
     ├── NonFiniteError                 the network gave NaN or infinity
     ├── CancelledError                 the caller cancelled
@@ -123,6 +124,10 @@ class PackFileError(PackError):
 
 class DeviceError(EmbedgeError):
     """The device that was asked for is unavailable."""
+
+
+class ClusterError(EmbedgeError):
+    """A cluster cannot be reached, its nodes are not alike, or it failed at the work."""
 
 
 class MemoryLimitError(EmbedgeError, MemoryError):

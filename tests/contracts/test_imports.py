@@ -26,7 +26,7 @@ ROOMS = {
         choice options habits sizes closing failures files machine reopening run_size pack
         run_cost engine choices items vectors texts calls default_tasks images pulling batches
         run_memory sessions captures runner encoder streaming embedder selftest search bulk parts
-        integrations stores server pipe cli __main__
+        cluster integrations stores server pipe cli __main__
     """,
     "embedge_export": """
         reading numbers truth tensors head graph precision corpus families source model output
@@ -59,7 +59,7 @@ FOREIGN = {
     "onnxruntime": {"embedge.engine"},
     "pyarrow": {
         *("embedge.bulk.frames", "embedge.bulk.vectors_column"),
-        *("embedge.parts", "embedge.stores"),
+        *("embedge.cluster", "embedge.parts", "embedge.stores"),
     },
     "lancedb": {"embedge.stores.lance"},
     "qdrant_client": {"embedge.stores.qdrant"},
@@ -74,6 +74,7 @@ FOREIGN = {
     "optimum": {"embedge_export.families.optimum"},
     "pandas": {"embedge.bulk.frames"},
     "polars": {"embedge.bulk.frames"},
+    "ray": {"embedge.cluster"},
     "torch": {"embedge_export.families.optimum"},
     "transformers": {"embedge_export.families.optimum"},
     **{library: {f"{adapters.PLACE}.{name}"} for name, library in adapters.LIBRARIES.items()},

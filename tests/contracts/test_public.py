@@ -18,10 +18,11 @@ from embedge import errors
 from support import adapters
 
 ERRORS = """
-    AdapterError CancelledError ClosedError DeviceError EmbedgeError ExportError GateError
-    ImageError IndexBusyError IndexFileError IndexOutdatedError IndexReadOnlyError IndexRowsError
-    InputError ManifestError MemoryLimitError MissingExtraError NonFiniteError OptionError PackError
-    PackFileError SearchIndexError SourceError StoreError TextError TextTooLongError
+    AdapterError CancelledError ClosedError ClusterError DeviceError EmbedgeError ExportError
+    GateError ImageError IndexBusyError IndexFileError IndexOutdatedError IndexReadOnlyError
+    IndexRowsError InputError ManifestError MemoryLimitError MissingExtraError NonFiniteError
+    OptionError PackError PackFileError SearchIndexError SourceError StoreError TextError
+    TextTooLongError
 """
 PUBLIC = {
     embedge: f"""

@@ -11,7 +11,6 @@ from embedge.progress import ProgressBar
 from embedge.terminal import count_text, time_text
 
 if TYPE_CHECKING:
-    from embedge.embedder import Embedder
     from embedge.parts.plan import Shard
     from embedge.parts.run import Result, Step
 
@@ -21,7 +20,7 @@ class Report:
 
     Args:
         progress: the progress line.
-        embedder: counts tokens and texts that were cut.
+        counts: of tokens and texts that were cut, so far.
         flags: the command's, by Python's names for them.
         clock: seconds.
     """
@@ -29,12 +28,12 @@ class Report:
     def __init__(
         self,
         progress: ProgressBar,
-        embedder: "Embedder",
+        counts: Callable[[], tuple[int, int]],
         flags: Mapping[str, str],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._progress = progress
-        self._embedder = embedder
+        self._counts = counts
         self._clock = clock
         self._start = clock()
         self._parts = 0
@@ -78,7 +77,7 @@ class Report:
         if result.errors:
             rows = count_text(result.errors, "row")
             self._note(f'embedge: without a vector: {rows}; the column "error" says why')
-        if cut := self._embedder.truncations:
+        if cut := self._counts()[1]:
             self._note(cut_line(cut, "writes them without a vector"))
         if result.missing:
             self._note(
@@ -90,7 +89,7 @@ class Report:
     def _rates(self, rows: int, unit: str) -> str:
         """Rows a second, and tokens where they are texts."""
         seconds = max(self._clock() - self._start, 1e-3)
-        tokens = self._embedder.encoder.tokens / seconds
+        tokens = self._counts()[0] / seconds
         if not tokens:
             return f"{rows / seconds:,.1f}{unit}"
         shown = f"{tokens / 1000:,.1f}k" if tokens >= 1000 else f"{tokens:.0f}"

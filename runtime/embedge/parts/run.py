@@ -3,13 +3,15 @@
 Joins the plan, the folder and what makes a part. Knows neither packs nor the command line.
 """
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from embedge.bulk.job import Encode
 from embedge.errors import InputError
 from embedge.parts.folder import RunFolder
+from embedge.parts.lists import DoneList
 from embedge.parts.part import Form, write_part
 from embedge.parts.plan import Plan, Shard
 
@@ -33,6 +35,15 @@ class Result:
     parts: int  # made by this process
     skipped: int  # that were done already
     missing: int  # of other shards, not done yet
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a run finds in its folder."""
+
+    finished: DoneList
+    todo: list[int]  # numbers of the parts to make
+    skipped: int  # parts that were done already
 
 
 class Listener(Protocol):
@@ -78,6 +89,41 @@ def run_parts(
         OptionError: the folder is another run's.
         OSError: the disk did not take a part. Those before it are done.
     """
+    with started(plan, folder, job, listener, shard=shard, verify=verify) as start:
+        todo = start.todo
+        rows, embedded, errors = sum(len(plan.rows_of(part)) for part in todo), 0, 0
+        for index, (part, chunks) in enumerate(plan.chunks(todo)):
+            entry = write_part(
+                folder.parts / part_name(part),
+                chunks,
+                encode,
+                form,
+                on_refused=refuser(plan, part, listener.refused, stop=stop_at_error),
+                on_progress=_reporter(listener, embedded, rows, index, len(todo)),
+            )
+            start.finished.add(asdict(entry))
+            embedded += entry.rows
+            errors += entry.errors
+            listener.step(Step(embedded, rows, index + 1, len(todo) - index - 1))
+    missing = plan.count - len(folder.done())
+    return Result(embedded, errors, len(todo), start.skipped, missing)
+
+
+@contextlib.contextmanager
+def started(
+    plan: Plan,
+    folder: RunFolder,
+    job: Mapping[str, Any],
+    listener: Listener,
+    *,
+    shard: Shard,
+    verify: bool,
+) -> Iterator[Start]:
+    """Finds what is to do, and holds the list of the shard; the arguments are `run_parts`'s.
+
+    Raises:
+        OptionError: the folder is another run's, or another process makes the shard.
+    """
     folder.claim(job)
     with folder.open_list() as finished:
         names = {number: part_name(number) for number in shard.parts(plan.count)}
@@ -88,22 +134,7 @@ def run_parts(
         todo = [n for n, name in names.items() if name not in done or name in changed]
         skipped = len(names) - len(todo)
         listener.found(todo=len(todo), skipped=skipped, changed=len(changed))
-        rows, embedded, errors = sum(len(plan.rows_of(part)) for part in todo), 0, 0
-        for index, (part, chunks) in enumerate(plan.chunks(todo)):
-            entry = write_part(
-                folder.parts / names[part],
-                chunks,
-                encode,
-                form,
-                on_refused=_refuser(plan, part, listener.refused, stop=stop_at_error),
-                on_progress=_reporter(listener, embedded, rows, index, len(todo)),
-            )
-            finished.add(asdict(entry))
-            embedded += entry.rows
-            errors += entry.errors
-            listener.step(Step(embedded, rows, index + 1, len(todo) - index - 1))
-    missing = plan.count - len(folder.done())
-    return Result(embedded, errors, len(todo), skipped, missing)
+        yield Start(finished, todo, skipped)
 
 
 def part_name(number: int) -> str:
@@ -111,9 +142,17 @@ def part_name(number: int) -> str:
     return f"part-{number:06}.parquet"
 
 
-def _refuser(
+def refuser(
     plan: Plan, part: int, refused: Callable[[str, str], None], *, stop: bool
 ) -> Callable[[int, str], None]:
+    """What `write_part` calls for a row of a part that has no vector.
+
+    Args:
+        plan: of all parts.
+        part: the number of this one.
+        refused: called with the place of the row and the reason.
+        stop: raise instead. InputError names the place.
+    """
     first = plan.rows_of(part).start
 
     def refuse(row: int, reason: str) -> None:

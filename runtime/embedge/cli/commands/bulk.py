@@ -1,7 +1,7 @@
 """`embedge bulk`: data sets of any size to part files with vectors, which a second run completes.
 
-Checks what the command line names, hands `parts.run` the inputs, the folder and the encoder, and
-prints what it reports.
+Checks what the command line names, hands what makes the parts the inputs, the folder and the
+encoder, and prints what it reports.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from embedge.cli.bulk_inputs import (
     find_sources,
     settle_images,
 )
+from embedge.cli.bulk_makers import open_maker
 from embedge.cli.bulk_report import Report
 from embedge.cli.checking import check_parts
 from embedge.cli.facts import vector_facts
@@ -25,7 +26,7 @@ from embedge.cli.interrupt import cancellable
 from embedge.cli.libtiff import quiet_libtiff
 from embedge.cli.loading import add_load_options, check_target, load_into, read_target
 from embedge.cli.outputs import local_folder
-from embedge.errors import OptionError
+from embedge.errors import ClusterError, OptionError
 from embedge.progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -42,14 +43,15 @@ JSON arrays, CSV or TSV; with --images, image files. DIR/parts gets a file for e
 (--rows), in their order, with the columns of the input, the vectors ("embedding") and, where a row
 has none, the reason ("error"). Each file appears whole. The same command again skips what is done,
 also after the process was killed; it refuses another pack, other options and changed inputs. With
---shard, several processes share the work and make the same files. With --to, a vector store's own
-library then loads the parts. Needs pyarrow:
+--shard, several processes share the work and make the same files; with --ray, the nodes of a Ray
+cluster do. With --to, a vector store's own library then loads the parts. Needs pyarrow:
 pip install "embedge[bulk]"."""
 EXAMPLES = (
     "embedge bulk data/ --out vectors/",
     'embedge bulk "data/*.parquet" --column body --keep id --task retrieval --out vectors/',
     "embedge bulk texts.jsonl.gz --embedding-type ubinary --out codes/",
     'embedge bulk s3://bucket/texts/ --shard "$INDEX/100" --out /shared/vectors/',
+    "embedge bulk /shared/data/ --ray auto --threads 8 --out /shared/vectors/",
     "embedge bulk data/ --out vectors/ --verify --check 1000",
     "embedge bulk products.parquet --image-column photo --pack clip-v2 --out vectors/",
     "embedge bulk --images photos/ --pack clip-v2 --out vectors/",
@@ -122,6 +124,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="make the I-th of N equal groups of parts; N processes make all (default: 1/1)",
     )
     parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="make the parts on a Ray cluster, whose nodes share the folders: auto, local or "
+        "HOST:PORT; an actor has --threads CPUs (needs embedge[ray])",
+    )
+    parser.add_argument(
         "--on-error",
         choices=("null", "raise"),
         default="null",
@@ -152,11 +160,12 @@ def run(options: argparse.Namespace) -> int:
         from embedge.parts.folder import RunFolder
         from embedge.parts.part import Form
         from embedge.parts.plan import Shard, make_plan
-        from embedge.parts.run import run_parts
     from embedge.texts.tokens import TruncationWarning
 
     out = local_folder(options.out)
     settle_images(options)
+    if options.ray is not None and options.shard != (1, 1):
+        raise OptionError("--shard and --ray both share the work out; leave one of them out")
     if options.images:
         quiet_libtiff()
     ranges = _read_ranges(options)
@@ -181,32 +190,29 @@ def run(options: argparse.Namespace) -> int:
                 ranges=ranges,
             )
             empty = encode([])  # a wrong option shows here, before anything is written
-            if not options.images:
-                embedder.load(options.task)
             facts = _facts(options, embedder, ranges)
             form = Form(plan.schema, options.into, empty.dtype, empty.shape[1], facts)
             if target is not None:
                 layout = check_target(options, folder, target, form)
-            report = Report(progress, embedder, options.flags)
 
             def work(items: Sequence[str | bytes], /, **callbacks: Any) -> Any:
                 return cancellable(lambda cancel: encode(items, cancel=cancel, **callbacks))
 
-            try:
-                result = run_parts(
-                    plan,
-                    folder,
-                    work,
-                    form,
-                    _job(options, plan, facts),
-                    report,
-                    shard=part_of,
-                    verify=options.verify,
-                    stop_at_error=options.on_error == "raise",
-                )
-            except (KeyboardInterrupt, OSError):
-                report.say_kept()
-                raise
+            with open_maker(options, embedder, encode, work, part_of) as (make, counts):
+                report = Report(progress, counts, options.flags)
+                try:
+                    result = make(
+                        plan=plan,
+                        folder=folder,
+                        form=form,
+                        job=_job(options, plan, facts),
+                        listener=report,
+                        verify=options.verify,
+                        stop_at_error=options.on_error == "raise",
+                    )
+                except (KeyboardInterrupt, OSError, ClusterError):
+                    report.say_kept()
+                    raise
             report.say_result(result, shard=part_of, out=out)
             if options.check and not check_parts(
                 options, plan, folder, work, form, embedder, progress, shard=part_of
