@@ -21,10 +21,11 @@ from mini.network import Student
 
 Draw = Callable[[Student, np.random.Generator], Tensor]
 ALIKE = 0.85  # teacher's similarity from which two documents answer the same query
-FEWER = 1 if DEVICE.type == "cuda" else 4  # a CPU takes smaller batches
-PAIRS, SOURCES = 2048 // FEWER, 4  # in a batch for retrieval
-MATCHES = 1024 // FEWER  # pairs in a batch for text matching
-GROUPS, MEMBERS = 96 // FEWER, 8  # in a batch of clustering or classification
+GPU = DEVICE.type == "cuda"
+SOURCES = 4  # that the pairs of a batch for retrieval are of
+PAIRS = 2048 if GPU else 160  # in a batch for retrieval
+MATCHES = 1024 if GPU else 192  # pairs in a batch for text matching
+GROUPS, MEMBERS = (96 if GPU else 24), 8  # in a batch of clustering or classification
 LEAST = 24  # texts in a group, to be one
 POOL = 40_000  # texts among which neighbors are looked for
 TOPICS = 400  # groups that the teacher's vectors are cut into
