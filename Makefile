@@ -362,6 +362,10 @@ bench-second-output: .venv/stamp ## what last_hidden_state costs in a hub folder
 bench-bulk: .venv/stamp default ## embedge bulk beside Embedder.encode: texts a second, memory by rows: [OPTIONS=]
 	$(BENCH).bulk_cost $(OPTIONS)
 
+.PHONY: measure-kills
+measure-kills: .venv/stamp default ## embedge bulk killed at random moments and finished: the same parts? [OPTIONS=]
+	$(BENCH).bulk_kills $(OPTIONS)
+
 .PHONY: bench-bulk-images
 bench-bulk-images: .venv/stamp ## memory of embedge bulk over photographs, as files and as bytes: [OPTIONS=]
 	$(BENCH).bulk_images $(OPTIONS)

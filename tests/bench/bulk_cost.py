@@ -37,16 +37,19 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=20_000, help="for the speed; 0 for none")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", type=int, nargs="*", default=[100_000, 1_000_000, 10_000_000])
+    parser.add_argument("--place", type=Path, help="keep the input and the parts there")
     parser.add_argument("--simulate", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.simulate:
         simulate(options.simulate)
         return
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as scratch:
+        place = options.place or Path(scratch)
+        place.mkdir(parents=True, exist_ok=True)
         if options.texts:
-            compare(Path(place), texts(options.texts), options.rounds)
+            compare(place, texts(options.texts), options.rounds)
         for rows in options.rows:
-            peak = peak_of(Path(place), rows)
+            peak = peak_of(place, rows)
             print(f"{rows:,} rows: peak of {peak:,.0f} MiB", flush=True)
 
 
@@ -57,10 +60,16 @@ def texts(count: int) -> list[str]:
     return [f"{number} {text}" for number, text in zip(range(count), itertools.cycle(mixed))]
 
 
-def compare(place: Path, found: list[str], rounds: int) -> None:
-    """Texts a second of both, in turn."""
+def write_source(place: Path, found: list[str]) -> Path:
+    """The input of the command."""
     source = place / "texts.parquet"
     pq.write_table(pa.table({"text": found}), source)
+    return source
+
+
+def compare(place: Path, found: list[str], rounds: int) -> None:
+    """Texts a second of both, in turn."""
+    source = write_source(place, found)
     memory, bulk = [], []
     with Embedder() as embedder:
         embedder.encode(found[:100], task="retrieval")
