@@ -57,7 +57,7 @@ class Pictures:
                 decode(image, shared=False)
                 return to_square(image, self._spec, upright=True)
         except RefusedImageError as error:
-            raise RefusedError(str(error).removeprefix("the bytes ")) from None
+            raise RefusedError(str(error).removeprefix("the file ")) from None
 
     def embed(
         self,

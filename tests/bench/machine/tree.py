@@ -94,6 +94,8 @@ class Watch:
 
     def _watch(self) -> None:
         while True:
+            last = self._end.is_set()  # before the reading: one begins after the end at least
             self.peak = max(self.peak, proportional(self._root))
-            if self._end.wait(self._seconds):
+            if last:
                 return
+            self._end.wait(self._seconds)
