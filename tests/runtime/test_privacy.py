@@ -108,6 +108,7 @@ LINES = {
     "search": ("search", "one", "TEXTS", "-p", "PACK"),
     "classify": ("classify", "PHOTO", "-l", "a,b", "-p", "IMAGES"),
     "index": ("index", "--list"),
+    "pipe": ("pipe", "-p", "PACK"),  # its stdin is empty
     "info": ("info", "PACK"),
     "list": ("list", "--models"),
     "completion": ("completion", "bash"),
