@@ -66,7 +66,7 @@ def choose(
     on = choose_device(device, precision=precision, held=held)
     chosen = choose_precision(manifest, precision, device=on.value)
     graph = manifest.graph(task=manifest.default_task, precision=chosen.value)
-    weights = sum(manifest.files[name].size for name in (graph.file, *graph.data))
+    weights = manifest.graph_size(graph)
     chosen_threads = resources.threads_here(threads)
     cost = run_cost(
         manifest,

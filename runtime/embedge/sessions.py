@@ -82,9 +82,7 @@ class Sessions:
 
     def capturable_size(self, task: str) -> int:
         """Bytes of the GPU's memory that `capturable` may take: mostly a second copy of weights."""
-        graph = self._text_graph(task)
-        files = self._pack.manifest.files
-        return 2 * POOL_SLACK + sum(files[name].size for name in (graph.file, *graph.data))
+        return 2 * POOL_SLACK + self._pack.manifest.graph_size(self._text_graph(task))
 
     def _text_graph(self, task: str) -> Graph:
         precision = self._choices.precision.value
@@ -100,8 +98,7 @@ class Sessions:
         limit = self._choices.memory_limit.value
         if limit is None or self._choices.device.value == "cpu":
             return None
-        files = self._pack.manifest.files
-        return limit + POOL_SLACK + sum(files[name].size for name in (graph.file, *graph.data))
+        return limit + POOL_SLACK + self._pack.manifest.graph_size(graph)
 
     def _check(self, graph: Graph) -> Path:
         """The file of a graph, once everything that it needs was checked."""

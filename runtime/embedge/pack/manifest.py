@@ -7,7 +7,7 @@ with size and sha256. `reading.py` reads and writes the file; this module opens 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -138,7 +138,13 @@ class Manifest:
     def size_of(self, precision: str) -> int:
         """Bytes of the graphs of a precision and of their data, shared files counted once."""
         graphs = [graph for graph in self.graphs if graph.precision == precision]
-        names = {name for graph in graphs for name in (graph.file, *graph.data)}
+        return self._bytes_of({name for graph in graphs for name in (graph.file, *graph.data)})
+
+    def graph_size(self, graph: Graph) -> int:
+        """Bytes of one graph and its data: mostly weights."""
+        return self._bytes_of((graph.file, *graph.data))
+
+    def _bytes_of(self, names: Iterable[str]) -> int:
         return sum(self.files[name].size for name in names)
 
     def passed_gate(self, precision: str) -> bool:
