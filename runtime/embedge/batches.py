@@ -33,10 +33,6 @@ LONG_MULTIPLE = 16
 # run costs (the weights are read once more).
 PADDING_SHARE = 1 / 8
 PADDING_TOKENS = 64
-# Images of one run, by device, if memory allows. One of 512 x 512 pixels is about 1,300 tokens to
-# its network: it keeps a CPU busy, and leaves its caches with those of a second (1.42 s an image
-# alone, 1.65 s in fours: Xeon, 2 threads).
-IMAGES_PER_RUN = {"cpu": 1, "cuda": 32}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,18 +105,17 @@ def image_batches(
         yield Batch(indices, (np.stack([rows for _, rows in held]),), per_image * len(held))
 
 
-def images_per_run(device: str, *, per_image: int, memory_limit: int | None) -> int:
+def images_per_run(most: int, *, per_image: int, memory_limit: int | None) -> int:
     """How many images one run takes.
 
     Args:
-        device: "cpu" or "cuda".
+        most: as many as suit the device.
         per_image: transient bytes of a run, for each image; 0: not known.
         memory_limit: bytes of one run; None: not bounded.
 
     Raises:
         MemoryLimitError: one alone would exceed the memory limit.
     """
-    most = IMAGES_PER_RUN[device]
     if memory_limit is None or per_image == 0:
         return most
     if per_image > memory_limit:

@@ -9,12 +9,13 @@ fails, the ordinary run goes on, and the reason is kept. Knows no text; runs not
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedge.choice import Choice
+from embedge.engine.providers.provider import CapturedRuns
 from embedge.fork_locks import ForkLock
 from embedge.reasons import one_line
 
@@ -23,25 +24,12 @@ USES = 8  # of a task and a length, before its run is captured
 Vectors = NDArray[np.float32]
 
 
-class Graphs(Protocol):
-    """Captured runs of one task; see `engine.cuda_graphs.CudaGraphs`."""
-
-    def capture(self, length: int) -> None:
-        """Captures the run of one text of a padded length."""
-
-    def run(self, ids: Any, mask: Any) -> Vectors | None:
-        """Its vector (1, D); None where there is no such run."""
-
-    def close(self) -> None:
-        """Lets go of all."""
-
-
 class _Task:
     """The captured runs of one task."""
 
     def __init__(self) -> None:
         self.uses: Counter[int] = Counter()
-        self.graphs: Graphs | None = None
+        self.graphs: CapturedRuns | None = None
         self.asked: set[int] = set()  # lengths whose capture began
         self.ready: set[int] = set()  # captured, and not compared yet
         self.trusted: set[int] = set()  # captured and compared
@@ -62,7 +50,7 @@ class Captures:
         self,
         lengths: Sequence[int],
         *,
-        open_graphs: Callable[[str], Graphs],
+        open_graphs: Callable[[str], CapturedRuns],
         take: Callable[[str], str | None],
     ) -> None:
         self._lengths = tuple(lengths)
@@ -150,7 +138,7 @@ class Captures:
         except RuntimeError:  # no threads: the program ends, or a limit
             state.problem = "no thread could be started for it"
 
-    def _capture(self, state: _Task, graphs: Graphs, length: int) -> None:
+    def _capture(self, state: _Task, graphs: CapturedRuns, length: int) -> None:
         try:
             graphs.capture(length)
         except Exception as error:

@@ -12,16 +12,18 @@ from typing import Any
 
 from embedge.choice import Choice
 from embedge.engine.devices import choose_device
-from embedge.engine.loading import attends_in_blocks
+from embedge.engine.providers.provider import Provider
+from embedge.engine.providers.register import provider_of
 from embedge.errors import OptionError, PackError
 from embedge.machine import resources
 from embedge.machine.cpu_caches import read_caches
-from embedge.machine.gpu_memory import read_gpu_memory
 from embedge.options import is_one_of, shown
 from embedge.pack.files import Pack
 from embedge.pack.manifest import Manifest
-from embedge.run_cost import RunCost, choose_gpu_limit, run_cost
-from embedge.run_size import GPU, choose_token_budget
+from embedge.run_cost import RunCost
+from embedge.run_size import choose_token_budget
+
+GATED = ("int8", "int4")  # precisions that are chosen only where the pack's passed their gate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,11 +31,16 @@ class Choices:
     """What was decided, and why."""
 
     precision: Choice[str]
-    device: Choice[str]  # "cpu" or "cuda"
+    device: Choice[str]
     threads: Choice[int]
     memory_limit: Choice[int | None]  # bytes of all runs beside the weights; None: not bounded
     token_budget: Choice[int]  # padded tokens of one run
     cost: RunCost  # what runs take there
+
+    @property
+    def provider(self) -> Provider:
+        """The device, and what is known of it."""
+        return provider_of(self.device.value)
 
     def by_name(self) -> Mapping[str, Choice[Any]]:
         """The same under their names, in this order; read-only."""
@@ -68,27 +75,13 @@ def choose(
     graph = manifest.graph(task=manifest.default_task, precision=chosen.value)
     weights = manifest.graph_size(graph)
     chosen_threads = resources.threads_here(threads)
-    cost = run_cost(
-        manifest,
-        device=on.value,
-        precision=chosen.value,
-        blocks=on.value == "cpu" and attends_in_blocks(),
+    provider = provider_of(on.value)
+    full_run, cost = provider.full_run, provider.run_cost(manifest, precision=chosen.value)
+    limit = provider.memory_limit(
+        memory_limit,
+        weights=weights,
+        full_run=0 if full_run is None else cost.text.per_token * full_run.value,
     )
-    if on.value == "cpu":
-        limit = resources.choose_memory_limit(
-            memory_limit,
-            environment=os.environ,
-            available=resources.read_available_memory(),
-            reserved=weights,
-        )
-    else:
-        limit = choose_gpu_limit(
-            memory_limit,
-            environment=os.environ,
-            memory=read_gpu_memory(),
-            weights=weights,
-            full_run=cost.text.per_token * GPU.value,
-        )
     return Choices(
         precision=chosen,
         device=on,
@@ -97,8 +90,8 @@ def choose(
         token_budget=choose_token_budget(
             token_budget,
             environment=os.environ,
-            device=on.value,
-            caches=read_caches() if on.value == "cpu" and token_budget is None else None,
+            full_run=full_run,
+            caches=read_caches() if full_run is None and token_budget is None else None,
             threads=chosen_threads.value,
             per_token=cost.text.per_token,
             memory_limit=limit.value,
@@ -113,7 +106,7 @@ def choose_precision(manifest: Manifest, wanted: str, *, device: str) -> Choice[
     Args:
         manifest: the pack's.
         wanted: "auto" or a precision of the pack.
-        device: "cpu" or "cuda".
+        device: its name.
 
     Raises:
         OptionError: the pack has no such precision, or nothing that should run there unasked.
@@ -125,24 +118,22 @@ def choose_precision(manifest: Manifest, wanted: str, *, device: str) -> Choice[
                 f"precision {shown(wanted)} is not in this pack; it has {', '.join(held)}"
             )
         return Choice(wanted, "precision= was given")
-    if device == "cuda":
-        if "fp16" in held:
-            return Choice("fp16", "the device is CUDA, and the pack has fp16 graphs")
-        if "fp32" in held:
-            return Choice("fp32", "the device is CUDA, and the pack has no fp16 graphs")
-        raise OptionError(
-            f"this pack has {' and '.join(held)} graphs only, which are made for the CPU; export "
-            'fp16, or pass device="cpu"'
-        )
-    if "int8" in held and manifest.passed_gate("int8"):
-        return Choice("int8", "the device is the CPU, and the pack's int8 passed its gate")
-    if "fp32" in held:
-        problem = "did not pass its gate" if "int8" in held else "is not in the pack"
-        return Choice("fp32", f"the device is the CPU, and int8 {problem}")
-    if "int4" in held and manifest.passed_gate("int4"):
-        return Choice("int4", "the device is the CPU, and of what runs there only int4 passed")
+    provider, lacking = provider_of(device), []
+    for name in provider.precisions:
+        if name not in held:
+            lacking.append(f"{name} is not in the pack")
+        elif name in GATED and not manifest.passed_gate(name):
+            lacking.append(f"{name} did not pass its gate")
+        else:
+            found = (
+                f"the pack's {name} passed its gate" if name in GATED else f"the pack has {name}"
+            )
+            return Choice(
+                name, f"the device is {provider.title}, and {', '.join(lacking) or found}"
+            )
+    wanted_here = [f"{p} that passed its gate" if p in GATED else p for p in provider.precisions]
     raise OptionError(
-        f"this pack has only {', '.join(held)} and no precision that may be chosen for a CPU: "
-        "int8 or int4 that passed its gate, or fp32. Export one of them, or name one with "
-        "precision="
+        f"this pack has only {', '.join(held)} and no precision that may be chosen for "
+        f"{provider.title}: {', '.join(wanted_here)}. Export one of them, name one with "
+        "precision=, or pass another device="
     )

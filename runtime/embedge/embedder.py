@@ -23,6 +23,7 @@ from embedge.choices import choose
 from embedge.closing import Lifetime, counted, explained
 from embedge.default_tasks import DefaultTasks
 from embedge.encoder import Encoder
+from embedge.engine.providers.register import provider_of
 from embedge.errors import OptionError
 from embedge.files.paths import absolute_path
 from embedge.habits import missing_attribute
@@ -166,7 +167,7 @@ class Embedder:
         On a GPU also cuda_graphs: of which tasks and padded lengths runs of one text are captured
         by now, and why not of others.
         """
-        if self._choices["device"].value == "cpu":
+        if not provider_of(self.device).captured_lengths:
             return self._choices
         return MappingProxyType({**self._choices, "cuda_graphs": self._encoder.captured()})
 

@@ -61,7 +61,7 @@ class Encoder:
         self.text: TextInput = pack.manifest.text
         self.truncations = self.tokens = 0
         self._pack = pack
-        self._device = choices.device.value
+        self._provider = choices.provider
         self._runner = Runner(pack, choices, sessions, pad_token_id=self.text.pad_token_id)
         samples = pack.manifest.samples
         self.languages = Languages(
@@ -107,7 +107,7 @@ class Encoder:
         Not where it would bring nothing, and not where a text could be refused after others ran:
         too long for the call, or for the memory.
         """
-        if self._device == "cpu" or count <= AHEAD.first or call.on_overflow != "truncate":
+        if not self._provider.accelerator or count <= AHEAD.first or call.on_overflow != "truncate":
             return False
         limits = self._runner.limits()
         longest = estimate_memory(limits, 1, call.max_length)
@@ -216,7 +216,7 @@ class Encoder:
             items,
             upright=call.upright,
             allow_urls=call.allow_urls,
-            device=self._device,
+            threads=self._provider.image_decoders,
             per_run=self._runner.images_per_run(),
         )
         with contextlib.closing(decoded):  # its threads end with it, also after an error

@@ -8,6 +8,7 @@ import errno
 import os
 import re
 from pathlib import Path
+from typing import Protocol
 
 from embedge.errors import DeviceError, EmbedgeError, MemoryLimitError, PackFileError
 from embedge.reasons import reason_of
@@ -42,7 +43,22 @@ _OPERATOR = (
     "Unsupported model IR version",
     "only *guarantees* support for models stamped with official released onnx opset",
 )
-_CUDA = ("CUDA", "CUDNN", "cudnn", "CUBLAS", "cublas")
+
+
+class Device(Protocol):
+    """Where a graph runs; see `engine.providers.provider.Provider`."""
+
+    @property
+    def device(self) -> str:
+        """Its name as `device=` takes it."""
+
+    @property
+    def hardware(self) -> str:
+        """What does the work."""
+
+    @property
+    def failure_signs(self) -> tuple[str, ...]:
+        """Words of errors that are its own fault."""
 
 
 def file_remedy(error: OSError) -> str:
@@ -57,14 +73,14 @@ def lacks_memory(error: BaseException) -> bool:
     return any(word in str(error) for word in _MEMORY)
 
 
-def loading_failure(graph: Path, error: Exception, *, version: str, device: str) -> EmbedgeError:
+def loading_failure(graph: Path, error: Exception, *, version: str, device: Device) -> EmbedgeError:
     """The error for a graph that ONNX Runtime did not load.
 
     Args:
         graph: its file.
         error: what ONNX Runtime raised.
         version: of ONNX Runtime.
-        device: "cpu" or "cuda".
+        device: where it runs.
     """
     reason = reason_of(error)
     if lacks_memory(error):
@@ -77,10 +93,10 @@ def loading_failure(graph: Path, error: Exception, *, version: str, device: str)
         return PackFileError(
             f"{graph} or its data cannot be read: {os.strerror(code)}; {_REMEDIES[code]}"
         )
-    if device == "cuda" and any(word in str(error) for word in _CUDA):
+    if any(sign in str(error) for sign in device.failure_signs):
         return DeviceError(
-            f"{graph} cannot be loaded onto the GPU: {reason}; see what `embedge doctor --device "
-            'cuda` says, or pass device="cpu"'
+            f"{graph} cannot be loaded onto {device.hardware}: {reason}; see what `embedge doctor "
+            f'--device {device.device}` says, or pass device="cpu"'
         )
     if any(words in str(error) for words in _OPERATOR):
         return PackFileError(
@@ -95,7 +111,7 @@ def loading_failure(graph: Path, error: Exception, *, version: str, device: str)
 
 
 def running_failure(
-    graph: Path, work: str, error: Exception, *, limits: str, device: str
+    graph: Path, work: str, error: Exception, *, limits: str, device: Device
 ) -> EmbedgeError:
     """The error for a run that ONNX Runtime did not end well.
 
@@ -104,15 +120,15 @@ def running_failure(
         work: what was run, in words.
         error: what ONNX Runtime raised.
         limits: the options that bound what one run takes.
-        device: "cpu" or "cuda".
+        device: where it runs.
     """
     reason = reason_of(error)
     if lacks_memory(error):
         return MemoryLimitError(f"no memory for {work}: {reason}; lower {limits}")
-    if device == "cuda" and any(word in str(error) for word in _CUDA):
+    if any(sign in str(error) for sign in device.failure_signs):
         return DeviceError(
-            f"the GPU failed on {work}: {reason}; see what `embedge doctor --device cuda` says, or "
-            'pass device="cpu"'
+            f"{device.hardware} failed on {work}: {reason}; see what `embedge doctor --device "
+            f'{device.device}` says, or pass device="cpu"'
         )
     return PackFileError(
         f"{graph} failed on {work}: {reason}; update onnxruntime, or export the pack again"

@@ -17,19 +17,27 @@ from embedge.choice import Choice
 from embedge.machine.gpu_memory import GpuMemory
 from embedge.machine.resources import LEAST_MEMORY, MEMORY_VARIABLE, NOTHING_SET
 from embedge.pack.manifest import Manifest, MemoryCost
+from embedge.run_size import FULL_RUNS
 from embedge.sizes import byte_count, size_text
 
-# Of what the pack estimates for a CPU, what a GPU's pool takes for one run in half precision; in
-# float32 twice as much. Measured of a decoder and an encoder on an H200 with ONNX Runtime 1.31, 512
-# to 32,768 tokens: v5-text-small took 188.4 kB a token, of which the keys and values that every
-# layer's attention hands out are 115, v5-text-nano 33.8 kB. Of an image tower by the buffers of its
-# graph alone.
-DECODER, ENCODER, IMAGE = 0.97, 0.37, 0.92
-FLOAT32 = 2.0
 # Of what is free, the most that is taken unasked: weights and runs together.
 FREE_SHARE = 0.5
-# Runs of the full size that fit into the default limit: one, and what earlier ones left behind.
-FULL_RUNS = 2
+FLOAT32 = 2.0  # times what half precision takes
+
+
+@dataclass(frozen=True, slots=True)
+class GpuShares:
+    """Of what a pack estimates for a CPU, what a GPU's pool takes for a run in half precision.
+
+    Attributes:
+        decoder: of texts that are padded on the right alone.
+        encoder: of other texts.
+        image: of images.
+    """
+
+    decoder: float
+    encoder: float
+    image: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,26 +57,38 @@ class RunCost:
     grows: bool = False
 
 
-def run_cost(manifest: Manifest, *, device: str, precision: str, blocks: bool) -> RunCost:
-    """What runs of a pack take on a device.
+def cpu_run_cost(manifest: Manifest, *, blocks: bool) -> RunCost:
+    """What runs of a pack take on a CPU: what the pack says.
 
     Args:
         manifest: the pack's.
-        device: "cpu" or "cuda".
-        precision: of the graphs that run.
         blocks: whether this ONNX Runtime's CPU attends to long texts in blocks.
     """
-    per_image = 0 if manifest.image is None else manifest.image.per_image
-    if device == "cpu":
-        return RunCost(manifest.memory, per_image, blocks)
+    return RunCost(manifest.memory, _per_image(manifest), blocks)
+
+
+def gpu_run_cost(manifest: Manifest, *, precision: str, shares: GpuShares) -> RunCost:
+    """What runs of a pack take in a GPU's pool.
+
+    Args:
+        manifest: the pack's.
+        precision: of the graphs that run.
+        shares: of that GPU's provider.
+    """
     memory, factor = manifest.memory, 1.0 if precision == "fp16" else FLOAT32
     # A decoder's texts are padded on the right alone; its operator takes no square on a GPU.
     decoder = manifest.text is not None and manifest.text.padding == "right"
+    share = shares.decoder if decoder else shares.encoder
     text = MemoryCost(
-        per_token=round(memory.per_token * factor * (DECODER if decoder else ENCODER)),
+        per_token=round(memory.per_token * factor * share),
         per_token_squared=0.0 if decoder else memory.per_token_squared * factor / FLOAT32,
     )
-    return RunCost(text, round(per_image * factor * IMAGE), blocks=False, grows=True)
+    per_image = round(_per_image(manifest) * factor * shares.image)
+    return RunCost(text, per_image, blocks=False, grows=True)
+
+
+def _per_image(manifest: Manifest) -> int:
+    return 0 if manifest.image is None else manifest.image.per_image
 
 
 def choose_gpu_limit(

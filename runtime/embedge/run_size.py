@@ -20,10 +20,8 @@ from embedge.machine.resources import NOTHING_SET
 from embedge.options import whole_number, whole_number_of
 
 BUDGET_VARIABLE = "EMBEDGE_TOKEN_BUDGET"
-# On an H200 v5-text-small does 279,000 tokens a second in runs of 8,192, 309,000 in runs of 32,768;
-# v5-text-nano as many in either. Memory grows with them.
-GPU = Choice(16384, "a GPU needs many tokens at once to be busy")
-GPU_RUNS = 2  # runs of this size that the memory limit holds: one, and what an earlier one left
+# Runs of the full size that a GPU's memory limit holds: one, and what earlier ones left behind.
+FULL_RUNS = 2
 # Padded tokens, as `batches.cost` counts them: 256 and 512 in texts of up to 256. Below the first a
 # run does too little with the weights that it reads: that takes a core with VNNI as long as about
 # 20 tokens (runs of 64 tokens are 12 % slower than those of 128), whatever the model's size, since
@@ -37,7 +35,7 @@ def choose_token_budget(
     argument: int | None,
     *,
     environment: Mapping[str, str] = NOTHING_SET,
-    device: str,
+    full_run: Choice[int] | None,
     caches: CpuCaches | None,
     threads: int,
     per_token: int,
@@ -48,7 +46,7 @@ def choose_token_budget(
     Args:
         argument: what the caller asked for; it wins.
         environment: where EMBEDGE_TOKEN_BUDGET may stand; it comes second.
-        device: "cpu" or "cuda".
+        full_run: what a device with memory of its own takes; None: the CPU's caches decide.
         caches: of this CPU; None where the system says nothing of them.
         threads: of one run.
         per_token: bytes of activations that a token takes on the device, by estimate; 0 where that
@@ -59,8 +57,8 @@ def choose_token_budget(
         return Choice(whole_number(argument, "token_budget"), "token_budget= was given")
     if text := environment.get(BUDGET_VARIABLE, "").strip():
         return Choice(whole_number_of(text, BUDGET_VARIABLE), f"{BUDGET_VARIABLE} is set")
-    if device != "cpu":
-        return _gpu_budget(per_token, memory_limit)
+    if full_run is not None:
+        return _within(memory_limit, full_run, per_token)
     held = share(caches, threads)
     if held is None:
         return Choice(UNKNOWN, "this system does not say what its caches hold; right for most")
@@ -78,10 +76,10 @@ def choose_token_budget(
     return Choice(fitting, reason)
 
 
-def _gpu_budget(per_token: int, memory_limit: int | None) -> Choice[int]:
+def _within(memory_limit: int | None, full_run: Choice[int], per_token: int) -> Choice[int]:
     if not per_token or memory_limit is None:
-        return GPU
-    fitting = max(1, memory_limit // (GPU_RUNS * per_token))
-    if fitting >= GPU.value:
-        return GPU
-    return Choice(fitting, f"the memory limit holds {GPU_RUNS} runs of {fitting:,} tokens")
+        return full_run
+    fitting = max(1, memory_limit // (FULL_RUNS * per_token))
+    if fitting >= full_run.value:
+        return full_run
+    return Choice(fitting, f"the memory limit holds {FULL_RUNS} runs of {fitting:,} tokens")

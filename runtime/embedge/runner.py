@@ -16,7 +16,6 @@ from embedge.calls import Call
 from embedge.captures import Captures
 from embedge.choice import Choice
 from embedge.choices import Choices
-from embedge.engine.cuda_graphs import LENGTHS
 from embedge.engine.session import Session
 from embedge.errors import MemoryLimitError, NonFiniteError, PackFileError
 from embedge.items import Items
@@ -46,7 +45,7 @@ class Runner:
         # Of all threads and tasks together.
         self._memory = RunMemory(choices.memory_limit.value, grows=choices.cost.grows)
         self._captures = Captures(
-            LENGTHS if choices.device.value == "cuda" else (),
+            choices.provider.captured_lengths,
             open_graphs=sessions.capturable,
             take=self._room_for_captures,
         )
@@ -67,7 +66,7 @@ class Runner:
             blocks=self._choices.cost.blocks,
             memory_limit=self._choices.memory_limit.value,
             largest_first=self._choices.cost.grows,
-            buckets=LENGTHS if self._choices.device.value == "cuda" else (),
+            buckets=self._choices.provider.captured_lengths,
         )
 
     def images_per_run(self) -> int:
@@ -77,7 +76,7 @@ class Runner:
             MemoryLimitError: one alone would exceed the memory limit.
         """
         return images_per_run(
-            self._choices.device.value,
+            self._choices.provider.images_per_run,
             per_image=self._choices.cost.per_image,
             memory_limit=self._choices.memory_limit.value,
         )
@@ -143,7 +142,7 @@ class Runner:
         try:
             return self._run_within(session, task, batch, items)
         except MemoryLimitError:
-            if self._choices.device.value == "cpu":  # its system does not say so in time
+            if not self._choices.provider.accelerator:  # its system does not say so in time
                 raise
         session.free()
         try:
@@ -152,8 +151,8 @@ class Runner:
             rows = len(batch.indices)
             if rows == 1:
                 raise MemoryLimitError(
-                    f"item {batch.indices[0]} does not fit into the GPU's memory, not even alone: "
-                    f"{error}"
+                    f"item {batch.indices[0]} does not fit into the memory of "
+                    f"{self._choices.provider.hardware}, not even alone: {error}"
                 ) from error
         session.free()
         middle = (rows + 1) // 2

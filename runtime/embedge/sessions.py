@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from embedge.choices import Choices
-from embedge.engine.cuda_graphs import CudaGraphs
 from embedge.engine.kernels import INEXACT, integer_kernel
 from embedge.engine.prepared import prepared_graph
+from embedge.engine.providers.provider import CapturedRuns
 from embedge.engine.session import OnnxSession, Session
 from embedge.errors import DeviceError
 from embedge.fork_locks import ForkLock
@@ -72,9 +72,9 @@ class Sessions:
                 )
             return self._open[graph.file]
 
-    def capturable(self, task: str) -> CudaGraphs:
+    def capturable(self, task: str) -> CapturedRuns:
         """Captured runs of a task's text network, none yet; its files were checked by `get`."""
-        return CudaGraphs(
+        return self._choices.provider.captured(
             self._pack.file(self._text_graph(task).file),
             threads=self._choices.threads.value,
             memory=self.capturable_size(task),
@@ -96,7 +96,7 @@ class Sessions:
     def _pool_limit(self, graph: Graph) -> int | None:
         """Bytes that a GPU's pool may take for a graph: its weights, and what runs may."""
         limit = self._choices.memory_limit.value
-        if limit is None or self._choices.device.value == "cpu":
+        if limit is None or not self._choices.provider.accelerator:
             return None
         return limit + POOL_SLACK + self._pack.manifest.graph_size(graph)
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from embedge import Embedder, ImageError, batches
+from embedge import Embedder, ImageError
+from embedge.engine.providers.cpu import Cpu
 from embedge.images.pillow import MAX_PIXELS, RefusedImageError
 from embedge.images.sources import check_source
 from support.tiny import IMAGE
@@ -122,7 +123,7 @@ def test_a_file_that_changes_after_it_was_looked_at(
             paths[-1].unlink()
             paths[-2].write_bytes(png(1, 100_000))
 
-    monkeypatch.setitem(batches.IMAGES_PER_RUN, "cpu", 1)
+    monkeypatch.setattr(Cpu, "images_per_run", 1)
     with pytest.raises(ImageError) as caught:
         embedder.encode_image(paths, progress=spoil)
     reasons = dict(caught.value.items)

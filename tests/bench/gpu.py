@@ -19,7 +19,7 @@ from bench.race.compete import Race, Result
 from bench.race.peers import KINDS, Bench, Contender, PeerError, environment, seeded_source
 from bench.race.report import NOTHING, left_out, markdown
 from bench.race.work import Work, parse
-from embedge.engine.devices import cuda_problem
+from embedge.engine.providers.cuda import cuda_problem
 
 BATCHES = "1,4,16,64,256"
 LENGTHS = "32,128,512,2048,8192"

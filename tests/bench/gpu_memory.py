@@ -28,8 +28,8 @@ from bench.race.report import markdown
 from embedge.batches import estimate_memory
 from embedge.calls import Call
 from embedge.choices import Choices, choose
-from embedge.engine.devices import cuda_problem
 from embedge.engine.loading import runtime_version
+from embedge.engine.providers.cuda import cuda_problem
 from embedge.items import Items
 from embedge.machine.gpu_memory import read_gpu_memory
 from embedge.pack.files import open_pack

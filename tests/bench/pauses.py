@@ -22,7 +22,7 @@ from bench.race.work import parse
 from bench.race.worker import versions
 from bench.turns import take_turns
 from embedge.engine.loading import load_runtime
-from embedge.engine.session import session_options
+from embedge.engine.session_options import session_options
 from embedge.pack.contract import INPUTS
 from embedge.pack.files import open_pack
 

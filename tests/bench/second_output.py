@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from embedge.engine.loading import load_runtime
-from embedge.engine.session import session_options
+from embedge.engine.session_options import session_options
 from embedge.pack.contract import OUTPUT, ROWS
 from embedge_export import export_hub_folders, export_pack
 from embedge_export.hub_folder import STEMS

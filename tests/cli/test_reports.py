@@ -11,7 +11,8 @@ import pytest
 from embedge.choice import Choice
 from embedge.cli import main, screen
 from embedge.cli.commands import doctor
-from embedge.engine import devices, kernels, loading, session
+from embedge.engine import kernels, loading, session
+from embedge.engine.providers import cuda
 from embedge.progress import ProgressBar
 from support.fakes import MANIFEST, FakeEmbedder, samples_for, write_pack
 
@@ -32,7 +33,7 @@ def sound_runtime(package, monkeypatch):
     module.get_available_providers = staticmethod(lambda: ["CPUExecutionProvider"])
     for place in (loading, session):  # the latter holds it by name
         monkeypatch.setattr(place, "load_runtime", lambda: module)
-    monkeypatch.setattr(devices, "cuda_problem", lambda: "no CUDA provider")
+    monkeypatch.setattr(cuda, "cuda_problem", lambda: "no CUDA provider")
     versions = {"onnxruntime": "1.23.2", "onnxruntime-gpu": "1.23.2"}
     real = doctor.version_of
     monkeypatch.setattr(doctor, "version_of", lambda name: versions.get(name) or real(name))

@@ -37,6 +37,7 @@ ROOMS = {
 EQUALS = {
     "embedge.cli.commands": set[str](),
     "embedge.server.dialects": set[str](),
+    "embedge.engine.providers": {"provider", "register", "cuda_graphs"},
     "embedge.integrations": adapters.SHARED,
     "embedge.stores": {"layout", "load", "opening", "rows", "store", "target"},
     "embedge_export.precision": {"precision", "integers"},

@@ -29,7 +29,7 @@ def main(pack: str, task: str, texts_file: str, out: str, doctor: str = "") -> N
     if kernel != kernels.EXACT:
         unasked = Choice(kernels.EXACT, "taken unasked, to see what happens")
         with (
-            mock.patch("embedge.engine.session.integer_kernel", return_value=unasked),
+            mock.patch("embedge.engine.session_options.integer_kernel", return_value=unasked),
             Embedder(pack, precision="int8", threads=1) as embedder,
         ):
             plain = embedder.encode(texts, task=task)

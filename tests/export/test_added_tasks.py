@@ -211,7 +211,7 @@ def test_a_missed_bar_of_a_new_task_leaves_the_pack_as_it_was(
 def test_a_new_pack_has_the_precisions_that_this_machine_would_run(
     tiny_source, tmp_path, monkeypatch, problem, precisions
 ):
-    monkeypatch.setattr("embedge.engine.devices.cuda_problem", lambda: problem)
+    monkeypatch.setattr("embedge.engine.providers.cuda.cuda_problem", lambda: problem)
     said: list[str] = []
     manifest = export_pack(tiny_source, out=tmp_path / "pack", notice=said.append)
     assert list(manifest.precisions()) == precisions

@@ -12,8 +12,8 @@ import pytest
 
 import seeded
 from embedge import Embedder
-from embedge.engine.devices import cuda_problem
-from embedge.engine.loading import CUDA, installed_distributions
+from embedge.engine.loading import installed_distributions
+from embedge.engine.providers.cuda import NAME, cuda_problem
 from embedge.errors import DeviceError
 from embedge_export.export import export_pack
 
@@ -38,7 +38,7 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_gpu_distribution_is_the_one_installed():
     assert installed_distributions() == ["onnxruntime-gpu"]
-    assert CUDA in onnxruntime.get_available_providers()
+    assert NAME in onnxruntime.get_available_providers()
 
 
 @without_cuda

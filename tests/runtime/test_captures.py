@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from embedge.captures import USES, Captures
-from embedge.engine.cuda_graphs import LENGTHS, ON_GPU, CudaGraphs, _Exclusion
+from embedge.engine.providers.cuda import Cuda
+from embedge.engine.providers.cuda_graphs import LENGTHS, ON_GPU, _Exclusion
 from embedge.errors import DeviceError, MemoryLimitError
 from embedge.run_memory import RunMemory
 from support.tiny import write_graph
@@ -219,7 +220,7 @@ def test_memory_set_apart_is_no_longer_the_runs() -> None:
 
 def test_where_cuda_is_not_there_a_capture_says_why(tmp_path: Path) -> None:
     write_graph(tmp_path, "g.onnx", constant=[0.0] * 8)
-    graphs = CudaGraphs(tmp_path / "g.onnx", threads=1, memory=2**30)
+    graphs = Cuda().captured(tmp_path / "g.onnx", threads=1, memory=2**30)
     with pytest.raises(DeviceError, match="no CUDA graph of it"):
         graphs.capture(32)
     assert graphs.run(*inputs(32)) is None

@@ -16,14 +16,14 @@ MakePack = Callable[..., Path]
     ("precisions", "passed", "device", "value", "reason"),
     [
         (("fp32", "int8"), ("int8",), "cpu", "int8", "passed its gate"),
-        (("fp32", "int8"), (), "cpu", "fp32", "int8 did not pass"),
+        (("fp32", "int8"), (), "cpu", "fp32", "the CPU, and int8 did not pass its gate"),
         (("fp32", "fp16"), (), "cpu", "fp32", "int8 is not in the pack"),
         (("fp32", "fp16", "int8"), ("int8",), "cuda", "fp16", "CUDA"),
-        (("fp32", "int8"), ("int8",), "cuda", "fp32", "no fp16"),
+        (("fp32", "int8"), ("int8",), "cuda", "fp32", "CUDA, and fp16 is not in"),
         (("int8", "int4"), ("int8", "int4"), "cpu", "int8", "int8 passed"),
         (("fp32", "int4"), ("int4",), "cpu", "fp32", "int8 is not in the pack"),
-        (("int8", "int4"), ("int4",), "cpu", "int4", "only int4 passed"),
-        (("fp16", "int4"), ("int4",), "cpu", "int4", "only int4 passed"),
+        (("int8", "int4"), ("int4",), "cpu", "int4", "fp32 is not in the pack"),
+        (("fp16", "int4"), ("int4",), "cpu", "int4", "fp32 is not in the pack"),
     ],
 )
 def test_auto_precision_follows_the_device(
@@ -60,5 +60,5 @@ def test_a_precision_that_the_pack_lacks_is_refused_with_those_it_has(make_pack:
         choose_precision(manifest, "fp16", device="cpu")
     assert choose_precision(manifest, "int8", device="cpu").value == "int8"
     int8_only = read_manifest(make_pack("other", precisions=("int8",)))
-    with pytest.raises(OptionError, match="made for the CPU"):
+    with pytest.raises(OptionError, match=r"only int8.*for CUDA: fp16, fp32\..*another device="):
         choose_precision(int8_only, "auto", device="cuda")

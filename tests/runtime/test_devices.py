@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from embedge.engine import devices, loading
+from embedge.engine import loading
 from embedge.engine.devices import choose_device
+from embedge.engine.providers import cuda
 from embedge.errors import DeviceError, OptionError
 
 MakeRuntime = Callable[..., SimpleNamespace]
@@ -36,12 +37,12 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeRuntime]:
         monkeypatch.setattr(loading, "installed_distributions", lambda: list(installed))
         return runtime
 
-    devices.cuda_problem.cache_clear()
+    cuda.cuda_problem.cache_clear()
     yield make
-    devices.cuda_problem.cache_clear()
+    cuda.cuda_problem.cache_clear()
 
 
-BOTH = [loading.CUDA, loading.CPU]
+BOTH = [cuda.NAME, loading.CPU]
 
 
 def test_cuda_that_loads_is_taken(pretend: MakeRuntime, capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,7 +79,7 @@ def test_two_distributions_in_one_module_are_told_apart(pretend: MakeRuntime) ->
 def test_a_gpu_is_not_even_looked_for_where_it_would_not_be_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(devices, "cuda_problem", lambda: pytest.fail("looked for a GPU"))
+    monkeypatch.setattr(cuda, "cuda_problem", lambda: pytest.fail("looked for a GPU"))
     assert choose_device("cpu", precision="auto", held=["fp16"]).value == "cpu"
     assert choose_device("auto", precision="auto", held=["fp32", "int8"]).value == "cpu"
     assert choose_device("auto", precision="int8", held=["fp16", "int8"]).value == "cpu"

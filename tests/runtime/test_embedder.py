@@ -31,11 +31,11 @@ from embedge.calls import EncodeOptions
 from embedge.captures import USES
 from embedge.choice import Choice
 from embedge.engine.kernels import INEXACT
+from embedge.engine.providers.cuda import SHARES
 from embedge.machine.cpu_caches import Cache, CpuCaches
 from embedge.machine.gpu_memory import GpuMemory
 from embedge.pack.manifest import MemoryCost
 from embedge.pack.reading import read_manifest
-from embedge.run_cost import DECODER
 from embedge.run_size import LEAST, MOST, UNKNOWN
 from embedge.sessions import POOL_SLACK
 from embedge.windows import Window
@@ -663,8 +663,8 @@ GPU_MEMORY = GpuMemory(free=6 * 10**9, total=8 * 10**9)
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """A GPU with 6 GB free, whose sessions `sessions` makes up."""
-    monkeypatch.setattr("embedge.engine.devices.cuda_problem", lambda: None)
-    monkeypatch.setattr("embedge.choices.read_gpu_memory", lambda: GPU_MEMORY)
+    monkeypatch.setattr("embedge.engine.providers.cuda.cuda_problem", lambda: None)
+    monkeypatch.setattr("embedge.engine.providers.cuda.read_gpu_memory", lambda: GPU_MEMORY)
 
 
 @pytest.mark.usefixtures("gpu")
@@ -680,7 +680,7 @@ def test_cuda_gets_fp16_its_own_budget_and_a_limit_of_its_own_memory(
         assert limit.value == 3 * 10**9 - weights
         assert "5.6 GiB of the GPU's 7.5 GiB are free" in limit.reason
         budget = embedder.choices["token_budget"]
-        assert 2 * budget.value * round(200_000 * DECODER) <= limit.value
+        assert 2 * budget.value * round(200_000 * SHARES.decoder) <= limit.value
         assert 7_000 < budget.value < 16_384
         embedder.encode("x")
     assert sessions[0].options["device"] == "cuda"
@@ -707,7 +707,7 @@ def test_a_pool_without_room_for_a_larger_run_is_given_back_before_it(
     make_pack: MakePack, sessions: list[FakeSession]
 ) -> None:
     folder = make_pack(precisions=("fp16",), memory=(1000, 0.0))
-    per_token = round(1000 * DECODER)
+    per_token = round(1000 * SHARES.decoder)
     with Embedder(folder, memory_limit=120 * per_token) as embedder:
         for length, freed in ((17, 0), (27, 0), (22, 0), (37, 1), (37, 1), (7, 1)):
             # With its prompt 3 tokens more; two, for one alone is padded to a fixed length.
@@ -757,7 +757,9 @@ def test_a_text_that_does_not_fit_alone_is_named_and_the_embedder_goes_on(
         embedder.encode("x")
         [session] = sessions
         session.during = Cramped(session, holds=30, after_free=30)
-        with pytest.raises(MemoryLimitError, match=r"item 1 does not fit into the GPU's memory"):
+        with pytest.raises(
+            MemoryLimitError, match=r"item 1 does not fit into the memory of the GPU"
+        ):
             embedder.encode(["short", "x" * 31, "short"])
         assert embedder.encode(["short", "other"]).shape == (2, DIMENSION)
 
@@ -767,8 +769,8 @@ def test_one_short_text_is_padded_to_a_fixed_length_and_captured_where_that_work
     make_pack: MakePack, sessions: list[FakeSession], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Graphs:
-        def __init__(self, graph: Path, **options: Any) -> None:
-            self.options = options
+        def __init__(self, open_session: Any) -> None:
+            self.open_session = open_session
 
         def capture(self, length: int) -> None:
             captured.append(length)
@@ -780,7 +782,7 @@ def test_one_short_text_is_padded_to_a_fixed_length_and_captured_where_that_work
             captured.clear()
 
     captured: list[int] = []
-    monkeypatch.setattr("embedge.sessions.CudaGraphs", Graphs)
+    monkeypatch.setattr("embedge.engine.providers.cuda.CudaGraphs", Graphs)
     with Embedder(make_pack(precisions=("fp16",)), memory_limit="2GB") as embedder:
         assert embedder.choices["cuda_graphs"].value == "none"
         rows = [embedder.encode("abc", normalize=False) for _ in range(USES)]

@@ -21,9 +21,9 @@ from embedge import (
     OptionError,
     PackError,
     RangesWarning,
-    batches,
     sessions,
 )
+from embedge.engine.providers.cpu import Cpu
 from embedge.images import pillow, pipeline
 from embedge.images.pixels import to_square
 from support.tiny import DIMENSION, IMAGE
@@ -80,7 +80,7 @@ class FakeTower:
 @pytest.fixture
 def tower(monkeypatch: pytest.MonkeyPatch) -> FakeTower:
     """In place of ONNX Runtime, and with runs of several images, as a GPU has them."""
-    monkeypatch.setitem(batches.IMAGES_PER_RUN, "cpu", 4)
+    monkeypatch.setattr(Cpu, "images_per_run", 4)
     fake = FakeTower()
     monkeypatch.setattr(sessions, "open_session", lambda graph, **options: fake)
     return fake

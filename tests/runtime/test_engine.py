@@ -14,6 +14,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from embedge.engine import kernels, loading
+from embedge.engine.providers.cpu import attends_in_blocks
+from embedge.engine.providers.cuda import Cuda
 from embedge.engine.session import OnnxSession
 from embedge.errors import (
     CancelledError,
@@ -309,7 +311,7 @@ def test_attention_in_blocks_is_a_matter_of_the_version(
 ) -> None:
     fake = SimpleNamespace(__version__=version)
     monkeypatch.setattr(loading, "load_runtime", lambda: fake)
-    assert loading.attends_in_blocks() is blocks
+    assert attends_in_blocks() is blocks
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's VmHWM")
@@ -364,7 +366,7 @@ print(peak() - before)
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     square = 4 * heads * length**2  # bytes
-    if loading.attends_in_blocks():
+    if attends_in_blocks():
         assert int(result.stdout) < square / 2
     else:
         assert int(result.stdout) > square
@@ -402,7 +404,7 @@ def test_a_forked_child_is_refused_a_network_on_the_gpu(
     process = os.getpid()
     monkeypatch.setattr(os, "getpid", lambda: process + 1)
     assert np.array_equal(session.run(*ids(2, 5)), expected)  # the CPU's work there
-    monkeypatch.setattr(session, "_device", "cuda")
+    monkeypatch.setattr(session, "_provider", Cuda())
     with pytest.raises(DeviceError, match=r'g\.onnx was loaded onto.*get_context\("spawn"\)'):
         session.run(*ids(2, 5))
 
@@ -411,7 +413,7 @@ def test_a_session_that_fell_back_to_the_cpu_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_graph(tmp_path, "g.onnx", constant=[0.0] * 8)
-    monkeypatch.setitem(loading.PROVIDERS, "cuda", [loading.CPU])
+    monkeypatch.setattr(Cuda, "place", lambda *_, **__: [loading.CPU])
     with pytest.raises(DeviceError, match=r"g\.onnx was loaded without CUDA.*embedge doctor"):
         OnnxSession(tmp_path / "g.onnx", device="cuda", threads=1)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from embedge import Embedder, PackFileError
+from embedge.engine.providers.register import provider_of
 from embedge.errors import DeviceError, EmbedgeError, MemoryLimitError
 from embedge.failures import file_remedy, loading_failure, running_failure
 from support.tiny import relist
@@ -45,7 +46,7 @@ GRAPH = Path("g.onnx")
     ],
 )
 def test_loading(text: str, device: str, kind: type[EmbedgeError], remedy: str) -> None:
-    error = loading_failure(GRAPH, RuntimeError(text), version="1.2.3", device=device)
+    error = loading_failure(GRAPH, RuntimeError(text), version="1.2.3", device=provider_of(device))
     assert type(error) is kind
     assert remedy in str(error)
     assert "g.onnx" in str(error)
@@ -62,7 +63,9 @@ def test_loading(text: str, device: str, kind: type[EmbedgeError], remedy: str) 
     ],
 )
 def test_running(text: str, device: str, kind: type[EmbedgeError]) -> None:
-    error = running_failure(GRAPH, "2 texts", RuntimeError(text), limits="x=", device=device)
+    error = running_failure(
+        GRAPH, "2 texts", RuntimeError(text), limits="x=", device=provider_of(device)
+    )
     assert type(error) is kind
     assert "2 texts" in str(error)
 

@@ -7,25 +7,24 @@ from pathlib import Path
 import pytest
 
 from embedge.choice import Choice
+from embedge.engine.providers.cuda import SHARES, Cuda
 from embedge.errors import OptionError
 from embedge.machine.gpu_memory import GpuMemory
 from embedge.machine.resources import LEAST_MEMORY
 from embedge.pack.manifest import Manifest, MemoryCost
 from embedge.pack.reading import read_manifest
 from embedge.run_cost import (
-    DECODER,
-    ENCODER,
     FLOAT32,
-    FULL_RUNS,
-    IMAGE,
     choose_gpu_limit,
-    run_cost,
+    cpu_run_cost,
+    gpu_run_cost,
 )
-from embedge.run_size import GPU, GPU_RUNS, choose_token_budget
+from embedge.run_size import FULL_RUNS, choose_token_budget
 from support.tiny import IMAGE as TOWER
 
 MakePack = Callable[..., Path]
 GIB = 2**30
+FULL = Cuda.full_run
 SMALL, NANO = 196_608, 92_160  # bytes a token of a CPU run, as these models' packs say
 
 
@@ -42,7 +41,7 @@ def padded(manifest: Manifest, side: str, memory: MemoryCost) -> Manifest:
 
 def test_on_a_cpu_the_packs_own_estimate_stands(manifest: Manifest) -> None:
     for blocks in (False, True):
-        cost = run_cost(manifest, device="cpu", precision="fp32", blocks=blocks)
+        cost = cpu_run_cost(manifest, blocks=blocks)
         assert (cost.text, cost.per_image, cost.blocks) == (manifest.memory, 1000, blocks)
         assert not cost.grows
 
@@ -50,13 +49,13 @@ def test_on_a_cpu_the_packs_own_estimate_stands(manifest: Manifest) -> None:
 def test_on_a_gpu_a_decoder_holds_no_square_and_an_encoder_half_of_it(manifest: Manifest) -> None:
     memory = MemoryCost(per_token=1000, per_token_squared=64.0)
     decoder, encoder = (padded(manifest, side, memory) for side in ("right", "either"))
-    cost = run_cost(decoder, device="cuda", precision="fp16", blocks=False)
-    assert cost.text == MemoryCost(per_token=round(1000 * DECODER), per_token_squared=0)
-    assert (cost.per_image, cost.grows) == (round(1000 * IMAGE), True)
-    cost = run_cost(encoder, device="cuda", precision="fp16", blocks=False)
-    assert cost.text == MemoryCost(per_token=round(1000 * ENCODER), per_token_squared=32.0)
-    double = run_cost(encoder, device="cuda", precision="fp32", blocks=False)
-    assert double.text.per_token == round(1000 * FLOAT32 * ENCODER)
+    cost = gpu_run_cost(decoder, precision="fp16", shares=SHARES)
+    assert cost.text == MemoryCost(per_token=round(1000 * SHARES.decoder), per_token_squared=0)
+    assert (cost.per_image, cost.grows) == (round(1000 * SHARES.image), True)
+    cost = gpu_run_cost(encoder, precision="fp16", shares=SHARES)
+    assert cost.text == MemoryCost(per_token=round(1000 * SHARES.encoder), per_token_squared=32.0)
+    double = gpu_run_cost(encoder, precision="fp32", shares=SHARES)
+    assert double.text.per_token == round(1000 * FLOAT32 * SHARES.encoder)
     assert double.text.per_token_squared == 64.0
 
 
@@ -107,18 +106,18 @@ def test_who_asks_wins() -> None:
         )
 
 
-@pytest.mark.parametrize("per_token", [round(SMALL * DECODER), round(NANO * ENCODER)])
+@pytest.mark.parametrize("per_token", [round(SMALL * SHARES.decoder), round(NANO * SHARES.encoder)])
 @pytest.mark.parametrize("gigabytes", [0.3, 1, 3, 6, 12])
 def test_the_limit_holds_two_runs_of_the_budget(per_token: int, gigabytes: float) -> None:
     memory_limit = int(gigabytes * 10**9)
     choice = choose_token_budget(
         None,
-        device="cuda",
+        full_run=FULL,
         caches=None,
         threads=1,
         per_token=per_token,
         memory_limit=memory_limit,
     )
-    assert choice.value == min(GPU.value, memory_limit // (GPU_RUNS * per_token))
-    if choice.value < GPU.value:
+    assert choice.value == min(FULL.value, memory_limit // (FULL_RUNS * per_token))
+    if choice.value < FULL.value:
         assert choice.reason == f"the memory limit holds 2 runs of {choice.value:,} tokens"

@@ -7,9 +7,10 @@ from embedge.choice import Choice
 from embedge.errors import OptionError
 from embedge.machine.cpu_caches import Cache, CpuCaches
 from embedge.pack.manifest import MemoryCost
-from embedge.run_size import GPU, LEAST, MOST, choose_token_budget
+from embedge.run_size import LEAST, MOST, choose_token_budget
 
 MIB = 2**20
+FULL = Choice(16384, "a device of its own takes as many")
 # Bytes a token of v5-text-small, v5-text-nano and embedge-mini, as their manifests say.
 SMALL, NANO, MINI = 196_608, 92_160, 49_152
 
@@ -50,7 +51,7 @@ OLD_ARM = machine(4, (2, 1, 4))
 )
 def test_machines(caches: CpuCaches | None, threads: int, small: int, nano: int, mini: int) -> None:
     chosen = [
-        choose_token_budget(None, device="cpu", caches=caches, threads=threads, per_token=bytes_)
+        choose_token_budget(None, full_run=None, caches=caches, threads=threads, per_token=bytes_)
         for bytes_ in (SMALL, NANO, MINI)
     ]
     assert [choice.value for choice in chosen] == [small, nano, mini]
@@ -62,7 +63,7 @@ def test_machines(caches: CpuCaches | None, threads: int, small: int, nano: int,
 def test_whatever_is_said_the_run_is_of_a_fair_size(per_token: int, threads: int) -> None:
     for caches in (ZEN5_GUEST, XEON, OLD_ARM, None):
         choice = choose_token_budget(
-            None, device="cpu", caches=caches, threads=threads, per_token=per_token
+            None, full_run=None, caches=caches, threads=threads, per_token=per_token
         )
         assert LEAST <= choice.value <= MOST
 
@@ -70,7 +71,7 @@ def test_whatever_is_said_the_run_is_of_a_fair_size(per_token: int, threads: int
 def test_the_reason_says_what_was_found() -> None:
     def reason(caches: CpuCaches | None, threads: int, per_token: int) -> str:
         return choose_token_budget(
-            None, device="cpu", caches=caches, threads=threads, per_token=per_token
+            None, full_run=None, caches=caches, threads=threads, per_token=per_token
         ).reason
 
     assert reason(ZEN5_GUEST, 2, NANO) == "34 MiB of cache for 2 threads hold about 386 tokens"
@@ -82,25 +83,24 @@ def test_the_reason_says_what_was_found() -> None:
 
 
 def test_who_asks_wins_and_a_gpu_has_its_own() -> None:
-    asked = choose_token_budget(7, device="cpu", caches=ZEN5_GUEST, threads=2, per_token=SMALL)
+    asked = choose_token_budget(7, full_run=None, caches=ZEN5_GUEST, threads=2, per_token=SMALL)
     assert asked == Choice(7, "token_budget= was given")
-    given = choose_token_budget(7, device="cuda", caches=None, threads=2, per_token=SMALL)
+    given = choose_token_budget(7, full_run=FULL, caches=None, threads=2, per_token=SMALL)
     assert given.value == 7
-    gpu = choose_token_budget(None, device="cuda", caches=None, threads=2, per_token=SMALL)
-    assert gpu == GPU
-    assert gpu.value == 16384
+    gpu = choose_token_budget(None, full_run=FULL, caches=None, threads=2, per_token=SMALL)
+    assert gpu == FULL
     for argument, budget in ((None, 99), (7, 7)):
         chosen = choose_token_budget(
             argument,
             environment={"EMBEDGE_TOKEN_BUDGET": "99"},
-            device="cuda",
+            full_run=FULL,
             caches=None,
             threads=1,
             per_token=1,
         )
         assert chosen.value == budget
     with pytest.raises(OptionError, match="token_budget"):
-        choose_token_budget(0, device="cpu", caches=None, threads=1, per_token=1)
+        choose_token_budget(0, full_run=None, caches=None, threads=1, per_token=1)
 
 
 @pytest.mark.parametrize("budget", [LEAST, MOST])

@@ -61,7 +61,7 @@ def test_a_small_limit_is_shown_in_bytes() -> None:
     from embedge.batches import images_per_run
 
     with pytest.raises(MemoryLimitError, match=r"about 2\.0 KiB, the limit is 1000 B"):
-        images_per_run("cpu", per_image=2048, memory_limit=1000)
+        images_per_run(1, per_image=2048, memory_limit=1000)
     assert size_text(999) == "999 B"
 
 

@@ -19,6 +19,7 @@ from embedge.cluster.connect import quiet
 from embedge.cluster.nodes import Seen, check_node, choose_threads, look
 from embedge.cluster.worker import OUTCOME, Failed, Made, Outcome, PartWorker, Work
 from embedge.embedder import Embedder
+from embedge.engine.providers.register import provider_of
 from embedge.errors import ClusterError
 from embedge.parts.folder import RunFolder
 from embedge.parts.part import Form
@@ -89,7 +90,7 @@ def run_on_cluster(
                 encode,
                 stop_at_error,
             )
-            gpus = int(embedder.device == "cuda")
+            gpus = provider_of(embedder.device).gpus
             arguments = (pickle.dumps(work), str(Path.cwd()), seen)
             noted = set[int]()
             with contextlib.closing(_outcomes(ray, todo, arguments, cpus, gpus)) as outcomes:

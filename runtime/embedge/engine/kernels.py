@@ -11,7 +11,7 @@ import zlib
 import numpy as np
 
 from embedge.choice import Choice
-from embedge.engine.loading import LOG_FATAL, PROVIDERS, load_runtime
+from embedge.engine.loading import CPU, LOG_FATAL, load_runtime
 from embedge.engine.native_work import native_work
 from embedge.errors import DeviceError, MemoryLimitError
 from embedge.failures import lacks_memory
@@ -68,7 +68,7 @@ def _probe(*, exact_option: bool) -> bool:
     batches = [np.full((rows, PROBE_WIDTH), 255, np.uint8) for rows in (1, 7)]
     try:
         with native_work():
-            session = runtime.InferenceSession(PROBE, options, providers=PROVIDERS["cpu"])
+            session = runtime.InferenceSession(PROBE, options, providers=[CPU])
             answers = [session.run(None, {"a": batch})[0] for batch in batches]
     except Exception as error:
         if lacks_memory(error):

@@ -1,4 +1,4 @@
-"""ONNX Runtime, found and imported: the one door to it, its versions and its providers.
+"""ONNX Runtime, found and imported: the one door to it, and its versions.
 
 Importing it makes it report how it is used unless `telemetry` keeps that off, so nothing else
 imports it. It is imported when it is first needed. Knows no graph.
@@ -7,55 +7,16 @@ imports it. It is imported when it is first needed. Knows no graph.
 import contextlib
 import functools
 import importlib.metadata
-import re
 from typing import Any
 
 from embedge.engine import telemetry
 from embedge.errors import MemoryLimitError, MissingExtraError
 from embedge.failures import lacks_memory
 
-CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-PROVIDERS: dict[str, list[Any]] = {
-    "cpu": [CPU],
-    "cuda": [
-        (
-            CUDA,
-            {
-                # The pool grows by what is asked for, not by powers of two: its peak is the peak.
-                "arena_extend_strategy": "kSameAsRequested",
-                # By default every new shape of a convolution is tried with all algorithms, whatever
-                # memory they take. Only networks from transformers have any.
-                "cudnn_conv_algo_search": "HEURISTIC",
-                "cudnn_conv_use_max_workspace": "0",
-            },
-        ),
-        CPU,
-    ],
-}
+CPU = "CPUExecutionProvider"
 # All of them fill the one module `onnxruntime`; whichever was installed last wins.
 DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
 LOG_FATAL = 4
-# From this version on, the CPU's GroupQueryAttention works in blocks where the node names its
-# present outputs, as the exporter's do. Before, it holds the full square of scores for every head:
-# 4,096 tokens, 16 heads, one layer took 1,168 MB on 1.23 to 1.27, and 144 MB on 1.28 to 1.31.
-BLOCKWISE_ATTENTION = (1, 28)
-
-
-def providers(device: str, *, memory: int | None = None, captures: bool = False) -> list[Any]:
-    """The providers of a session, with their options.
-
-    Args:
-        device: "cpu" or "cuda".
-        memory: bytes that a GPU's pool may take, weights included; None: not bounded.
-        captures: whether runs are captured as CUDA graphs.
-    """
-    added = {} if memory is None else {"gpu_mem_limit": str(memory)}
-    if captures:
-        added["enable_cuda_graph"] = "1"
-    if device == "cpu" or not added:
-        return PROVIDERS[device]
-    (name, options), *others = PROVIDERS[device]
-    return [(name, options | added), *others]
 
 
 @functools.cache
@@ -98,12 +59,6 @@ def load_runtime() -> Any:
 def runtime_version() -> str:
     """The version of ONNX Runtime in use."""
     return str(load_runtime().__version__)
-
-
-def attends_in_blocks() -> bool:
-    """Whether attention's memory grows with a text's length here, not with its square."""
-    version = re.match(r"(\d+)\.(\d+)", load_runtime().__version__)
-    return version is not None and (int(version[1]), int(version[2])) >= BLOCKWISE_ATTENTION
 
 
 def installed_distributions() -> list[str]:

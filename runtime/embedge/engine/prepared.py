@@ -17,7 +17,7 @@ from pathlib import Path
 
 from embedge.engine import loading, prepared_folder
 from embedge.engine.native_work import native_work
-from embedge.engine.session import session_options
+from embedge.engine.session_options import session_options
 from embedge.errors import OptionError, PackFileError
 from embedge.files.caches import NotPrivateError, check_private
 from embedge.files.paths import is_text
@@ -83,7 +83,7 @@ def _prepare(graph: Path, folder: Path, *, threads: int) -> None:
         options.add_session_config_entry(f"session.{name}", value)
     try:
         with native_work():
-            runtime.InferenceSession(str(graph), options, providers=loading.PROVIDERS["cpu"])
+            runtime.InferenceSession(str(graph), options, providers=[loading.CPU])
     except Exception as error:  # ONNX Runtime's errors have no common base
         if shutil.disk_usage(folder).free < graph.stat().st_size:
             raise OSError(f"the disk is full: {error}") from error

@@ -22,9 +22,6 @@ from embedge.images.sources import check_source, open_source
 from embedge.items import Items
 from embedge.pack.manifest import ImageInput
 
-# Threads that decode. A CPU's network takes seconds an image and has the cores; a GPU's takes
-# milliseconds, and a large photo a tenth of a second to decode.
-DECODERS = {"cpu": 2, "cuda": 8}
 RUNS_AHEAD = 2
 CANCEL_POLL = 0.05  # seconds
 PATIENCE = 0.5  # seconds that a cancelled call waits for images that are being decoded
@@ -58,7 +55,7 @@ def decode_images(
     *,
     upright: bool,
     allow_urls: bool,
-    device: str,
+    threads: int,
     per_run: int,
 ) -> Generator[tuple[int, Pixels], None, None]:
     """Decodes images in order; gives index and pixels. One that turns out bad is refused.
@@ -70,7 +67,7 @@ def decode_images(
         items: what `sources` are to the call; bad ones are refused in the caller's thread.
         upright: see `to_pixels`.
         allow_urls: whether to fetch http(s) URLs.
-        device: what the network runs on, which says how many are decoded at a time.
+        threads: how many decode.
         per_run: images that the network takes at a time; RUNS_AHEAD times as many are decoded, or
             being decoded, and not yet taken.
 
@@ -98,7 +95,7 @@ def decode_images(
 
     coming = iter(indices)
     waiting: deque[tuple[int, Future[Pixels | str]]] = deque()
-    pool = ThreadPoolExecutor(DECODERS[device], thread_name_prefix="embedge-images")
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="embedge-images")
     try:
         for index in islice(coming, RUNS_AHEAD * per_run):
             waiting.append((index, submit(index)))

@@ -23,6 +23,7 @@ from bench import places
 from bench.clip.run import seeded_source
 from bench.fidelity.eva_of_vit import eva_of_vit, vit_vectors
 from bench.fidelity.measures import Vectors, compare, cosines
+from embedge.engine.providers.cpu import Cpu
 from embedge.engine.session import OnnxSession
 from embedge.images.pipeline import decode_images
 from embedge.items import Items
@@ -111,7 +112,7 @@ def measure(
         Items("images", on_error=_refuse),
         upright=True,
         allow_urls=False,
-        device="cpu",
+        threads=Cpu.image_decoders,
         per_run=1,
     )
     for _, pixels in decoded:

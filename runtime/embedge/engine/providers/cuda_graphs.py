@@ -13,16 +13,15 @@ Sources: NVIDIA's CUDA programming guide, "CUDA Graphs"; ONNX Runtime's CUDA exe
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedge.engine.loading import CUDA, LOG_FATAL, load_runtime, providers
+from embedge.engine.loading import LOG_FATAL, load_runtime
 from embedge.engine.native_work import native_work
 from embedge.errors import DeviceError
 from embedge.pack.contract import INPUTS, OUTPUT
@@ -90,15 +89,11 @@ class CudaGraphs:
     """Captured runs of one text, by its padded length. Safe between threads.
 
     Args:
-        graph: an .onnx file; its external data stand beside it.
-        threads: of the CPU, for what is left to it.
-        memory: bytes that the session may take of the GPU's, weights included; None: not bounded.
+        open_session: opens a graph of texts so that its runs can be captured; called once.
     """
 
-    def __init__(self, graph: Path, *, threads: int, memory: int | None) -> None:
-        self._graph = graph
-        self._threads = threads
-        self._memory = memory
+    def __init__(self, open_session: Callable[[], Any]) -> None:
+        self._open_session = open_session
         self._session: Any = None
         self._captured: dict[int, _Captured] = {}
         self._process = os.getpid()
@@ -138,7 +133,7 @@ class CudaGraphs:
         runtime = load_runtime()
         if self._session is None:
             with ON_GPU.together(), native_work():
-                self._session = self._open(runtime)
+                self._session = self._open_session()
         width = int(self._session.get_outputs()[0].shape[-1])
         value = runtime.OrtValue
         with ON_GPU.together():
@@ -156,20 +151,6 @@ class CudaGraphs:
             # Runs until it is captured: once or twice for the memory, then to record.
             self._session.run_with_iobinding(binding, options)
         self._captured[length] = _Captured(ids, mask, vector, binding, options)
-
-    def _open(self, runtime: Any) -> Any:
-        options = runtime.SessionOptions()
-        options.log_severity_level = LOG_FATAL
-        options.intra_op_num_threads = self._threads
-        options.inter_op_num_threads = 1
-        options.enable_mem_pattern = False
-        options.add_session_config_entry("session.load_model_format", "ONNX")
-        options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
-        chosen = providers("cuda", memory=self._memory, captures=True)
-        session = runtime.InferenceSession(str(self._graph), options, providers=chosen)
-        if CUDA not in session.get_providers():
-            raise DeviceError(f"{self._graph} was loaded without CUDA")
-        return session
 
     def _replay(self, captured: _Captured, ids: Ids, mask: Ids) -> NDArray[np.float32]:
         with ON_GPU.together(), native_work(captured.options):
