@@ -602,3 +602,48 @@ def test_several_paths_are_updated_and_searched_together(index, tmp_path) -> Non
     assert index.update(paths).removed == 1
     with pytest.raises(InputError, match="no path is given"):
         index.update([])
+
+
+# Files that are to be forgotten.
+
+
+def test_files_below_a_path_are_forgotten_with_their_texts(
+    index: SearchIndex, words: Words, folder: Path, tmp_path: Path
+) -> None:
+    other = lay(tmp_path / "other", {"a.txt": b"elsewhere", "same.txt": b"these words stay"})
+    index.update([folder, other])
+    index.add([{"id": 1, "text": "a record of its own"}])
+    passages = index.count()[1]
+    assert index.remove_files(folder / "sub") == 2
+    assert index.count()[1] == passages - 2
+    assert index.remove_files([folder, folder]) == 4  # becomes.txt was refused
+    assert [path.name for path in index_files(index)] == ["a.txt", "same.txt"]
+    assert index.count(other) == (2, 2)
+    assert index.ids() == [1]
+    # What only they needed is gone, what others need too is not.
+    words.calls.clear()
+    index.update(other)
+    assert words.embedded == []
+    index.update(folder)
+    assert "soon away" in words.embedded
+    assert "these words stay" not in words.embedded
+
+
+def test_the_folder_of_forgotten_files_may_be_gone(index: SearchIndex, folder: Path) -> None:
+    index.update(folder)
+    shutil.rmtree(folder)
+    with pytest.raises(InputError, match="does not exist"):
+        index.update(folder)
+    assert index.remove_files(str(folder)) == 6
+    assert index.remove_files(folder) == 0
+    assert index.search("old words") == []
+    for nothing in ([], ()):
+        with pytest.raises(InputError, match="no path"):
+            index.remove_files(nothing)
+
+
+def index_files(index: SearchIndex) -> list[Path]:
+    """The files of all hits there can be."""
+    hits = index.search("words", top_k=100, mode="vectors")
+    found = {hit.path for hit in hits} | {path for hit in hits for path, _ in hit.also}
+    return sorted(path for path in found if path is not None)

@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Self, get_args
 
 from embedge.cautions import warn
@@ -32,7 +33,7 @@ from embedge.search.database import Database, damage_error
 from embedge.search.hits import Hit, Mode, Query, find
 from embedge.search.meaning import Maker, call_of, maker_of, meaning_of
 from embedge.search.pictures import Pictures
-from embedge.search.places import Paths, find_roots
+from embedge.search.places import Paths, find_roots, is_several
 from embedge.search.records import RecordId, key_of
 from embedge.search.selection import Selection
 from embedge.search.soundness import Damage, DamagedRowsError
@@ -237,6 +238,27 @@ class SearchIndex:
         if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
             raise InputError(f"ids is {shown(ids)}; pass a list of ids")
         return self._store.remove_records(dict.fromkeys(key_of(value) for value in ids))
+
+    @counted
+    def remove_files(self, path: Paths) -> int:
+        """Forgets the files at or below a path, or several, with their texts and vectors.
+
+        The files on disk stay, and need not be there any more; so do records. A later update of the
+        same path takes them in again.
+
+        Returns:
+            How many files there were, without those that were refused.
+
+        Raises:
+            InputError: there is no path.
+            IndexReadOnlyError, IndexBusyError, IndexFileError, IndexOutdatedError: as for
+                `update`.
+        """
+        paths: Sequence[Any] = path if is_several(path) else [path]
+        if not paths:
+            raise InputError("no path is given; name a file or folder at least")
+        roots = [Path(os.path.realpath(absolute_path(one, "path"))) for one in paths]
+        return self._store.remove_below(roots)
 
     @counted
     def ids(self) -> list[RecordId]:

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 from embedge.errors import IndexFileError, InputError
 from embedge.files.caches import cache_folder, check_private, make_private_folder
@@ -38,15 +38,18 @@ def find_root(path: str | os.PathLike[str]) -> Path:
     return root
 
 
+def is_several(path: Paths) -> TypeGuard[Sequence[str | os.PathLike[str]]]:
+    """Whether these are paths, in a list or another sequence, and not one path."""
+    return isinstance(path, Sequence) and not isinstance(path, str | bytes)
+
+
 def find_roots(path: Paths) -> list[Path]:
     """The files and folders that one path or several mean, as `find_root`; none below another.
 
     Raises:
         InputError: one does not exist, or cannot be reached; or there is none.
     """
-    paths: list[Any] = [path]
-    if isinstance(path, Sequence) and not isinstance(path, str | bytes):
-        paths = list(path)
+    paths: list[Any] = list(path) if is_several(path) else [path]
     roots = list(dict.fromkeys(find_root(one) for one in paths))
     if not roots:
         raise InputError("no path is given; name a file or folder at least")

@@ -208,6 +208,27 @@ class Store:
             for path in paths:
                 rows.remove_file(connection, os.fsencode(path))
 
+    def remove_below(self, roots: Iterable[Path]) -> int:
+        """Forgets the files at or below some paths and what only they needed, all or none.
+
+        Returns:
+            How many there were that had text, or were images.
+        """
+        removed = 0
+        query = f"SELECT id, reason FROM files WHERE {BELOW} AND NOT {records.IS_RECORD}"
+        places = "SELECT passage FROM places WHERE file = ?"
+        with self._database.writing() as connection:
+            known = folders_of(connection)
+            for root in roots:
+                for file, reason in connection.execute(query, path_range(root)).fetchall():
+                    unneeded = [row for (row,) in connection.execute(places, (file,))]
+                    rows.remove_row(connection, file)
+                    rows.sweep(connection, unneeded)
+                    removed += reason is None
+                known = [path for path in known if root not in (path, *path.parents)]
+            _put_folders(connection, known)
+        return removed
+
     def forget(self, damage: Damage) -> list[RecordId]:
         """Forgets damaged rows, and files that need them, so that an update makes them again.
 
@@ -259,8 +280,7 @@ class Store:
             wanted = dict.fromkeys([*known, *roots])
             kept = [p for p in wanted if not any(other in p.parents for other in wanted)]
             if kept != known:
-                value = json.dumps([str(path) for path in kept[:MOST_FOLDERS]])
-                connection.execute("INSERT OR REPLACE INTO meaning VALUES (?, ?)", (FOLDERS, value))
+                _put_folders(connection, kept)
 
     def sweep(self) -> None:
         """Deletes texts and vectors that no file needs any more."""
@@ -309,6 +329,11 @@ def folders_of(connection: sqlite3.Connection) -> list[Path]:
         return [Path(name) for name in json.loads(row[0])] if row else []
     except (TypeError, ValueError):
         return []
+
+
+def _put_folders(connection: sqlite3.Connection, folders: Sequence[Path]) -> None:
+    value = json.dumps([str(path) for path in folders[:MOST_FOLDERS]])
+    connection.execute("INSERT OR REPLACE INTO meaning VALUES (?, ?)", (FOLDERS, value))
 
 
 def _put_file(connection: sqlite3.Connection, entry: Entry) -> None:
