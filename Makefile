@@ -320,6 +320,10 @@ bench-runs: .venv/stamp default ## speed by the size of a run, token budgets in 
 bench-pauses: .venv/stamp default ## a query and a pause: its time, and what waiting threads cost: [OPTIONS=]
 	PYTHONPATH=tests $(BIN)/python -m bench.pauses $(OPTIONS)
 
+.PHONY: bench-background
+bench-background: .venv/stamp default ## a query beside a job of an ordinary embedder, and of background=True: [OPTIONS=]
+	PYTHONPATH=tests $(BIN)/python -m bench.background $(OPTIONS)
+
 .PHONY: bench-clip
 bench-clip: .venv/stamp ## jina-clip-v2's image and text tower against torch and OpenVINO: [OPTIONS=]
 	$(BENCH).clip.run $(OPTIONS)

@@ -1,4 +1,4 @@
-"""How a pack is run on this machine: five choices, made once, each with its reason.
+"""How a pack is run on this machine: six choices, made once, each with its reason.
 
 Takes what the caller asked for ("auto" or None where nothing), the pack's manifest and what
 `machine` and `engine.devices` find here; gives a frozen `Choices`. Opens no graph.
@@ -17,6 +17,7 @@ from embedge.engine.providers.register import provider_of
 from embedge.errors import OptionError, PackError
 from embedge.machine import resources
 from embedge.machine.cpu_caches import read_caches
+from embedge.machine.priority import choose_priority
 from embedge.options import is_one_of, shown
 from embedge.pack.files import Pack
 from embedge.pack.manifest import Manifest
@@ -33,6 +34,7 @@ class Choices:
     precision: Choice[str]
     device: Choice[str]
     threads: Choice[int]
+    priority: Choice[str]  # "normal" or "low"
     memory_limit: Choice[int | None]  # bytes of all runs beside the weights; None: not bounded
     token_budget: Choice[int]  # padded tokens of one run
     cost: RunCost  # what runs take there
@@ -56,6 +58,7 @@ def choose(
     threads: int | None,
     token_budget: int | None,
     memory_limit: float | str | None,
+    background: bool = False,
 ) -> Choices:
     """Decides how to run a pack; the arguments are those of `Embedder`.
 
@@ -74,7 +77,7 @@ def choose(
     chosen = choose_precision(manifest, precision, device=on.value)
     graph = manifest.graph(task=manifest.default_task, precision=chosen.value)
     weights = manifest.graph_size(graph)
-    chosen_threads = resources.threads_here(threads)
+    chosen_threads = resources.threads_here(threads, background=background)
     provider = provider_of(on.value)
     full_run, cost = provider.full_run, provider.run_cost(manifest, precision=chosen.value)
     limit = provider.memory_limit(
@@ -86,6 +89,7 @@ def choose(
         precision=chosen,
         device=on,
         threads=chosen_threads,
+        priority=choose_priority(background, accelerator=provider.accelerator),
         memory_limit=limit,
         token_budget=choose_token_budget(
             token_budget,

@@ -73,6 +73,10 @@ class Embedder:
         spin: keep threads awake between the pieces of a run, and for a millisecond after it. Pass
             False where other work wants the cores, as in a server, which is then up to twice as
             fast.
+        background: work beside a person's own: with half of the threads, and with low priority
+            where the system has it for threads. On Linux all threads of a run have it (nice 19); on
+            Windows and macOS one thread does the run, and has it. Texts are tokenized at the
+            priority of the caller.
         prepared: a folder for weights in the form that this machine's kernels take. They are
             written at the first load, about twice a task's graph, and mapped from then on: loading
             is quick, and tasks, processes and restarts share what else each would hold for itself.
@@ -105,11 +109,12 @@ class Embedder:
         memory_limit: float | str | None = None,
         arena: bool = False,
         spin: bool = True,
+        background: bool = False,
         prepared: str | os.PathLike[str] | None = None,
         warm_up: bool = False,
     ) -> None:
         arena, spin = flag(arena, "arena"), flag(spin, "spin")
-        warm_up = flag(warm_up, "warm_up")
+        background, warm_up = flag(background, "background"), flag(warm_up, "warm_up")
         pack = open_pack(path)
         self.manifest: Manifest = pack.manifest
         self.folder: Path = pack.folder
@@ -121,6 +126,7 @@ class Embedder:
             threads=threads,
             token_budget=token_budget,
             memory_limit=memory_limit,
+            background=background,
         )
         self._choices: Mapping[str, Choice[Any]] = choices.by_name()
         if prepared is not None and self.device != "cpu":
@@ -137,6 +143,7 @@ class Embedder:
             "memory_limit": memory_limit,
             "arena": arena,
             "spin": spin,
+            "background": background,
             "prepared": place,
             "warm_up": warm_up,
         }
@@ -162,7 +169,7 @@ class Embedder:
 
     @property
     def choices(self) -> Mapping[str, Choice[Any]]:
-        """Precision, device, threads, memory_limit and token_budget, each with its reason.
+        """Precision, device, threads, priority, memory_limit, token_budget, each with its reason.
 
         On a GPU also cuda_graphs: of which tasks and padded lengths runs of one text are captured
         by now, and why not of others.

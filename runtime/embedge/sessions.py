@@ -5,16 +5,19 @@ is first asked for, after its files were checked: a caller that embeds
 texts only never loads an image tower, and the other way round. Runs nothing.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from embedge.choices import Choices
+from embedge.engine.background import BackgroundSession
 from embedge.engine.kernels import INEXACT, integer_kernel
 from embedge.engine.prepared import prepared_graph
 from embedge.engine.providers.provider import CapturedRuns
 from embedge.engine.session import OnnxSession, Session
 from embedge.errors import DeviceError
 from embedge.fork_locks import ForkLock
+from embedge.machine.priority import run_low
 from embedge.pack.files import Pack, check_files, check_references
 from embedge.pack.manifest import Graph
 
@@ -61,15 +64,11 @@ class Sessions:
         graph = self._pack.manifest.graph(task=task, precision=precision, tower=tower)
         with self._lock:
             if graph.file not in self._open:
-                self._open[graph.file] = open_session(
-                    self._check(graph),
-                    tower=tower,
-                    device=self._choices.device.value,
-                    threads=self._choices.threads.value,
-                    arena=self._arena,
-                    spin=self._spin,
-                    memory=self._pool_limit(graph),
-                )
+                if self._choices.priority.value == "low":
+                    session: Session = BackgroundSession(run_low(partial(self._load, graph, tower)))
+                else:
+                    session = self._load(graph, tower)
+                self._open[graph.file] = session
             return self._open[graph.file]
 
     def capturable(self, task: str) -> CapturedRuns:
@@ -92,6 +91,17 @@ class Sessions:
         """Lets the networks go; with no run under way. A later run would open them again."""
         with self._lock:
             self._open.clear()
+
+    def _load(self, graph: Graph, tower: str) -> Session:
+        return open_session(
+            self._check(graph),
+            tower=tower,
+            device=self._choices.device.value,
+            threads=self._choices.threads.value,
+            arena=self._arena,
+            spin=self._spin,
+            memory=self._pool_limit(graph),
+        )
 
     def _pool_limit(self, graph: Graph) -> int | None:
         """Bytes that a GPU's pool may take for a graph: its weights, and what runs may."""

@@ -625,7 +625,7 @@ def test_choices_are_frozen_and_say_why(pack: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("embedge.choices.read_caches", lambda: None)  # another machine, another run
     with Embedder(pack, threads=3, memory_limit=2**30) as embedder:
         assert list(embedder.choices) == [
-            *("precision", "device", "threads", "memory_limit", "token_budget")
+            *("precision", "device", "threads", "priority", "memory_limit", "token_budget")
         ]
         assert all(choice.reason for choice in embedder.choices.values())
         assert embedder.choices["threads"] == Choice(3, "threads= was given")

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from embedge.embedder import Embedder
 
 PACK_VARIABLE = "EMBEDGE_PACK"
-_ENGINE = ("precision", "device", "threads", "memory_limit", "token_budget", "prepared")
+_ENGINE = (
+    *("precision", "device", "threads", "memory_limit", "token_budget", "prepared"),
+    "background",
+)
 PACK_HELP = (
     "the folder of the model pack, or its name as `embedge list` shows it (default: the "
     f"environment variable {PACK_VARIABLE}, else the bundled pack)"
@@ -117,7 +120,7 @@ def read_ranges_option(options: argparse.Namespace) -> "np.ndarray[Any, Any] | N
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
-    """How the network runs: precision, device, threads, memory."""
+    """How the network runs: precision, device, threads, memory, priority."""
     parser.add_argument(
         "--precision",
         choices=("auto", *PRECISIONS),
@@ -155,6 +158,11 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         "--prepared",
         metavar="FOLDER",
         help="keep weights there in this machine's own layout, mapped and shared (CPU, Linux)",
+    )
+    parser.add_argument(
+        "--background",
+        action="store_true",
+        help="leave the cores to other programs: half of the threads, at low priority",
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from embedge.choice import Choice
+from embedge.machine.priority import INHERITED
 from embedge.options import whole_number, whole_number_of
 from embedge.sizes import byte_count, size_text
 
@@ -41,6 +42,8 @@ def choose_threads(
     host: int,
     affinity: int | None = None,
     quota: float | None = None,
+    background: bool = False,
+    inherited: bool = INHERITED,
 ) -> Choice[int]:
     """How many threads one run may use.
 
@@ -50,6 +53,8 @@ def choose_threads(
         host: cores of the machine.
         affinity: cores that this process may run on, if known.
         quota: cores' worth of time that the cgroup grants, if limited.
+        background: whether somebody wants the cores for something else.
+        inherited: whether a pool of threads can have low priority; else one thread does it all.
     """
     if argument is not None:
         number = whole_number(argument, "threads")
@@ -68,6 +73,11 @@ def choose_threads(
     threads = min(MOST_THREADS, max(min(usable, SMALL_MACHINE_CORES), math.ceil(usable / 2)))
     if threads < usable:
         reason += f"; a guest takes {threads} of {usable}"
+    if background and not inherited:
+        return Choice(1, f"{reason}; in the background one, whose priority can be lowered")
+    if background and threads > 1:
+        threads //= 2
+        reason += f"; in the background {threads}"
     return Choice(max(1, threads), reason)
 
 
@@ -79,7 +89,7 @@ def _at_most(number: int, host: int, reason: str, asked: str) -> Choice[int]:
     return Choice(most, f"{asked} is more than {host} cores can use; {most} is the most")
 
 
-def threads_here(argument: int | None = None) -> Choice[int]:
+def threads_here(argument: int | None = None, *, background: bool = False) -> Choice[int]:
     """`choose_threads` with what this process's environment and machine say."""
     return choose_threads(
         argument,
@@ -87,6 +97,7 @@ def threads_here(argument: int | None = None) -> Choice[int]:
         host=host_cores(),
         affinity=read_affinity(),
         quota=read_cpu_quota(),
+        background=background,
     )
 
 

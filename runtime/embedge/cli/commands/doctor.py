@@ -208,7 +208,7 @@ def _without_pack(options: argparse.Namespace, missing: str) -> Iterator[Finding
     else:
         yield Finding("device", device.value, device.reason)
     try:
-        threads = machine.threads_here(options.threads)
+        threads = machine.threads_here(options.threads, background=options.background)
     except EmbedgeError as error:
         yield Finding("threads", "?", problem=one_line(error))
     else:

@@ -267,7 +267,7 @@ def _source_checks(pack: "Pack", spec: str, options: argparse.Namespace) -> Iter
         reports: dict[str, Report] = load_exporter("verify_pack")(
             pack.folder,
             source,
-            threads=machine.threads_here(options.threads).value,
+            threads=machine.threads_here(options.threads, background=options.background).value,
             advance=lambda label: progress.update(None, label),
         )
     for precision, report in reports.items():
