@@ -557,8 +557,29 @@ test-wheel: wheel ## the wheel in a fresh environment, offline: Embedder() and t
 	.venv-freeze/bin/python $(PIP_INSTALL) "numpy>=2" "tokenizers>=0.22" onnxruntime --group freeze
 	@touch $@
 
+# A quarter of a frozen program would be OpenBLAS, which NumPy's wheels bring and embedge does not call.
+# So NumPy is built without it: once for each version, with a compiler of C and C++, in minutes.
+.venv-freeze/numpy-stamp: .venv-freeze/stamp
+	@python=.venv-freeze/bin/python; \
+	read -r version blas < <($$python -c 'import numpy; print(numpy.__version__, \
+		numpy.show_config("dicts")["Build Dependencies"]["blas"]["name"])'); \
+	kept() { $$python $(PIP_INSTALL) --no-index --find-links build/numpy --no-deps \
+		--force-reinstall "numpy==$$version"; }; \
+	case $$blas in *openblas*) ;; *) touch $@; exit ;; esac; \
+	if ! { command -v cc && command -v c++; } > /dev/null; then \
+		echo "make: without a compiler (cc and c++) NumPy keeps OpenBLAS, which makes a frozen" \
+			"program about 28 MB larger" >&2; exit; fi; \
+	if ! kept 2> /dev/null; then \
+		echo "building NumPy $$version without OpenBLAS, which takes some minutes"; \
+		$$python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-binary numpy \
+			--wheel-dir build/numpy $(addprefix -Csetup-args=-D,blas=none lapack=none \
+			allow-noblas=true) "numpy==$$version"; \
+		kept; \
+	fi; \
+	touch $@
+
 .PHONY: freeze
-freeze: wheel .venv-freeze/stamp ## a frozen sidecar in dist/sidecar/, and as one file in dist/one-file/
+freeze: wheel .venv-freeze/numpy-stamp ## a frozen sidecar in dist/sidecar/, and as one file in dist/one-file/
 	.venv-freeze/bin/python $(PIP_INSTALL) --force-reinstall --no-deps dist/embedge-*.whl
 	.venv-freeze/bin/pyinstaller --noconfirm --log-level ERROR --workpath build/freeze \
 		--distpath dist examples/frozen/sidecar.spec
@@ -566,8 +587,12 @@ freeze: wheel .venv-freeze/stamp ## a frozen sidecar in dist/sidecar/, and as on
 		--workpath build/freeze-one --distpath dist/one-file examples/frozen/sidecar.spec
 	@du -sk dist/sidecar dist/one-file
 
+.PHONY: bench-frozen
+bench-frozen: ## from a frozen sidecar's start to its first vector; `make freeze` makes them: [OPTIONS=]
+	PYTHONPATH=tests $(BIN)/python -m bench.frozen_start $(OPTIONS)
+
 .PHONY: test-frozen
-test-frozen: freeze ## the frozen sidecar: the library's vectors, no modules of developers, its size
+test-frozen: freeze ## the frozen sidecar: the library's vectors, no modules of developers, size, start
 	$(BIN)/python -m pytest tests/frozen
 
 .PHONY: clean

@@ -95,7 +95,11 @@ class CodedQuery:
     def products(self, codes: Codes) -> NDArray[np.float32]:
         """About the products of the query with the vectors that the codes are of: (n,)."""
         counts = _count_bits(codes.planes & self._planes)  # (bits, 2, words, n)
-        levels = self._weights @ counts.reshape(len(self._weights), -1).astype(np.float32)
+        # Not `@`: without BLAS, which a frozen program can do without, that is four times slower.
+        numbers = counts.reshape(len(self._weights), -1).astype(np.float32)
+        levels = np.einsum(
+            "k,kn->n", self._weights, numbers
+        )  # whole numbers: in any order the same
         exact = float(self._query @ codes.mean)
         products: NDArray[np.float32] = codes.scales * np.float32(self._step) * (
             levels - np.float32(1.5 * self._total)
