@@ -4,8 +4,10 @@ import dataclasses
 import json
 import math
 import shutil
+from collections import Counter
 
 import numpy as np
+import onnx
 import pytest
 from safetensors.numpy import load_file, save_file
 
@@ -20,7 +22,7 @@ from embedge.pack.verification import IMAGE_TOWER
 from embedge_export import export, precision
 from embedge_export.corpus.images import calibration_images
 from embedge_export.export import export_pack
-from embedge_export.families.eva02.blocks import read_block, rotary_angles
+from embedge_export.families.eva02.blocks import added_columns, read_block, rotary_angles
 from embedge_export.families.eva02.writer import write as write_tower
 from embedge_export.gate import refine
 from embedge_export.gate.compare import compare_image_graph
@@ -28,6 +30,7 @@ from embedge_export.graph.builder import GraphBuilder
 from embedge_export.graph.weight_file import WeightFile
 from embedge_export.model import open_model, reference
 from embedge_export.numbers.rotation import Rotation
+from embedge_export.output.reuse import RECIPES
 from embedge_export.precision.floats import Float32
 from embedge_export.precision.int8 import Int8
 from embedge_export.recheck import verify_pack
@@ -83,6 +86,8 @@ def test_a_pack_holds_both_towers_in_files_of_their_own(source, pack):
     stored = load_file(source / "model.safetensors")["logit_scale"]
     assert manifest.image.logit_scale == pytest.approx(math.exp(float(stored)))
     assert manifest.tasks == ("retrieval.query",)
+    raised = {name: manifest.source["recipes"][name] - RECIPES[name] for name in PRECISIONS}
+    assert raised == {"fp32": raised["int8"], "fp16": raised["int8"] + 1, "int8": raised["int8"]}
     files = {}
     for graph in manifest.graphs:
         files.setdefault(graph.tower, set()).update((graph.file, *graph.data))
@@ -227,10 +232,67 @@ def test_a_rotated_stream_without_mean_computes_the_same(source, tmp_path, monke
     class Rotated32(Float32):
         rotates = True
 
-    monkeypatch.setitem(precision.PRECISIONS, "fp32", Rotated32())
+    check_in_float32(Rotated32(), source, tmp_path, monkeypatch)
+
+
+def test_an_mlp_made_wider_for_a_gpu_computes_the_same(source, tmp_path, monkeypatch):
+    """In float32, so that nothing but a wrong column can show."""
+
+    class Aligned32(Float32):
+        rotates = aligned = True
+
+    check_in_float32(Aligned32(), source, tmp_path, monkeypatch)
+    weights = products(tmp_path / "pack" / "image.fp32.onnx")
+    assert weights["blocks.0.down.weight"] == [384, 128]
+
+
+def check_in_float32(precision_, source, tmp_path, monkeypatch):
+    monkeypatch.setitem(precision.PRECISIONS, "fp32", precision_)
     manifest = export_pack(source, out=tmp_path / "pack", precisions=("fp32",))
     assert manifest.verification["fp32"].image.cosine_min >= 0.999999
     assert manifest.verification["fp32"].image.difference_max <= 1e-5
+
+
+def products(path):
+    """The shape of every matrix that a graph multiplies with."""
+    graph = onnx.load(path, load_external_data=False).graph
+    named = {node.input[1] for node in graph.node if node.op_type == "MatMul"}
+    return {one.name: list(one.dims) for one in graph.initializer if one.name in named}
+
+
+def test_in_half_precision_every_row_begins_where_a_gpu_reads(source, pack):
+    """At a multiple of 16 bytes, though this MLP is 341 wide; other precisions keep its width."""
+    config = open_model(open_source(source)).image.config
+    assert config.inner == 341
+    half = products(pack / "image.fp16.onnx")
+    assert half["blocks.0.gate.weight"] == [128, 384]
+    unaligned = {name for name, shape in half.items() if np.mod(shape, 8).any()}
+    assert unaligned <= {"patches.weight"}  # float32 in all precisions
+    assert products(pack / "image.fp32.onnx")["blocks.0.gate.weight"] == [128, 341]
+    assert [added_columns(width) for width in (2730, 2736, 2752, 341)] == [22, 0, 0, 43]
+
+
+def test_in_half_precision_only_the_stream_is_cast(pack):
+    """The stream's rows to half before products, their updates back: nothing between products."""
+    graph = onnx.load(pack / "image.fp16.onnx", load_external_data=False).graph
+    makers = {name: node for node in graph.node for name in node.output}
+    blocks = 3
+    casts = [node for node in graph.node if node.op_type == "Cast"]
+    made = Counter(makers[node.input[0]].op_type for node in casts)
+    readers = {
+        reader.op_type for node in casts for reader in graph.node if node.output[0] in reader.input
+    }
+    assert made == {
+        "SimplifiedLayerNormalization": 2,
+        "SkipSimplifiedLayerNormalization": 3 * blocks - 3,
+        "Gather": 1,
+        "Add": blocks,
+        "MatMul": blocks,
+    }
+    assert readers == {"MatMul", "SkipSimplifiedLayerNormalization"}
+    norms = [node for node in graph.node if node.op_type == "LayerNormalization"]
+    assert len(norms) == 2 * blocks
+    assert not {node.output[0] for node in casts} & {name for n in norms for name in n.input}
 
 
 @pytest.mark.parametrize(

@@ -346,6 +346,6 @@ class Family(ABC, Generic[Config]):
     def memory_cost(self, config: Config) -> MemoryCost:
         """The transient memory of a CPU run; see `memory.attention_cost` for networks of layers."""
 
-    def recipe_added(self, config: Config) -> int:
-        """Added to every precision's recipe (reuse.py): how often these graphs alone changed."""
+    def recipe_added(self, config: Config, precision: str) -> int:
+        """Added to a precision's recipe (reuse.py): how often these graphs alone changed."""
         return 0

@@ -38,9 +38,20 @@ def center_output(linear: Linear) -> Linear:
     return replace(linear, weight=weight, bias=bias)
 
 
-def apply_norm(graph: GraphBuilder, x: ir.Value, norm: Norm, epsilon: float) -> ir.Value:
-    """LayerNorm over the last axis: (…, width) -> float32 of the same shape."""
-    return layers.layer_norm(graph, x, *_gain_and_bias(graph, norm), epsilon)
+def apply_norm(
+    graph: GraphBuilder, x: ir.Value, norm: Norm, epsilon: float, dtype: ir.DataType = FLOAT
+) -> ir.Value:
+    """LayerNorm over the last axis: (…, width) -> the same shape.
+
+    Args:
+        graph: where to.
+        x: the rows.
+        norm: gain and bias.
+        epsilon: added to the variance.
+        dtype: of the result. Half loses nothing where x is half already and gain and bias are
+            folded into what reads the result: the sums are float32 all the same.
+    """
+    return layers.layer_norm(graph, x, *_gain_and_bias(graph, norm, dtype), epsilon)
 
 
 def add_and_norm(
@@ -55,8 +66,11 @@ def add_and_norm(
     return apply_norm(graph, added, norm, epsilon), added
 
 
-def _gain_and_bias(graph: GraphBuilder, norm: Norm) -> tuple[ir.Value, ir.Value | None]:
+def _gain_and_bias(
+    graph: GraphBuilder, norm: Norm, dtype: ir.DataType
+) -> tuple[ir.Value, ir.Value | None]:
+    kind = dtype.numpy()
     return (
-        graph.constant(f"{norm.name}.gain", norm.gain),
-        None if norm.bias is None else graph.constant(f"{norm.name}.bias", norm.bias),
+        graph.constant(f"{norm.name}.gain", norm.gain.astype(kind)),
+        None if norm.bias is None else graph.constant(f"{norm.name}.bias", norm.bias.astype(kind)),
     )

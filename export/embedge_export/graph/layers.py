@@ -175,9 +175,10 @@ def silu(graph: GraphBuilder, x: ir.Value) -> ir.Value:
 def layer_norm(
     graph: GraphBuilder, x: ir.Value, gain: ir.Value, bias: ir.Value | None, epsilon: float
 ) -> ir.Value:
-    """LayerNorm over the last axis, float32 whatever x is."""
+    """LayerNorm over the last axis, in the dtype of its gain whatever x is; sums are float32."""
     weights = (gain,) if bias is None else (gain, bias)
-    return graph.op("LayerNormalization", graph.cast(x, FLOAT), *weights, axis=-1, epsilon=epsilon)
+    x = graph.cast(x, gain.dtype or FLOAT)
+    return graph.op("LayerNormalization", x, *weights, axis=-1, epsilon=epsilon)
 
 
 def gelu(graph: GraphBuilder, x: ir.Value) -> ir.Value:

@@ -59,8 +59,8 @@ class Reuse:
 
 def recipes(model: Model) -> dict[str, int]:
     """The recipe of every precision's graphs for this network."""
-    added = model.family.recipe_added(model.config)
-    return {precision: number + added for precision, number in RECIPES.items()}
+    added = model.family.recipe_added
+    return {name: number + added(model.config, name) for name, number in RECIPES.items()}
 
 
 def plan(

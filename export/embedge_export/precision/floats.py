@@ -77,7 +77,8 @@ class Float16(_Float):
     minimum_cosine = wanted_cosine = 0.9999
     largest_difference = None
     batch_difference = 1e-3
-    head = _dtype = FLOAT16
+    head = norms = _dtype = FLOAT16
+    aligned = True  # a GPU's products read 16 bytes at a time
 
     def balance(self, up: Linear, down: Linear) -> tuple[Linear, Linear]:
         """See Precision. Afterwards the sample rows leave room below 65,504.

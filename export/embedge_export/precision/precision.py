@@ -40,6 +40,8 @@ class Precision(Protocol):
         batch_difference: the bar: how far a text's vector may be from its own in a batch. Float
             kernels may sum in another order, integer ones may not.
         head: how matrices behind the pooling are stored, where there is one row a text.
+        norms: the dtype of a norm's rows between two products, where gain and bias are folded away.
+        aligned: whether its products are quick only where widths are multiples of 8.
     """
 
     name: ClassVar[str]
@@ -50,6 +52,8 @@ class Precision(Protocol):
     largest_difference: ClassVar[float | None]
     batch_difference: ClassVar[float]
     head: ClassVar[ir.DataType] = FLOAT
+    norms: ClassVar[ir.DataType] = FLOAT
+    aligned: ClassVar[bool] = False
 
     def embedding(self, graph: GraphBuilder, ids: ir.Value, table: Table) -> ir.Value:
         """The table's rows: int64 ids (…) -> float32 (…, width)."""

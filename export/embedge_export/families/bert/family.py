@@ -140,7 +140,7 @@ class Bert(Family[BertConfig]):
             biased=config.distance_buckets > 0,
         )
 
-    def recipe_added(self, config: BertConfig) -> int:
+    def recipe_added(self, config: BertConfig, precision: str) -> int:
         """See Family. Where positions are counted from a padding id, graphs changed once."""
         return 0 if config.padding_id is None else 1
 

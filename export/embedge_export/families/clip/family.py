@@ -63,6 +63,10 @@ class _JinaClip(Bert):
             )
         return found
 
+    def recipe_added(self, config: BertConfig, precision: str) -> int:
+        """See Family. The image tower's fp16 graphs changed once."""
+        return super().recipe_added(config, precision) + (precision == "fp16")
+
     def open_image_tower(
         self, folder: Path, config: Mapping[str, Any], stored: Weights
     ) -> EvaTower:

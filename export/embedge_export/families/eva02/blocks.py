@@ -9,7 +9,7 @@ is taken off everything that writes to it, gains and biases move into what reads
 rotation can be folded in (rotation.py).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,8 @@ from embedge_export.tensors.weights import Weights
 Array = NDArray[np.float32]
 # One linear of each row of inputs there is: key and value read what query does, up what gate does.
 CALIBRATED = ("attn.q_proj", "attn.proj", "mlp.w1", "mlp.w3")
+# A width that is no multiple of the first is padded to one of the second.
+_ALIGNED, _PADDED = 8, 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +76,36 @@ class EvaBlock:
             inner_mlp_norm=plain_norm(self.down.weight.shape[1]),
             down=to_stream(self.down, self.inner_mlp_norm),
         )
+
+    def aligned(self) -> "EvaBlock":
+        """The same function with an MLP that is as wide as a GPU's products like it.
+
+        EVA02-L's is 2,730 wide, where no row begins at a multiple of 16 bytes. What is added gives
+        zeros, which stand behind the others and are not normed; the first column added to `down`
+        is its bias, for a row of ones.
+        """
+        added = added_columns(self.down.weight.shape[1])
+        if not added:
+            return self
+
+        def wider(linear: Linear) -> Linear:
+            bias = None if linear.bias is None else np.pad(linear.bias, (0, added))
+            return replace(linear, weight=np.pad(linear.weight, ((0, added), (0, 0))), bias=bias)
+
+        down = np.pad(self.down.weight, ((0, 0), (0, added)))
+        assert self.down.bias is not None
+        down[:, -added] = self.down.bias
+        return replace(
+            self,
+            gate=wider(self.gate),
+            up=wider(self.up),
+            down=replace(self.down, weight=down, bias=None, inputs=None),
+        )
+
+
+def added_columns(inner: int) -> int:
+    """How many columns an MLP of a width is padded by; see `EvaBlock.aligned`."""
+    return -inner % _PADDED if inner % _ALIGNED else 0
 
 
 def read_block(weights: Weights, index: int, samples: CalibrationRows) -> EvaBlock:

@@ -10,7 +10,12 @@ import numpy as np
 import onnx_ir as ir
 
 from embedge.pack.contract import IMAGE_INPUTS
-from embedge_export.families.eva02.blocks import EvaBlock, read_block, rotary_angles
+from embedge_export.families.eva02.blocks import (
+    EvaBlock,
+    added_columns,
+    read_block,
+    rotary_angles,
+)
 from embedge_export.families.eva02.config import EvaConfig
 from embedge_export.families.walk import multiply, walk
 from embedge_export.graph import layers
@@ -106,6 +111,8 @@ class EvaWriter:
         """Attention and MLP of one block; of the last one the class token's alone."""
         graph, config, precision = self._graph, self._config, self._precision
         last, shape = index == config.layers - 1, self._tokens
+        if precision.aligned:
+            block = block.aligned()
         rows = self._add_and_norm(block.attention_norm)
         activation = Activation(rows, self._tokens)
         key, value = multiply(graph, precision, activation, [block.key, block.value])
@@ -115,18 +122,14 @@ class EvaWriter:
             rows, self._stream = self._first(rows), self._first(self._stream)
         [query] = multiply(graph, precision, Activation(rows, shape), [block.query])
         attended = self._attend(query, key, value, class_token=last)
-        attended = apply_norm(graph, attended, block.inner_attention_norm, config.layer_norm_eps)
+        attended = self._inner_norm(attended, block.inner_attention_norm)
         activation = Activation(attended, shape, outliers=True)
         [self._update] = multiply(graph, precision, activation, [block.attention_output])
         rows = self._add_and_norm(block.mlp_norm)
         activation = Activation(rows, shape)
         gate, up = multiply(graph, precision, activation, [block.gate, block.up])
-        product = apply_norm(
-            graph,
-            graph.op("Mul", layers.silu(graph, gate), up),
-            block.inner_mlp_norm,
-            config.layer_norm_eps,
-        )
+        product = graph.op("Mul", layers.silu(graph, gate), up)
+        product = self._normed_product(product, block.inner_mlp_norm, shape)
         activation = Activation(product, shape, outliers=True)
         [self._update] = multiply(graph, precision, activation, [block.down])
 
@@ -175,6 +178,30 @@ class EvaWriter:
             num_heads=config.heads,
         )
         return self._rows(attended)
+
+    def _inner_norm(self, rows: ir.Value, norm: Norm) -> ir.Value:
+        """The norm within a half of a block, whose gain and bias are folded away if it is half."""
+        epsilon = self._config.layer_norm_eps
+        return apply_norm(self._graph, rows, norm, epsilon, self._precision.norms)
+
+    def _normed_product(self, product: ir.Value, norm: Norm, shape: Rows) -> ir.Value:
+        """The norm of the MLP's product; what `aligned` added is left out, and ones are put there.
+
+        Concat, since ONNX Runtime has no Pad of this opset on CUDA.
+        """
+        graph, inner = self._graph, self._config.inner
+        added = added_columns(inner) if self._precision.aligned else 0
+        if not added:
+            return self._inner_norm(product, norm)
+        numbers = graph.numbers
+        own = graph.op("Slice", product, numbers(0), numbers(inner), numbers(1))
+        normed = self._inner_norm(own, norm)
+        kind = (product.dtype or FLOAT).numpy()
+        row = graph.constant("one_and_zeros", np.eye(1, added, dtype=kind))
+        ones = graph.once(
+            f"ones.{shape.column.name}", lambda: graph.op("Expand", row, shape.column)
+        )
+        return graph.op("Concat", normed, ones, axis=1)
 
     def _add_and_norm(self, norm: Norm | None) -> ir.Value:
         graph, width, epsilon = self._graph, self._config.width, self._config.layer_norm_eps
