@@ -583,7 +583,7 @@ freeze: wheel .venv-freeze/numpy-stamp ## a frozen sidecar in dist/sidecar/, and
 	.venv-freeze/bin/python $(PIP_INSTALL) --force-reinstall --no-deps dist/embedge-*.whl
 	.venv-freeze/bin/pyinstaller --noconfirm --log-level ERROR --workpath build/freeze \
 		--distpath dist examples/frozen/sidecar.spec
-	SIDECAR_ONEFILE=1 .venv-freeze/bin/pyinstaller --noconfirm --log-level ERROR \
+	ONE_FILE=1 .venv-freeze/bin/pyinstaller --noconfirm --log-level ERROR \
 		--workpath build/freeze-one --distpath dist/one-file examples/frozen/sidecar.spec
 	@du -sk dist/sidecar dist/one-file
 
