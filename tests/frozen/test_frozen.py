@@ -93,7 +93,7 @@ def test_it_searches_and_says_what_is_wrong(run: Run, tmp_path: Path) -> None:
 
 
 def test_nothing_stands_in_it_that_users_have_no_use_for() -> None:
-    viewer = ROOT / ".venv-freeze/bin/pyi-archive_viewer"
+    (viewer,) = (ROOT / ".venv-freeze").glob(f"*/pyi-archive_viewer{SUFFIX}")
     listed = subprocess.run(
         [viewer, "--list", "--recursive", "--brief", PROGRAMS["folder"]],
         capture_output=True,
