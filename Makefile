@@ -42,7 +42,7 @@ define HELP
 BEGIN {
 	FS = ":.*## "
 	title[1] = "To start with:"; name[1] = "^(help|setup|default|demo|export|freeze|v5-.*|wheel)$$"
-	title[2] = "To work on it:"; name[2] = "^(check|docs|workflows|lint-.*|test.*)$$"
+	title[2] = "To work on it:"; name[2] = "^(check|docs|workflows|lint-.*|test.*|desktop-.*)$$"
 	title[3] = "To measure:"; name[3] = "^(bench|fidelity|measure|simulate)"
 	title[4] = "Models that tests and measurements use:"; name[4] = "^(mini|minilm|smollm2|tokenizer|wordllama)$$"
 	title[5] = "The rest:"; name[5] = "."
@@ -159,6 +159,11 @@ setup-optimum: .venv-optimum/stamp ## .venv-optimum, for `embedge export --via o
 	.venv-engines/bin/python $(PIP_INSTALL) --editable ".[cpu,image]" --group engines
 	@touch $@
 
+.venv-desktop/stamp: pyproject.toml
+	$(call environment,.venv-desktop)
+	.venv-desktop/bin/python $(PIP_INSTALL) --editable ".[cpu,documents,image]" --group desktop
+	@touch $@
+
 .venv-remote/stamp: pyproject.toml
 	$(call environment,.venv-remote)
 	.venv-remote/bin/python $(PIP_INSTALL) --editable ".[cpu,bulk,image]" --group remote
@@ -266,6 +271,15 @@ test-integrations: .venv-integrations/stamp .venv-mteb/stamp default ## the adap
 test-engines: .venv-engines/stamp default ## EmbedBatches in Ray Data, datasets, pandas, Polars, Arrow and Spark; embedge bulk --ray
 	for file in tests/engines/test_*.py; do .venv-engines/bin/python -m pytest -W ignore $$file; done
 
+# Their own warnings are theirs.
+.PHONY: test-desktop
+test-desktop: .venv-desktop/stamp default ## the window of examples/desktop/, by real key presses (needs Xvfb and xdotool)
+	.venv-desktop/bin/python -m pytest -W ignore -rP --show-capture=stdout tests/desktop
+
+.PHONY: desktop-pictures
+desktop-pictures: .venv-desktop/stamp default ## the pictures of docs/desktop.md, taken again (needs Xvfb and xdotool)
+	PYTHONPATH=tests:examples/desktop .venv-desktop/bin/python tests/desktop/pictures.py docs
+
 .PHONY: test-remote
 test-remote: .venv-remote/stamp ## embedge bulk on data sets and images behind S3's protocol, by a server on this machine
 	.venv-remote/bin/python -m pytest -W ignore tests/remote
@@ -361,6 +375,11 @@ bench-search: .venv/stamp default ## a search index of 1,000,000 passages: time,
 .PHONY: bench-second-output
 bench-second-output: .venv/stamp ## what last_hidden_state costs in a hub folder's graphs: [OPTIONS=]
 	$(BENCH).second_output $(OPTIONS)
+
+# Other sizes, and a folder that stays: OPTIONS="--passages 300000 --place FOLDER".
+.PHONY: bench-desktop
+bench-desktop: .venv-desktop/stamp default ## examples/desktop/ on 100,000 passages: from a key to the answer (needs Xvfb, xdotool)
+	PYTHONPATH=tests:examples/desktop .venv-desktop/bin/python -u -m bench.desktop $(OPTIONS)
 
 .PHONY: bench-bulk
 bench-bulk: .venv/stamp default ## embedge bulk beside Embedder.encode: texts a second, memory by rows: [OPTIONS=]
@@ -597,5 +616,5 @@ test-frozen: freeze ## the frozen sidecar: the library's vectors, no modules of 
 
 .PHONY: clean
 clean: ## removes environments, caches, wheels, the default pack and the map; other packs stay
-	rm -rf .venv .venv-reference .venv-optimum .venv-oldest .venv-gpu .venv-train .venv-clients .venv-clients-node .venv-stores .venv-deploy .venv-freeze .venv-integrations .venv-mteb .venv-engines .venv-remote .venv-fastembed .venv-consumers-node build dist $(DEFAULT_PACK) $(DEMO_MAP)
+	rm -rf .venv .venv-reference .venv-optimum .venv-oldest .venv-gpu .venv-train .venv-clients .venv-clients-node .venv-stores .venv-deploy .venv-freeze .venv-integrations .venv-mteb .venv-engines .venv-remote .venv-desktop .venv-fastembed .venv-consumers-node build dist $(DEFAULT_PACK) $(DEMO_MAP)
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis $(dir $(TOKENIZER))

@@ -36,27 +36,27 @@ def test_every_example_is_tested() -> None:
 
 
 def test_desktop(capsys: pytest.CaptureFixture[str]) -> None:
-    desktop = load("desktop")
-    desktop.main()
+    example = load("worker_thread")
+    example.main()
     shown = capsys.readouterr().out
     assert "Progress(done=200, total=200)" in shown
     assert "vectors (200, 256)" in shown
 
 
 def test_desktop_can_be_cancelled_and_goes_on() -> None:
-    desktop = load("desktop")
-    worker = desktop.BackgroundEmbedder()
+    example = load("worker_thread")
+    worker = example.BackgroundEmbedder()
     worker.submit([f"{number} " * 60 for number in range(2000)])
-    assert isinstance(worker.events.get(timeout=PATIENCE), desktop.Progress)  # it has begun
+    assert isinstance(worker.events.get(timeout=PATIENCE), example.Progress)  # it has begun
     worker.cancel()
-    assert last(worker.events) == desktop.Failed("cancelled")
+    assert last(worker.events) == example.Failed("cancelled")
     worker.submit(["one more"])
     assert last(worker.events).vectors.shape == (1, 256)
     worker.close()
 
 
 def test_desktop_says_that_a_pack_is_missing(tmp_path: Path) -> None:
-    worker = load("desktop").BackgroundEmbedder(str(tmp_path / "nothing"))
+    worker = load("worker_thread").BackgroundEmbedder(str(tmp_path / "nothing"))
     assert "nothing" in worker.events.get(timeout=PATIENCE).message
 
 

@@ -1,6 +1,6 @@
 """An embedder in a worker thread: the pattern of a desktop application.
 
-    python examples/desktop.py
+    python examples/worker_thread.py
 
 The user interface's thread posts work and reads events from a queue, as a timer of any toolkit can;
 it never waits. Loading, embedding and errors all happen in the worker.
