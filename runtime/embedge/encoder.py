@@ -26,7 +26,7 @@ from embedge.images.pipeline import check_images, decode_images
 from embedge.images.pixels import from_square
 from embedge.images.sources import list_images
 from embedge.items import Items, OnError
-from embedge.machine.heap import give_back
+from embedge.machine.heap import GivenBack, give_back
 from embedge.pack.files import Pack, check_files
 from embedge.pack.manifest import ImageInput, TextInput
 from embedge.runner import Runner
@@ -71,6 +71,7 @@ class Encoder:
         )
         self._lock = ForkLock()  # of the tokenizer, `truncations` and `tokens`
         self._tokenizer: TextTokenizer | None = None
+        self._last = GivenBack()  # goes after all that holds memory
 
     def encode_texts(self, call: Call, texts: object, items: Items) -> NDArray[Any]:
         """Vectors of texts: (n, d), or (d,) for one str; see `Embedder.encode`."""

@@ -7,6 +7,7 @@ does not fit waits until others end. Knows no text, no tokenizer, no prompt and 
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +48,7 @@ class Runner:
         self._captures = Captures(
             choices.provider.captured_lengths,
             open_graphs=sessions.capturable,
-            take=self._room_for_captures,
+            take=partial(_room_for_captures, sessions, self._memory),  # no circle of references
         )
 
     def text_batches(self, ids: Sequence[NDArray[np.int32]]) -> Iterator[Batch]:
@@ -172,15 +173,6 @@ class Runner:
                 task, batch.inputs, lambda: session.run(*batch.inputs, cancel=cancel, keep=keep)
             )
 
-    def _room_for_captures(self, task: str) -> str | None:
-        size = self._sessions.capturable_size(task)
-        if self._memory.set_apart(size):
-            return None
-        return (
-            f"a second copy of the weights, {size_text(size)}, would take more than half of the "
-            "memory limit"
-        )
-
     def _check_output(
         self, vectors: NDArray[np.float32], task: str, indices: NDArray[np.int64]
     ) -> None:
@@ -202,6 +194,17 @@ class Runner:
             raise NonFiniteError(
                 f"item {item}: task {task!r} in {precision} gave NaN or infinity; {remedy}"
             )
+
+
+def _room_for_captures(sessions: Sessions, memory: RunMemory, task: str) -> str | None:
+    """Sets memory apart for captured runs of a task; why there is none, or None."""
+    size = sessions.capturable_size(task)
+    if memory.set_apart(size):
+        return None
+    return (
+        f"a second copy of the weights, {size_text(size)}, would take more than half of the "
+        "memory limit"
+    )
 
 
 def _part(batch: Batch, rows: slice) -> Batch:

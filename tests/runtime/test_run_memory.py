@@ -1,10 +1,12 @@
 """The memory that all runs of one embedder share: who begins, who waits, who gives it back."""
 
+import gc
 import os
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 
 import embedge.run_memory
-from embedge import CancelledError
+from embedge import CancelledError, Embedder
 from embedge.machine import heap
 from embedge.run_memory import RunMemory
 
@@ -282,7 +284,8 @@ def test_systems_without_such_a_call_do_nothing(monkeypatch: pytest.MonkeyPatch)
 
 
 @LINUX
-def test_close_gives_memory_back(pack: Path) -> None:
+@pytest.mark.parametrize("end", ["embedder.close()", "del embedder"])
+def test_the_end_of_an_embedder_gives_memory_back(pack: Path, end: str) -> None:
     """Blocks of a size that the C library keeps; every second one is in use, as in a program."""
     code = f"""
 import re, sys
@@ -299,7 +302,7 @@ blocks = [bytearray(64 * 1024) for _ in range(2000)]  # 125 MiB, each below what
 kept = blocks[::500]
 del blocks
 held = resident() - before
-embedder.close()
+{end}
 print(held, resident() - before, give_back())
 """
     done = subprocess.run(
@@ -311,3 +314,16 @@ print(held, resident() - before, give_back())
         pytest.skip("this C library has no call for it")
     assert float(held) > 50, "this C library gave it back by itself: the test shows nothing"
     assert float(after) < 15
+
+
+def test_an_embedder_that_nobody_holds_goes_at_once(pack: Path) -> None:
+    """Not when Python looks for circles of references, which may be minutes later."""
+    embedder = Embedder(pack)
+    embedder.encode("a")
+    sessions = weakref.ref(embedder._encoder._runner._sessions)
+    gc.disable()
+    try:
+        del embedder
+        assert sessions() is None
+    finally:
+        gc.enable()
