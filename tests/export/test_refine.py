@@ -1,6 +1,7 @@
 """What is kept finer, in which order, and how the truth is asked what a text hangs on."""
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,16 +10,20 @@ import pytest
 from embedge_export.gate.compare import TaskReport
 from embedge_export.gate.probe import Probe
 from embedge_export.gate.refine import refine
+from embedge_export.numbers import sensitivity
+from embedge_export.numbers.exact import product as exact_product
 from embedge_export.numbers.sensitivity import (
     TABLE,
     between,
     fewest,
     layer_of,
+    moved_by_bfloat16,
     of_layers,
     sensitivities,
 )
 from embedge_export.precision import PRECISIONS
 from embedge_export.precision.int8 import Int8
+from embedge_export.truth import float_product
 
 LINEARS = [f"layers.{layer}.{name}" for layer in range(4) for name in ("query", "down")]
 LOSSES = dict.fromkeys(LINEARS, 1e-4) | {"layers.3.down": 0.5}
@@ -181,3 +186,31 @@ def test_the_truth_knows_a_tie(tiny_source):
     moved = probe.moved(0)
     assert list(moved) == [TABLE, *(f"layers.{i}" for i in range(model.config.num_hidden_layers))]
     assert all(value > 0 for value in moved.values())
+
+
+def test_a_tie_is_measured_alone_as_among_the_others(tiny_source):
+    """In arithmetic that has the same bits on every CPU; the first look is in float32."""
+    from embedge_export.model import open_model, reference, text_vectors
+    from embedge_export.source.folder import open_source
+
+    model = open_model(open_source(tiny_source, tasks=["retrieval"]))
+    texts = reference(model).ids[:5]
+    weights = model.weights("retrieval")
+
+    def run(product, texts, disturb):
+        return text_vectors(model, weights, texts, product=product, disturb=disturb)
+
+    exact = partial(run, exact_product)
+    moved = moved_by_bfloat16(exact, texts)
+    assert moved_by_bfloat16(exact, texts, among=[3, 1]) == [moved[3], moved[1]]
+    clean = exact(texts, lambda key, rows: rows)
+    assert moved_by_bfloat16(exact, texts, clean=clean) == moved
+    rough = moved_by_bfloat16(partial(run, float_product), texts, clean=clean)
+    np.testing.assert_allclose(rough, moved, rtol=0.01)
+
+
+def test_signs_are_those_of_the_generator_whatever_is_drawn_at_a_time():
+    signs, generator = sensitivity._Signs(), np.random.default_rng(0)
+    for shape in ((3, 5), (1, 1), (2, 2), (7, 1), (1, 6)):
+        drawn = np.where(signs.draw(shape) == 0, 1, -1)
+        np.testing.assert_array_equal(drawn, generator.choice([-1, 1], shape))

@@ -8,6 +8,7 @@ size in all layers shows which texts balance. Takes a way to run the truth; know
 nor precisions.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -25,6 +26,7 @@ _NOISE = np.float32(0.012)
 _BFLOAT16_NOISE = np.float32(0.0016)
 _DRAWS = 8  # of the noise: one draw alone can leave a text where it was by luck
 _BFLOAT16_DRAWS = 4
+_SIGN = np.uint32(2**31)  # the bit of a float32
 _MOST_TOKENS = 4096  # of all copies together; long texts get fewer draws, their tokens are many
 
 
@@ -39,12 +41,13 @@ def sensitivities(run: Run, ids: Ids, layers: Sequence[str]) -> dict[str, float]
     draws = max(1, min(_DRAWS, _MOST_TOKENS // (len(ids) * len(layers))))
     rows = draws * len(ids)  # of one layer's copies
     places = {layer: index * rows for index, layer in enumerate(layers)}
-    signs = np.random.default_rng(0)
+    signs = _Signs()
 
     def disturb(key: str, values: Array) -> Array:
         place = places.get(layer_of(key))
         if place is not None:
-            _disturb(values[place : place + rows], _NOISE, signs)
+            part = values[place : place + rows]
+            _disturb(part, _NOISE, signs.draw(part.shape))
         return values
 
     vectors = _unit(run([ids] * (draws * len(layers) + 1), disturb))
@@ -53,29 +56,72 @@ def sensitivities(run: Run, ids: Ids, layers: Sequence[str]) -> dict[str, float]
     return dict(zip(layers, map(float, means), strict=True))
 
 
-def moved_by_bfloat16(run: Run, texts: Sequence[Ids]) -> list[float]:
+def moved_by_bfloat16(
+    run: Run,
+    texts: Sequence[Ids],
+    *,
+    clean: Array | None = None,
+    among: Sequence[int] | None = None,
+) -> list[float]:
     """How far noise of bfloat16's size in all layers moves each text: 1 - cosine, of some draws.
 
     Rounding to bfloat16 itself would be one draw, which can leave a text where it was by luck, and
     none where the weights are stored in it.
+
+    Args:
+        run: the truth of one task.
+        texts: tokens of each, (tokens,).
+        clean: their vectors without noise; computed with the others by default.
+        among: the places of those texts to run; the noise of each is as if all were. All by
+            default.
     """
-    rows = _BFLOAT16_DRAWS * sum(map(len, texts))
-    signs = np.random.default_rng(0)
+    places = range(len(texts)) if among is None else among
+    ends = np.cumsum([0, *map(len, texts)])
+    own = np.concatenate([np.arange(ends[place], ends[place + 1]) for place in places])
+    taken = np.concatenate([own + draw * ends[-1] for draw in range(_BFLOAT16_DRAWS)])
+    signs = _Signs()
 
     def disturb(key: str, values: Array) -> Array:
-        _disturb(values[:rows], _BFLOAT16_NOISE, signs)
+        noise = signs.draw((int(_BFLOAT16_DRAWS * ends[-1]), values.shape[1]))
+        noise = noise if among is None else noise[taken]
+        _disturb(values[: len(taken)], _BFLOAT16_NOISE, noise)
         return values
 
-    vectors = _unit(run([*texts] * (_BFLOAT16_DRAWS + 1), disturb))
-    vectors = vectors.reshape(_BFLOAT16_DRAWS + 1, len(texts), -1)
-    cosines = (vectors[:-1] * vectors[-1]).sum(axis=2)  # (draws, texts)
+    chosen = [texts[place] for place in places]
+    copies = _BFLOAT16_DRAWS + (clean is None)
+    vectors = _unit(run(chosen * copies, disturb)).reshape(copies, len(chosen), -1)
+    still = vectors[-1] if clean is None else _unit(clean[list(places)])
+    cosines = (vectors[:_BFLOAT16_DRAWS] * still).sum(axis=2)  # (draws, texts)
     return [float(moved) for moved in 1 - cosines.mean(axis=0)]
 
 
-def _disturb(rows: Array, noise: np.float32, signs: np.random.Generator) -> None:
-    """Adds noise of random signs, a share of each row's root mean square, in place."""
-    size = np.sqrt(np.mean(np.square(rows), axis=1, keepdims=True))
-    rows += noise * size * signs.choice(np.array([-1, 1], np.float32), rows.shape)
+class _Signs:
+    """Random signs, the same on every machine, as the sign bits of float32.
+
+    They are what `default_rng(0).choice([-1, 1], shape)` gives, drawn as the 64 bits that the
+    generator makes at once instead of a number for each: a network takes 10^8 of them.
+    """
+
+    def __init__(self) -> None:
+        self._bits = np.random.default_rng(0).bit_generator
+        self._left = np.empty(0, np.uint32)  # half of the last 64 bits, where a count was odd
+
+    def draw(self, shape: tuple[int, int]) -> NDArray[np.uint32]:
+        """The next signs: 0 for 1, 2^31 for -1."""
+        count = math.prod(shape)
+        words = (count - len(self._left) + 1) // 2
+        new = self._bits.random_raw(words).astype("<u8", copy=False).view("<u4")
+        found = np.concatenate([self._left, new]) if len(self._left) else new
+        self._left = found[count:].copy()
+        signs = np.invert(found[:count], out=found[:count])
+        np.bitwise_and(signs, _SIGN, out=signs)
+        return np.asarray(signs.reshape(shape))
+
+
+def _disturb(rows: Array, noise: np.float32, signs: NDArray[np.uint32]) -> None:
+    """Adds noise of these signs, a share of each row's root mean square, in place."""
+    size = noise * np.sqrt(np.mean(np.square(rows), axis=1, keepdims=True))
+    rows += (size.view(np.uint32) | signs).view(np.float32)
 
 
 def _unit(vectors: Array) -> NDArray[np.float64]:
