@@ -83,12 +83,31 @@ def test_cholesky_is_a_factor(size):
     rows[:, 0] *= 1000  # a channel that towers
     matrix = rows.T @ rows + 0.01 * np.eye(size)
     factor = exact.cholesky(matrix)
-    np.testing.assert_array_equal(factor, np.tril(factor))
+    np.testing.assert_array_equal(factor, np.triu(factor))
     scale = np.sqrt(np.diag(matrix))
-    np.testing.assert_allclose(factor @ factor.T / np.outer(scale, scale), matrix / np.outer(
+    np.testing.assert_allclose(factor.T @ factor / np.outer(scale, scale), matrix / np.outer(
         scale, scale), atol=1e-5)  # fmt: skip
 
 
 def test_cholesky_refuses_what_has_no_factor():
     with pytest.raises(ValueError, match="not positive definite"):
         exact.cholesky(np.array([[1.0, 2.0], [2.0, 1.0]]))
+
+
+@pytest.mark.parametrize(("rows", "width"), [(1, 1), (7, 300), (600, 40), (1030, 513)])
+def test_a_gram_matrix_is_the_upper_half_of_the_product(rows, width):
+    x = GENERATOR.standard_normal((rows, width)).astype(np.float32)
+    x[::5, ::31] *= 1000  # rows that tower
+    np.testing.assert_array_equal(np.triu(exact.gram(x)), np.triu(exact.product(x, x)))
+
+
+def test_the_factor_does_not_hang_on_how_many_columns_are_updated_at_a_time(monkeypatch):
+    rows = GENERATOR.standard_normal((210, 200))
+    matrix = rows.T @ rows
+    factor = exact.cholesky(matrix)
+    for columns in (16, 48, 4096):
+        monkeypatch.setattr(exact, "_PANELS", columns)
+        np.testing.assert_array_equal(exact.cholesky(matrix), factor)
+    upper = matrix.copy()
+    upper[np.triu_indices(200, k=1)] = np.nan  # not read
+    np.testing.assert_array_equal(exact.cholesky(upper), factor)

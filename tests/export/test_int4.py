@@ -99,7 +99,7 @@ def test_rounding_fits_the_inputs_it_was_shown(tmp_path):
 
 def transcribed(weight, step, inputs):
     """The algorithm for one scale a row, as int8 has had it since its first recipe."""
-    feedback, columns = inputs.feedback, np.ascontiguousarray(weight.T)
+    feedback, columns = inputs.feedback.T, np.ascontiguousarray(weight.T)
     errors, levels = np.zeros_like(columns), np.empty(columns.shape, np.int8)
     for start in range(0, len(columns), 32):
         stop = start + 32

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from embedge_export.numbers import rotation
 from embedge_export.numbers.rotation import Rotation, hadamard, rotate_blocks
 
 
@@ -46,3 +47,24 @@ def test_blocks_are_rotated_one_by_one():
     x = np.arange(12, dtype=np.float32).reshape(1, 12)
     expected = np.concatenate([x[:, i : i + 4] @ hadamard(4) for i in (0, 4, 8)], axis=1)
     np.testing.assert_allclose(rotate_blocks(x, 4), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("power", range(8))
+def test_sums_and_differences_have_the_bits_of_the_plain_algorithm(power):
+    """Long rows and short ones take other roads through memory, and the same additions."""
+    block = 2**power
+    x = np.random.default_rng(power).standard_normal((700, block)).astype(np.float32)
+    want, half = x, block // 2
+    while half:
+        one, other = (want.reshape(-1, 2, half)[:, side] for side in (0, 1))
+        want, half = np.stack([one + other, one - other], axis=1), half // 2
+    want = want.reshape(x.shape) * np.float32(block**-0.5)
+    np.testing.assert_array_equal(rotate_blocks(x, block), want)
+
+
+@pytest.mark.parametrize("width", [64, 96])
+def test_a_table_is_rotated_a_few_rows_at_a_time(monkeypatch, width):
+    table = np.random.default_rng(1).standard_normal((50, width)).astype(np.float32)
+    whole = Rotation(width).apply(table)
+    monkeypatch.setattr(rotation, "_ROWS", 7 * width)
+    np.testing.assert_array_equal(Rotation(width).apply(table), whole)

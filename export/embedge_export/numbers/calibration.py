@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from embedge_export.numbers.exact import cholesky, product
+from embedge_export.numbers.exact import cholesky, gram
 from embedge_export.numbers.rotation import Rotation, rotate_blocks
 
 # Share of the mean square that every direction is given: those that no text took are not free.
@@ -61,20 +61,21 @@ class Inputs:
 
     @cached_property
     def feedback(self) -> NDArray[np.float64]:
-        """Unit upper triangular M with X^T X + damping = M D M^T, float64 (width, width).
+        """Unit lower triangular M with X^T X + damping = M^T D M, float64 (width, width).
 
-        Its entries are on a grid: a column's sum with whole numbers below 2^24 is exact.
+        Its entries are on a grid: a row's sum with whole numbers below 2^24 is exact.
         """
-        channels = np.ascontiguousarray(self.rows.T)
-        moments = product(channels, channels).astype(np.float64)
+        moments = gram(np.ascontiguousarray(self.rows.T)).astype(np.float64)
         width = len(moments)
         moments[np.diag_indices(width)] += max(_DAMPING * float(np.trace(moments)) / width, 1e-12)
-        # Cholesky's factor is lower triangular: from the last column to the first it is upper.
-        upper = cholesky(moments[::-1, ::-1])[::-1, ::-1]
-        feedback = np.ascontiguousarray(upper / np.diag(upper))
-        largest = float(np.abs(feedback).sum(axis=0).max())
+        # From the last column to the first, an upper triangular factor is a lower one.
+        factor = cholesky(moments[::-1, ::-1])[::-1, ::-1]
+        feedback = np.ascontiguousarray(factor / np.diag(factor)[:, None])
+        largest = max(float(np.abs(row).sum()) for row in feedback)
         shift = math.ldexp(1.5, 52 - (52 - _ERROR_BITS - math.frexp(largest)[1]))
-        return np.asarray((feedback + shift) - shift)
+        feedback += shift
+        feedback -= shift
+        return feedback
 
 
 def take_rows(samples: CalibrationRows, prefix: str, modules: Sequence[str]) -> list[Inputs | None]:

@@ -25,7 +25,9 @@ _CHUNK = 256  # terms of one exact sum; chunks are added one after the other
 _BITS = 22
 _TOWERING = 32  # times the mean square: of a normal distribution, one row in 10^6 has such an entry
 _SLAB = 2**15  # numbers worked on at a time, so that the steps between stay in a cache
-_PANEL = 16  # columns of the Cholesky factor made at a time
+_PANEL = 16  # columns of the Cholesky factor made at a time; the bits of the factor hang on it
+_PANELS = 128  # columns that are updated with all before them at a time
+_STRIP = 512  # rows of a Gram matrix made at a time
 # log(2) in two parts: the product of the first with a small whole number is exact.
 _LOG2_HIGH, _LOG2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
 # pi / 2 in three parts, likewise.
@@ -42,19 +44,58 @@ def product(a: NDArray[Any], b: NDArray[Any]) -> Array:
     if b.ndim == 2 and a.ndim > 2:
         return product(a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], len(b))
     total: Double | None = None
+    one: Double | None = None  # of a chunk; one place for all, since new memory costs time
     for start in range(0, a.shape[-1], _CHUNK):
         left, right = a[..., start : start + _CHUNK], on_grid(b[..., start : start + _CHUNK])
         right = np.swapaxes(right, -1, -2)
         rounded = on_grid(left)
-        one = np.matmul(rounded, right)
         if b.ndim == 2:
-            squares = np.square(left, dtype=np.float64)
-            towering = squares.max(axis=-1) > _TOWERING * squares.mean(axis=-1)
-            if towering.any():
-                one[towering] += np.matmul(on_grid(left[towering] - rounded[towering]), right)
-        total = one if total is None else np.add(total, one, out=total)
+            one = _half_exact(left, rounded, right, out=one)
+        else:
+            one = np.matmul(rounded, right, out=one)
+        if total is None:
+            total, one = one, None
+        else:
+            total += one
     assert total is not None
     return total.astype(np.float32)
+
+
+def gram(x: NDArray[Any]) -> Array:
+    """The upper triangle of `product(x, x)`, bit for bit: (n, k) -> float32 (n, n).
+
+    It takes half the work, and the memory of a few rows; what is below is not all zeros.
+    """
+    chunks = [x[:, start : start + _CHUNK] for start in range(0, x.shape[1], _CHUNK)]
+    grid = [on_grid(chunk) for chunk in chunks]
+    result = np.zeros((len(x), len(x)), np.float32)
+    for first in range(0, len(x), _STRIP):
+        rows = slice(first, first + _STRIP)
+        total: Double | None = None
+        one: Double | None = None
+        for chunk, rounded in zip(chunks, grid, strict=True):
+            one = _half_exact(chunk[rows], rounded[rows], rounded[first:].T, out=one)
+            if total is None:
+                total, one = one, None
+            else:
+                total += one
+        result[rows, first:] = 0 if total is None else total
+    return result
+
+
+def _half_exact(
+    left: NDArray[Any], rounded: Double, right: Double, *, out: Double | None
+) -> Double:
+    """Of one chunk, `left` times `right`, which is on the grid; `rounded` is `left` there.
+
+    Rows of `left` with an entry that towers over the others get what the grid took from them.
+    """
+    one = np.matmul(rounded, right, out=out)
+    squares = np.square(left, dtype=np.float64)
+    towering = squares.max(axis=-1) > _TOWERING * squares.mean(axis=-1)
+    if towering.any():
+        one[towering] += on_grid(left[towering] - rounded[towering]) @ right
+    return np.asarray(one)
 
 
 def fine_product(a: NDArray[Any], b: NDArray[Any]) -> Array:
@@ -65,12 +106,16 @@ def fine_product(a: NDArray[Any], b: NDArray[Any]) -> Array:
     coarse_a, coarse_b = (_in_chunks(x) for x in (a, b))
     rest_a, rest_b = a - coarse_a, b - coarse_b
     total: Double | None = None
+    one: Double | None = None
     for start in range(0, a.shape[-1], _CHUNK):
         part = slice(start, start + _CHUNK)
         for left, right in ((coarse_a, coarse_b), (coarse_a, rest_b), (rest_a, coarse_b)):
             terms = on_grid(left[..., part]), np.swapaxes(on_grid(right[..., part]), -1, -2)
-            one = np.matmul(*terms)
-            total = one if total is None else np.add(total, one, out=total)
+            one = np.matmul(*terms, out=one)
+            if total is None:
+                total, one = one, None
+            else:
+                total += one
     assert total is not None
     return total.astype(np.float32)
 
@@ -153,10 +198,12 @@ def _cosine_sine(x: Double) -> tuple[Double, Double]:
 
 
 def cholesky(matrix: Double) -> Double:
-    """The lower triangular L with L L^T = matrix, float64 (n, n); left-looking, panel by panel.
+    """The upper triangular U with U^T U = matrix, float64 (n, n); left-looking, panel by panel.
 
-    A row of L is nowhere larger than the root of the matrix's diagonal there, so that row is put on
-    a grid below that: as fine as 52 bits allow for sums of its length.
+    A column of U is nowhere larger than the root of the matrix's diagonal there, so that column is
+    put on a grid below that: as fine as 52 bits allow for sums of its length. What the panels
+    before ask of many is one product: its sums are exact, so it may be cut in any way. The matrix's
+    upper triangle is not read.
 
     Raises:
         ValueError: the matrix is not positive definite.
@@ -164,21 +211,32 @@ def cholesky(matrix: Double) -> Double:
     size = len(matrix)
     bits = (_MANTISSA - 1 - math.ceil(math.log2(max(2, size)))) // 2
     _, exponents = np.frexp(np.sqrt(np.diag(matrix)))
-    shifts = np.ldexp(1.5, (_MANTISSA - 1 - bits) + exponents).astype(np.float64)[:, None]
-    factor = np.zeros((size, size))
-    coarse = np.zeros((size, size))  # the factor on its grid
-    for start in range(0, size, _PANEL):
-        end = min(start + _PANEL, size)
-        panel = matrix[start:, start:end] - coarse[start:, :start] @ coarse[start:end, :start].T
-        for column in range(end - start):
-            pivot = panel[column, column]
-            if not pivot > 0:
-                raise ValueError("the matrix is not positive definite")
-            panel[column:, column] /= math.sqrt(pivot)
-            below = panel[column + 1 :, column]
-            for later in range(column + 1, end - start):
-                panel[later:, later] -= below[later - column - 1 :] * panel[later, column]
-        panel[: end - start] = np.tril(panel[: end - start])
-        factor[start:, start:end] = panel
-        coarse[start:, start:end] = (panel + shifts[start:]) - shifts[start:]
-    return factor
+    shifts = np.ldexp(1.5, (_MANTISSA - 1 - bits) + exponents).astype(np.float64)
+    upper = np.zeros((size, size))
+    coarse = np.zeros((size, size))  # the same on its grid
+    for start in range(0, size, _PANELS):
+        stop = min(start + _PANELS, size)
+        known = coarse[:start, start:stop].T @ coarse[:start, start:]
+        for first in range(start, stop, _PANEL):
+            end = min(first + _PANEL, stop)
+            panel = known[first - start : end - start, first - start :]
+            panel += coarse[start:first, first:end].T @ coarse[start:first, first:]
+            np.subtract(matrix[first:, first:end].T, panel, out=panel)
+            _factor_panel(panel)
+            upper[first:end, first:] = panel
+            np.add(panel, shifts[first:], out=panel)
+            np.subtract(panel, shifts[first:], out=coarse[first:end, first:])
+    return upper
+
+
+def _factor_panel(panel: Double) -> None:
+    """Makes rows of U, (rows, columns from the first row's on), of what is left of the matrix."""
+    count = len(panel)
+    for row in range(count):
+        pivot = panel[row, row]
+        if not pivot > 0:
+            raise ValueError("the matrix is not positive definite")
+        panel[row, row:] /= math.sqrt(pivot)
+        beside = panel[row, row + 1 :]
+        panel[row + 1 :, row + 1 :] -= beside[: count - row - 1, None] * beside
+    panel[:, :count] = np.triu(panel[:, :count])

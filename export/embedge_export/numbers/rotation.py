@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from embedge_export.numbers.exact import product
 
 _SEED = 20260217
+_SLAB = 2**15  # numbers worked on at a time, so that the steps between stay in a cache
+_ROWS = 2**20  # numbers of the rows that are rotated at a time: 4 MB, however long a table is
+_NARROW = 16  # runs of fewer numbers are slow to add one by one
 
 
 class Rotation:
@@ -32,12 +35,21 @@ class Rotation:
 
     def apply(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Gives x Q over the last axis: float32 (…, width) -> the same shape."""
-        turned = _times_hadamard(np.asarray(x * self._signs, np.float32), self._power)
+        result = np.empty(x.shape, np.float32)
+        source, target = (array.reshape(-1, self.width) for array in (x, result))
+        count = max(1, _ROWS // self.width)
+        for start in range(0, len(source), count):
+            rows = slice(start, start + count)
+            target[rows] = self._turned(source[rows])
+        return result
+
+    def _turned(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        turned = _times_hadamard(np.asarray(rows * self._signs, np.float32), self._power)
         if self._odd > 1:
             # (rows, odd, power): the random factor acts on the blocks of a row.
             blocks = turned.reshape(-1, self._odd, self._power).transpose(0, 2, 1)
             turned = product(blocks, self._random.T).transpose(0, 2, 1)
-        return np.ascontiguousarray(turned.reshape(x.shape))
+        return turned.reshape(rows.shape)
 
     def matrix(self) -> NDArray[np.float32]:
         """Q itself, float32 (width, width)."""
@@ -82,17 +94,43 @@ def _times_hadamard(x: NDArray[np.float32], block: int) -> NDArray[np.float32]:
     """Multiplies each run of `block` entries, a power of two, by `hadamard(block)`.
 
     By sums and differences of halves, quarters and so on: fewer steps than a product, and each is a
-    single addition, which every CPU rounds alike.
+    single addition, which every CPU rounds alike. A few rows at a time, so that the steps between
+    stay in a cache.
     """
-    result = np.ascontiguousarray(x, np.float32)
-    half = block // 2
-    while half:
-        pairs = result.reshape(-1, 2, half)
-        result = np.empty_like(pairs)
-        np.add(pairs[:, 0], pairs[:, 1], out=result[:, 0])
-        np.subtract(pairs[:, 0], pairs[:, 1], out=result[:, 1])
+    result = np.empty(x.shape, np.float32)
+    source = np.ascontiguousarray(x, np.float32).reshape(-1, block)
+    target = result.reshape(-1, block)
+    count = max(1, _SLAB // block)
+    for start in range(0, len(source), count):
+        rows = slice(start, start + count)
+        turned = _butterflies(source[rows])
+        np.multiply(turned, np.float32(block**-0.5), out=target[rows].reshape(turned.shape))
+    return result
+
+
+def _butterflies(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Sums and differences over the last axis, a power of two, in a shape that may be another."""
+    values, half = rows, rows.shape[-1] // 2
+    if not half:
+        return values
+    while half >= _NARROW:
+        values = _sums_and_differences(values.reshape(-1, 2, half))
         half //= 2
-    return np.asarray(result.reshape(x.shape) * np.float32(block**-0.5), np.float32)
+    # What is left pairs near neighbors. They become long rows first, which are quicker to add.
+    width = 2 * half
+    turned = np.ascontiguousarray(values.reshape(-1, width).T)
+    count = turned.shape[1]
+    while half:
+        turned = _sums_and_differences(turned.reshape(-1, 2, half * count))
+        half //= 2
+    return turned.reshape(width, count).T
+
+
+def _sums_and_differences(pairs: NDArray[np.float32]) -> NDArray[np.float32]:
+    result = np.empty_like(pairs)
+    np.add(pairs[:, 0], pairs[:, 1], out=result[:, 0])
+    np.subtract(pairs[:, 0], pairs[:, 1], out=result[:, 1])
+    return result
 
 
 def _orthogonal(matrix: NDArray[np.float64]) -> NDArray[np.float32]:
