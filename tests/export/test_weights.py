@@ -1,6 +1,7 @@
 """Reading safetensors: the values, the keys, the shards, and what is refused."""
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import ml_dtypes
@@ -240,3 +241,35 @@ def test_tables_of_other_dtypes_are_read_where_they_are_asked_for(tmp_path):
     )
     with pytest.raises(SourceError, match="holds NaN or infinity"):
         large.read("doubles")
+
+
+@pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, np.float16, np.float32])
+def test_rows_of_a_table_are_those_of_the_whole(tmp_path, dtype):
+    table = np.random.default_rng(0).standard_normal((300, 7, 3)).astype(dtype)
+    weights = open_weights(save(tmp_path, before=np.ones(5, np.float32), table=table))
+    for places in ([3, 299, 3, 0], [], [[1, 2], [2, 1]]):
+        rows = np.array(places, np.int32)
+        np.testing.assert_array_equal(weights.rows("table", rows), weights.read("table")[rows])
+    for outside in (-1, 300):  # what stands beside the table is no row of it
+        with pytest.raises(IndexError):
+            weights.rows("table", np.array([outside]))
+
+
+def test_rows_of_a_table_need_no_memory_for_the_others(tmp_path):
+    table = np.ones((100_000, 256), ml_dtypes.bfloat16)  # 100 MB in float32
+    weights = open_weights(save(tmp_path, table=table))
+    del table
+    tracemalloc.start()
+    rows = weights.rows("table", np.arange(100))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert rows.sum() == 100 * 256
+    assert peak < 20e6
+
+
+def test_rows_of_a_damaged_table_are_refused_whichever_are_taken(tmp_path):
+    table = np.ones((700, 4096), np.float16)
+    table[650, 17] = np.nan
+    weights = open_weights(save(tmp_path, table=table))
+    with pytest.raises(SourceError, match=r"'table' holds NaN or infinity, first at \[650, 17\]"):
+        weights.rows("table", np.array([2]))

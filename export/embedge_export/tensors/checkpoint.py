@@ -8,7 +8,7 @@ than memory can be exported. It knows nothing of adapters or of what a tensor me
 
 import json
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,19 +98,39 @@ class SafetensorsWeights:
             SourceError: it cannot be read, or a value is NaN or infinite: looked at when it is
                 read for the first time, so every row of a table is, whichever texts take.
         """
-        tensor = self._tensor(key)
-        known = key in self._finite
-        if tensor.dtype not in self._dtypes:
-            raise SourceError(
-                f"{tensor.path}: tensor {tensor.name!r} has dtype {tensor.dtype}, which is no "
-                "weight; only bfloat16, float16 and float32 can be read"
-            )
+        tensor = self._weight(key)
         result = np.empty(math.prod(tensor.shape), np.float32)
+        self._read_chunks(
+            key, (result[start : start + _CHUNK] for start in range(0, result.size, _CHUNK))
+        )
+        return result.reshape(tensor.shape)
+
+    def rows(self, key: str, places: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """See Weights. At the first time all rows are looked at, as by `read`."""
+        tensor = self._weight(key)
+        width, held = math.prod(tensor.shape[1:]), self._dtypes[tensor.dtype]
+        if key not in self._finite:
+            left = math.prod(tensor.shape)
+            chunk = np.empty(min(left, _CHUNK), np.float32)
+            self._read_chunks(key, (chunk[: left - start] for start in range(0, left, _CHUNK)))
+        wanted, back = np.unique(places, return_inverse=True)
+        if len(wanted) and not 0 <= wanted[0] <= wanted[-1] < tensor.shape[0]:
+            raise IndexError(f"{key!r} has {tensor.shape[0]} rows")
+        rows = np.empty((len(wanted), width), np.float32)
+        with _reading(tensor.path), tensor.path.open("rb", buffering=0) as file:
+            for row, place in zip(rows, wanted, strict=True):
+                file.seek(tensor.offset + int(place) * width * held.itemsize)
+                _fill(file, tensor, row, held)
+        shape = (*np.shape(places), *tensor.shape[1:])
+        return np.asarray(rows[back.reshape(-1)].reshape(shape))
+
+    def _read_chunks(self, key: str, chunks: Iterable[NDArray[np.float32]]) -> None:
+        """Reads a tensor from front to back into one chunk after the other, float32 (numbers,)."""
+        tensor, known, start = self._weight(key), key in self._finite, 0
         # Plain reads, not a memory map: a file cut short while it is mapped kills the process.
         with _reading(tensor.path), tensor.path.open("rb", buffering=0) as file:
             file.seek(tensor.offset)
-            for start in range(0, result.size, _CHUNK):
-                chunk = result[start : start + _CHUNK]
+            for chunk in chunks:
                 _fill(file, tensor, chunk, self._dtypes[tensor.dtype])
                 if not known and not np.isfinite(chunk).all():
                     place = start + int(np.argmin(np.isfinite(chunk)))
@@ -119,8 +139,17 @@ class SafetensorsWeights:
                         f"{list(map(int, np.unravel_index(place, tensor.shape)))}; the training "
                         "run or the download failed. Get the model again"
                     )
+                start += chunk.size
         self._finite.add(key)
-        return result.reshape(tensor.shape)
+
+    def _weight(self, key: str) -> _Tensor:
+        tensor = self._tensor(key)
+        if tensor.dtype not in self._dtypes:
+            raise SourceError(
+                f"{tensor.path}: tensor {tensor.name!r} has dtype {tensor.dtype}, which is no "
+                "weight; only bfloat16, float16 and float32 can be read"
+            )
+        return tensor
 
     def _tensor(self, key: str) -> _Tensor:
         try:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,6 +110,13 @@ class MergedWeights:
         if self._adapter is not None and key in self._adapter.adapted:
             weight += self._adapter.delta(key)
         return weight
+
+    def rows(self, key: str, places: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """See Weights."""
+        rows = self._base.rows(key, places)
+        if self._adapter is not None and key in self._adapter.adapted:
+            rows += self._adapter.delta(key)[places]
+        return rows
 
 
 def load_adapter(folder: Path, base: Weights) -> Adapter:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +78,11 @@ class NamedWeights(Weights):
         """See Weights."""
         place = self._place(key)
         return place.cut(self._stored.read(place.name))
+
+    def rows(self, key: str, places: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """See Weights."""
+        place = self._place(key)
+        return self._stored.rows(place.name, places) if place.parts == 1 else self.read(key)[places]
 
     def named(self, delta: Delta) -> NamedDelta:
         """What an adapter of the files adds, under the same names."""

@@ -4,7 +4,7 @@ Takes nothing from a disk and knows of no file format; `checkpoint.py` opens tho
 """
 
 from collections.abc import Callable, Collection, Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ class Weights(Protocol):
 
     def read(self, key: str) -> NDArray[np.float32]:
         """The tensor, C-contiguous, read again at each call."""
+
+    def rows(self, key: str, places: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """`read(key)[places]`, of a table whose other rows need no memory."""
 
 
 def check_tensors(

@@ -56,6 +56,10 @@ class HeldWeights(dict[str, Array]):
         """A copy, which the caller may change."""
         return self[key].copy()
 
+    def rows(self, key: str, places: NDArray[np.integer[Any]]) -> Array:
+        """Some rows, copied."""
+        return self[key][places]
+
 
 class Vit:
     """The package's graph: its tensors, and any value in it for given pixels."""

@@ -54,7 +54,7 @@ def bert_vectors(
 
     advance("reference: embedding table")
     table = "embeddings.word_embeddings.weight"
-    hidden = disturb(TABLE, weights.read(table)[np.concatenate(texts)])
+    hidden = disturb(TABLE, weights.rows(table, np.concatenate(texts)))
     if config.type_vocab_size:
         hidden = hidden + weights.read("embeddings.token_type_embeddings.weight")[0]
     if config.rope_theta is None:

@@ -48,7 +48,7 @@ def network_vectors(
     bounds = np.cumsum([0, *(len(ids) for ids in texts)])
     advance("reference: embedding table")
     # All texts' tokens one below the other: (tokens of all texts, hidden).
-    hidden = disturb(TABLE, weights.read("embed_tokens.weight")[np.concatenate(texts)])
+    hidden = disturb(TABLE, weights.rows("embed_tokens.weight", np.concatenate(texts)))
     cosine, sine = _rotary(config, max(map(len, texts)))
 
     def norm(x: Array, name: str) -> Array:

@@ -66,7 +66,7 @@ def modernbert_vectors(
         return truth.attention(query, key, value, product, causal=False, bias=hidden)
 
     advance("reference: embedding table")
-    table = weights.read("embeddings.tok_embeddings.weight")[np.concatenate(texts)]
+    table = weights.rows("embeddings.tok_embeddings.weight", np.concatenate(texts))
     # Norm and table are one to a graph, so it is the normed rows that rounding changes.
     hidden = disturb(TABLE, norm(table, "embeddings.norm"))
     for index in range(config.num_hidden_layers):

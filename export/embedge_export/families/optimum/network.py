@@ -149,6 +149,10 @@ class _TorchWeights:
         """The tensor, C-contiguous, a copy at each call."""
         return np.array(self._tensors[key].detach().numpy(), np.float32, order="C")
 
+    def rows(self, key: str, places: NDArray[np.integer[Any]]) -> Array:
+        """See Weights."""
+        return np.asarray(self.read(key)[places])
+
 
 def load_network(folder: Path) -> Network:
     """Loads the network of a folder by transformers' own class for it, in float32.
