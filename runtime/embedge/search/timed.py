@@ -10,6 +10,9 @@ import time
 from collections.abc import Callable
 
 POLL_SECONDS = 0.05
+# What one poll counts for at most. One that took longer was not all the work's: the laptop slept
+# (whose clock goes on meanwhile on Windows), or the process was stopped.
+MOST_SECONDS = 1.0
 _PATIENCE = 2.0  # seconds until a thread that does not end is left alone
 
 
@@ -17,7 +20,7 @@ def run_within(seconds: float, work: Callable[[], None], check: Callable[[], Non
     """Whether the work came to its end within the time; what it raises is its own affair.
 
     Args:
-        seconds: it may take.
+        seconds: it may take; while the computer sleeps they do not pass.
         work: done in a thread that ends, by an exception at any moment, once the time is over.
         check: called now and then meanwhile; what it raises ends the work too.
     """
@@ -27,15 +30,16 @@ def run_within(seconds: float, work: Callable[[], None], check: Callable[[], Non
             work()
 
     thread = threading.Thread(target=quietly, name="embedge-timed", daemon=True)
-    end = time.monotonic() + seconds
+    left, before = seconds, time.monotonic()
     thread.start()
     try:
         while thread.is_alive():
             check()
-            left = end - time.monotonic()
             if left <= 0:
                 return False
             thread.join(min(left, POLL_SECONDS))
+            now = time.monotonic()
+            left, before = left - min(now - before, MOST_SECONDS), now
         return True
     finally:
         _end(thread)

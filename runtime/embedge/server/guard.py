@@ -15,6 +15,7 @@ from typing import Any
 from embedge.server.settings import Settings
 
 EVERY = 1.0  # seconds between two looks
+LATE = 5.0  # seconds; a look that comes so much later was kept by a pause of the whole process
 
 
 @dataclass(slots=True)
@@ -41,9 +42,23 @@ class Guard:
 
     async def watch(self) -> None:
         """Looks at all connections until it is cancelled."""
+        before = time.monotonic()
         while True:
             await asyncio.sleep(EVERY)
-            self.look(time.monotonic())
+            now = time.monotonic()
+            self.forgive(now - before - EVERY)
+            self.look(now)
+            before = now
+
+    def forgive(self, late: float) -> None:
+        """Takes a pause of the whole process from everyone's time: a laptop slept, say.
+
+        Args:
+            late: seconds by which a look comes too late.
+        """
+        if late > LATE:
+            for one in self._seen.values():
+                one.since += late
 
     def look(self, now: float) -> None:
         """Closes those that take too long, and the newest that are too many."""
