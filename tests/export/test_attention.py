@@ -12,6 +12,7 @@ import pytest
 from embedge.batches import pad
 from embedge_export.graph.attention import Heads, rotary_tables
 from embedge_export.graph.builder import FLOAT, FLOAT16, GraphBuilder
+from embedge_export.graph.causal import CausalBatch
 from embedge_export.graph.packed import PackedBatch
 from embedge_export.graph.weight_file import WeightFile
 
@@ -186,3 +187,55 @@ print(peak() - before)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert re.fullmatch(r"\d+\n", done.stdout)
     assert int(done.stdout) < 100 * 2**20 < 4 * 4 * 8192**2
+
+
+def test_a_decoders_presents_are_freed_before_the_next_layer(tmp_path):
+    """In half precision, where no branch ends with them: memory does not grow with the layers."""
+    shape = Heads(query=8, key_value=8, width=128, rotary=rotary_tables_of(128))
+    peaks = []
+    for layers in (2, 14):
+        folder = tmp_path / str(layers)
+        folder.mkdir()
+        path = write_layers(folder, shape, layers)
+        code = f"""
+import re
+from pathlib import Path
+import numpy as np
+import onnxruntime
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = 1
+options.enable_mem_pattern = False
+session = onnxruntime.InferenceSession({str(path)!r}, options, providers=["CPUExecutionProvider"])
+ids = np.ones((64, 16), np.int64)
+before = peak()
+session.run(None, {{"input_ids": ids, "attention_mask": ids}})
+print(peak() - before)
+"""
+        run = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        peaks.append(float(run.stdout))
+    presents = 2 * 64 * 16 * 8 * 128 * 2 / 2**20  # MB, of one layer
+    assert peaks[1] - peaks[0] < 3 * presents, peaks  # of 12 layers
+
+
+def rotary_tables_of(width):
+    return rotary_tables(positions=64, width=width, theta=10000.0)
+
+
+def write_layers(folder, shape, layers):
+    """A graph of a decoder's attention, one layer on the other."""
+    with WeightFile(folder / "own.data") as own, WeightFile(folder / "shared.data") as shared:
+        graph = GraphBuilder("layers", own=own, shared=shared)
+        batch = CausalBatch(graph, shape)
+        width = shape.query * shape.width
+        row = graph.constant("row", np.linspace(0, 1, width, dtype=np.float16))
+        ids = graph.op("Unsqueeze", graph.cast(batch.ids, FLOAT16), graph.numbers(2))
+        rows = graph.op("Mul", ids, row)
+        for _ in range(layers):
+            rows = batch.attend(rows, rows, rows)
+        y = graph.cast(batch.pool(rows, "last_token"), FLOAT)
+        graph.save(folder / "g.onnx", {"y": y}, ("n", "width"))
+    return folder / "g.onnx"

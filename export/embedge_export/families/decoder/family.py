@@ -88,6 +88,10 @@ class Decoder(Family[NetworkConfig]):
             causal=config.causal,
         )
 
+    def recipe_added(self, config: NetworkConfig, precision: str) -> int:
+        """See Family. Decoders' fp16 graphs changed once."""
+        return int(config.causal and precision == "fp16")
+
 
 QWEN3 = Decoder(
     network="qwen3",
