@@ -1,7 +1,9 @@
 """The programs in examples/ run on the bundled pack, and do what they say."""
 
+import asyncio
 import importlib.util
 import queue
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -10,7 +12,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from embedge import Embedder
+from embedge import Embedder, TextError
 from support.doc_pages import ROOT
 
 EXAMPLES = ROOT / "examples"
@@ -108,3 +110,35 @@ def test_own_index(
         monkeypatch.setattr(type(embedder.manifest), "fingerprint", lambda *_: "another")
         with pytest.raises(ValueError, match="another model"):
             own_index.Notes(path, embedder)
+
+
+def test_async_app(capsys: pytest.CaptureFixture[str]) -> None:
+    asyncio.run(load("async_app").main())
+    vectors, cancelled, late = capsys.readouterr().out.splitlines()
+    assert vectors == "vectors (200, 256)"
+    assert cancelled == "cancelled: True"
+    # A loop that waited for the network would look twice or so; and a cancelled job lasts minutes.
+    assert int(late.split(", ")[1].split()[0]) > 20
+
+
+def test_async_progress_and_errors_come_to_the_loop() -> None:
+    example = load("async_app")
+
+    async def work() -> None:
+        seen: list[tuple[int, int]] = []
+        threads = set()
+
+        def progress(done: int, total: int) -> None:
+            seen.append((done, total))
+            threads.add(threading.current_thread())
+
+        async with example.AsyncEmbedder(background=True) as embedder:
+            with pytest.raises(TextError):
+                await embedder.encode(["a", None])
+            vectors = await embedder.encode(["a", "b"], progress=progress, task="retrieval")
+            assert vectors.shape == (2, 256)
+            await asyncio.sleep(0)
+        assert seen[-1] == (2, 2)
+        assert threads == {threading.main_thread()}
+
+    asyncio.run(work())
