@@ -41,7 +41,7 @@ DEMO_MAP := models/packs/demo-map.png
 define HELP
 BEGIN {
 	FS = ":.*## "
-	title[1] = "To start with:"; name[1] = "^(help|setup|default|demo|export|freeze|v5-.*|wheel)$$"
+	title[1] = "To start with:"; name[1] = "^(help|setup|default|demo|export|freeze.*|v5-.*|wheel)$$"
 	title[2] = "To work on it:"; name[2] = "^(check|docs|workflows|lint-.*|test.*|desktop-.*)$$"
 	title[3] = "To measure:"; name[3] = "^(bench|fidelity|measure|simulate)"
 	title[4] = "Models that tests and measurements use:"; name[4] = "^(mini|minilm|smollm2|tokenizer|wordllama)$$"
@@ -570,16 +570,22 @@ wheel: default ## the wheel, in dist/, with the pack of Embedder()
 test-wheel: wheel ## the wheel in a fresh environment, offline: Embedder() and the command
 	$(BIN)/python -m pytest tests/wheel
 
-# An environment with what the program needs, and no more: what stands there can end up in it.
+# Environments with what a program needs, and no more: what stands there can end up in it.
 .venv-freeze/stamp: pyproject.toml
 	$(call environment,.venv-freeze)
 	.venv-freeze/bin/python $(PIP_INSTALL) "numpy>=2" "tokenizers>=0.22" onnxruntime --group freeze
 	@touch $@
 
-# A quarter of a frozen program would be OpenBLAS, which NumPy's wheels bring and embedge does not call.
+.venv-freeze-desktop/stamp: pyproject.toml
+	$(call environment,.venv-freeze-desktop)
+	.venv-freeze-desktop/bin/python $(PIP_INSTALL) "numpy>=2" "tokenizers>=0.22" onnxruntime \
+		"pillow>=10.3" "pypdf>=7" "PySide6-Essentials>=6.8" "watchdog>=6" --group freeze
+	@touch $@
+
+# A quarter of a frozen sidecar would be OpenBLAS, which NumPy's wheels bring and embedge does not call.
 # So NumPy is built without it: once for each version, with a compiler of C and C++, in minutes.
-.venv-freeze/numpy-stamp: .venv-freeze/stamp
-	@python=.venv-freeze/bin/python; \
+.venv-%/numpy-stamp: .venv-%/stamp
+	@python=$(@D)/bin/python; \
 	read -r version blas < <($$python -c 'import numpy; print(numpy.__version__, \
 		numpy.show_config("dicts")["Build Dependencies"]["blas"]["name"])'); \
 	kept() { $$python $(PIP_INSTALL) --no-index --find-links build/numpy --no-deps \
@@ -597,24 +603,40 @@ test-wheel: wheel ## the wheel in a fresh environment, offline: Embedder() and t
 	fi; \
 	touch $@
 
+# $(call freeze,ENVIRONMENT,SETTINGS): the program as a folder and as one file.
+define freeze
+	$(1)/bin/python $(PIP_INSTALL) --force-reinstall --no-deps dist/embedge-*.whl
+	$(1)/bin/pyinstaller --noconfirm --log-level ERROR --workpath build/freeze \
+		--distpath dist examples/frozen/$(2)
+	ONE_FILE=1 $(1)/bin/pyinstaller --noconfirm --log-level ERROR --workpath build/freeze-one \
+		--distpath dist/one-file examples/frozen/$(2)
+endef
+
 .PHONY: freeze
-freeze: wheel .venv-freeze/numpy-stamp ## a frozen sidecar in dist/sidecar/, and as one file in dist/one-file/
-	.venv-freeze/bin/python $(PIP_INSTALL) --force-reinstall --no-deps dist/embedge-*.whl
-	.venv-freeze/bin/pyinstaller --noconfirm --log-level ERROR --workpath build/freeze \
-		--distpath dist examples/frozen/sidecar.spec
-	ONE_FILE=1 .venv-freeze/bin/pyinstaller --noconfirm --log-level ERROR \
-		--workpath build/freeze-one --distpath dist/one-file examples/frozen/sidecar.spec
-	@du -sk dist/sidecar dist/one-file
+freeze: freeze-sidecar freeze-desktop ## frozen programs in dist/: a sidecar and a window, as folders and as files
+	@du -sk dist/sidecar dist/desk-search dist/one-file/*
+
+.PHONY: freeze-sidecar
+freeze-sidecar: wheel .venv-freeze/numpy-stamp ## the sidecar alone: dist/sidecar/ and dist/one-file/sidecar
+	$(call freeze,.venv-freeze,sidecar.spec)
+
+.PHONY: freeze-desktop
+freeze-desktop: wheel .venv-freeze-desktop/numpy-stamp ## examples/desktop/: dist/desk-search/, dist/one-file/desk-search
+	$(call freeze,.venv-freeze-desktop,desktop.spec)
 
 .PHONY: bench-frozen
 bench-frozen: ## from a frozen sidecar's start to its first vector; `make freeze` makes them: [OPTIONS=]
 	PYTHONPATH=tests $(BIN)/python -m bench.frozen_start $(OPTIONS)
 
 .PHONY: test-frozen
-test-frozen: freeze ## the frozen sidecar: the library's vectors, no modules of developers, size, start
-	$(BIN)/python -m pytest tests/frozen
+test-frozen: freeze-sidecar ## the frozen sidecar: the library's vectors, no modules of developers, size, start
+	$(BIN)/python -m pytest tests/frozen/test_frozen.py
+
+.PHONY: test-frozen-desktop
+test-frozen-desktop: freeze-desktop ## the frozen window: searches by real key presses, size (needs Xvfb, xdotool)
+	$(BIN)/python -m pytest tests/frozen/test_frozen_desktop.py
 
 .PHONY: clean
 clean: ## removes environments, caches, wheels, the default pack and the map; other packs stay
-	rm -rf .venv .venv-reference .venv-optimum .venv-oldest .venv-gpu .venv-train .venv-clients .venv-clients-node .venv-stores .venv-deploy .venv-freeze .venv-integrations .venv-mteb .venv-engines .venv-remote .venv-desktop .venv-fastembed .venv-consumers-node build dist $(DEFAULT_PACK) $(DEMO_MAP)
+	rm -rf .venv .venv-reference .venv-optimum .venv-oldest .venv-gpu .venv-train .venv-clients .venv-clients-node .venv-stores .venv-deploy .venv-freeze .venv-freeze-desktop .venv-integrations .venv-mteb .venv-engines .venv-remote .venv-desktop .venv-fastembed .venv-consumers-node build dist $(DEFAULT_PACK) $(DEMO_MAP)
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis $(dir $(TOKENIZER))

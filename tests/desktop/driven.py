@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -61,15 +61,22 @@ class Driven:
         data: the folder of its settings and indexes.
         arguments: of its command line.
         path: folder of programs that it finds before the system's.
+        program: its command line begins with this.
     """
 
-    def __init__(self, display: str, data: Path, *arguments: str | Path, path: Path | None = None):
+    def __init__(
+        self,
+        display: str,
+        data: Path,
+        *arguments: str | Path,
+        path: Path | None = None,
+        program: Sequence[str | Path] = (sys.executable, ROOT / "examples/desktop"),
+    ):
         self._environment = {**os.environ, "DISPLAY": display, "QT_QPA_PLATFORM": "xcb"}
         if path is not None:
             self._environment["PATH"] = f"{path}{os.pathsep}{os.environ['PATH']}"
-        program = [sys.executable, str(ROOT / "examples/desktop"), "--data", str(data), "--verbose"]
         self.process = subprocess.Popen(
-            [*program, *map(str, arguments)],
+            [*map(str, program), "--data", str(data), "--verbose", *map(str, arguments)],
             env=self._environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -77,7 +84,8 @@ class Driven:
         )
         self.lines: list[str] = []  # all that it printed
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
         self.window = self._find()
 
     def __enter__(self) -> "Driven":
@@ -86,6 +94,7 @@ class Driven:
     def __exit__(self, *_: object) -> None:
         self.process.kill()
         self.process.wait()
+        self._reader.join()
 
     def type(self, text: str) -> None:
         """Types into the window."""
@@ -150,6 +159,7 @@ class Driven:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.append(line.rstrip("\n"))
-            self._lines.put(self.lines[-1])
+        with self.process.stdout:
+            for line in self.process.stdout:
+                self.lines.append(line.rstrip("\n"))
+                self._lines.put(self.lines[-1])

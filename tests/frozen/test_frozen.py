@@ -13,6 +13,7 @@ import pytest
 
 from bench.frozen_start import measure
 from embedge import Embedder
+from frozen import inside
 
 ROOT = Path(__file__).resolve().parents[2]
 SUFFIX = ".exe" if sys.platform == "win32" else ""
@@ -24,22 +25,8 @@ PROGRAMS = {
 MOST_BYTES = 110_000_000
 OPENBLAS_BYTES = 29_000_000  # where no compiler could build NumPy without it
 MOST_CPU_SECONDS = 0.6  # from the start to the first vector, and to the end
-# Top-level names that a program for users has no use for.
-FORBIDDEN = {
-    *("torch", "transformers", "onnx", "onnx_ir", "embedge_export", "pyarrow", "sympy", "mpmath"),
-    *("google", "flatbuffers", "huggingface_hub", "requests", "httpx2", "yaml", "tqdm"),
-    *(
-        "pip",
-        "setuptools",
-        "pkg_resources",
-        "pytest",
-        "_pytest",
-        "hypothesis",
-        "tests",
-        "PyInstaller",
-    ),
-    *("tkinter", "unittest", "pydoc", "doctest", "matplotlib", "pandas", "scipy"),
-}
+# PySide6 and Pillow are the window's.
+FORBIDDEN = {*inside.FORBIDDEN, "PySide6", "shiboken6", "PIL", "pypdf", "watchdog"}
 REQUEST = '{"id": 1, "texts": ["one", "two"], "task": "retrieval"}\n'
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -93,27 +80,16 @@ def test_it_searches_and_says_what_is_wrong(run: Run, tmp_path: Path) -> None:
 
 
 def test_nothing_stands_in_it_that_users_have_no_use_for() -> None:
-    (viewer,) = (ROOT / ".venv-freeze").glob(f"*/pyi-archive_viewer{SUFFIX}")
-    listed = subprocess.run(
-        [viewer, "--list", "--recursive", "--brief", PROGRAMS["folder"]],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    names = set(listed.split())
-    assert "embedge.pipe.service" in names  # the list is one of modules
-    inside = FOLDER / "_internal"
-    files = {path.relative_to(inside) for path in inside.rglob("*") if path.is_file()}
-    tops = {name.partition(".")[0] for name in names} | {path.parts[0] for path in files}
-    assert not tops & FORBIDDEN
+    files = inside.files(FOLDER)
+    modules = inside.modules(PROGRAMS["folder"], ROOT / ".venv-freeze")
+    assert "embedge.pipe.service" in modules  # the list is one of modules
+    assert not inside.tops(modules, files) & FORBIDDEN
     assert not [path for path in files if path.name.startswith("libonnxruntime.")]
 
 
 def test_it_is_small_and_has_no_openblas_where_a_compiler_is_at_hand() -> None:
-    files = [path for path in FOLDER.rglob("*") if not path.is_symlink()]
-    size = sum(path.stat().st_size for path in files)
-    has_openblas = any("openblas" in path.name for path in files)
-    assert size <= MOST_BYTES + has_openblas * OPENBLAS_BYTES
+    has_openblas = any("openblas" in path.name for path in inside.files(FOLDER))
+    assert inside.size(FOLDER) <= MOST_BYTES + has_openblas * OPENBLAS_BYTES
     if sys.platform == "linux" and shutil.which("cc") and shutil.which("c++"):
         assert not has_openblas
 
