@@ -20,16 +20,16 @@ WIDTH = 16
 LENGTHS = (5, 5, 1, 40, 39, 39, 39, 2)
 
 
-def heads(query=4, key_value=4):
-    rotary = rotary_tables(positions=64, width=WIDTH, theta=10000.0)
+def heads(query=4, key_value=4, positions=64):
+    rotary = rotary_tables(positions=positions, width=WIDTH, theta=10000.0)
     return Heads(query=query, key_value=key_value, width=WIDTH, rotary=rotary)
 
 
-def write(folder, shape, *, dtype=FLOAT, pooling=None):
+def write(folder, shape, *, dtype=FLOAT, pooling=None, standard=False):
     """A graph of attention alone, or of pooling alone: rows in, rows or vectors out."""
     with WeightFile(folder / "own.data") as own, WeightFile(folder / "shared.data") as shared:
         graph = GraphBuilder("attention", own=own, shared=shared)
-        batch = PackedBatch(graph, shape)
+        batch = PackedBatch(graph, shape, standard=standard)
         kinds = {"query": shape.query, "key": shape.key_value, "value": shape.key_value}
         rows = [graph.input(n, FLOAT, ("rows", count * WIDTH)) for n, count in kinds.items()]
         if pooling is None:
@@ -89,26 +89,30 @@ def expected(shape, inputs, lengths):
     return np.concatenate(found)
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(FLOAT, 2e-6), (FLOAT16, 5e-3)])
+@pytest.mark.parametrize(
+    ("dtype", "standard", "tolerance"),
+    [(FLOAT, False, 2e-6), (FLOAT, True, 2e-6), (FLOAT16, False, 5e-3)],
+)
 @pytest.mark.parametrize("key_value", [4, 2, 1])
 @pytest.mark.parametrize("lengths", [LENGTHS, (7,), (9, 9, 9), (3, 4)], ids=str)
 def test_every_token_sees_all_of_its_text_and_nothing_else(
-    tmp_path, dtype, tolerance, key_value, lengths
+    tmp_path, dtype, standard, tolerance, key_value, lengths
 ):
     shape = heads(key_value=key_value)
     inputs = feeds(shape, lengths)
-    got = run(write(tmp_path, shape, dtype=dtype), inputs)
+    got = run(write(tmp_path, shape, dtype=dtype, standard=standard), inputs)
     np.testing.assert_allclose(got, expected(shape, inputs, lengths), atol=tolerance)
 
 
+@pytest.mark.parametrize("standard", [False, True])
 @pytest.mark.parametrize("order", ["longest first", "shortest first", "mixed"])
-def test_bits_do_not_depend_on_the_batch(tmp_path, order):
-    shape = heads()
-    lengths = {"longest first": sorted(LENGTHS)[::-1], "shortest first": sorted(LENGTHS)}.get(
-        order, LENGTHS
-    )
+def test_bits_do_not_depend_on_the_batch(tmp_path, order, standard):
+    shape = heads(key_value=2, positions=320)
+    lengths = (*LENGTHS, 255, 256, 256, 257, 300)  # on both sides of where the operator changes
+    if order != "mixed":
+        lengths = sorted(lengths, reverse=order == "longest first")
     inputs = feeds(shape, lengths)
-    path = write(tmp_path, shape)
+    path = write(tmp_path, shape, standard=standard)
     together = run(path, inputs)
     start = 0
     for length in lengths:
@@ -158,6 +162,76 @@ def test_a_batch_without_padding_is_one_operator_without_a_mask(tmp_path):
 
 
 OPSETS = [onnx.helper.make_opsetid("", 21), onnx.helper.make_opsetid("com.microsoft", 1)]
+
+
+def operators(graph):
+    """Every operator of a graph, those within others too."""
+    found = set()
+    for node in graph.node:
+        found.add(node.op_type)
+        for attribute in node.attribute:
+            found |= operators(attribute.g)
+    return found
+
+
+def test_a_query_takes_one_choice_and_the_standards_operator(tmp_path):
+    """One run of short texts comes first; whatever else there is, stands in the other branch."""
+    model = onnx.load(write(tmp_path, heads(), standard=True), load_external_data=False)
+    [choice] = (node for node in model.graph.node if node.op_type == "If")
+    branches = {attribute.name: attribute.g for attribute in choice.attribute}
+    assert operators(branches["then_branch"]) == {
+        "Concat", "Reshape", "RotaryEmbedding", "Attention",
+    }  # fmt: skip
+    assert {"Loop", "Attention", "MultiHeadAttention"} <= operators(branches["else_branch"])
+    assert [opset.version for opset in model.opset_import if not opset.domain] == [23]
+    plain = onnx.load(write(tmp_path, heads()), load_external_data=False)
+    assert "Attention" not in operators(plain.graph)
+    assert [opset.version for opset in plain.opset_import if not opset.domain] == [21]
+
+
+def write_causal(folder, shape, *, standard):
+    """A graph of a decoder's attention alone: rows (B, S, width) in and out."""
+    with WeightFile(folder / "own.data") as own, WeightFile(folder / "shared.data") as shared:
+        graph = GraphBuilder("attention", own=own, shared=shared)
+        batch = CausalBatch(graph, shape, standard=standard)
+        kinds = {"query": shape.query, "key": shape.key_value, "value": shape.key_value}
+        rows = [
+            graph.input(n, FLOAT, ("texts", "tokens", count * WIDTH)) for n, count in kinds.items()
+        ]
+        graph.save(folder / "g.onnx", {"y": batch.attend(*rows)}, ("b", "s", "width"))
+    return folder / "g.onnx"
+
+
+def causal_feeds(shape, lengths, size):
+    """Random rows of texts (B, size), and their ids and mask, padded on the right."""
+    generator = np.random.default_rng(len(lengths))
+    kinds = {"query": shape.query, "key": shape.key_value, "value": shape.key_value}
+    rows = {
+        name: generator.standard_normal((len(lengths), size, count * WIDTH), dtype=np.float32)
+        for name, count in kinds.items()
+    }
+    mask = (np.arange(size) < np.array(lengths)[:, None]).astype(np.int64)
+    return rows | {"input_ids": mask, "attention_mask": mask}
+
+
+@pytest.mark.parametrize("key_value", [4, 2, 1])
+def test_the_standards_operator_is_as_the_other_and_takes_any_padding(tmp_path, key_value):
+    """Texts alone, and padded on the right beside others by every small number and some large."""
+    shape = heads(key_value=key_value, positions=512)
+    (tmp_path / "other").mkdir()
+    other = write_causal(tmp_path / "other", shape, standard=False)
+    session = onnxruntime.InferenceSession(str(write_causal(tmp_path, shape, standard=True)))
+    names = {value.name for value in session.get_inputs()}
+    for length in (1, 2, 7, 16, 33, 64, 100, 129, 200):
+        alone = causal_feeds(shape, [length], length)
+        [expected] = session.run(["y"], {n: x for n, x in alone.items() if n in names})
+        np.testing.assert_allclose(expected, run(other, alone), atol=2e-6)
+        for size in (*range(length + 1, length + 9), length + 33, length + 64, 2 * length + 100):
+            padded = causal_feeds(shape, [size, length, 1], size)
+            for name in ("query", "key", "value"):
+                padded[name][1, :length] = alone[name][0]
+            [got] = session.run(["y"], {n: x for n, x in padded.items() if n in names})
+            np.testing.assert_array_equal(got[1, :length], expected[0], str((length, size)))
 
 
 def test_memory_is_linear_in_a_text_s_length(tmp_path):

@@ -360,7 +360,16 @@ def test_a_long_text_costs_memory_by_its_length_and_not_by_its_square(tiny_pack)
     choices = [node for node in nodes if node.op_type == "If"]
     assert len(choices) == 3  # one a layer
     for choice in choices:
-        branches = {a.name: [n for n in a.g.node if n.domain] for a in choice.attribute}
+        branches = {a.name: [n.op_type for n in a.g.node] for a in choice.attribute}
+        assert branches["then_branch"] == ["GroupQueryAttention"]
+        assert branches["else_branch"][-1] == "Attention"  # holds the square of scores
+
+
+def test_floats_attend_by_an_operator_that_every_device_has(tiny_pack):
+    path = tiny_pack / read_manifest(tiny_pack).graph(task="retrieval", precision="fp32").file
+    nodes = onnx.load(path, load_external_data=False).graph.node
+    for choice in (node for node in nodes if node.op_type == "If"):
+        branches = {a.name: list(a.g.node) for a in choice.attribute}
         [long], [short] = branches["then_branch"], branches["else_branch"]
         assert long.op_type == short.op_type == "GroupQueryAttention"
         assert len(long.input) < len(short.input) == 12  # the sink holds the square of scores

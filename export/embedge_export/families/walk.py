@@ -112,6 +112,15 @@ def finish_rows(
     return rows if turned_first else turn_back(rows)
 
 
+def takes_standard_attention(task: TextTask, precision: Precision) -> bool:
+    """Whether a graph's short texts may take the standard's attention, which is quicker on a CPU.
+
+    Graphs for other programs do not: their ONNX Runtime may be older than 1.23.2, whose operator
+    gives wrong numbers where heads share keys, or than 1.23, which does not know it.
+    """
+    return precision.cpu_only and not task.rows
+
+
 def multiply(
     graph: GraphBuilder, precision: Precision, activation: Activation, linears: Sequence[Linear]
 ) -> list[ir.Value]:

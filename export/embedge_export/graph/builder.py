@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from embedge_export.graph.weight_file import SharedWeights, WeightFile
 
-# Opset 21 and IR version 10 are what the oldest supported ONNX Runtime (1.23) loads fully and
-# what every operator used here needs at most.
+# Opset 21 is what operators need here, but for those of _SINCE, which only some graphs have: other
+# programs' runtimes may be older. The oldest of ours, 1.23, loads both, and IR version 10.
 OPSET = 21
+_SINCE = {"Attention": 23}
 IR_VERSION = 10
 CONTRIB = "com.microsoft"
 
@@ -50,6 +51,7 @@ class GraphBuilder:
         self._initializers: dict[str, ir.Value] = {}
         self._made: dict[str, ir.Value] = {}
         self._count = 0
+        self._opset = OPSET
         self.notes: dict[str, float] = {}
 
     def input(self, name: str, dtype: ir.DataType, shape: Sequence[int | str]) -> ir.Value:
@@ -86,6 +88,8 @@ class GraphBuilder:
     ) -> Sequence[ir.Value]:
         """Adds a node with as many outputs as dtypes; a None dtype leaves an output unnamed."""
         self._count += 1
+        if not domain:
+            self._opset = max(self._opset, _SINCE.get(kind, OPSET))
         name = f"{kind}_{self._count}"
         outputs = [
             ir.val("" if dtype is None else f"{name}.{index}", dtype)
@@ -202,7 +206,7 @@ class GraphBuilder:
             self._outputs,
             nodes=self._nodes,
             initializers=list(self._initializers.values()),
-            opset_imports={"": OPSET, CONTRIB: 1},
+            opset_imports={"": self._opset, CONTRIB: 1},
             name=self._name,
         )
         model = ir.Model(graph, ir_version=IR_VERSION, producer_name="embedge")

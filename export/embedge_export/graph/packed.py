@@ -3,7 +3,7 @@
 Takes the graph and the shape of the heads; gives the rows, attention and pooling of `Batch`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 
 import numpy as np
@@ -18,24 +18,36 @@ from embedge_export.graph.attention import (
 )
 from embedge_export.graph.builder import BOOL, FLOAT, FLOAT16, INT32, INT64, GraphBuilder
 from embedge_export.graph.distances import distance_bias, first_distances
+from embedge_export.graph.groups import (
+    Groups,
+    apart,
+    attend_by_length,
+    attend_each,
+    each_group,
+    find_groups,
+    flat,
+    nonzero,
+)
 from embedge_export.graph.layers import Rows
 from embedge_export.graph.multi_head import Attend, attend, repeat_heads, turn
-from embedge_export.graph.pooling import Spans, entry, pool_rows
+from embedge_export.graph.pooling import Spans, pool_rows
 from embedge_export.graph.windows import attend_near, attend_padded, band
 
 
 class PackedBatch(Batch):
     """B texts one below the other, a row a token; every token sees all of its text.
 
-    Where the mask is 0 there is no row, on whichever side of the text that is.
+    Where the mask is 0 there is no row, on whichever side of the text that is. With `standard`,
+    short texts take the standard's operator.
     """
 
-    def __init__(self, graph: GraphBuilder, heads: Heads | None) -> None:
+    def __init__(self, graph: GraphBuilder, heads: Heads | None, *, standard: bool = False) -> None:
         self._graph = graph
         self._given_heads = heads  # None where nothing attends here
+        self._standard = standard
         ids, mask = declare_inputs(graph)  # int64 (B, S)
-        self._ids, self._mask, self._taken = ids, mask, _where(graph, mask)
-        self.ids = graph.op("Gather", _flat(graph, ids), self._taken, axis=0)  # (rows,)
+        self._ids, self._mask, self._taken = ids, mask, nonzero(graph, mask)
+        self.ids = graph.op("Gather", flat(graph, ids), self._taken, axis=0)  # (rows,)
         self._length = graph.op("Shape", mask, dtype=INT64, start=1, end=2)  # (1,): S
         self._lengths = graph.op("ReduceSum", mask, graph.numbers(1), keepdims=0)  # (B,)
         self._ends = graph.op("CumSum", self._lengths, graph.constant("int64_0", np.int64(0)))
@@ -63,20 +75,22 @@ class PackedBatch(Batch):
             The rows of all texts, as `ids` has them: (rows, width).
         """
         graph = self._graph
-        starts, ends, lengths, count = self._groups
 
-        def group(number: ir.Value) -> ir.Value:
-            start, end, length = (entry(graph, x, number) for x in (starts, ends, lengths))
-            own = graph.op("Slice", self.ids, start, end, graph.numbers(0))
+        def group(rows: Sequence[ir.Value], length: ir.Value) -> ir.Value:
             shape = graph.op("Concat", graph.numbers(-1), length, axis=0)
-            return network(graph.op("Reshape", own, shape))
+            return network(graph.op("Reshape", rows[0], shape))
 
-        return graph.for_each(count, group, dtype)
+        return each_group(graph, self._groups, (self.ids,), group, dtype)
 
     def attend(
         self, query: ir.Value, key: ir.Value, value: ir.Value, *, window: Window | None = None
     ) -> ir.Value:
         """See Batch. With a window a token sees those near it alone."""
+        if self._standard and window is None and self._heads.distances is None:
+            rows, blockwise = (query, key, value), self._operator
+            return attend_by_length(
+                self._graph, self._groups, rows, heads=self._heads, blockwise=blockwise
+            )
         key, value = (repeat_heads(self._graph, x, self._heads) for x in (key, value))
         if query.dtype == FLOAT16:
             return self._attend_at_once(query, key, value, window)
@@ -91,13 +105,13 @@ class PackedBatch(Batch):
         graph, mask = self._graph, self._mask
         if padding_id is None:
             counted = graph.op("CumSum", mask, graph.constant("int64_1", np.int64(1)))
-            counted = graph.op("Gather", _flat(graph, counted), self._taken, axis=0)
+            counted = graph.op("Gather", flat(graph, counted), self._taken, axis=0)
             return graph.op("Sub", counted, graph.numbers(1))
         padding = graph.op("Equal", self._ids, graph.numbers(padding_id), dtype=BOOL)
         mask = graph.op("Mul", mask, graph.cast(graph.op("Not", padding, dtype=BOOL), INT64))
         counted = graph.op("CumSum", mask, graph.constant("int64_1", np.int64(1)))
         counted = graph.op("Mul", counted, mask)
-        return graph.op("Gather", _flat(graph, counted), self._taken, axis=0)
+        return graph.op("Gather", flat(graph, counted), self._taken, axis=0)
 
     def pool(self, rows: ir.Value, mode: str) -> ir.Value:
         """See Batch."""
@@ -107,7 +121,7 @@ class PackedBatch(Batch):
     def unpack(self, rows: ir.Value) -> ir.Value:
         """See Batch."""
         graph, mask = self._graph, self._mask
-        before = graph.op("CumSum", _flat(graph, mask), graph.constant("int64_0", np.int64(0)))
+        before = graph.op("CumSum", flat(graph, mask), graph.constant("int64_0", np.int64(0)))
         # A place without a token takes any row, and is set to 0 below.
         row = graph.op("Max", graph.op("Sub", before, graph.numbers(1)), graph.numbers(0))
         row = graph.op("Reshape", row, graph.op("Shape", mask, dtype=INT64))
@@ -116,54 +130,27 @@ class PackedBatch(Batch):
     def _attend_by_groups(
         self, query: ir.Value, key: ir.Value, value: ir.Value, window: Window | None
     ) -> ir.Value:
-        """One operator for each run of texts of one length, so that none needs a mask.
-
-        ONNX Runtime's CPU works in blocks, in memory linear in a text's length, only without a
-        mask; and with one, a text's last bits would depend on how far it is padded. The runtime
-        sorts texts by length, so the runs are few, and a batch without padding is one.
-        """
-        graph = self._graph
-        starts, ends, lengths, count = self._groups
-        width = self._heads.query * self._heads.width
-        rows = (query, key, value)
+        """One operator for each run of texts of one length, so that none needs a mask."""
+        graph, heads, groups = self._graph, self._heads, self._groups
+        width = heads.query * heads.width
         bias = self._bias(query.dtype or FLOAT, window)
 
-        def apart(x: ir.Value, length: ir.Value) -> ir.Value:
-            """(rows of a run, width) -> (its texts, their length, width)."""
-            shape = graph.op("Concat", graph.numbers(-1), length, graph.numbers(width), axis=0)
-            return graph.op("Reshape", x, shape)
-
-        def attended(own: Iterable[ir.Value], length: ir.Value, *, longest: bool) -> ir.Value:
-            query, key, value = (apart(x, length) for x in own)
+        def attended(own: Sequence[ir.Value], length: ir.Value, alone: bool) -> ir.Value:
+            query, key, value = (apart(graph, x, length, width) for x in own)
             if window is not None:
                 assert bias is not None
                 turned = (*turn(graph, query, key, window.rotary), value)
                 result = attend_near(
                     graph, self._scored, turned, window=window, length=length, near=bias
                 )
-            elif bias is None or longest:
+            elif bias is None or alone:
                 result = self._operator(query, key, value, bias=bias)
             else:
                 own_bias = first_distances(graph, bias, length)
                 result = self._operator(query, key, value, bias=own_bias)
             return graph.op("Reshape", result, graph.numbers(-1, width))
 
-        def group(number: ir.Value) -> ir.Value:
-            start, end, length = (entry(graph, x, number) for x in (starts, ends, lengths))
-            own = (graph.op("Slice", x, start, end, graph.numbers(0)) for x in rows)
-            return attended(own, length, longest=False)
-
-        def all_alike() -> ir.Value:
-            return attended(rows, lengths, longest=True)
-
-        dtype = query.dtype or FLOAT
-        one = graph.constant("int64_1", np.int64(1))
-        return graph.either(
-            graph.once("one_group", lambda: graph.op("Equal", count, one, dtype=BOOL)),
-            all_alike,  # a loop of one round would copy its rows
-            lambda: graph.for_each(count, group, dtype),
-            dtype,
-        )
+        return attend_each(graph, groups, (query, key, value), attended)
 
     def _attend_at_once(
         self, query: ir.Value, key: ir.Value, value: ir.Value, window: Window | None
@@ -254,24 +241,8 @@ class PackedBatch(Batch):
         return partial(attend, self._graph, heads=self._heads.query)
 
     @cached_property
-    def _groups(self) -> tuple[ir.Value, ir.Value, ir.Value, ir.Value]:
-        """Runs of texts of one length: first rows, ends, lengths, all (groups,), and their count.
-
-        int64; the count is a scalar.
-        """
-        graph, lengths = self._graph, self._lengths
-        but_last = graph.op("Slice", lengths, graph.numbers(0), graph.numbers(-1))
-        before = graph.op("Concat", graph.numbers(-1), but_last, axis=0)
-        first = _where(graph, graph.op("Not", graph.op("Equal", lengths, before, dtype=BOOL)))
-        starts = graph.op("Gather", self._starts, first, axis=0)
-        rows = graph.op("Shape", self.ids, dtype=INT64)
-        after_first = graph.op("Slice", starts, graph.numbers(1), graph.numbers(2**31))
-        return (
-            starts,
-            graph.op("Concat", after_first, rows, axis=0),
-            graph.op("Gather", lengths, first, axis=0),
-            graph.op("Squeeze", graph.op("Shape", first, dtype=INT64)),
-        )
+    def _groups(self) -> Groups:
+        return find_groups(self._graph, self.ids, self._starts, self._lengths)
 
     @cached_property
     def _full(self) -> ir.Value:
@@ -300,19 +271,10 @@ class PackedBatch(Batch):
         row = graph.op("Min", graph.op("Add", starts, places), graph.op("Sub", ends, one))
         if self._heads.distances is not None:
             valid = graph.op("Less", places, lengths, dtype=BOOL)
-            return row, _where(graph, valid), graph.cast(valid, INT32)
+            return row, nonzero(graph, valid), graph.cast(valid, INT32)
         texts = graph.op("Squeeze", graph.op("Shape", self._lengths, dtype=INT64))
         bounds = graph.op("Range", zero, graph.op("Add", texts, one), one)
         bounds = graph.op("Mul", bounds, self._length)  # (B + 1,)
         valid_keys = graph.op("Concat", self._lengths, bounds, bounds, axis=0)
-        taken = _where(graph, graph.op("Less", places, lengths, dtype=BOOL))
+        taken = nonzero(graph, graph.op("Less", places, lengths, dtype=BOOL))
         return row, taken, graph.cast(valid_keys, INT32)
-
-
-def _flat(graph: GraphBuilder, value: ir.Value) -> ir.Value:
-    return graph.op("Reshape", value, graph.numbers(-1))
-
-
-def _where(graph: GraphBuilder, values: ir.Value) -> ir.Value:
-    """The flat positions of what is not 0, int64 (n,)."""
-    return _flat(graph, graph.op("NonZero", _flat(graph, values), dtype=INT64))

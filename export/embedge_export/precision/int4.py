@@ -39,6 +39,7 @@ class Int4(Precision):
     name = "int4"
     rotates = True
     calibrates = True
+    cpu_only = True
     minimum_cosine = wanted_cosine = 0.95
     largest_difference = None
     batch_difference = 2e-2  # three times what the module tells of

@@ -63,6 +63,7 @@ class Int8(Refinable):
     name: ClassVar[str] = "int8"
     rotates: ClassVar[bool] = True
     calibrates: ClassVar[bool] = True
+    cpu_only: ClassVar[bool] = True
     minimum_cosine: ClassVar[float] = 0.998
     wanted_cosine: ClassVar[float] = 0.9985
     largest_difference: ClassVar[float | None] = None

@@ -39,6 +39,8 @@ class Precision(Protocol):
             length 1, or None.
         batch_difference: the bar: how far a text's vector may be from its own in a batch. Float
             kernels may sum in another order, integer ones may not.
+        cpu_only: whether its graphs run on CPUs alone, so that attention may be an operator which
+            other devices lack.
         head: how matrices behind the pooling are stored, where there is one row a text.
         norms: the dtype of a norm's rows between two products, where gain and bias are folded away.
         aligned: whether its products are quick only where widths are multiples of 8.
@@ -51,6 +53,7 @@ class Precision(Protocol):
     wanted_cosine: ClassVar[float]
     largest_difference: ClassVar[float | None]
     batch_difference: ClassVar[float]
+    cpu_only: ClassVar[bool] = False
     head: ClassVar[ir.DataType] = FLOAT
     norms: ClassVar[ir.DataType] = FLOAT
     aligned: ClassVar[bool] = False

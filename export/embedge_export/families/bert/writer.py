@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from embedge_export.families.bert.blocks import BertLayer, read_bert_layer
 from embedge_export.families.bert.config import DISTANCE_TABLE, FARTHEST, BertConfig
 from embedge_export.families.family import Targets, TextTask
-from embedge_export.families.walk import finish_rows, multiply, walk
+from embedge_export.families.walk import finish_rows, multiply, takes_standard_attention, walk
 from embedge_export.graph import layers
 from embedge_export.graph.attention import Heads, rotary_tables
 from embedge_export.graph.builder import GraphBuilder
@@ -62,7 +62,8 @@ class BertWriter:
             rotary=rotary,
             distances=distances,
         )
-        self._batch = PackedBatch(graph, heads)
+        standard = takes_standard_attention(task, precision)
+        self._batch = PackedBatch(graph, heads, standard=standard)
         self._stream: ir.Value | None = None  # float32 (rows, hidden)
 
     def start(self) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from embedge_export.families.decoder.blocks import Gain, Layer, read_layer
 from embedge_export.families.decoder.config import NetworkConfig
 from embedge_export.families.family import Targets, TextTask
-from embedge_export.families.walk import finish_rows, multiply, walk
+from embedge_export.families.walk import finish_rows, multiply, takes_standard_attention, walk
 from embedge_export.graph import layers
 from embedge_export.graph.attention import Batch, Heads, rotary_tables
 from embedge_export.graph.builder import FLOAT, GraphBuilder
@@ -52,10 +52,11 @@ class DecoderWriter:
             width=config.head_dim,
             rotary=rotary,
         )
+        standard = takes_standard_attention(task, precision)
         self._batch: Batch = (
-            CausalBatch(graph, heads, turns=task.rows)
+            CausalBatch(graph, heads, turns=task.rows, standard=standard)
             if config.causal
-            else PackedBatch(graph, heads)
+            else PackedBatch(graph, heads, standard=standard)
         )
         # The residual stream (rows, hidden) up to the last sum, and the update still to be
         # added: the sum is done together with the next norm.

@@ -17,7 +17,7 @@ from embedge_export.families.modernbert.blocks import (
     read_layer,
 )
 from embedge_export.families.modernbert.config import ModernBertConfig
-from embedge_export.families.walk import finish_rows, multiply, walk
+from embedge_export.families.walk import finish_rows, multiply, takes_standard_attention, walk
 from embedge_export.graph import layers
 from embedge_export.graph.attention import Heads, RotaryTables, Window, rotary_tables
 from embedge_export.graph.builder import GraphBuilder
@@ -63,7 +63,8 @@ class ModernBertWriter:
             width=config.head_dim,
             rotary=tables(config.global_theta, "rotary"),
         )
-        self._batch = PackedBatch(graph, heads)
+        standard = takes_standard_attention(task, precision)
+        self._batch = PackedBatch(graph, heads, standard=standard)
         # The residual stream (rows, hidden) up to the last sum, and the update still to be added.
         self._stream: ir.Value | None = None
         self._update: ir.Value | None = None
