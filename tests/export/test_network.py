@@ -360,9 +360,12 @@ def test_a_long_text_costs_memory_by_its_length_and_not_by_its_square(tiny_pack)
     choices = [node for node in nodes if node.op_type == "If"]
     assert len(choices) == 3  # one a layer
     for choice in choices:
-        branches = {a.name: [n.op_type for n in a.g.node] for a in choice.attribute}
+        branches = {a.name: list(a.g.node) for a in choice.attribute}
+        assert branches["then_branch"][-1].op_type == "Attention"  # of short texts
+        [longer] = branches["else_branch"]
+        branches = {a.name: [n.op_type for n in a.g.node] for a in longer.attribute}
         assert branches["then_branch"] == ["GroupQueryAttention"]
-        assert branches["else_branch"][-1] == "Attention"  # holds the square of scores
+        assert branches["else_branch"][-3:] == ["SequenceEmpty", "Loop", "ConcatFromSequence"]
 
 
 def test_floats_attend_by_an_operator_that_every_device_has(tiny_pack):

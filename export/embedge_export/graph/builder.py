@@ -106,15 +106,21 @@ class GraphBuilder:
         return self._made[name]
 
     def for_each(
-        self, count: ir.Value, piece: Callable[[ir.Value], ir.Value], dtype: ir.DataType
+        self,
+        count: ir.Value,
+        piece: Callable[[ir.Value], ir.Value],
+        dtype: ir.DataType,
+        *,
+        axis: int = 0,
     ) -> ir.Value:
-        """A loop at run time: the pieces of 0, 1, … count - 1, one below the other.
+        """A loop at run time: the pieces of 0, 1, … count - 1, joined.
 
         Args:
             count: int64 scalar, at least 1.
             piece: adds the nodes of one round, from its number, an int64 scalar; gives the round's
                 rows. It may use any value of the graph. Rounds may differ in their rows.
             dtype: of the rows.
+            axis: along which they are joined: 0, one below the other.
         """
         self._count += 1
         name = f"round_{self._count}"
@@ -131,7 +137,7 @@ class GraphBuilder:
         pieces = self.op("Loop", count, None, none, dtype=dtype, body=body)
         for value in (after, none, pieces):
             value.type = rows
-        return self.op("ConcatFromSequence", pieces, dtype=dtype, axis=0)
+        return self.op("ConcatFromSequence", pieces, dtype=dtype, axis=axis)
 
     def either(
         self,

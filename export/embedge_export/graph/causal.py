@@ -4,7 +4,7 @@ Takes the graph and the shape of the heads; gives the rows, attention and poolin
 """
 
 from collections.abc import Sequence
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 import onnx_ir as ir
@@ -23,6 +23,8 @@ from embedge_export.graph.multi_head import attend_squarely, turn
 from embedge_export.graph.pooling import Spans, pool_rows
 from embedge_export.head.head import LAST_TOKEN
 
+# Tokens of a part; half of it is no quicker, and takes more rounds.
+_PART = 256
 _NO_SCORE = -1e30  # of a key that nobody attends to: its exponential is 0
 
 
@@ -73,22 +75,68 @@ class CausalBatch(Batch):
             return self._operator(query, key, value)
         graph, heads = self._graph, self._heads
         if self._standard:
-            short = partial(self._attend_squarely, query, key, value)
-        else:
-            sink = graph.constant("no_sink", np.full(heads.query, _NO_SCORE, np.float32))
-            short = partial(self._operator, query, key, value, sink)
+            return self._attend_by_length(query, key, value)
+        sink = graph.constant("no_sink", np.full(heads.query, _NO_SCORE, np.float32))
         return graph.either(
             self._long,
             lambda: self._operator(query, key, value),
-            short,
+            lambda: self._operator(query, key, value, sink),
             query.dtype or FLOAT,
         )
 
-    def _attend_squarely(self, query: ir.Value, key: ir.Value, value: ir.Value) -> ir.Value:
-        rotary = self._heads.rotary
+    def _attend_by_length(self, query: ir.Value, key: ir.Value, value: ir.Value) -> ir.Value:
+        """By the standard's operator, but for long texts.
+
+        Short ones, such as a query alone, are asked for first: each choice costs time.
+        """
+        graph, rotary, long = self._graph, self._heads.rotary, self._long
+        dtype = query.dtype or FLOAT
         assert rotary is not None
-        query, key = turn(self._graph, query, key, rotary)
-        return attend_squarely(self._graph, query, key, value, heads=self._heads, causal=True)
+
+        def whole() -> ir.Value:
+            turned = turn(graph, query, key, rotary)
+            return attend_squarely(graph, *turned, value, heads=self._heads, causal=True)
+
+        def longer() -> ir.Value:
+            return graph.either(
+                long,
+                lambda: self._operator(query, key, value),
+                lambda: self._attend_in_parts(*turn(graph, query, key, rotary), value),
+                dtype,
+            )
+
+        return graph.either(self._whole, whole, longer, dtype)
+
+    def _attend_in_parts(self, query: ir.Value, key: ir.Value, value: ir.Value) -> ir.Value:
+        """Parts of the queries, each of which sees the keys up to its end.
+
+        The operator computes the scores of later keys too, for nothing. The numbers are the same,
+        in 0.85 of the time at 512 tokens and 0.65 at 1,024.
+        """
+        graph, heads = self._graph, self._heads
+        zero, one = (graph.constant(f"int64_{n}", np.int64(n)) for n in (0, 1))
+        first, axis = graph.numbers(0), graph.numbers(1)
+        # The last part has at least two rows: the product of one row has a kernel of its own, which
+        # sums in another order.
+        above = graph.op("Add", self._length, graph.numbers(_PART - 2))
+        count = graph.op("Squeeze", graph.op("Div", above, graph.numbers(_PART)))
+        last = graph.op("Sub", count, one)
+
+        def part(number: ir.Value) -> ir.Value:
+            start = graph.op("Mul", number, graph.numbers(_PART))  # (1,)
+            end = graph.op("Add", start, graph.numbers(_PART))
+            inner = graph.op("Less", number, last, dtype=BOOL)
+            end = graph.op("Where", inner, end, self._length, dtype=INT64)
+            own = graph.op("Slice", query, start, end, axis)
+            before = (graph.op("Slice", x, first, end, axis) for x in (key, value))
+            stop = graph.op("Squeeze", end)
+            keys = graph.op("Range", zero, stop, one)
+            places = graph.op("Range", graph.op("Squeeze", start), stop, one)
+            places = graph.op("Unsqueeze", places, axis)
+            seen = graph.op("LessOrEqual", keys, places, dtype=BOOL)
+            return attend_squarely(graph, own, *before, heads=heads, seen=seen)
+
+        return graph.for_each(count, part, query.dtype or FLOAT, axis=1)
 
     def _operator(
         self, query: ir.Value, key: ir.Value, value: ir.Value, sink: ir.Value | None = None
@@ -128,6 +176,13 @@ class CausalBatch(Batch):
             graph.op("Shape", present, dtype=INT64, start=2, end=3) for present in self._presents
         )
         self._length_32 = graph.cast(graph.op("Max", *sizes), INT32)
+
+    @cached_property
+    def _whole(self) -> ir.Value:
+        """Whether texts are so short that they are attended to in one part: a scalar bool."""
+        graph = self._graph
+        most = graph.constant(f"int64_{_PART}", np.int64(_PART))
+        return graph.op("LessOrEqual", graph.op("Squeeze", self._length), most, dtype=BOOL)
 
     @cached_property
     def _long(self) -> ir.Value:
