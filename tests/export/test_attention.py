@@ -109,7 +109,7 @@ def test_every_token_sees_all_of_its_text_and_nothing_else(
 @pytest.mark.parametrize("order", ["longest first", "shortest first", "mixed"])
 def test_bits_do_not_depend_on_the_batch(tmp_path, order, standard):
     shape = heads(key_value=2, positions=320)
-    lengths: Sequence[int] = (*LENGTHS, 255, 256, 256, 257, 300)  # on both sides of where the operator changes
+    lengths: Sequence[int] = (*LENGTHS, 255, 256, 256, 257, 300)  # around the change
     if order != "mixed":
         lengths = sorted(lengths, reverse=order == "longest first")
     inputs = feeds(shape, lengths)
