@@ -84,6 +84,28 @@ def test_a_bundled_pack_inside_an_archive_is_refused(make_pack: MakePack, tmp_pa
         default_folder(zipfile.Path(archive, "embedge/"))
 
 
+def test_a_bundled_pack_in_plain_files_is_one_whatever_class_its_resources_have(
+    make_pack: MakePack,
+) -> None:
+    class Resource:
+        """As a compiled program has them: a path, but no Path."""
+
+        def __init__(self, path: Path) -> None:
+            self.path = path
+
+        def __truediv__(self, name: str) -> "Resource":
+            return Resource(self.path / name)
+
+        def __str__(self) -> str:
+            return str(self.path)
+
+        def is_file(self) -> bool:
+            return self.path.is_file()
+
+    pack = make_pack("default")
+    assert default_folder(Resource(pack.parent)) == pack
+
+
 def test_a_bundled_pack_in_a_folder_that_nobody_may_write(
     package: Path, tmp_path: Path, hashed: list[int]
 ) -> None:

@@ -100,12 +100,14 @@ def default_folder(package: Traversable | None = None) -> Path:
             'of embedge (pip install "embedge[cpu]"), or name a pack that '
             "`embedge export SOURCE --out FOLDER` made"
         )
-    if not isinstance(folder, Path):
+    # Resources that a compiler such as Nuitka gives are no Path, though they are plain files.
+    plain = Path(str(folder))
+    if not (plain / MANIFEST).is_file():
         raise PackError(
             f"the bundled pack stands inside an archive ({folder}), and ONNX Runtime loads plain "
             "files only; install embedge unpacked, as pip does, or name a pack in a folder"
         )
-    return folder.absolute()
+    return plain.absolute()
 
 
 def remove_pack(folder: Path) -> tuple[int, list[str]]:
