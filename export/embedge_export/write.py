@@ -8,7 +8,7 @@ with the truth, and writes it again with finer parts while it misses its bar.
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Protocol
 
@@ -187,7 +187,8 @@ def write(
         precisions: one graph each.
         folder: for the files of `network.file_names`; files of these names are replaced.
         shared: by a precision's name, the data file of what several networks hold bit for bit.
-        samples: the rows that each linear reads, for precisions that are fitted to them.
+        samples: the rows that each linear reads, for precisions that are fitted to them; emptied
+            as they are used.
         advance: called `network.steps` times.
     """
     shared = shared or {}
@@ -200,7 +201,9 @@ def write(
             common: SharedWeights = shared.get(precision.name, own)
             targets.append((precision, GraphBuilder(name, own=own, shared=common)))
             data.append([own] if common is own else [common, own])
-        vectors = network.write(targets, samples=dict(samples or {}), advance=advance)
+        vectors = network.write(
+            targets, samples={} if samples is None else samples, advance=advance
+        )
         for file in shared.values():
             file.flush()
     return [
@@ -236,10 +239,18 @@ def write_refined(
     if any(precision.calibrates for precision in precisions):
         samples = network.calibrate(walk)
     written = write(network, precisions, folder, shared=shared, samples=samples, advance=walk)
+    del samples  # while a gate runs, their memory is its graph's
+
+    @cache
+    def seen() -> CalibrationRows:
+        """The rows once more: few graphs are written again, and those of small weights."""
+        return network.calibrate(lambda label: None)
+
     for precision, graph in zip(precisions, written, strict=True):
         advance(precision.name, "gate")
 
         def again(finer: Precision) -> None:
+            samples = dict(seen()) if finer.calibrates else {}
             write(network, [finer], folder, shared=shared, samples=samples)
 
         report = refine(

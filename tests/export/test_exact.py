@@ -82,8 +82,7 @@ def test_cholesky_is_a_factor(size):
     rows = GENERATOR.standard_normal((size + 5, size))
     rows[:, 0] *= 1000  # a channel that towers
     matrix = rows.T @ rows + 0.01 * np.eye(size)
-    factor = exact.cholesky(matrix)
-    np.testing.assert_array_equal(factor, np.triu(factor))
+    factor = np.triu(exact.cholesky(matrix.copy()))
     scale = np.sqrt(np.diag(matrix))
     np.testing.assert_allclose(factor.T @ factor / np.outer(scale, scale), matrix / np.outer(
         scale, scale), atol=1e-5)  # fmt: skip
@@ -104,10 +103,9 @@ def test_a_gram_matrix_is_the_upper_half_of_the_product(rows, width):
 def test_the_factor_does_not_hang_on_how_many_columns_are_updated_at_a_time(monkeypatch):
     rows = GENERATOR.standard_normal((210, 200))
     matrix = rows.T @ rows
-    factor = exact.cholesky(matrix)
+    factor = np.triu(exact.cholesky(matrix.copy()))
     for columns in (16, 48, 4096):
         monkeypatch.setattr(exact, "_PANELS", columns)
-        np.testing.assert_array_equal(exact.cholesky(matrix), factor)
-    upper = matrix.copy()
-    upper[np.triu_indices(200, k=1)] = np.nan  # not read
-    np.testing.assert_array_equal(exact.cholesky(upper), factor)
+        np.testing.assert_array_equal(np.triu(exact.cholesky(matrix.copy())), factor)
+    matrix[np.triu_indices(200, k=1)] = np.nan  # not read
+    np.testing.assert_array_equal(np.triu(exact.cholesky(matrix)), factor)

@@ -1,6 +1,7 @@
 """What is kept finer, in which order, and how the truth is asked what a text hangs on."""
 
 import dataclasses
+import weakref
 from functools import partial
 from typing import Any
 
@@ -214,3 +215,39 @@ def test_signs_are_those_of_the_generator_whatever_is_drawn_at_a_time():
     for shape in ((3, 5), (1, 1), (2, 2), (7, 1), (1, 6)):
         drawn = np.where(signs.draw(shape) == 0, 1, -1)
         np.testing.assert_array_equal(drawn, generator.choice([-1, 1], shape))
+
+
+def test_sample_rows_are_gone_while_a_graph_is_compared(tiny_source, tmp_path):
+    """A gigabyte of a full-size model; a graph that is written again asks for them again."""
+    from embedge_export.model import open_model
+    from embedge_export.source.folder import open_source
+    from embedge_export.write import text_network, write, write_refined
+
+    model = open_model(open_source(tiny_source, tasks=["retrieval"]))
+    network = text_network(model, "retrieval")
+    held: list[Any] = []
+
+    def calibrate(advance):
+        samples = network.calibrate(advance)
+        held.extend(map(weakref.ref, samples.values()))
+        return samples
+
+    alive, answers = [], iter([report(0.9), report(0.9999)])
+
+    def judge(path):
+        alive.append(sum(rows() is not None for rows in held))
+        return next(answers)
+
+    watched = dataclasses.replace(network, calibrate=calibrate)
+    folders = [tmp_path / name for name in ("again", "once")]
+    for folder in folders:
+        folder.mkdir()
+    int8 = PRECISIONS["int8"]
+    ((_, found),) = write_refined(watched, [int8], folders[0], judge=judge)
+    assert alive[0] == 0
+    assert len(held) == 2 * 4 * model.config.num_hidden_layers
+    assert len(found.finer) == 4
+    finer = int8.keeping(found.finer)
+    write(network, [finer], folders[1], samples=network.calibrate(lambda label: None))
+    again, once = ({f.name: f.read_bytes() for f in folder.iterdir()} for folder in folders)
+    assert again == once

@@ -61,21 +61,26 @@ class Inputs:
 
     @cached_property
     def feedback(self) -> NDArray[np.float64]:
-        """Unit lower triangular M with X^T X + damping = M^T D M, float64 (width, width).
+        """Below the diagonal: M with X^T X + damping = M^T D M, unit lower triangular.
 
-        Its entries are on a grid: a row's sum with whole numbers below 2^24 is exact.
+        Float64 (width, width); what stands elsewhere means nothing. Its entries are on a grid: a
+        row's sum with whole numbers below 2^24 is exact.
         """
-        moments = gram(np.ascontiguousarray(self.rows.T)).astype(np.float64)
+        moments = gram(np.ascontiguousarray(self.rows.T))
         width = len(moments)
         moments[np.diag_indices(width)] += max(_DAMPING * float(np.trace(moments)) / width, 1e-12)
-        # From the last column to the first, an upper triangular factor is a lower one.
-        factor = cholesky(moments[::-1, ::-1])[::-1, ::-1]
-        feedback = np.ascontiguousarray(factor / np.diag(factor)[:, None])
-        largest = max(float(np.abs(row).sum()) for row in feedback)
+        # From the last column to the first, an upper triangular factor is a lower one. All of it is
+        # done in one place: new memory costs time.
+        feedback = cholesky(moments[::-1, ::-1])[::-1, ::-1]
+        largest = 0.0
+        for index, row in enumerate(feedback):
+            below = row[: index + 1]
+            below /= below[index]
+            largest = max(largest, float(np.abs(below).sum()))
         shift = math.ldexp(1.5, 52 - (52 - _ERROR_BITS - math.frexp(largest)[1]))
         feedback += shift
         feedback -= shift
-        return feedback
+        return np.asarray(feedback)
 
 
 def take_rows(samples: CalibrationRows, prefix: str, modules: Sequence[str]) -> list[Inputs | None]:

@@ -61,14 +61,14 @@ def product(a: NDArray[Any], b: NDArray[Any]) -> Array:
     return total.astype(np.float32)
 
 
-def gram(x: NDArray[Any]) -> Array:
-    """The upper triangle of `product(x, x)`, bit for bit: (n, k) -> float32 (n, n).
+def gram(x: NDArray[Any]) -> Double:
+    """The upper triangle of `product(x, x)`, bit for bit: (n, k) -> float64 (n, n).
 
-    It takes half the work, and the memory of a few rows; what is below is not all zeros.
+    It takes half the work, and the memory of a few rows beside; what is below is not all zeros.
     """
     chunks = [x[:, start : start + _CHUNK] for start in range(0, x.shape[1], _CHUNK)]
     grid = [on_grid(chunk) for chunk in chunks]
-    result = np.zeros((len(x), len(x)), np.float32)
+    result = np.zeros((len(x), len(x)))
     for first in range(0, len(x), _STRIP):
         rows = slice(first, first + _STRIP)
         total: Double | None = None
@@ -79,7 +79,8 @@ def gram(x: NDArray[Any]) -> Array:
                 total, one = one, None
             else:
                 total += one
-        result[rows, first:] = 0 if total is None else total
+        assert total is not None
+        result[rows, first:] = total.astype(np.float32)
     return result
 
 
@@ -198,12 +199,14 @@ def _cosine_sine(x: Double) -> tuple[Double, Double]:
 
 
 def cholesky(matrix: Double) -> Double:
-    """The upper triangular U with U^T U = matrix, float64 (n, n); left-looking, panel by panel.
+    """The upper triangular U with U^T U = matrix, float64 (n, n), in the matrix's own place.
+
+    Left-looking, panel by panel. The matrix's upper triangle is not read, and becomes U; what is
+    below means nothing then. So a matrix of 75 MB takes one more, and not three.
 
     A column of U is nowhere larger than the root of the matrix's diagonal there, so that column is
     put on a grid below that: as fine as 52 bits allow for sums of its length. What the panels
-    before ask of many is one product: its sums are exact, so it may be cut in any way. The matrix's
-    upper triangle is not read.
+    before ask of many is one product: its sums are exact, so it may be cut in any way.
 
     Raises:
         ValueError: the matrix is not positive definite.
@@ -212,8 +215,7 @@ def cholesky(matrix: Double) -> Double:
     bits = (_MANTISSA - 1 - math.ceil(math.log2(max(2, size)))) // 2
     _, exponents = np.frexp(np.sqrt(np.diag(matrix)))
     shifts = np.ldexp(1.5, (_MANTISSA - 1 - bits) + exponents).astype(np.float64)
-    upper = np.zeros((size, size))
-    coarse = np.zeros((size, size))  # the same on its grid
+    coarse = np.zeros((size, size))  # U on its grid
     for start in range(0, size, _PANELS):
         stop = min(start + _PANELS, size)
         known = coarse[:start, start:stop].T @ coarse[:start, start:]
@@ -223,10 +225,10 @@ def cholesky(matrix: Double) -> Double:
             panel += coarse[start:first, first:end].T @ coarse[start:first, first:]
             np.subtract(matrix[first:, first:end].T, panel, out=panel)
             _factor_panel(panel)
-            upper[first:end, first:] = panel
+            matrix[first:end, first:] = panel
             np.add(panel, shifts[first:], out=panel)
             np.subtract(panel, shifts[first:], out=coarse[first:end, first:])
-    return upper
+    return matrix
 
 
 def _factor_panel(panel: Double) -> None:

@@ -241,14 +241,15 @@ def write(
         config: the tower.
         weights: without the prefix "vision_model.".
         targets: each precision and the graph that it is written into.
-        samples: rows that the linears of `CALIBRATED` read, by the key of the weight.
+        samples: rows that the linears of `CALIBRATED` read, by the key of the weight; emptied as
+            they are used.
         advance: called with a label before each step.
 
     Returns:
         The vectors of each target, float32 (B, width).
     """
     rotation = Rotation(config.width)
-    found = dict(samples or {})
+    found = {} if samples is None else samples
     writers = [
         EvaWriter(config, precision, graph, weights, rotation=rotation)
         for precision, graph in targets
