@@ -25,6 +25,10 @@ from embedge_export.head.head import LAST_TOKEN
 
 # Tokens of a part; half of it is no quicker, and takes more rounds.
 _PART = 256
+# The standard's operator gets keys padded to a multiple of it. The sum of a row's exponentials
+# takes them some at a time, and what is left over in another order, so that a text's last bits
+# would depend on its padding on arm64, where 4 would do.
+_KEYS = 16
 _NO_SCORE = -1e30  # of a key that nobody attends to: its exponential is 0
 
 
@@ -93,9 +97,12 @@ class CausalBatch(Batch):
         dtype = query.dtype or FLOAT
         assert rotary is not None
 
+        seen = self._seen_in_first_part  # outside of the branches
+
         def whole() -> ir.Value:
-            turned = turn(graph, query, key, rotary)
-            return attend_squarely(graph, *turned, value, heads=self._heads, causal=True)
+            own, others = turn(graph, query, key, rotary)
+            keys = (self._with_more_keys(x) for x in (others, value))
+            return attend_squarely(graph, own, *keys, heads=self._heads, seen=seen)
 
         def longer() -> ir.Value:
             return graph.either(
@@ -114,8 +121,9 @@ class CausalBatch(Batch):
         in 0.85 of the time at 512 tokens and 0.65 at 1,024.
         """
         graph, heads = self._graph, self._heads
-        zero, one = (graph.constant(f"int64_{n}", np.int64(n)) for n in (0, 1))
+        one = graph.constant("int64_1", np.int64(1))
         first, axis = graph.numbers(0), graph.numbers(1)
+        more = [self._with_more_keys(x) for x in (key, value)]
         # The last part has at least two rows: the product of one row has a kernel of its own, which
         # sums in another order.
         above = graph.op("Add", self._length, graph.numbers(_PART - 2))
@@ -128,12 +136,8 @@ class CausalBatch(Batch):
             inner = graph.op("Less", number, last, dtype=BOOL)
             end = graph.op("Where", inner, end, self._length, dtype=INT64)
             own = graph.op("Slice", query, start, end, axis)
-            before = (graph.op("Slice", x, first, end, axis) for x in (key, value))
-            stop = graph.op("Squeeze", end)
-            keys = graph.op("Range", zero, stop, one)
-            places = graph.op("Range", graph.op("Squeeze", start), stop, one)
-            places = graph.op("Unsqueeze", places, axis)
-            seen = graph.op("LessOrEqual", keys, places, dtype=BOOL)
+            before = (graph.op("Slice", x, first, self._rounded_up(end), axis) for x in more)
+            seen = self._seen(start, end)
             return attend_squarely(graph, own, *before, heads=heads, seen=seen)
 
         return graph.for_each(count, part, query.dtype or FLOAT, axis=1)
@@ -176,6 +180,34 @@ class CausalBatch(Batch):
             graph.op("Shape", present, dtype=INT64, start=2, end=3) for present in self._presents
         )
         self._length_32 = graph.cast(graph.op("Max", *sizes), INT32)
+
+    @cached_property
+    def _seen_in_first_part(self) -> ir.Value:
+        end = self._graph.op("Min", self._length, self._graph.numbers(_PART))
+        return self._seen(self._graph.numbers(0), end)
+
+    def _seen(self, start: ir.Value, end: ir.Value) -> ir.Value:
+        """Which keys before an end, rounded up, the queries from a start to it see: bool (n, m)."""
+        graph = self._graph
+        zero, one = (graph.constant(f"int64_{n}", np.int64(n)) for n in (0, 1))
+        keys = graph.op("Range", zero, graph.op("Squeeze", self._rounded_up(end)), one)
+        places = (graph.op("Squeeze", x) for x in (start, end))
+        queries = graph.op("Unsqueeze", graph.op("Range", *places, one), graph.numbers(1))
+        return graph.op("LessOrEqual", keys, queries, dtype=BOOL)
+
+    def _with_more_keys(self, x: ir.Value) -> ir.Value:
+        """Keys or values (B, S, width) with zeros after them, up to a multiple of `_KEYS`."""
+        graph = self._graph
+        more = graph.op("Sub", self._rounded_up(self._length), self._length)
+        around = graph.op("Concat", graph.numbers(0, 0, 0, 0), more, graph.numbers(0), axis=0)
+        return graph.op("Pad", x, around)
+
+    def _rounded_up(self, length: ir.Value) -> ir.Value:
+        """The next multiple of `_KEYS`, int64 (1,)."""
+        graph = self._graph
+        above = graph.op("Add", length, graph.numbers(_KEYS - 1))
+        whole = graph.op("Div", above, graph.numbers(_KEYS))
+        return graph.op("Mul", whole, graph.numbers(_KEYS))
 
     @cached_property
     def _whole(self) -> ir.Value:

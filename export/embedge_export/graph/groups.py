@@ -114,7 +114,7 @@ def attend_by_length(
         key, value = (apart(graph, x, length, heads.key_value * heads.width) for x in others)
         if heads.rotary is not None:
             query, key = turn(graph, query, key, heads.rotary)
-        return flat_rows(attend_squarely(graph, query, key, value, heads=heads, causal=False))
+        return flat_rows(attend_squarely(graph, query, key, value, heads=heads))
 
     def longer(own: Rows, length: ir.Value) -> ir.Value:
         query, *others = own

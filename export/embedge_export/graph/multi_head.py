@@ -67,7 +67,6 @@ def attend_squarely(
     value: ir.Value,
     *,
     heads: Heads,
-    causal: bool = False,
     seen: ir.Value | None = None,
 ) -> ir.Value:
     """Attention with all scores in memory: rows as in `attend`, but key heads are not repeated.
@@ -78,11 +77,9 @@ def attend_squarely(
         key: rows that are asked.
         value: what they answer.
         heads: their shape.
-        causal: whether a row sees those before it and itself alone.
-        seen: which keys a query sees, bool (queries, keys); None: all, but for `causal`.
+        seen: which keys a query sees, bool (queries, keys); None: all.
 
-    Padding on the right changes no bit of what stands before it if `causal`; else the texts must
-    have no padding. Milliseconds of one layer on 2 threads of a Zen 5, ONNX Runtime 1.32, the other
+    Milliseconds of one layer on 2 threads of a Zen 5, ONNX Runtime 1.32, the other
     operators' time before: a decoder's 16 heads of 128 with 8 of the keys, rotary positions
     included, 4.2 and 2.1 for 16 texts of 64 tokens, 2.4 and 1.5 for 4 of 128, 7.0 and 6.4 for one
     of 512; an encoder's 12 heads of 64 0.53 and 0.31 for 8 texts of 64 tokens, 1.3 and 1.1 for 2 of
@@ -93,7 +90,6 @@ def attend_squarely(
         *(query, key, value, *(() if seen is None else (seen,))),
         q_num_heads=heads.query,
         kv_num_heads=heads.key_value,
-        is_causal=int(causal),
     )
 
 
