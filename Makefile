@@ -348,11 +348,10 @@ bench-static: .venv-reference/stamp wordllama ## a static model against model2ve
 
 # The device is looked for before anything is installed.
 .PHONY: bench-gpu
-bench-gpu: ## fp16 on CUDA against torch, and its memory, on a machine with a CUDA device: [MODEL_KIND=] [OPTIONS=]
+bench-gpu: ## speed and memory on a CUDA device, beside torch, in parts: [OPTIONS="--parts small,user"]
 	@$(PYTHON) tests/bench/machine/cuda.py
 	@$(MAKE) --no-print-directory .venv-gpu/stamp
-	PYTHONPATH=tests .venv-gpu/bin/python -m bench.gpu --model-kind $(MODEL_KIND) $(OPTIONS)
-	PYTHONPATH=tests .venv-gpu/bin/python -m bench.gpu_memory bench/$(MODEL_KIND).gpu-pack
+	PYTHONPATH=tests:models .venv-gpu/bin/python -m bench.gpu.run $(OPTIONS)
 
 # Other options: PYTHONPATH=tests:models .venv/bin/python -m bench.minilm.run --help
 .PHONY: bench-minilm

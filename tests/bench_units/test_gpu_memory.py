@@ -1,11 +1,12 @@
 """The part of `make bench-gpu` that reads the GPU's memory, without a GPU."""
 
+import argparse
 import itertools
 
 import pytest
 
-from bench import gpu_memory
-from bench.gpu_memory import Job, Peak, job_rows, main, milliseconds, mixed_lengths
+from bench.gpu import memory, run
+from bench.gpu.memory import Job, Peak, job_rows, milliseconds, mixed_lengths
 
 
 def test_the_peak_is_the_least_that_was_free():
@@ -43,11 +44,8 @@ def test_work_is_timed_so_often():
     assert len(runs) == 5
 
 
-@pytest.mark.parametrize("memory", [None, "unasked"])
-def test_where_the_memory_cannot_be_read_nothing_is_measured(monkeypatch, tmp_path, capsys, memory):
-    monkeypatch.setattr(gpu_memory.cuda, "problem", lambda: memory)
-    monkeypatch.setattr(gpu_memory, "cuda_problem", lambda: None)
-    monkeypatch.setattr(gpu_memory, "read_gpu_memory", lambda: None)
-    monkeypatch.setattr("sys.argv", ["gpu_memory", str(tmp_path)])
-    assert main() == 2
-    assert "bench-gpu: " in capsys.readouterr().err
+def test_where_the_memory_cannot_be_read_nothing_is_measured(monkeypatch):
+    monkeypatch.setattr(memory, "read_gpu_memory", lambda: None)
+    setup = run.Setup(argparse.Namespace(device="cuda"))
+    with pytest.raises(RuntimeError, match="does not say how much of the GPU's memory is free"):
+        next(run.memories(setup))

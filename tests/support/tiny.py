@@ -124,11 +124,14 @@ def write_graph(
     (folder / name).write_bytes(model.SerializeToString())
 
 
-def write_image_graph(folder: Path, name: str, *, constant: Sequence[float]) -> None:
+def write_image_graph(
+    folder: Path, name: str, *, constant: Sequence[float], size: int | None = None
+) -> None:
     """The image tower as an .onnx file: the mean of each channel, then the constant's numbers."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
+    sides = ["height", "width"] if size is None else [size, size]
     first = np.eye(3, DIMENSION, dtype=np.float32)
     graph = helper.make_graph(
         [
@@ -137,11 +140,7 @@ def write_image_graph(folder: Path, name: str, *, constant: Sequence[float]) -> 
             helper.make_node("Add", ["placed", "constant"], ["sentence_embedding"]),
         ],
         "tiny-image",
-        [
-            helper.make_tensor_value_info(
-                "pixel_values", TensorProto.FLOAT, ["batch", 3, "height", "width"]
-            )
-        ],
+        [helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, ["batch", 3, *sides])],
         [
             helper.make_tensor_value_info(
                 "sentence_embedding", TensorProto.FLOAT, ["batch", DIMENSION]

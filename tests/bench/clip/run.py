@@ -109,7 +109,7 @@ def _transformers_config(model: Model) -> dict[str, Any]:
     }
 
 
-def _whole(out: Path, write: Any, *given: Any) -> Path:
+def whole(out: Path, write: Any, *given: Any) -> Path:
     """Makes a folder whole or not at all, once."""
     if not out.exists():
         part = out.with_name(out.name + ".part")
@@ -137,7 +137,7 @@ def prepare(
     for name in wanted:
         if name.startswith("embedge "):
             precision = name.split()[1]
-            graphs = _whole(place(f"graphs-{precision}"), write_graphs, source, [precision])
+            graphs = whole(place(f"graphs-{precision}"), write_graphs, source, [precision])
             for tower in TOWERS:
                 places[tower][name], pythons[name] = graphs, Path(sys.executable)
     for name in wanted:
@@ -145,7 +145,7 @@ def prepare(
             continue
         try:
             pythons[name] = environment(folder, "openvino")  # torch is there, too
-            sources = {"image": source, "text": _whole(place("text"), write_merged, source)}
+            sources = {"image": source, "text": whole(place("text"), write_merged, source)}
             for tower in TOWERS:
                 places[tower][name] = sources[tower]
                 if name.startswith("OpenVINO"):

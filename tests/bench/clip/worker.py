@@ -33,7 +33,9 @@ def of_images(forward: Callable[[Any], Vectors], size: int) -> Run:
     return run
 
 
-def open_embedge(path: str, threads: int, *, tower: str, precision: str) -> Run:
+def open_embedge(
+    path: str, threads: int, *, tower: str, precision: str, device: str = "cpu"
+) -> Run:
     """A graph of the exporter's, in the runtime's own session with its default settings."""
     import onnx_ir
 
@@ -41,7 +43,7 @@ def open_embedge(path: str, threads: int, *, tower: str, precision: str) -> Run:
 
     task = "image" if tower == "image" else "retrieval.query"
     graph = Path(path) / f"{task}.{precision}.onnx"
-    session = OnnxSession(graph, device="cpu", threads=threads, tower=tower)
+    session = OnnxSession(graph, device=device, threads=threads, tower=tower)
     if tower == "text":
         return worker.batched(session.run)
     shape = onnx_ir.load(graph).graph.inputs[0].shape
@@ -51,7 +53,7 @@ def open_embedge(path: str, threads: int, *, tower: str, precision: str) -> Run:
     return of_images(session.run, size)
 
 
-def open_torch(path: str, threads: int, *, tower: str, dtype: str) -> Run:
+def open_torch(path: str, threads: int, *, tower: str, dtype: str, device: str = "cpu") -> Run:
     """towers.py's towers."""
     import torch
 
@@ -59,13 +61,13 @@ def open_torch(path: str, threads: int, *, tower: str, dtype: str) -> Run:
 
     torch.set_num_threads(threads)
     kind = getattr(torch, dtype)
-    network = getattr(towers, f"{tower}_tower")(Path(path), kind)
+    network = getattr(towers, f"{tower}_tower")(Path(path), kind).to(device)
 
     def forward(*arrays: Any) -> Vectors:
         with torch.inference_mode():
-            given = [torch.from_numpy(array) for array in arrays]
+            given = [torch.from_numpy(array).to(device) for array in arrays]
             given = [x.to(kind) if x.is_floating_point() else x for x in given]
-            return np.asarray(network(*given).float().numpy())
+            return np.asarray(network(*given).float().cpu().numpy())
 
     return worker.batched(forward) if tower == "text" else of_images(forward, network.size)
 
@@ -103,6 +105,12 @@ KINDS: Mapping[str, Opener] = {
         ("OpenVINO bf16", open_openvino, {"precision": "bf16", "group": None}),
         ("torch fp32", open_torch, {"dtype": "float32"}),
         ("torch bf16", open_torch, {"dtype": "bfloat16"}),
+        ("torch fp16", open_torch, {"dtype": "float16"}),
+        ("embedge fp16", open_embedge, {"precision": "fp16"}),
+        ("embedge fp16 cuda", open_embedge, {"precision": "fp16", "device": "cuda"}),
+        ("torch fp32 cuda", open_torch, {"dtype": "float32", "device": "cuda"}),
+        ("torch bf16 cuda", open_torch, {"dtype": "bfloat16", "device": "cuda"}),
+        ("torch fp16 cuda", open_torch, {"dtype": "float16", "device": "cuda"}),
     )
 }
 

@@ -24,6 +24,8 @@ TASK = "retrieval"
 TORCH = ["torch==2.13.0"]
 ENVIRONMENTS = {
     "torch": [TORCH, ["torch==2.13.0", "transformers>=5,<6"]],
+    # Of `make bench-gpu`: what pip takes for torch there has CUDA, where the system is one for it.
+    "gpu": [TORCH, ["torch==2.13.0", "transformers>=5,<6", "sentence-transformers>=6,<7"]],
     # optimum-onnx pins transformers below 4.58, so it cannot share torch's environment.
     "optimum": [TORCH, ["torch==2.13.0", "optimum-onnx[onnxruntime]==0.1.0"]],
     # Sentence Transformers 5 is the last that takes optimum-onnx, which its ONNX backend needs.

@@ -164,6 +164,7 @@ def open_openvino(path: str, threads: int, *, precision: str, group: int | None 
 KINDS: Mapping[str, Opener] = {
     "embedge-int8": partial(open_embedge, precision="int8"),
     "embedge-fp32": partial(open_embedge, precision="fp32"),
+    "embedge-fp16": partial(open_embedge, precision="fp16"),
     "embedge-fp16-cuda": partial(open_embedge, precision="fp16", device="cuda"),
     "onnx": open_onnx,
     "openvino-int8-f32": partial(open_openvino, precision="f32", group=128),
@@ -171,6 +172,8 @@ KINDS: Mapping[str, Opener] = {
     "openvino-bf16": partial(open_openvino, precision="bf16"),
     "torch-float32": partial(open_torch, dtype="float32"),
     "torch-bfloat16": partial(open_torch, dtype="bfloat16"),
+    "torch-float16": partial(open_torch, dtype="float16"),
+    "torch-float32-cuda": partial(open_torch, dtype="float32", device="cuda"),
     "torch-bfloat16-cuda": partial(open_torch, dtype="bfloat16", device="cuda"),
     "torch-float16-cuda": partial(open_torch, dtype="float16", device="cuda"),
 }

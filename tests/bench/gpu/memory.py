@@ -1,20 +1,16 @@
-"""A part of `make bench-gpu`: what a pack takes of a GPU's memory, and what short texts cost.
+"""What a pack takes of a GPU's memory, and what short texts cost.
 
 Three tables: the pool of single runs beside their estimate; the peak of whole jobs of mixed lengths
 at several memory limits; and one short text, run operator by operator and captured. Memory is what
 the driver says is free, read before, during and after, so nothing else may run on that GPU. Token
-ids are drawn, so no tokenizer is timed. Run by itself:
-
-    python -m bench.gpu_memory PACK
+ids are drawn, so no tokenizer is timed.
 """
 
-import argparse
 import gc
 import statistics
-import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,26 +19,26 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.machine import cuda, facts
 from bench.race.report import markdown
 from embedge.batches import estimate_memory
 from embedge.calls import Call
 from embedge.choices import Choices, choose
-from embedge.engine.loading import runtime_version
-from embedge.engine.providers.cuda import cuda_problem
 from embedge.items import Items
 from embedge.machine.gpu_memory import read_gpu_memory
+from embedge.machine.resources import read_available_memory
 from embedge.pack.files import open_pack
 from embedge.runner import Runner
 from embedge.sessions import Sessions
 
-SHAPES = ("4x128", "32x128", "256x128", "1024x32", "64x512", "16x2048", "4x8192", "1x8192")
-LIMITS = (None, "12GB", "6GB", "1GB")  # None: what is chosen
+SHAPES = ("4x128", "32x128", "256x128", "64x512", "4x8192", "1x8192")
+LIMITS = (None, "6GB", "1GB")  # None: what is chosen
 SHORT = (20, 32, 64, 128)
+SENTENCES, PASSAGES = 10_000, 2_000  # of a job: three calls of the former, one of the latter
 POLL = 0.01  # seconds
 MB = 10**6
 
 Ids = list[NDArray[np.int32]]
+Calls = list[tuple[int, list[int]]]  # seeds, and lengths in tokens
 
 
 class Peak:
@@ -92,13 +88,15 @@ class Job:
 class Model:
     """A pack on the GPU, as `Embedder` runs it once it has token ids."""
 
-    def __init__(self, path: Path, *, memory_limit: str | None, token_budget: int | None) -> None:
+    def __init__(
+        self, path: Path, *, device: str, memory_limit: str | None, token_budget: int | None
+    ) -> None:
         pack = open_pack(path)
         assert pack.manifest.text is not None
         self.choices: Choices = choose(
             pack,
             precision="fp16",
-            device="cuda",
+            device=device,
             threads=None,
             token_budget=token_budget,
             memory_limit=memory_limit,
@@ -136,9 +134,11 @@ class Model:
         gc.collect()
 
 
-def single_runs(path: Path, shapes: Sequence[str], free: Callable[[], int]) -> list[list[str]]:
+def single_runs(
+    path: Path, device: str, shapes: Sequence[str], free: Callable[[], int]
+) -> list[list[str]]:
     """Rows: texts x tokens, the estimate, the pool that the run took, their ratio."""
-    model = Model(path, memory_limit="1TB", token_budget=2**31)
+    model = Model(path, device=device, memory_limit="1TB", token_budget=2**31)
     model.run(model.ids([64] * 4))
     model.free_pool()
     empty, rows = free(), []
@@ -155,22 +155,21 @@ def single_runs(path: Path, shapes: Sequence[str], free: Callable[[], int]) -> l
     return rows
 
 
-def mixed_lengths() -> list[tuple[int, list[int]]]:
-    """A job: 30,000 sentences in three calls, and 2,000 passages: seeds and lengths in tokens."""
+def mixed_lengths(sentences: int = SENTENCES, passages: int = PASSAGES) -> Calls:
+    """A job: sentences in three calls, and passages in one: seeds and lengths in tokens."""
 
     def drawn(seed: int, count: int, mean: float, spread: float, longest: int) -> list[int]:
         lengths = np.random.default_rng(seed).lognormal(mean, spread, count) + 4
         return [int(length) for length in lengths.clip(4, longest)]
 
-    calls = [(seed, drawn(seed, 10_000, 3.2, 0.5, 512)) for seed in range(3)]
-    return [*calls, (9, drawn(9, 2_000, 5.5, 0.6, 2048))]
+    calls = [(seed, drawn(seed, sentences, 3.2, 0.5, 512)) for seed in range(3)]
+    return [*calls, (9, drawn(9, passages, 5.5, 0.6, 2048))]
 
 
-def job(path: Path, limit: str | None, free: Callable[[], int]) -> Job:
+def job(path: Path, device: str, limit: str | None, calls: Calls, free: Callable[[], int]) -> Job:
     """The mixed job at one memory limit."""
-    calls = mixed_lengths()
     with Peak(free) as peak:
-        model = Model(path, memory_limit=limit, token_budget=None)
+        model = Model(path, device=device, memory_limit=limit, token_budget=None)
         for seed, lengths in calls:
             model.run(model.ids(lengths, seed))
     given_back = model.given_back
@@ -210,9 +209,9 @@ def job_rows(jobs: Sequence[Job]) -> list[list[str]]:
     ]
 
 
-def short_texts(path: Path, lengths: Sequence[int]) -> tuple[list[list[str]], str]:
+def short_texts(path: Path, device: str, lengths: Sequence[int]) -> tuple[list[list[str]], str]:
     """Rows: tokens, ms before and after capture, whether the bits are the same; and the reason."""
-    model, rows = Model(path, memory_limit=None, token_budget=None), []
+    model, rows = Model(path, device=device, memory_limit=None, token_budget=None), []
     for length in lengths:
         ids = model.ids([length], seed=length)
         first = model.run(ids)
@@ -240,52 +239,38 @@ def milliseconds(work: Callable[[], object], times: int) -> float:
     return statistics.median(taken)
 
 
-def free_bytes() -> int:
-    """Of the GPU's memory."""
+def free_bytes(device: str) -> int | None:
+    """Of the memory that the device has; None where nobody says."""
+    if device == "cpu":
+        return read_available_memory()
     memory = read_gpu_memory()
-    assert memory is not None
-    return memory.free
+    return None if memory is None else memory.free
 
 
-def report(path: Path) -> str:
-    """All tables of a pack, as Markdown."""
-    single = single_runs(path, SHAPES, free_bytes)
-    jobs = [job(path, limit, free_bytes) for limit in LIMITS]
-    short, captured = short_texts(path, SHORT)
+def tables(
+    path: Path,
+    device: str,
+    *,
+    shapes: Sequence[str] = SHAPES,
+    limits: Sequence[str | None] = LIMITS,
+    calls: Calls | None = None,
+) -> Iterator[str]:
+    """All tables of a pack, as they are measured."""
+
+    def free() -> int:
+        found = free_bytes(device)
+        assert found is not None  # it was asked for once
+        return found
+
+    calls = mixed_lengths() if calls is None else calls
+    yield "One run each, from an empty pool. The weights and the driver's context come on top."
+    head = ["texts x tokens", "estimate, MB", "pool, MB", "left, MB", "ratio"]
+    yield markdown(head, single_runs(path, device, shapes, free))
+    count = sum(len(lengths) for _, lengths in calls)
+    yield f"{count:,} texts of mixed lengths; the peak holds the weights and the context."
     head = ["memory_limit", "limit, MB", "tokens a run", "peak, MB", "tokens/s", "pool given back"]
-    return "\n\n".join(
-        [
-            f"# GPU memory of {path.name} on {cuda.device_name()}",
-            f"{facts.sentence(facts.machine(), facts.usable_cores(), {})}, "
-            f"ONNX Runtime {runtime_version()}.",
-            "One run each, from an empty pool. The weights and the driver's context come on top.",
-            markdown(["texts x tokens", "estimate, MB", "pool, MB", "left, MB", "ratio"], single),
-            "30,000 sentences and 2,000 passages; the peak holds the weights and the context.",
-            markdown(head, job_rows(jobs)),
-            "One text, ms.",
-            markdown(["tokens", "first runs", "later", "same bits"], short),
-            captured,
-        ]
-    )
-
-
-def main() -> int:
-    """Prints the tables, and writes them beside the pack."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("pack", type=Path, help="a pack with fp16 graphs")
-    options = parser.parse_args()
-    missing = cuda.problem() or cuda_problem()
-    if missing is None and read_gpu_memory() is None:
-        missing = "the driver does not say how much of the GPU's memory is free"
-    if missing:
-        print(f"bench-gpu: {missing}", file=sys.stderr)
-        return cuda.NO_DEVICE
-    text = report(options.pack)
-    out = options.pack.with_name(f"{options.pack.name}.memory.md")
-    out.write_text(text + "\n", encoding="utf-8")
-    print(text)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    yield markdown(head, job_rows([job(path, device, limit, calls, free) for limit in limits]))
+    short, captured = short_texts(path, device, SHORT)
+    yield "One text, ms."
+    yield markdown(["tokens", "first runs", "later", "same bits"], short)
+    yield captured
