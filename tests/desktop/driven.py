@@ -5,6 +5,7 @@ import os
 import queue
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -80,6 +81,7 @@ class Driven:
             env=self._environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
             text=True,
         )
         self.lines: list[str] = []  # all that it printed
@@ -92,7 +94,8 @@ class Driven:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # a frozen file runs as two processes
         self.process.wait()
         self._reader.join()
 
