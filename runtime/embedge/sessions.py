@@ -17,7 +17,7 @@ from embedge.engine.providers.provider import CapturedRuns
 from embedge.engine.session import OnnxSession, Session
 from embedge.errors import DeviceError
 from embedge.fork_locks import ForkLock
-from embedge.machine.priority import run_low
+from embedge.machine.priority import LowThreads
 from embedge.pack.files import Pack, check_files, check_references
 from embedge.pack.manifest import Graph
 
@@ -50,6 +50,7 @@ class Sessions:
         self._spin = spin
         self._prepared = prepared
         self._lock = ForkLock()
+        self._low = LowThreads()  # none yet
         self._open: dict[str, Session] = {}  # by graph file
 
     def get(self, task: str, tower: str) -> Session:
@@ -65,7 +66,8 @@ class Sessions:
         with self._lock:
             if graph.file not in self._open:
                 if self._choices.priority.value == "low":
-                    session: Session = BackgroundSession(run_low(partial(self._load, graph, tower)))
+                    opened = self._low.call(partial(self._load, graph, tower))
+                    session: Session = BackgroundSession(opened, self._low)
                 else:
                     session = self._load(graph, tower)
                 self._open[graph.file] = session
@@ -91,6 +93,7 @@ class Sessions:
         """Lets the networks go; with no run under way. A later run would open them again."""
         with self._lock:
             self._open.clear()
+            self._low.close()
 
     def _load(self, graph: Graph, tower: str) -> Session:
         return open_session(

@@ -4,6 +4,10 @@ import os
 import subprocess
 import sys
 import threading
+import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +17,7 @@ from embedge import CancelledError, Embedder, OptionError
 from embedge.choice import Choice
 from embedge.cli import main
 from embedge.machine import priority
-from embedge.machine.priority import NICE, choose_priority, run_low
+from embedge.machine.priority import NICE, LowThreads, choose_priority
 from embedge.machine.resources import choose_threads
 from support.slow_graph import slow_graph
 
@@ -102,16 +106,66 @@ def test_a_function_runs_at_low_priority_and_the_caller_stays_as_it_is() -> None
         thread.join()
         return nice()
 
-    assert run_low(work) == NICE
+    assert LowThreads().call(work) == NICE
     assert inner == [NICE]  # what a thread starts has its priority
     assert nice() == before
 
 
 def test_what_a_function_raises_is_raised_to_the_caller() -> None:
     with pytest.raises(ZeroDivisionError):
-        run_low(lambda: 1 // 0)
+        LowThreads().call(lambda: 1 // 0)
     with pytest.raises(SystemExit):
-        run_low(sys.exit)
+        LowThreads().call(sys.exit)
+
+
+def low_threads() -> int:
+    return sum(thread.name == "embedge-low" for thread in threading.enumerate())
+
+
+def wait_for(count: int) -> None:
+    end = time.monotonic() + 30
+    while low_threads() != count:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_thread_stays_for_the_next_call_and_ends_with_its_owner() -> None:
+    wait_for(0)
+    threads = LowThreads()
+    assert threads.call(threading.get_ident) == threads.call(threading.get_ident)
+    assert low_threads() == 1
+    # Calls side by side have one each.
+    both = threading.Barrier(2)
+    with ThreadPoolExecutor(2) as pool:
+        idents = list(pool.map(threads.call, [partial(meet, both)] * 2))
+    assert len(set(idents)) == 2
+    threads.close()
+    wait_for(0)
+    assert threads.call(lambda: 1) == 1  # once more, after all
+    del threads
+    wait_for(0)
+
+
+def meet(barrier: threading.Barrier) -> int:
+    barrier.wait(30)
+    return threading.get_ident()
+
+
+def test_a_thread_that_waits_holds_nothing_of_what_it_did() -> None:
+    class Held:
+        pass
+
+    threads, held = LowThreads(), Held()
+    gone = weakref.ref(held)
+    threads.call(partial(id, held))
+    with pytest.raises(ValueError, match="no"):
+        threads.call(partial(fail, held))
+    del held
+    assert gone() is None
+
+
+def fail(held: object) -> None:
+    raise ValueError("no")
 
 
 def test_where_no_thread_can_be_started_the_work_is_done_all_the_same(
@@ -121,7 +175,7 @@ def test_where_no_thread_can_be_started_the_work_is_done_all_the_same(
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    assert run_low(threading.get_ident) == threading.get_ident()
+    assert LowThreads().call(threading.get_ident) == threading.get_ident()
 
 
 def test_where_the_system_forbids_it_the_work_is_done_all_the_same(
@@ -131,7 +185,7 @@ def test_where_the_system_forbids_it_the_work_is_done_all_the_same(
         raise PermissionError
 
     monkeypatch.setattr(os, "setpriority", refuse, raising=False)
-    assert run_low(lambda: 1) == 1
+    assert LowThreads().call(lambda: 1) == 1
 
 
 def test_vectors_are_the_same(pack: Path) -> None:
@@ -145,9 +199,9 @@ def test_cancel_stops_a_run_in_the_background(pack: Path, tmp_path: Path) -> Non
     from embedge.engine.session import OnnxSession
 
     slow_graph(tmp_path / "slow.onnx", turns=10**7)  # hours, if it were not stopped
-    session = BackgroundSession(
-        run_low(lambda: OnnxSession(tmp_path / "slow.onnx", device="cpu", threads=2))
-    )
+    threads = LowThreads()
+    opened = threads.call(lambda: OnnxSession(tmp_path / "slow.onnx", device="cpu", threads=2))
+    session = BackgroundSession(opened, threads)
     cancel = threading.Event()
     threading.Timer(0.1, cancel.set).start()
     with pytest.raises(CancelledError):
@@ -204,8 +258,9 @@ from pathlib import Path
 import numpy as np
 from embedge.engine.background import BackgroundSession
 from embedge.engine.session import OnnxSession
+from embedge.machine.priority import LowThreads
 graph = Path({str(tmp_path / "slow.onnx")!r})
-session = BackgroundSession(OnnxSession(graph, device="cpu", threads=1))
+session = BackgroundSession(OnnxSession(graph, device="cpu", threads=1), LowThreads())
 ids = np.ones((1, 2), np.int64)
 threading.Thread(target=session.run, args=(ids, ids), daemon=True).start()
 time.sleep(0.3)
