@@ -7,7 +7,11 @@ the search alone; the CPU time of ten idle seconds; and memory.
 """
 
 import argparse
+import json
 import re
+import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -22,6 +26,7 @@ from desktop.driven import Driven, missing_programs, screen
 from embedge import Embedder, SearchIndex
 
 A_FILE = 50  # passages
+INDEXED = 20  # files that are indexed while somebody searches
 
 
 def main() -> None:
@@ -41,7 +46,7 @@ def main() -> None:
         texts = [query[:40] for query in queries(options.queries)]
         with screen() as display:
             print(f"\n{sentence(machine(), Embedder().threads, {})}\n")
-            print(markdown(["", ""], measure(display, place, texts)))
+            print(markdown(["", ""], measure(display, place, texts) + indexing(place)))
 
 
 def make(place: Path, count: int, real: int) -> None:
@@ -110,6 +115,26 @@ def measure(display: str, place: Path, texts: list[str]) -> list[list[str]]:
         ["CPU time of ten idle seconds", f"{idle * 1e3:.0f} ms"],
         ["memory before the first query, and at the end", f"{loaded:.0f} MiB, {resident:.0f} MiB"],
         ["from Ctrl+Q to the end of the process", f"{closed:.1f} s"],
+    ]
+
+
+def indexing(place: Path) -> list[list[str]]:
+    """The rows about what is noticed while a few of the files are indexed."""
+    with tempfile.TemporaryDirectory() as some:
+        for path in sorted((place / "texts" / "0").iterdir())[:INDEXED]:
+            shutil.copy(path, some)
+        command = [sys.executable, "-m", "bench.desktop_indexing", some]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found = json.loads(done.stdout)
+    middle, slow = np.percentile(np.array(found["seconds"]) * 1e3, [50, 95])
+    before, peak, after = found["memory"]
+    what = f"{found['passages']:,} passages are indexed, in {found['taken']:.0f} s"
+    return [
+        [f"a search while {what}: median, 95th percentile", f"{middle:.0f} ms, {slow:.0f} ms"],
+        [
+            "memory before that, at most, and after it",
+            f"{before:.0f} MiB, {peak:.0f} MiB, {after:.0f} MiB",
+        ],
     ]
 
 
