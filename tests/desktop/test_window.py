@@ -57,6 +57,11 @@ def test_what_is_typed_is_found_and_opened(
         time.sleep(0.5)
         window.press("Down", "Return")
         assert unquote(read(opened / "names")).endswith("notes/bike.txt\n")
+        (opened / "names").unlink()
+        window.press("shift+Tab", "Escape")  # back to the field
+        window.type("when are beans sown")
+        window.press("Return")  # at once, with other hits still in the list
+        assert unquote(read(opened / "names")).endswith("garden/beans.txt\n")
 
 
 def test_files_that_come_and_go_are_noticed(display: str, tmp_path: Path, notes: Path) -> None:

@@ -233,6 +233,17 @@ def test_another_pack_has_an_index_of_its_own(
 
 
 @pytest.mark.usefixtures("bundled")
+def test_a_pack_that_is_gone_is_named_and_another_can_be_chosen(data: Path, tmp_path: Path) -> None:
+    settings.save(data, Settings(folders=(str(tmp_path),), pack=str(tmp_path / "gone")))
+    running = Running(data)
+    state = running.until(lambda state: state.phase is Phase.FAILED)
+    assert "gone" in state.problem
+    running.program.use_pack(None)
+    assert running.until(lambda state: state.compared).problem == ""
+    assert running.program.close(PATIENCE)
+
+
+@pytest.mark.usefixtures("bundled")
 def test_a_damaged_index_is_made_again(notes: Path, data: Path, running: Running) -> None:
     running.program.add_folder(notes)
     running.until(holds(2))

@@ -26,7 +26,8 @@ KINDS: dict[str, Literal["text", "image"] | None] = {
     "texts": "text",
     "images": "image",
 }
-AGAIN = 1.0  # seconds until an index that is made again is opened again
+# Seconds until an index that is made again is opened again, doubled each time that it is in vain.
+AGAIN, MOST_PAUSE = 1.0, 60.0
 
 
 class Searcher:
@@ -76,13 +77,16 @@ class Searcher:
                 manifest = embedder.manifest
                 self._tell(Opened(manifest.model_id, manifest.image is not None))
                 embedder.encode_query("ready")  # the network is loaded before the first question
+                pause = AGAIN
                 while not self._closing:
                     try:
                         with SearchIndex(place_of(embedder, self._data), embedder) as index:
                             self._answer_all(index)
                     except (IndexFileError, IndexOutdatedError):
                         self._repair()  # it says why
-                        time.sleep(AGAIN)
+                        with self._changed:
+                            self._changed.wait_for(lambda: self._closing, pause)
+                        pause = min(2 * pause, MOST_PAUSE)
         except EmbedgeError as error:
             self._tell(Problem(str(error), fatal=True))
 

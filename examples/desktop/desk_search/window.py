@@ -42,6 +42,7 @@ from desk_search.searcher import KINDS
 from desk_search.settings import THEMES
 from desk_search.state import Phase, State, status_line
 from desk_search.watcher import Watcher
+from embedge.search import Hit
 
 TITLE = "Desk Search"
 WELCOME = "Drop a folder here, or choose Add Folder… in the menu File"
@@ -69,6 +70,8 @@ class Window(QMainWindow):
         super().__init__()
         self._application, self._program, self._verbose = application, program, verbose
         self._theme = "system"
+        self._answered = ""  # the query that the hits belong to
+        self._opening = False  # whether the first hit is opened once it is there
         self._said = ("", "")  # the status line, and the query that it is about
         self.setWindowTitle(TITLE)
         self.resize(760, 560)
@@ -93,7 +96,7 @@ class Window(QMainWindow):
         self._fill_menus()
         self._query.textChanged.connect(self._ask)
         self._kind.currentTextChanged.connect(self._ask)
-        self._query.returnPressed.connect(self._open_hit)
+        self._query.returnPressed.connect(self._open_soon)
         self._query.down.connect(self._go_to_list)
         self._list.activated.connect(self._open_hit)
         states.changed.connect(self.show_state)
@@ -105,8 +108,7 @@ class Window(QMainWindow):
             self._middle.setCurrentWidget(self._list)
         else:
             self._middle.setCurrentWidget(self._welcome)
-        if self._hits.show(state.hits) and state.hits:
-            self._list.setCurrentIndex(self._hits.index(0))
+        self._show_hits(state)
         indexing = state.phase is Phase.INDEXING
         self._bar.setVisible(indexing)
         self._stop.setVisible(indexing)
@@ -123,6 +125,17 @@ class Window(QMainWindow):
             self._theme = state.theme
             use_theme(self._application, state.theme)
         self._themes[state.theme].setChecked(True)
+
+    def _show_hits(self, state: State) -> None:
+        """The hits; of the same query the chosen one stays chosen, though others came in."""
+        chosen = self._chosen() if state.answered == self._answered else None
+        self._answered = state.answered
+        if self._hits.show(state.hits) and state.hits:
+            row = state.hits.index(chosen) if chosen in state.hits else 0
+            self._list.setCurrentIndex(self._hits.index(row))
+        if self._opening and state.answered == state.query:
+            self._opening = False
+            self._open_hit()
 
     def _say(self, line: str, answered: str) -> None:
         if self._verbose and (line, answered) != self._said:
@@ -196,16 +209,26 @@ class Window(QMainWindow):
     # What a person does.
 
     def _ask(self) -> None:
+        self._opening = False
         self._program.ask(self._query.text(), self._kind.currentText())
 
     def _go_to_list(self) -> None:
         if self._hits.hits:
             self._list.setFocus()
 
+    def _chosen(self) -> Hit | None:
+        index = self._list.currentIndex()
+        return self._hits.hits[index.row()] if index.isValid() else None
+
+    def _open_soon(self) -> None:
+        """Opens the chosen hit of what was typed, which may be on its way; not one of before."""
+        self._opening = self._program.state.query != self._answered
+        if not self._opening:
+            self._open_hit()
+
     def _open_hit(self) -> None:
         """Opens the chosen hit with the system's own program for it."""
-        index = self._list.currentIndex()
-        hit = self._hits.hits[index.row()] if index.isValid() else None
+        hit = self._chosen()
         if hit is not None and hit.path is not None:
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(hit.path)))
 
