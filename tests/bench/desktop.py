@@ -96,7 +96,7 @@ def measure(display: str, place: Path, texts: list[str]) -> list[list[str]]:
             int(found[1]) / 1e3 for found in re.finditer(r" in (\d+) ms", str(window.lines))
         ]
         used = (window.cpu_seconds() - used) / sum(len(text) for text in texts)
-        time.sleep(3)
+        time.sleep(13)  # the cursor blinks for ten
         before = window.cpu_seconds()
         time.sleep(10)
         idle, resident = window.cpu_seconds() - before, window.resident()

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
-from PySide6.QtCore import QObject, Qt, QUrl, Signal
+from PySide6.QtCore import QObject, Qt, QTimer, QUrl, Signal
 from PySide6.QtGui import (
     QAction,
     QActionGroup,
@@ -15,6 +15,7 @@ from PySide6.QtGui import (
     QDesktopServices,
     QDragEnterEvent,
     QDropEvent,
+    QGuiApplication,
     QKeyEvent,
     QKeySequence,
 )
@@ -45,6 +46,7 @@ from desk_search.watcher import Watcher
 from embedge.search import Hit
 
 TITLE = "Desk Search"
+BLINKING = 10_000  # milliseconds that the cursor blinks after the last key
 WELCOME = "Drop a folder here, or choose Add Folder… in the menu File"
 
 
@@ -256,11 +258,28 @@ class Window(QMainWindow):
 
 
 class _Query(QLineEdit):
-    """The field for the query: the arrow down leads to the hits, Escape empties it."""
+    """The field for the query: the arrow down leads to the hits, Escape empties it.
+
+    Its cursor blinks while one types and ten seconds longer: to draw it twice a second would be all
+    that an idle window does.
+    """
 
     down = Signal()
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._hints = QGuiApplication.styleHints()
+        self._blinking = self._hints.cursorFlashTime()  # as the system has it
+        self._rest = QTimer(self)
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(BLINKING)
+        self._rest.timeout.connect(lambda: self._hints.setCursorFlashTime(0))
+        self._rest.start()
+
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
+        if not self._rest.isActive():
+            self._hints.setCursorFlashTime(self._blinking)
+        self._rest.start()
         if event.key() == Qt.Key.Key_Down:
             self.down.emit()
         elif event.key() == Qt.Key.Key_Escape:
