@@ -363,8 +363,8 @@ bench-bulk-peers: .venv/stamp minilm ## embedge bulk, fastembed's parallel= and 
 	$(BENCH).minilm.bulk_peers $(if $(STS),--sts "$(STS)") $(OPTIONS)
 
 .PHONY: bench-export
-bench-export: .venv/stamp ## time and memory of a full-size export of four tasks
-	$(BENCH).export_cost
+bench-export: .venv/stamp ## time and memory of full-size exports: v5-text-small, jina-clip-v2: [OPTIONS=]
+	$(BENCH).export_cost $(OPTIONS)
 
 # The index stays with OPTIONS="--place FOLDER"; then only the questions are asked again.
 .PHONY: bench-search
