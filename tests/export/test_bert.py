@@ -250,6 +250,15 @@ def test_tables_are_adapted_too(v3):
         np.testing.assert_allclose(got, np.split(whole, 3)[part], rtol=1e-6, atol=1e-6)
 
 
+def test_rows_of_an_adapted_table_are_those_of_the_whole(v3):
+    model = open_model(open_source(v3, tasks=["separation"]))
+    weights = model.weights("separation")
+    key = "embeddings.word_embeddings.weight"
+    assert weights.touches(key)
+    places = np.array([5, 3, 5, 0], np.int32)
+    np.testing.assert_array_equal(weights.rows(key, places), weights.read(key)[places])
+
+
 def test_a_task_that_is_asked_for_brings_its_instruction(v3, tmp_path):
     """As the model's own encode(): none where no task is named."""
     export_pack(v3, out=tmp_path / "pack", precisions=("fp32",))

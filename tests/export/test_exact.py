@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -109,3 +110,15 @@ def test_the_factor_does_not_hang_on_how_many_columns_are_updated_at_a_time(monk
         np.testing.assert_array_equal(np.triu(exact.cholesky(matrix.copy())), factor)
     matrix[np.triu_indices(200, k=1)] = np.nan  # not read
     np.testing.assert_array_equal(np.triu(exact.cholesky(matrix)), factor)
+
+
+def test_a_tall_product_takes_the_memory_of_its_result(monkeypatch):
+    """That of a table's adapter has 250,000 rows; sums of a few rows at a time stay in a cache."""
+    a, b = (GENERATOR.standard_normal((rows, 3)).astype(np.float32) for rows in (20_000, 256))
+    tracemalloc.start()
+    got = exact.fine_product(a, b)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < got.nbytes + 5e6
+    monkeypatch.setattr(exact, "_STRIP", 20_000)
+    np.testing.assert_array_equal(exact.fine_product(a, b), got)

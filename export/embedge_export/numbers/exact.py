@@ -11,6 +11,7 @@ NumPy alone.
 """
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ _TOWERING = 32  # times the mean square: of a normal distribution, one row in 10
 _SLAB = 2**15  # numbers worked on at a time, so that the steps between stay in a cache
 _PANEL = 16  # columns of the Cholesky factor made at a time; the bits of the factor hang on it
 _PANELS = 128  # columns that are updated with all before them at a time
-_STRIP = 512  # rows of a Gram matrix made at a time
+_STRIP = 256  # rows of a result made at a time, so that a cache holds their sums
 # log(2) in two parts: the product of the first with a small whole number is exact.
 _LOG2_HIGH, _LOG2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
 # pi / 2 in three parts, likewise.
@@ -104,21 +105,31 @@ def fine_product(a: NDArray[Any], b: NDArray[Any]) -> Array:
 
     For sums that are to be what a float32 model's own code computes; three times the work.
     """
-    coarse_a, coarse_b = (_in_chunks(x) for x in (a, b))
-    rest_a, rest_b = a - coarse_a, b - coarse_b
-    total: Double | None = None
-    one: Double | None = None
-    for start in range(0, a.shape[-1], _CHUNK):
-        part = slice(start, start + _CHUNK)
-        for left, right in ((coarse_a, coarse_b), (coarse_a, rest_b), (rest_a, coarse_b)):
-            terms = on_grid(left[..., part]), np.swapaxes(on_grid(right[..., part]), -1, -2)
-            one = np.matmul(*terms, out=one)
-            if total is None:
-                total, one = one, None
-            else:
-                total += one
-    assert total is not None
-    return total.astype(np.float32)
+    result = np.empty((*a.shape[:-1], b.shape[-2]), np.float32)
+    rights = [*_digits(b)]
+    for start in range(0, a.shape[-2], _STRIP):
+        rows = slice(start, start + _STRIP)  # few enough that a cache holds their sums
+        total: Double | None = None
+        one: Double | None = None
+        for (left, rest), (right, other) in zip(_digits(a[..., rows, :]), rights, strict=True):
+            for terms in ((left, right), (left, other), (rest, right)):
+                one = np.matmul(terms[0], np.swapaxes(terms[1], -1, -2), out=one)
+                if total is None:
+                    total, one = one, None
+                else:
+                    total += one
+        assert total is not None
+        result[..., rows, :] = total
+    return result
+
+
+def _digits(x: NDArray[Any]) -> Iterator[tuple[Double, Double]]:
+    """Of each chunk: its numbers on the grid, and what that leaves of them, on a finer one."""
+    for start in range(0, x.shape[-1], _CHUNK):
+        chunk = x[..., start : start + _CHUNK]
+        rounded = on_grid(chunk)
+        # Rounding may have reached the next power of two, below which lies another grid.
+        yield on_grid(rounded), on_grid(chunk - rounded)
 
 
 def on_grid(x: NDArray[Any]) -> Double:
@@ -129,12 +140,6 @@ def on_grid(x: NDArray[Any]) -> Double:
     shift = np.ldexp(1.5, (_MANTISSA - 1 - _BITS) + exponent).astype(np.float64)
     rounded = np.add(x, shift, dtype=np.float64)
     return np.asarray(np.subtract(rounded, shift, out=rounded))
-
-
-def _in_chunks(x: NDArray[Any]) -> Double:
-    """`on_grid` of each chunk."""
-    parts = [on_grid(x[..., start : start + _CHUNK]) for start in range(0, x.shape[-1], _CHUNK)]
-    return np.concatenate(parts, axis=-1)
 
 
 def exp(x: NDArray[Any]) -> Array:

@@ -63,6 +63,10 @@ class Delta(Protocol):
         """What is added to the weight `key`, of its shape."""
         ...
 
+    def rows(self, key: str, places: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """`delta(key)[places]`, of a table whose other rows need no work."""
+        return np.asarray(self.delta(key)[places])
+
 
 class Adapter(Delta):
     """A checked adapter: what it adds to which base weights."""
@@ -115,7 +119,7 @@ class MergedWeights:
         """See Weights."""
         rows = self._base.rows(key, places)
         if self._adapter is not None and key in self._adapter.adapted:
-            rows += self._adapter.delta(key)[places]
+            rows += self._adapter.rows(key, places)
         return rows
 
 

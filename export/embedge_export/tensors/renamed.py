@@ -45,6 +45,13 @@ class NamedDelta(Delta):
         place = self._places[key]
         return place.cut(self._delta.delta(place.name))
 
+    def rows(self, key: str, places: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """See Delta."""
+        place = self._places[key]
+        if place.parts == 1:
+            return self._delta.rows(place.name, places)
+        return np.asarray(self.delta(key)[places])
+
 
 class NamedWeights(Weights):
     """A checkpoint's tensors under other names, with joined ones apart. Implements `Weights`."""

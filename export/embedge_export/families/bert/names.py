@@ -17,6 +17,7 @@ Tensors are read one at a time, when they are asked for. Nothing here knows a si
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,12 +97,26 @@ class StoredAdapter(Delta):
         self._scaling = np.float32(scaling)
 
     def delta(self, key: str) -> NDArray[np.float32]:
-        """What is added to the weight `key`, of its shape."""
+        """See Delta."""
+        return self._product(*self._factors(key))
+
+    def rows(self, key: str, places: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """See Delta."""
+        left, right = self._factors(key)
+        return self._product(left[places], right)
+
+    def _factors(self, key: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Rows of the weight by rank, and rank by its columns."""
         a, b = (self._sides[key][name] for name in ("lora_A", "lora_B"))
         left, right = (self._stored.read(place.name)[self._task] for place in (a, b))
-        if not _is_table(key):
-            left, right = b.cut(right), left
-        return np.asarray(fine_product(left, right.T) * self._scaling, np.float32)
+        return (left, right) if _is_table(key) else (b.cut(right), left)
+
+    def _product(
+        self, left: NDArray[np.float32], right: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        product = fine_product(left, right.T)
+        product *= self._scaling
+        return product
 
 
 @dataclass(frozen=True, slots=True)
