@@ -41,7 +41,11 @@ def screen() -> Iterator[str]:
     """A display without a window manager, 1280 x 900; gives its name."""
     reading, writing = os.pipe()
     server = subprocess.Popen(
-        ["Xvfb", "-displayfd", str(writing), "-screen", "0", "1280x900x24", "-nolisten", "tcp"],
+        # -noreset: else it begins again, and refuses all, each time that the last window closes.
+        [
+            *("Xvfb", "-displayfd", str(writing), "-screen", "0", "1280x900x24"),
+            *("-nolisten", "tcp", "-noreset"),
+        ],
         pass_fds=[writing],
         stderr=subprocess.DEVNULL,
     )
@@ -93,11 +97,13 @@ class Driven:
     def __enter__(self) -> "Driven":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)  # a frozen file runs as two processes
         self.process.wait()
         self._reader.join()
+        wrong = [line for line in self.lines if "Traceback" in line or "Error calling" in line]
+        assert kind is not None or not wrong, self.lines  # Qt goes on after an exception
 
     def type(self, text: str) -> None:
         """Types into the window."""

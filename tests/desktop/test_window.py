@@ -141,6 +141,7 @@ def test_a_pack_is_dropped_and_finds_images(display: str, tmp_path: Path, notes:
         window.wait_for(r"^5 passages in 5 files")
         window.type("a")
         window.wait_for("hits in")
+        wait_until(lambda: has_red(window.picture(tmp_path / "hits.png")))  # the small picture
         drop(window, notes / "bike.txt")
         window.wait_for("bike.txt is a file")
 
@@ -175,6 +176,15 @@ def brightness(place: Path) -> float:
 
     with Image.open(place) as image:
         return float(np.asarray(image.convert("L")).mean())
+
+
+def has_red(place: Path) -> bool:
+    """Whether a part of a picture is of plain red."""
+    import numpy as np
+    from PIL import Image
+
+    with Image.open(place) as image:
+        return bool((np.asarray(image.convert("RGB")) == (255, 0, 0)).all(axis=2).sum() > 1000)
 
 
 def wait_until(true: Callable[[], bool], seconds: float = 30) -> None:
