@@ -6,7 +6,6 @@ does not. Knows nothing of what runs.
 """
 
 import contextlib
-import ctypes
 import os
 import queue
 import sys
@@ -154,13 +153,17 @@ def _lower() -> None:
         if sys.platform == "linux":
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         elif sys.platform == "win32":
+            import ctypes  # where it is needed alone: it takes a moment
+
             kernel = ctypes.WinDLL("kernel32")
             kernel.GetCurrentThread.restype = ctypes.c_void_p
             kernel.SetThreadPriority.argtypes = [ctypes.c_void_p, ctypes.c_int]
             kernel.SetThreadPriority(kernel.GetCurrentThread(), WINDOWS_LOWEST)
         elif sys.platform == "darwin":
+            import ctypes
+
             library: Any = ctypes.CDLL(None)
             library.pthread_set_qos_class_self_np.argtypes = [ctypes.c_uint, ctypes.c_int]
             library.pthread_set_qos_class_self_np(MACOS_UTILITY, 0)
-    except (OSError, AttributeError):  # a sandbox that forbids it: the work is done all the same
-        return
+    except (ImportError, OSError, AttributeError):
+        return  # a sandbox forbids it: the work is done all the same
