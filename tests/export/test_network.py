@@ -222,6 +222,28 @@ def test_products_that_pass_the_range_of_float16_are_balanced(channels, tmp_path
     assert reports["massive", Overflowing16].failures(Float16()) == []
 
 
+def test_in_half_precision_norms_of_heads_are_half_too(tmp_path):
+    """Their sums are float32 within the operator: nothing is cast to them or back."""
+    source = seeded.write_decoder(tmp_path / "source", model_type="qwen3", seed=3)
+    model = open_model(open_source(source))
+    write(model, PRECISIONS["fp16"], tmp_path, "base", None)
+    [path] = tmp_path.glob("*.onnx")
+    graph = onnx.load(path, load_external_data=False).graph
+    makers = {name: node for node in graph.node for name in node.output}
+    kinds = {one.name: one.data_type for one in graph.initializer}
+    heads = [
+        node
+        for node in graph.node
+        if node.op_type == "SimplifiedLayerNormalization" and node.input[1].endswith("_gain")
+    ]
+    assert len(heads) == 2 * model.config.num_hidden_layers
+    assert {kinds[node.input[1]] for node in heads} == {onnx.TensorProto.FLOAT16}
+    casts = [makers[node.input[0]].op_type for node in graph.node if node.op_type == "Cast"]
+    assert "Reshape" not in casts
+    readers = {r.op_type for n in heads for r in graph.node if n.output[0] in r.input}
+    assert readers == {"Reshape"}
+
+
 def test_a_model_without_towering_products_keeps_its_fp16_bytes(tmp_path):
     source = seeded.write_decoder(tmp_path / "source", model_type="qwen3", seed=3)
     model = open_model(open_source(source))

@@ -131,10 +131,12 @@ def gain_of(
 
 
 def rms_norm(graph: GraphBuilder, x: ir.Value, gain: ir.Value, epsilon: float) -> ir.Value:
-    """Gives x / sqrt(mean(x^2) + epsilon) * gain over the last axis, float32 whatever x is."""
-    return graph.op(
-        "SimplifiedLayerNormalization", graph.cast(x, FLOAT), gain, axis=-1, epsilon=epsilon
-    )
+    """Gives x / sqrt(mean(x^2) + epsilon) * gain over the last axis.
+
+    In the gain's dtype whatever x is; sums are float32.
+    """
+    x = graph.cast(x, gain.dtype or FLOAT)
+    return graph.op("SimplifiedLayerNormalization", x, gain, axis=-1, epsilon=epsilon)
 
 
 def add_and_norm(
@@ -154,16 +156,22 @@ def add_and_norm(
 def head_norm(
     graph: GraphBuilder,
     x: ir.Value,
-    gain: ir.Value,
+    gain: NDArray[np.float32],
     *,
+    name: str,
     rows: Rows,
     heads: int,
     head_dim: int,
     epsilon: float,
 ) -> ir.Value:
-    """RMSNorm over each head: (…, heads * head_dim) -> the same shape and dtype."""
+    """RMSNorm over each head: (…, heads * head_dim) -> the same shape and dtype.
+
+    `name` is the gain's in the graph.
+    """
+    kind = (x.dtype or FLOAT).numpy()
+    value = graph.constant(name, gain.astype(kind))
     apart = graph.op("Reshape", x, rows.apart(graph, heads, head_dim))
-    normed = graph.cast(rms_norm(graph, apart, gain, epsilon), x.dtype or FLOAT)
+    normed = rms_norm(graph, apart, value, epsilon)
     return graph.op("Reshape", normed, rows.apart(graph, -1))
 
 

@@ -89,8 +89,8 @@ class Decoder(Family[NetworkConfig]):
         )
 
     def recipe_added(self, config: NetworkConfig, precision: str) -> int:
-        """See Family. Decoders' fp16 graphs changed once."""
-        return int(config.causal and precision == "fp16")
+        """See Family. fp16 graphs changed once, and with norms of the heads twice."""
+        return config.causal + config.query_key_norm if precision == "fp16" else 0
 
 
 QWEN3 = Decoder(

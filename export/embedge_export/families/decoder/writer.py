@@ -172,7 +172,8 @@ class DecoderWriter:
                 layers.head_norm(
                     graph,
                     x,
-                    graph.constant(f"{prefix}.{name}", gain),
+                    gain,
+                    name=f"{prefix}.{name}",
                     rows=self._batch.tokens,
                     heads=heads,
                     head_dim=config.head_dim,
