@@ -1,4 +1,4 @@
-"""Texts to batches of token ids: prompts, lower-casing as augmentation, lengths sorted together.
+"""Texts to batches of token ids, lengths sorted together.
 
 Texts are tokenized once and kept on the device; a batch is one gather. The order of an epoch
 depends on its seed alone, so that an interrupted run goes on with the same batches.
@@ -7,6 +7,7 @@ depends on its seed alone, so that an interrupted run goes on with the same batc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,10 +17,7 @@ from torch import Tensor
 
 from mini.device import DEVICE
 
-DOCUMENT, QUERY = "Document: ", "Query: "
-PROMPTS = (DOCUMENT, QUERY)  # a prompt's number is its place here
 TOKENS_MOST = 512
-LOWERED = 0.15  # share of texts put in lower case: the teacher knows no case, people use both
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,57 +28,26 @@ class Tokens:
     starts: Tensor  # (N + 1,), int64
     lengths: NDArray[np.int64]  # (N,), on the CPU
 
-    def batch(
-        self, rows: NDArray[np.int64], prompts: "Prompts | None" = None,
-        which: NDArray[np.int64] | None = None,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Ids (B, S) padded with 0 on the right, and lengths (B,), `TOKENS_MOST` at most.
-
-        Args:
-            rows: of the texts.
-            prompts: what stands before each text; the texts are then tokenized by `bare`.
-            which: (B,), the number of the prompt of each text.
-        """
+    def batch(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Ids (B, S) padded with 0 on the right, and lengths (B,)."""
         picked = torch.from_numpy(rows).to(DEVICE)
         lengths = torch.from_numpy(self.lengths[rows]).to(DEVICE)
-        widest = self.lengths[rows]
-        ahead = torch.zeros_like(lengths)
-        if prompts is not None and which is not None:
-            widest = widest + prompts.lengths[which]
-            ahead = torch.from_numpy(prompts.lengths[which]).to(DEVICE)
-        lengths = (lengths + ahead).clamp(max=TOKENS_MOST)
-        places = torch.arange(min(int(widest.max()), TOKENS_MOST), device=DEVICE)  # (S,)
-        sources = self.starts[picked][:, None] + places - ahead[:, None]  # (B, S)
+        places = torch.arange(int(self.lengths[rows].max()), device=DEVICE)  # (S,)
+        sources = self.starts[picked][:, None] + places  # (B, S)
         ids = self.ids[sources.clamp(0, len(self.ids) - 1)].long()
-        if prompts is not None and which is not None:
-            named = prompts.ids[torch.from_numpy(which).to(DEVICE)]  # (B, P)
-            inside = places[None] < ahead[:, None]
-            ids = torch.where(inside, named[:, places.clamp(max=named.shape[1] - 1)], ids)
         return ids * (places[None] < lengths[:, None]), lengths
 
 
-@dataclass(frozen=True, slots=True)
-class Prompts:
-    """Token ids of the prompts, without the space that the text's first token begins with."""
-
-    ids: Tensor  # (2, P), padded with 0, int64
-    lengths: NDArray[np.int64]  # (2,)
-
-    @classmethod
-    def of(cls, tokenizer: Tokenizer) -> "Prompts":
-        """The prompts in a tokenizer's ids."""
-        pieces = [tokenizer.encode(prompt.rstrip()).ids for prompt in PROMPTS]
-        lengths = [len(piece) for piece in pieces]
-        rows = [piece + [0] * (max(lengths) - len(piece)) for piece in pieces]
-        return cls(torch.tensor(rows, device=DEVICE), np.array(lengths, np.int64))
-
-
 def tokenize(tokenizer: Tokenizer, texts: Sequence[str]) -> Tokens:
-    """Tokens of `texts`, whatever stands in them."""
+    """Tokens of `texts`, whatever stands in them, `TOKENS_MOST` at most.
+
+    Of a longer text the first are taken; its last token is still the one that ends every text.
+    """
     pieces: list[NDArray[np.int32]] = []
     lengths: list[int] = []
     for start in range(0, len(texts), 32_768):
-        found = [e.ids for e in tokenizer.encode_batch_fast(list(texts[start : start + 32_768]))]
+        encodings = tokenizer.encode_batch_fast(list(texts[start : start + 32_768]))
+        found = [_cut(encoding.ids) for encoding in encodings]
         lengths += [len(ids) for ids in found]
         pieces.append(np.fromiter(chain.from_iterable(found), np.int32, sum(map(len, found))))
     counts = np.array(lengths, np.int64)
@@ -88,9 +55,8 @@ def tokenize(tokenizer: Tokenizer, texts: Sequence[str]) -> Tokens:
     return Tokens(torch.from_numpy(np.concatenate(pieces)).to(DEVICE), starts.to(DEVICE), counts)
 
 
-def bare(tokenizer: Tokenizer, texts: Sequence[str]) -> Tokens:
-    """Tokens of texts that a prompt is to stand before: byte-level BPE joins a space to a word."""
-    return tokenize(tokenizer, [f" {text}" for text in texts])
+def _cut(ids: list[int]) -> list[int]:
+    return ids if len(ids) <= TOKENS_MOST else [*ids[: TOKENS_MOST - 1], ids[-1]]
 
 
 def by_length(
@@ -117,3 +83,17 @@ def _parts(ascending: NDArray[np.int64], size: int, tokens: int) -> Iterator[tup
         stop = start + max(1, int(fitting.sum()))
         yield start, stop
         start = stop
+
+
+def kept(tokenizer: Tokenizer, texts: Sequence[str], file: Path) -> Tokens:
+    """What `tokenize` gives; read from `file` if it is there."""
+    if not file.exists():
+        found = tokenize(tokenizer, texts)
+        part = file.with_suffix(".part.npz")
+        np.savez(part, ids=found.ids.cpu().numpy(), lengths=found.lengths)
+        part.replace(file)
+    with np.load(file) as stored:
+        ids, lengths = stored["ids"], stored["lengths"]
+    assert len(lengths) == len(texts), f"{file} is of other texts; remove it"
+    starts = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)]))
+    return Tokens(torch.from_numpy(ids).to(DEVICE), starts.to(DEVICE), lengths)

@@ -1,4 +1,4 @@
-"""Writes what was trained as a model folder, in jina-embeddings-v5-text-small's exact layout."""
+"""Writes what was trained as a model folder, as Sentence Transformers saves a BERT with a Dense."""
 
 import shutil
 from collections.abc import Mapping
@@ -10,13 +10,13 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from mini.adapt import RANK
-from mini.network import Shape
-from seeded.decoder_layouts import Dimensions, v5_text_small_config
-from seeded.files import QWEN_TOKENS, staged, tokenizer_config, write_json, write_v5_files
+from mini.network import ADAPTED, Shape
+from mini.targets import WIDTHS
+from mini.vocabulary import SPECIAL
+from seeded.files import staged, write_json, write_modules, write_pooling
 from seeded.tensors import adapter_config
 
 NAME = "embedge-mini"
-POSITIONS = 2048  # rotary tables end there; training saw texts of 512 tokens at most
 
 
 def write(
@@ -37,39 +37,92 @@ def write(
         tokenizer: tokenizer.json.
         card: README.md.
     """
+    assert shape.width is not None
     ids = Tokenizer.from_file(str(tokenizer)).get_vocab(with_added_tokens=True)
-    dims = Dimensions(
-        hidden=shape.hidden, layers=shape.layers, heads=shape.heads, kv_heads=shape.heads,
-        head_dim=shape.head_dim, intermediate=shape.intermediate, vocab=shape.vocab, rank=RANK,
-    )  # fmt: skip
     with staged(folder, replacing=NAME) as part:
-        config = v5_text_small_config(dims, ids)
-        config |= {"max_position_embeddings": POSITIONS, "task_names": list(adapters)}
-        config |= {"rope_theta": int(shape.rope_theta), "rms_norm_eps": shape.epsilon}
-        write_json(part / "config.json", config)
+        write_json(part / "config.json", _config(shape, ids, list(adapters)))
         shutil.copyfile(tokenizer, part / "tokenizer.json")
+        write_json(part / "tokenizer_config.json", _tokenizer_config(shape))
+        write_json(part / "sentence_bert_config.json", {"max_seq_length": shape.positions})
         write_json(
-            part / "tokenizer_config.json",
-            tokenizer_config(
-                "Qwen2Tokenizer", eos=QWEN_TOKENS[2], pad=QWEN_TOKENS[0], limit=POSITIONS
-            ),
+            part / "config_sentence_transformers.json",
+            # Names that callers ask for; the network needs no text for them.
+            {
+                "prompts": {"query": "", "document": ""},
+                "default_prompt_name": "document",
+                "similarity_fn_name": "cosine",
+            },
         )
-        write_v5_files(part, NAME)
+        write_pooling(part, shape.hidden, "mean_tokens")
+        kinds = ("Transformer", "Pooling", "Dense", "Normalize")
+        write_modules(part, [f"sentence_transformers.models.{kind}" for kind in kinds])
         (part / "README.md").write_text(card, encoding="utf-8")
-        save_file(
-            {name: tensor.to(torch.bfloat16).contiguous() for name, tensor in weights.items()},
-            part / "model.safetensors",
-            metadata={"format": "pt"},
+        dense = part / "2_Dense"
+        dense.mkdir()
+        write_json(
+            dense / "config.json",
+            {
+                "in_features": shape.hidden,
+                "out_features": shape.width,
+                "bias": False,
+                "activation_function": "torch.nn.modules.linear.Identity",
+            },
         )
+        base = {name: tensor for name, tensor in weights.items() if name != "dense.weight"}
+        _save(part / "model.safetensors", base)
+        _save(dense / "model.safetensors", {"linear.weight": weights["dense.weight"]})
         for task, matrices in adapters.items():
             place = part / "adapters" / task
             place.mkdir(parents=True)
-            save_file(
-                {
-                    f"base_model.model.{name}.weight": tensor.to(torch.bfloat16).contiguous()
-                    for name, tensor in matrices.items()
-                },
+            _save(
                 place / "adapter_model.safetensors",
-                metadata={"format": "pt"},
+                {f"base_model.model.{name}.weight": tensor for name, tensor in matrices.items()},
             )
-            write_json(place / "adapter_config.json", adapter_config(NAME, RANK, 0.0))
+            config = adapter_config(NAME, RANK, 0.0) | {
+                "target_modules": ["query", "key", "value", "dense"],
+                "layers_to_transform": list(range(shape.layers - ADAPTED, shape.layers)),
+                "layers_pattern": ["layer"],
+            }
+            write_json(place / "adapter_config.json", config)
+
+
+def _config(shape: Shape, ids: Mapping[str, int], tasks: list[str]) -> dict[str, object]:
+    assert shape.width is not None
+    return {
+        "architectures": ["BertModel"],
+        "attention_probs_dropout_prob": 0.1,
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.1,
+        "hidden_size": shape.hidden,
+        "initializer_range": 0.02,
+        "intermediate_size": shape.intermediate,
+        "layer_norm_eps": shape.epsilon,
+        "matryoshka_dimensions": [width for width in WIDTHS if width <= shape.width],
+        "max_position_embeddings": shape.positions,
+        "model_type": "bert",
+        "num_attention_heads": shape.heads,
+        "num_hidden_layers": shape.layers,
+        "pad_token_id": ids["[PAD]"],
+        "position_embedding_type": "absolute",
+        "task_names": tasks,
+        "torch_dtype": "bfloat16",
+        "type_vocab_size": shape.types,
+        "vocab_size": shape.vocab,
+    }
+
+
+def _tokenizer_config(shape: Shape) -> dict[str, object]:
+    named = zip(("pad", "unk", "cls", "sep", "mask"), SPECIAL, strict=True)
+    return {
+        "do_lower_case": True,
+        "model_max_length": shape.positions,
+        "strip_accents": None,
+        "tokenize_chinese_chars": True,
+        "tokenizer_class": "BertTokenizer",
+        **{f"{name}_token": token for name, token in named},
+    }
+
+
+def _save(file: Path, tensors: Mapping[str, Tensor]) -> None:
+    found = {name: tensor.to(torch.bfloat16).contiguous() for name, tensor in tensors.items()}
+    save_file(found, file, metadata={"format": "pt"})

@@ -21,7 +21,7 @@ from embedge import Embedder
 from embedge.vectors import Vectors, normalize
 from mini.corpus import Entry
 from mini.questions import Questions, packages, questions
-from mini.scores import read_pairs, recall, spearman
+from mini.scores import halves, read_pairs, recall, spearman
 
 KINDS = ("retrieval", "text-matching", "clustering", "classification")
 LEAST_IN_CLASS = 40
@@ -95,8 +95,8 @@ def measure(tests: Suite, encoded: Encoded, *, width: int) -> dict[str, float]:
 
     Returns:
         "retrieval" (recall at 10, mean of the sets), "retrieval <set>", "text-matching"
-        (Spearman on STS-B dev), "text-matching binary", "clustering" (V-measure),
-        "classification" (accuracy).
+        (Spearman on STS-B dev), "text-matching <half>", "text-matching binary", "clustering"
+        (V-measure), "classification" (accuracy).
     """
 
     def cut(vectors: Vectors) -> Vectors:
@@ -109,7 +109,10 @@ def measure(tests: Suite, encoded: Encoded, *, width: int) -> dict[str, float]:
     row["retrieval"] = float(np.mean(list(row.values())))
     one, other = (cut(side) for side in encoded.pairs)
     grades = np.array([pair[2] for pair in tests.pairs])
-    row["text-matching"] = 100 * spearman((one * other).sum(1), grades)
+    near = (one * other).sum(1)
+    row["text-matching"] = 100 * spearman(near, grades)
+    for name, part in halves(tests.pairs).items():
+        row[f"text-matching {name}"] = 100 * spearman(near[part], grades[part])
     signs = (np.sign(one) * np.sign(other)).sum(1)
     row["text-matching binary"] = 100 * spearman(signs, grades)
     row["clustering"] = 100 * v_measure(cut(encoded.clusters), tests.clusters.labels)

@@ -22,6 +22,7 @@ from mini.targets import WIDTHS
 
 BASE = "base"
 PRECISIONS = ("fp32", "int8")
+HALVES = ("watched", "kept")
 
 
 def main() -> None:
@@ -78,6 +79,8 @@ def _print(found: dict[str, Any], tests: Suite) -> None:
         matching, answers = rows["text-matching"], rows["retrieval"]
         three = (matching["text-matching"], matching["text-matching binary"], answers["retrieval"])
         print(f"| {width} | " + " | ".join(f"{score:.1f}" for score in three) + " |")
+    first, last = (found["int8"][full]["text-matching"][f"text-matching {n}"] for n in HALVES)
+    print(f"\nSTS-B dev, the half that choices were made by: {first:.1f}; the other: {last:.1f}.")
     print("\n| recall@10 | queries | documents | embedge-mini | BM25 |\n|---|---:|---:|---:|---:|")
     for name, questions in tests.questions.items():
         ours, theirs = found["int8"][full]["retrieval"][f"retrieval {name}"], found["bm25"][name]

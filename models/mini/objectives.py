@@ -1,7 +1,7 @@
 """The four tasks: which texts stand together in a batch, and what is asked of their vectors.
 
 Each objective takes the material and gives a function that draws one batch and returns its loss.
-All keep the spread that binary codes need; `adapt.py` keeps each of them near the base at texts
+All keep the spread that binary codes need, and `general` keeps each of them near the base at texts
 that its own data does not show.
 """
 
@@ -17,52 +17,66 @@ from mini import losses
 from mini.corpus import Entry
 from mini.device import DEVICE
 from mini.material import Material
-from mini.network import Student
+from mini.network import Encoder
 
-Draw = Callable[[Student, np.random.Generator], Tensor]
-ALIKE = 0.85  # teacher's similarity from which two documents answer the same query
+Draw = Callable[[Encoder, np.random.Generator], Tensor]
+ALIKE = 0.85  # similarity from which two documents answer the same query
 GPU = DEVICE.type == "cuda"
 SOURCES = 4  # that the pairs of a batch for retrieval are of
-PAIRS = 2048 if GPU else 160  # in a batch for retrieval
+PAIRS = 2048 if GPU else 192  # in a batch for retrieval
 MATCHES = 1024 if GPU else 192  # pairs in a batch for text matching
 GROUPS, MEMBERS = (96 if GPU else 24), 8  # in a batch of clustering or classification
+GENERAL = 1024 if GPU else 128  # texts of all kinds beside a batch
 LEAST = 24  # texts in a group, to be one
-POOL = 40_000  # texts among which neighbors are looked for
-TOPICS = 400  # groups that the teacher's vectors are cut into
+LONGEST = 128  # tokens of a text that an adapter learns from
+# How many texts each adapter learns from: their states are kept in memory.
+POOL = {"retrieval": 12_000, "text-matching": 14_000, "groups": 12_000, "general": 6_000}
+TOPICS = 150  # groups that the base's vectors are cut into
 SPREAD = 0.5  # weight of the regulariser
 # Weight of nearness to the base's own vectors at texts of all kinds.
 KEEP = {"retrieval": 1.0, "text-matching": 1.0, "clustering": 4.0, "classification": 4.0}
 # The share of what an adapter learnt that goes into the checkpoint: an adapter made for one kind
 # of work costs others, and a part of it costs less than a part of its gain.
-SHARES = {"retrieval": 1.0, "text-matching": 1.0, "clustering": 1.0, "classification": 1.0}
+SHARES = {"retrieval": 1.0, "text-matching": 2.0, "clustering": 0.9, "classification": 0.9}
+# Times as long as asked for.
+LENGTHS = {"retrieval": 2.5, "text-matching": 1.0, "clustering": 1.0, "classification": 1.0}
 
 
 def retrieval(material: Material) -> Draw:
     """A query and the passage that answers it; neighbors by source make the negatives hard."""
+    lengths = material.lessons.tokens.lengths
     by_source: dict[str, list[int]] = {}
     for number, pair in enumerate(material.pairs):
-        by_source.setdefault(pair.source, []).append(number)
-    places = [np.array(members) for members in by_source.values()]
-    shares = np.array([len(members) ** 0.7 for members in places])
+        if lengths[pair.row] <= LONGEST:
+            by_source.setdefault(pair.source, []).append(number)
+    shares = np.array([len(members) ** 0.7 for members in by_source.values()])
+    shares = shares / shares.sum()
+    dice = np.random.default_rng(1)
+    chosen = [
+        dice.choice(members, min(len(members), max(1, int(share * POOL["retrieval"]))), False)
+        for members, share in zip(by_source.values(), shares, strict=True)
+    ]
+    pairs = np.concatenate(chosen)
+    rows = np.concatenate([material.query_rows(pairs), material.text_rows(pairs)])
+    stored = material.stored(rows)
+    places = np.split(np.arange(len(pairs)), np.cumsum([len(part) for part in chosen])[:-1])
 
-    def draw(student: Student, generator: np.random.Generator) -> Tensor:
-        of_one = PAIRS // SOURCES
-        pairs = np.concatenate(
+    def draw(student: Encoder, generator: np.random.Generator) -> Tensor:
+        sources = min(SOURCES, len(places))
+        of_one = PAIRS // sources
+        queries = np.concatenate(
             [
-                generator.choice(places[source], min(of_one, len(places[source])), replace=False)
-                for source in generator.choice(
-                    len(places), min(SOURCES, len(places)), p=shares / shares.sum(), replace=False
-                )
+                generator.choice(places[n], min(of_one, len(places[n])), replace=False)
+                for n in generator.choice(len(places), sources, p=shares, replace=False)
             ]
         )
-        queries, texts = material.query_rows(pairs), material.text_rows(pairs)
-        asked = material.queries(student, queries, generator)
-        answers = material.documents(student, texts, generator)
-        taught, wanted = material.lessons.wanted(queries), material.lessons.wanted(texts)
+        texts = queries + len(pairs)
+        asked, answers = stored.vectors(student, queries), stored.vectors(student, texts)
+        own, theirs = stored.own[queries], stored.own[texts]
         return (
-            losses.contrast(asked, answers, wanted @ wanted.T > ALIKE)
-            + 0.5 * losses.neighbors(asked, answers, taught, wanted)
-            + 2 * losses.nearness(answers, wanted)
+            losses.contrast(asked, answers, theirs @ theirs.T > ALIKE)
+            + 0.5 * losses.neighbors(asked, answers, own, theirs)
+            + 2 * losses.nearness(answers, theirs)
             + SPREAD * losses.spread(answers)
         )
 
@@ -72,32 +86,27 @@ def retrieval(material: Material) -> Draw:
 def text_matching(material: Material) -> Draw:
     """Pairs of near and far texts, graded by the teacher's similarity."""
     everyday = {"wordnet-examples", "ding", "fortunes", "wordnet", "debian-synopses", "anarchism"}
-    generator = np.random.default_rng(2)
+    dice = np.random.default_rng(2)
     of_corpus = [n for n, entry in enumerate(material.entries) if entry.source in everyday]
-    others = np.arange(
-        len(material.entries) + len(material.pairs), len(material.lessons.lowered)
-    )  # sentences, composed ones and those with a word swapped
-    short = others[material.lessons.tokens.lengths[others] < 40]
-    pool = np.concatenate(
-        [
-            generator.choice(rows, min(POOL // 2, len(rows)), replace=False)
-            for rows in (np.array(of_corpus), short)
-        ]
+    lengths = material.lessons.tokens.lengths
+    others = np.arange(len(material.entries) + len(material.pairs), len(lengths))
+    short = others[lengths[others] < 40]  # sentences, composed ones and those with a word swapped
+    half = POOL["text-matching"] // 2
+    rows = np.concatenate(
+        [dice.choice(part, min(half, len(part)), False) for part in (np.array(of_corpus), short)]
     )
-    near = material.lessons.wanted(pool)
-    neighbors = np.concatenate(
-        [
-            (part @ near.T).topk(min(17, len(pool))).indices[:, 1:].cpu().numpy()
-            for part in near.split(2048)
-        ]
-    )  # (POOL, 16), itself left out
+    stored, taught = material.stored(rows), material.lessons.wanted(rows)
+    near = [
+        (part @ taught.T).topk(min(17, len(rows))).indices[:, 1:].cpu().numpy()
+        for part in taught.split(2048)
+    ]
+    neighbors = np.concatenate(near)  # (POOL, 16), itself left out
 
-    def draw(student: Student, generator: np.random.Generator) -> Tensor:
-        first = generator.integers(len(pool), size=MATCHES)
+    def draw(student: Encoder, generator: np.random.Generator) -> Tensor:
+        first = generator.integers(len(rows), size=MATCHES)
         second = neighbors[first, generator.integers(neighbors.shape[1], size=MATCHES)]
-        rows = pool[np.concatenate([first, second])]
-        vectors = material.documents(student, rows, generator)
-        wanted = material.lessons.wanted(rows)
+        numbers = np.concatenate([first, second])
+        vectors, wanted = stored.vectors(student, numbers), taught[numbers]
         one, other = vectors[:MATCHES], vectors[MATCHES:]
         grades = (wanted[:MATCHES] * wanted[MATCHES:]).sum(1)
         return (
@@ -111,24 +120,21 @@ def text_matching(material: Material) -> Draw:
 
 
 def clustering(material: Material) -> Draw:
-    """Tight groups: sections of packages, and topics that the teacher's own vectors fall into."""
+    """Tight groups: sections of packages, and topics that the base's own vectors fall into."""
     entries = material.entries
     sections = _grouped(  # of synopses, which are short, as what is clustered often is
         (len(entries) + number, entries[pair.row].label)
         for number, pair in enumerate(material.pairs)
         if pair.source == "debian" and pair.query == entries[pair.row].query
     )
-    topics = _topics(material)
+    by_section = _draw_groups(material, sections)
+    long = np.array([n for n, entry in enumerate(entries) if len(entry.text) > 40])
+    rows = np.random.default_rng(3).choice(long, min(POOL["groups"], len(long)), replace=False)
+    by_topic = _draw_groups(material, _topics(material, rows))
 
-    def draw(student: Student, generator: np.random.Generator) -> Tensor:
-        by_section = generator.random() < 0.5
-        rows, labels = _draw_groups(sections if by_section else topics, generator)
-        vectors = material.documents(student, rows, generator)
-        return (
-            losses.groups(vectors, labels)
-            + SPREAD * losses.spread(vectors)
-            + losses.nearness(vectors, material.lessons.wanted(rows))
-        )
+    def draw(student: Encoder, generator: np.random.Generator) -> Tensor:
+        by = by_section if generator.random() < 0.5 else by_topic
+        return by(student, generator)
 
     return draw
 
@@ -140,15 +146,28 @@ def classification(material: Material) -> Draw:
         for row, entry in enumerate(material.entries)
         if entry.source in ("wordnet", "fortunes")
     )
+    return _draw_groups(material, labeled)
 
-    def draw(student: Student, generator: np.random.Generator) -> Tensor:
-        rows, labels = _draw_groups(labeled, generator)
-        vectors = material.documents(student, rows, generator)
-        return (
-            losses.groups(vectors, labels)
-            + losses.nearness(vectors, material.lessons.wanted(rows))
-            + SPREAD * losses.spread(vectors)
-        )
+
+def general(material: Material) -> Draw:
+    """Texts of all kinds, whose vectors and similarities are to stay the base's."""
+    lengths = material.lessons.tokens.lengths
+    rows = np.random.default_rng(4).permutation(np.flatnonzero(lengths <= LONGEST))
+    stored = material.stored(rows[: POOL["general"]])
+
+    def draw(student: Encoder, generator: np.random.Generator) -> Tensor:
+        numbers = generator.integers(len(stored.lengths), size=GENERAL)
+        vectors, wanted = stored.vectors(student, numbers), stored.own[numbers]
+        return losses.nearness(vectors, wanted) + losses.likeness(vectors, wanted)
+
+    return draw
+
+
+def both(own: Draw, others: Draw, weight: float) -> Draw:
+    """An adapter's own objective, and so much of another."""
+
+    def draw(student: Encoder, generator: np.random.Generator) -> Tensor:
+        return own(student, generator) + weight * others(student, generator)
 
     return draw
 
@@ -182,22 +201,34 @@ def _grouped(labeled: Iterable[tuple[int, str | None]]) -> list[NDArray[np.int64
     return [np.array(rows) for rows in found.values() if len(rows) >= LEAST]
 
 
-def _draw_groups(
-    groups: list[NDArray[np.int64]], generator: np.random.Generator
-) -> tuple[NDArray[np.int64], Tensor]:
-    """Some texts of each of some groups: rows (B,) and labels (B,)."""
-    chosen = generator.choice(len(groups), min(GROUPS, len(groups)), replace=False)
-    size = max(MEMBERS, GROUPS * MEMBERS // len(chosen))
-    rows = np.concatenate([generator.choice(groups[number], size) for number in chosen])
-    return rows, torch.arange(len(chosen), device=DEVICE).repeat_interleave(size)
+def _draw_groups(material: Material, groups: list[NDArray[np.int64]]) -> Draw:
+    """Some texts of each of some groups are to stand together, and not far from where they were."""
+    dice = np.random.default_rng(5)
+    most = max(LEAST, POOL["groups"] // len(groups))
+    chosen = [dice.permutation(members)[:most] for members in groups]
+    stored = material.stored(np.concatenate(chosen))
+    counts = np.cumsum([len(members) for members in chosen])
+    places = np.split(np.arange(counts[-1]), counts[:-1])
+
+    def draw(student: Encoder, generator: np.random.Generator) -> Tensor:
+        picked = generator.choice(len(places), min(GROUPS, len(places)), replace=False)
+        size = max(MEMBERS, GROUPS * MEMBERS // len(picked))
+        numbers = np.concatenate([generator.choice(places[n], size) for n in picked])
+        labels = torch.arange(len(picked), device=DEVICE).repeat_interleave(size)
+        vectors = stored.vectors(student, numbers)
+        return (
+            losses.groups(vectors, labels)
+            + losses.nearness(vectors, stored.own[numbers])
+            + SPREAD * losses.spread(vectors)
+        )
+
+    return draw
 
 
-def _topics(material: Material) -> list[NDArray[np.int64]]:
-    """k-means over the teacher's vectors of texts of a sentence or more."""
-    generator = np.random.default_rng(3)
-    long = np.array([n for n, entry in enumerate(material.entries) if len(entry.text) > 40])
-    rows = generator.choice(long, min(POOL, len(long)), replace=False)
-    near = material.lessons.wanted(rows)
+def _topics(material: Material, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """k-means over the base's vectors."""
+    near = material.lessons.vectors(material.base, rows)
+    near = losses.unit(near)
     centers = near[:TOPICS].clone()
     for _ in range(12):
         nearest = (near @ centers.T).argmax(1)

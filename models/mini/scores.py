@@ -1,11 +1,16 @@
 """Rank correlation, recall, and the reader of STS-B: what both training and evaluation use."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mini.items import fraction
+
+Pairs = Sequence[tuple[str, str, float]]
 
 
 def read_pairs(file: Path) -> list[tuple[str, str, float]]:
@@ -31,3 +36,9 @@ def _ranks(values: NDArray[Any]) -> NDArray[np.float64]:
     ends = np.cumsum(counts)
     mean: NDArray[np.float64] = (ends - (counts - 1) / 2)[places]
     return mean
+
+
+def halves(pairs: Pairs) -> dict[str, NDArray[np.bool_]]:
+    """Which graded pairs choices are made by ("watched"), and which are looked at last ("kept")."""
+    watched = np.array([fraction(f"sts {pair[0]}|{pair[1]}") < 0.5 for pair in pairs])
+    return {"watched": watched, "kept": ~watched}

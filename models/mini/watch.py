@@ -1,61 +1,44 @@
-"""What is told of a network during training, on held-out texts and STS-B's development set."""
+"""What is printed of a network during training, on held-out texts and STS-B's development set."""
 
 import json
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from tokenizers import Tokenizer
-from torch import Tensor, nn
+from torch import nn
 
 from mini import batches, losses
-from mini.batches import DOCUMENT, QUERY
-from mini.device import DEVICE, reduced
-from mini.scores import recall, spearman
-
-Pairs = Sequence[tuple[str, str, float]]
-TOKENS = 65_536  # run at once
+from mini.distill import Lessons
+from mini.scores import Pairs, spearman
+from mini.teacher import Teacher
 
 
 def watch(
-    questions: dict[str, tuple[list[str], list[str]]], texts: Sequence[str],
-    aims: NDArray[np.float16], pairs: Pairs, tokenizer: Tokenizer,
-) -> Callable[[nn.Module], str]:  # fmt: skip
+    texts: Sequence[str], pairs: Pairs, teacher: Teacher, tokenizer: Tokenizer
+) -> Callable[[nn.Module], str]:
     """A function that measures a network and gives a line.
 
     Args:
-        questions: of each retrieval test, queries and documents.
         texts: held out.
-        aims: their targets.
         pairs: graded pairs, or none.
+        teacher: whose vectors are wanted.
         tokenizer: of the network.
     """
+    shown = [*texts, *(pair[0] for pair in pairs), *(pair[1] for pair in pairs)]
+    lessons = Lessons(batches.tokenize(tokenizer, shown), teacher)
+    held = np.arange(len(texts))
+    wanted = lessons.wanted(held)
     grades = np.array([pair[2] for pair in pairs])
-    sides = [DOCUMENT + pair[0] for pair in pairs], [DOCUMENT + pair[1] for pair in pairs]
-    wanted = torch.from_numpy(aims.astype(np.float32)).to(DEVICE)
 
-    def run(network: nn.Module, prompt: str, shown: Sequence[str]) -> Tensor:
-        tokens = batches.tokenize(tokenizer, [prompt + text for text in shown])
-        parts = batches.by_length(tokens.lengths, 4096, TOKENS, np.random.default_rng(0))
-        with reduced():
-            found = torch.cat([network(*tokens.batch(part)).float() for part in parts])
-        return losses.unit(found[torch.from_numpy(np.argsort(np.concatenate(parts))).to(DEVICE)])
-
-    @torch.inference_mode()
     def tell(network: nn.Module) -> str:
-        vectors = run(network, DOCUMENT, texts)
-        told = {"cosine": float((vectors * losses.unit(wanted)).sum(1).mean())}
-        recalls = {
-            name: recall((run(network, QUERY, one) @ run(network, DOCUMENT, other).T).cpu().numpy())
-            for name, (one, other) in questions.items()
-        }
-        told |= recalls | {"recall": float(np.mean(list(recalls.values())))}
+        vectors = losses.unit(lessons.vectors(network, np.arange(len(shown))))
+        found = {"cosine": float((vectors[held] * wanted).sum(1).mean())}
         if pairs:
-            one, other = (run(network, "", side) for side in sides)
+            sides = vectors[len(texts) :]
             for width in (64, 256):
-                near = (losses.unit(one[:, :width]) * losses.unit(other[:, :width])).sum(1)
-                told[f"sts {width}"] = spearman(near.cpu().numpy(), grades)
-        return json.dumps({name: round(value, 4) for name, value in told.items()})
+                one, other = losses.unit(sides[:, :width]).chunk(2)
+                near = (one * other).sum(1).cpu().numpy()
+                found[f"sts {width}"] = spearman(near, grades)
+        return json.dumps({name: round(value, 4) for name, value in found.items()})
 
     return tell

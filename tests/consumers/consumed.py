@@ -10,11 +10,11 @@ import numpy as np
 
 FOLDERS = Path(os.environ.get("EMBEDGE_CONSUMERS", "build/consumers")).resolve()
 MODELS = (
-    *("mini", "small", "qwen3", "llama", "nano"),
+    *("small", "qwen3", "llama", "nano"),
     *("bert", "xlm-roberta", "distilbert", "mpnet", "modernbert"),
 )
-# Poolings joined and a layer behind them, which only Sentence Transformers and the graphs know.
-HEADED = "headed"
+# A layer behind the pooling, or several poolings: Sentence Transformers and the graphs know them.
+HEADED = ("headed", "mini")
 # transformers before version 5 has no EuroBERT.
 PLAIN = tuple(name for name in MODELS if name != "nano")
 # The graph of a precision, and the least cosine to the pack's vectors in that precision.

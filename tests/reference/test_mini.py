@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tokenizers import AddedToken, Tokenizer, pre_tokenizers, trainers
-from transformers import Qwen3Config, Qwen3Model
+from tokenizers import Tokenizer
+from transformers import BertModel
 
 from embedge import Embedder
 from embedge_export.export import export_pack
@@ -20,13 +20,16 @@ from mini import (
     further,
     losses,
     objectives,
+    shrink,
     targets,
+    vocabulary,
 )
 from mini.corpus import Entry
 from mini.items import Item, is_held_out
 from mini.material import Material, Pair
-from mini.network import Shape, Student
-from seeded.files import new_tokenizer
+from mini.network import ADAPTED, Encoder, Shape
+from mini.teacher import WINDOW, Teacher
+from seeded import write_bert
 
 TEXTS = [
     f"{kind} number {number} is {word}"
@@ -37,75 +40,62 @@ TEXTS = [
 
 
 @pytest.fixture(scope="module")
-def tokenizer() -> Tokenizer:
-    made = new_tokenizer()
-    trainer = trainers.BpeTrainer(
-        vocab_size=400,
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    made.train_from_iterator(TEXTS, trainer)
-    special = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-    made.add_special_tokens([AddedToken(token, normalized=False) for token in special])
-    return made
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bert(tmp_path_factory.mktemp("teacher") / "bert")
 
 
 @pytest.fixture(scope="module")
-def aims() -> np.ndarray:
-    generator = np.random.default_rng(0)
-    vectors = generator.normal(size=(len(TEXTS), 256)) + 3 * generator.normal(size=(4, 256)).repeat(
-        len(TEXTS) // 4, axis=0
-    )
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
+def teacher(folder: Path) -> Teacher:
+    network = shrink.read_teacher(folder)
+    generator = torch.Generator().manual_seed(2)
+    matrix = torch.linalg.qr(torch.randn(network.shape.hidden, 32, generator=generator))[0]
+    return Teacher(network, matrix)
 
 
-def new(tokenizer: Tokenizer, layers: int = 2) -> Student:
-    shape = Shape(tokenizer.get_vocab_size(), layers=layers, intermediate=96)
-    generator = torch.Generator().manual_seed(1)
-    return distill.new_student(shape, torch.randn(shape.vocab, 256, generator=generator))
+@pytest.fixture(scope="module")
+def tokenizer(folder: Path) -> Tokenizer:
+    return vocabulary.plain(folder / "tokenizer.json")
 
 
-def test_the_network_is_qwen3_as_transformers_has_it(tokenizer: Tokenizer) -> None:
-    student = new(tokenizer, layers=3)
-    for layer in student.layers:  # attention that matters, and differs from place to place
-        torch.nn.init.normal_(layer.self_attn.o_proj.weight, std=0.1)
-        torch.nn.init.normal_(layer.self_attn.q_norm.weight, mean=2, std=0.1)
-    shape = student.shape
-    network = Qwen3Model(
-        Qwen3Config(
-            vocab_size=shape.vocab,
-            hidden_size=shape.hidden,
-            intermediate_size=shape.intermediate,
-            num_hidden_layers=shape.layers,
-            num_attention_heads=shape.heads,
-            num_key_value_heads=shape.heads,
-            head_dim=shape.head_dim,
-            rms_norm_eps=shape.epsilon,
-            rope_parameters={"rope_theta": shape.rope_theta, "rope_type": "default"},
-        )
-    )
-    network.load_state_dict(student.state_dict())
+def new(teacher: Teacher, layers: int = 2) -> Encoder:
+    torch.manual_seed(1)
+    size = teacher.network.shape
+    shape = Shape(size.vocab, 32, layers, 48, size.hidden, size.heads, size.positions, size.types)
+    return Encoder(shape)
+
+
+def test_the_network_is_bert_as_transformers_has_it(folder: Path, teacher: Teacher) -> None:
+    network = BertModel.from_pretrained(
+        str(folder), add_pooling_layer=False, dtype=torch.float32
+    ).eval()
     generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(0, shape.vocab, (5, 11), generator=generator)
+    ids = torch.randint(0, teacher.network.shape.vocab, (5, 11), generator=generator)
     lengths = torch.tensor([11, 3, 7, 1, 10])
     mask = (torch.arange(11)[None] < lengths[:, None]).long()
-    states = network(input_ids=ids, attention_mask=mask).last_hidden_state
-    expected = states[torch.arange(5), lengths - 1]
-    torch.testing.assert_close(student(ids, lengths), expected, atol=1e-5, rtol=1e-5)
+    with torch.inference_mode():
+        states = network(input_ids=ids, attention_mask=mask).last_hidden_state
+        rows = teacher.network.rows(ids, lengths)
+    torch.testing.assert_close(rows[mask.bool()], states[mask.bool()], atol=1e-5, rtol=1e-5)
+    mean = torch.stack([states[row, :length].mean(0) for row, length in enumerate(lengths)])
+    torch.testing.assert_close(teacher.network.pool(rows, lengths), mean, atol=1e-5, rtol=1e-5)
 
 
 class StoppedError(Exception):
     """Stands for a kill."""
 
 
+def lessons_of(texts: list[str], teacher: Teacher, tokenizer: Tokenizer) -> distill.Lessons:
+    return distill.Lessons(batches.tokenize(tokenizer, texts), teacher)
+
+
 def test_an_interrupted_base_goes_on_as_if_nothing_had_been(
-    tokenizer: Tokenizer, aims: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tokenizer: Tokenizer, teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(distill, "BATCH", 32)
     monkeypatch.setattr(distill, "SAVE_EVERY", 0)
-    lessons = distill.Lessons.of(TEXTS, aims, tokenizer)
+    lessons = lessons_of(TEXTS, teacher, tokenizer)
     budget = descent.Budget(steps=16)  # two epochs and more
-    whole, parted = new(tokenizer), new(tokenizer)
+    whole, parted = new(teacher), new(teacher)
     distill.train(whole, lessons, tmp_path / "whole.pt", budget=budget)
     left = [10]
 
@@ -117,43 +107,41 @@ def test_an_interrupted_base_goes_on_as_if_nothing_had_been(
 
     with pytest.raises(StoppedError):
         distill.train(parted, lessons, tmp_path / "parted.pt", budget=budget, watch=kill)
-    again = new(tokenizer)
+    again = new(teacher)
     distill.train(again, lessons, tmp_path / "parted.pt", budget=budget)
     for one, other in zip(whole.parameters(), again.parameters(), strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
-    # It learnt: nearer to the targets than the student that it began as.
-    tokens = batches.tokenize(tokenizer, [batches.DOCUMENT + text for text in TEXTS])
-    rows = tokens.batch(np.arange(len(TEXTS)))
-    wanted = torch.from_numpy(aims.astype(np.float32))
+    # It learnt: nearer to the teacher than the student that it began as.
+    rows = lessons.tokens.batch(np.arange(len(TEXTS)))
+    wanted = lessons.wanted(np.arange(len(TEXTS)))
     with torch.inference_mode():
-        before, after = (losses.nearness(net(*rows), wanted) for net in (new(tokenizer), again))
+        before, after = (losses.nearness(net(*rows), wanted) for net in (new(teacher), again))
     assert after < 0.8 * before
 
 
 def test_a_budget_of_seconds_ends_and_counts_what_an_earlier_run_spent(
-    tokenizer: Tokenizer, aims: np.ndarray, tmp_path: Path
+    tokenizer: Tokenizer, teacher: Teacher, tmp_path: Path
 ) -> None:
-    lessons = distill.Lessons.of(TEXTS, aims, tokenizer)
+    lessons = lessons_of(TEXTS, teacher, tokenizer)
     file = tmp_path / "base.pt"
-    distill.train(new(tokenizer), lessons, file, budget=descent.Budget(seconds=0.5))
+    distill.train(new(teacher), lessons, file, budget=descent.Budget(seconds=0.5))
     first = torch.load(file)
     assert first["seconds"] >= 0.5
-    distill.train(new(tokenizer), lessons, file, budget=descent.Budget(seconds=0.5))
+    distill.train(new(teacher), lessons, file, budget=descent.Budget(seconds=0.5))
     assert torch.load(file)["done"] == first["done"]
     assert descent.Budget(steps=8, seconds=4).spent(2, 3) == 0.75
 
 
 def test_an_adapter_learns_alone_and_goes_on_after_a_stop(
-    tokenizer: Tokenizer, aims: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tokenizer: Tokenizer, teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(adapt, "SAVE_EVERY", 0)
-    base = new(tokenizer)
-    descent.save({"student": base.state_dict()}, tmp_path / "base.pt")
-    tokens = batches.tokenize(tokenizer, TEXTS)
-    wanted = torch.from_numpy(aims.astype(np.float32))
+    base = new(teacher)
+    lessons = lessons_of(TEXTS, teacher, tokenizer)
+    tokens, wanted = lessons.tokens, lessons.wanted(np.arange(len(TEXTS)))
     stop_at = [4]
 
-    def draw(student: Student, generator: np.random.Generator) -> torch.Tensor:
+    def draw(student: Encoder, generator: np.random.Generator) -> torch.Tensor:
         stop_at[0] -= 1
         if stop_at[0] == 0:
             raise StoppedError
@@ -161,48 +149,58 @@ def test_an_adapter_learns_alone_and_goes_on_after_a_stop(
         return losses.nearness(student(*tokens.batch(rows)), wanted[rows])
 
     def run(name: str) -> dict[str, torch.Tensor]:
-        adapt.adapt(
-            tmp_path / "base.pt", new(tokenizer), draw, tmp_path / name,
-            budget=descent.Budget(steps=6), name=name,
-        )  # fmt: skip
+        adapt.adapt(base, draw, tmp_path / name, budget=descent.Budget(steps=6), name=name)
         return dict(torch.load(tmp_path / name))
 
     with pytest.raises(StoppedError):
         run("parted.pt")
     again, whole = run("parted.pt"), run("whole.pt")
     assert set(again) == set(whole)
-    assert len(again) == 2 * 7 * 2  # A and B of seven matrices in two layers
+    assert len(again) == 2 * 6 * ADAPTED  # A and B of six matrices in the last layers
     for name, matrix in whole.items():
         assert matrix.abs().max() > 0
         torch.testing.assert_close(matrix, again[name], atol=1e-5, rtol=1e-4)
 
 
 def test_a_kept_adapter_leaves_general_texts_nearer_to_the_base(
-    tokenizer: Tokenizer, aims: np.ndarray, tmp_path: Path
+    tokenizer: Tokenizer, teacher: Teacher, tmp_path: Path
 ) -> None:
-    base = new(tokenizer)
-    descent.save({"student": base.state_dict()}, tmp_path / "base.pt")
-    tokens = batches.tokenize(tokenizer, TEXTS)
-    wanted = torch.from_numpy(aims.astype(np.float32))
-    own, others = np.arange(48), np.arange(96, 192)
+    base = new(teacher).requires_grad_(False)
+    lessons = lessons_of(TEXTS, teacher, tokenizer)
+    material = Material([], [], lessons, base)
+    own, others = material.stored(np.arange(48)), material.stored(np.arange(96, 192))
+    wanted = lessons.wanted(np.arange(48))
 
     def moved(keep: float) -> float:
-        adapt.adapt(
-            tmp_path / "base.pt", new(tokenizer),
-            lambda student, _: losses.nearness(student(*tokens.batch(own)), wanted[own]),
-            tmp_path / f"{keep}.pt", budget=descent.Budget(steps=12), name="task",
-            general=lambda student, _: student(*tokens.batch(others)), keep=keep,
-        )  # fmt: skip
-        student = new(tokenizer)
-        student.add_adapters(adapt.RANK, 1.0)
-        student.load_state_dict({**student.state_dict(), **torch.load(tmp_path / f"{keep}.pt")})
-        with torch.inference_mode():
-            with student.plain():
-                before = student(*tokens.batch(others))
-            torch.testing.assert_close(before, base(*tokens.batch(others)))
-            return float(losses.nearness(student(*tokens.batch(others)), before))
+        def draw(student: Encoder, _: np.random.Generator) -> torch.Tensor:
+            return losses.nearness(own.vectors(student, np.arange(48)), wanted)
+
+        def general(student: Encoder, _: np.random.Generator) -> torch.Tensor:
+            return losses.nearness(others.vectors(student, np.arange(96)), others.own)
+
+        file = tmp_path / f"{keep}.pt"
+        budget = descent.Budget(steps=40)
+        adapt.adapt(base, objectives.both(draw, general, keep), file, budget=budget, name="task")
+        student = new(teacher)
+        student.add_adapters(adapt.RANK)
+        student.load_state_dict({**student.state_dict(), **torch.load(file)})
+        return float(general(student, np.random.default_rng(0)).detach())
 
     assert moved(4.0) < 0.5 * moved(0.0)
+
+
+def test_stored_states_give_what_the_whole_network_gives(
+    tokenizer: Tokenizer, teacher: Teacher
+) -> None:
+    base = new(teacher)
+    lessons = lessons_of([*TEXTS[::7], "one more", " ".join(TEXTS[:9])], teacher, tokenizer)
+    stored = Material([], [], lessons, base).stored(np.array([5, 0, 28, 29, 3]))
+    numbers = np.array([3, 1, 4, 0, 0, 2])
+    ids = lessons.tokens.batch(np.array([29, 0, 3, 5, 5, 28]))
+    wanted = losses.unit(base(*ids))
+    found = losses.unit(stored.vectors(base, numbers))
+    assert ((found * wanted).sum(1) > 0.999).all()  # states are kept in bfloat16
+    assert ((stored.own[numbers] * wanted).sum(1) > 0.999).all()
 
 
 def test_half_an_adapter_changes_half_as_much() -> None:
@@ -218,7 +216,7 @@ def test_half_an_adapter_changes_half_as_much() -> None:
 
 
 def test_every_objective_gives_a_loss_that_reaches_the_adapter(
-    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+    tokenizer: Tokenizer, teacher: Teacher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(objectives, "LEAST", 4)
     monkeypatch.setattr(objectives, "TOPICS", 6)
@@ -237,29 +235,87 @@ def test_every_objective_gives_a_loss_that_reaches_the_adapter(
         for query in objectives.queries_of(entry)
     ]
     texts = [entry.text for entry in entries] + [pair.query for pair in pairs] + TEXTS
-    drawn = np.random.default_rng(1).normal(size=(len(texts), 256))
-    aims = (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float16)
-    material = Material(entries, pairs, distill.Lessons.of(texts, aims, tokenizer))
+    material = Material(entries, pairs, lessons_of(texts, teacher, tokenizer), new(teacher))
     for name, objective in objectives.OBJECTIVES.items():
-        student = new(tokenizer)
-        learning = student.add_adapters(4, 1.0)
+        student = new(teacher)
+        learning = student.add_adapters(4)
         loss = objective(material)(student, np.random.default_rng(0))
         loss.backward()
         assert torch.isfinite(loss), name
         assert any(p.grad is not None and p.grad.abs().max() > 0 for p in learning), name
 
 
-def test_a_prompt_is_put_before_tokens_as_if_it_stood_before_the_text(
-    tokenizer: Tokenizer,
+def test_a_long_text_keeps_its_end_and_is_taught_in_windows(
+    tokenizer: Tokenizer, teacher: Teacher
 ) -> None:
-    texts = ["a red house", "7 dogs (old)", "Ümlaut", *TEXTS[:20]]
-    prompts, tokens = batches.Prompts.of(tokenizer), batches.bare(tokenizer, texts)
-    which = np.arange(len(texts)) % 2
-    ids, lengths = tokens.batch(np.arange(len(texts)), prompts, which)
-    for row, text in enumerate(texts):
-        expected = tokenizer.encode(batches.PROMPTS[which[row]] + text).ids
-        assert ids[row, : lengths[row]].tolist() == expected
-        assert not ids[row, lengths[row] :].any()
+    long = " ".join(TEXTS)
+    tokens = batches.tokenize(tokenizer, [long, TEXTS[0], "", " ".join(TEXTS[:24])])
+    assert tokens.lengths[0] == batches.TOKENS_MOST
+    ids, lengths = tokens.batch(np.arange(4))
+    begin, end = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
+    assert all(ids[row, length - 1] == end for row, length in enumerate(lengths.tolist()))
+    assert not any(ids[row, length:].any() for row, length in enumerate(lengths.tolist()))
+    lesson = teacher.teach(ids, lengths)
+    inner = ids.shape[1] - 2
+    size = -(-inner // -(-inner // WINDOW))
+    for row, length in enumerate(lengths.tolist()):  # one window after the other, alone
+        parts = ids[row, 1 : length - 1].split(size) if length > 2 else [ids[row, 1:1]]
+        mean = torch.zeros(1, teacher.network.shape.hidden)
+        rows = []
+        for part in parts:
+            window = torch.tensor([[begin, *part.tolist(), end]])
+            within = torch.tensor([window.shape[1]])
+            found = teacher.network.rows(window, within)
+            mean += losses.unit(teacher.network.pool(found, within)) * max(1, len(part))
+            rows.append(found[0, 1:-1])
+        wanted = losses.unit(mean @ teacher.matrix)[0]
+        assert lesson.vectors[row] @ wanted > 0.999  # it runs in bfloat16
+        near = torch.cosine_similarity(lesson.rows[row, 1 : length - 1], torch.cat(rows))
+        assert length == 2 or near.min() > 0.99
+
+
+def test_pieces_that_are_cut_out_are_spelled_and_nothing_new_is_unknown(
+    folder: Path, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    texts = [*TEXTS, "the quick brown fox", "Q: 42?"]
+    size = tokenizer.get_vocab_size() - 40
+    kept = vocabulary.chosen(texts, tokenizer, size=size)
+    assert len(kept) == size
+    vocabulary.write(folder / "tokenizer.json", kept, tmp_path / "tokenizer.json")
+    smaller = vocabulary.plain(tmp_path / "tokenizer.json")
+    assert smaller.get_vocab_size() == size
+    names = {number: piece for piece, number in tokenizer.get_vocab().items()}
+    for text in [*texts, "universal constants fly past", "日本語"]:
+        ours, theirs = smaller.encode(text), tokenizer.encode(text)
+        assert ours.tokens.count("[UNK]") == theirs.tokens.count("[UNK]")
+        assert [names[int(kept[number])] for number in ours.ids] == ours.tokens
+    assert smaller.encode(TEXTS[0]).tokens == tokenizer.encode(TEXTS[0]).tokens
+
+
+def test_a_student_cut_out_of_the_teacher_is_the_nearer_the_more_it_keeps(
+    teacher: Teacher, tokenizer: Tokenizer
+) -> None:
+    network = teacher.network
+    matrix = teacher.matrix.numpy()
+    tokens = batches.tokenize(tokenizer, [" ".join(TEXTS[n : n + 3]) for n in range(len(TEXTS))])
+    batch = tokens.batch(np.arange(0, len(TEXTS), 2))
+    held, lengths = tokens.batch(np.arange(1, len(TEXTS), 2))
+    wanted = losses.unit(network(held, lengths) @ teacher.matrix)
+
+    def near(layers: int, neurons: int, spans: list[tuple[int, int]]) -> float:
+        size = network.shape
+        shape = Shape(
+            size.vocab, 32, layers, neurons, size.hidden, size.heads, size.positions, size.types
+        )
+        student = shrink.shrink(network, shape, spans, matrix, [batch])
+        with torch.inference_mode():
+            return float((losses.unit(student(held, lengths)) * wanted).sum(1).mean())
+
+    whole = [(1, 1), (2, 2), (3, 3)]
+    full, half, few = (near(3, count, whole) for count in (256, 128, 16))
+    assert full > 0.99
+    assert full > half > few
+    assert near(2, 128, [(1, 1), (3, 3)]) > 0.5
 
 
 def test_batches_hold_every_text_once_and_no_more_tokens_than_they_may() -> None:
@@ -349,40 +405,36 @@ def test_between_two_adapters_lies_their_mean() -> None:
     torch.testing.assert_close(mean["q.lora_B"] @ mean["q.lora_A"], expected, atol=1e-3, rtol=1e-3)
 
 
-def test_the_checkpoint_exports_to_what_was_trained(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    student = new(tokenizer)
+def test_the_checkpoint_exports_to_what_was_trained(
+    folder: Path, teacher: Teacher, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    student = new(teacher, layers=3)
     generator = torch.Generator().manual_seed(3)
     weights = {name: value.bfloat16().float() for name, value in student.state_dict().items()}
-    matrices = {}
-    for name, module in student.named_modules():
-        if isinstance(module, torch.nn.Linear):
-            inner, outer = module.in_features, module.out_features
-            for side, size in (("A", (adapt.RANK, inner)), ("B", (outer, adapt.RANK))):
-                drawn = 0.05 * torch.randn(size, generator=generator)
-                matrices[f"{name}.lora_{side}"] = drawn.bfloat16().float()
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    adapted = new(teacher, layers=3)
+    adapted.add_adapters(adapt.RANK)
+    matrices = {
+        name: (0.05 * torch.randn(value.shape, generator=generator)).bfloat16().float()
+        for name, value in adapted.state_dict().items()
+        if ".lora_" in name
+    }
     adapters = {"retrieval": matrices, "text-matching": {n: 0 * m for n, m in matrices.items()}}
     checkpoint.write(
-        tmp_path / "model", student.shape, weights, adapters, tmp_path / "tokenizer.json",
+        tmp_path / "model", student.shape, weights, adapters, folder / "tokenizer.json",
         "---\nlicense: apache-2.0\n---\n",
     )  # fmt: skip
     export_pack(tmp_path / "model", out=tmp_path / "pack", precisions=["fp32"])
 
     student.load_state_dict(weights)
-    tokens = batches.tokenize(tokenizer, [batches.QUERY + text for text in TEXTS[:9]])
+    adapted.load_state_dict({**weights, **matrices})
+    rows = batches.tokenize(tokenizer, TEXTS[:9]).batch(np.arange(9))
     with Embedder(tmp_path / "pack") as embedder, torch.inference_mode():
-        for task in adapters:
-            if task == "retrieval":  # after the plain base
-                continue
-            ours = embedder.encode_query(TEXTS[:9], task=task)
-            theirs = losses.unit(student(*tokens.batch(np.arange(9)))).numpy()
-            np.testing.assert_allclose(ours, theirs, atol=2e-5)
-        student.add_adapters(adapt.RANK, 1.0)
-        student.load_state_dict({**student.state_dict(), **matrices})
-        ours = embedder.encode_query(TEXTS[:9], task="retrieval")
-        adapted = losses.unit(student(*tokens.batch(np.arange(9)))).numpy()
-        np.testing.assert_allclose(ours, adapted, atol=2e-5)
-        assert np.abs(adapted - theirs).max() > 0.01
+        for task, network in (("text-matching", student), ("retrieval", adapted)):
+            for encode in (embedder.encode_query, embedder.encode_document):
+                theirs = losses.unit(network(*rows)).numpy()
+                np.testing.assert_allclose(encode(TEXTS[:9], task=task), theirs, atol=2e-5)
+        change = losses.unit(adapted(*rows)) - losses.unit(student(*rows))
+        assert change.abs().max() > 0.01
 
 
 def test_targets_keep_similarities_and_put_the_most_first() -> None:

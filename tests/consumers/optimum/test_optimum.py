@@ -13,7 +13,7 @@ from embedge import read_manifest
 
 @pytest.mark.parametrize("precision", GRAPHS)
 def test_as_the_model_card_shows_it(precision: str) -> None:
-    about = model("mini")
+    about = model("small")
     tokenizer = AutoTokenizer.from_pretrained(about.hub)
     network = ORTModelForFeatureExtraction.from_pretrained(
         about.hub,

@@ -8,7 +8,7 @@ from consumers.consumed import GRAPHS, HEADED, PLAIN, check_prompts, model
 
 @pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("precision", GRAPHS)
-@pytest.mark.parametrize("name", [*PLAIN, HEADED])
+@pytest.mark.parametrize("name", [*PLAIN, *HEADED])
 def test_onnx(name: str, precision: str, side: str) -> None:
     embedder = SentenceTransformer(
         str(model(name).hub),

@@ -40,7 +40,7 @@ def run(name: str, precision: str, side: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("precision", GRAPHS)
 @pytest.mark.parametrize(
-    "name", ["mini", "qwen3", "llama", "bert", "distilbert", "mpnet", "modernbert"]
+    "name", ["small", "qwen3", "llama", "bert", "distilbert", "mpnet", "modernbert"]
 )
 def test_padding_on_the_left(name: str, precision: str) -> None:
     """`pooling: "last_token"` takes the last place, so it needs this side."""
@@ -49,7 +49,7 @@ def test_padding_on_the_left(name: str, precision: str) -> None:
         assert least_cosine(vectors, expected) >= LEAST[precision], way
 
 
-@pytest.mark.parametrize("name", ["mini", "bert", "xlm-roberta"])
+@pytest.mark.parametrize("name", ["small", "bert", "xlm-roberta"])
 def test_padding_on_the_right(name: str) -> None:
     """The graph's own vectors are right on either side; so is the mean of the pipeline."""
     about = model(name)

@@ -47,7 +47,7 @@ def test_auto_model(name: str, side: str) -> None:
         assert least_cosine(vectors, about.expected(kind)) >= LEAST["fp32"]
 
 
-@pytest.mark.parametrize("name", [*NETWORKS, HEADED])
+@pytest.mark.parametrize("name", [*NETWORKS, *HEADED])
 def test_sentence_transformers(name: str) -> None:
     embedder = SentenceTransformer(str(model(name).hub), device="cpu")
     assert embedder.similarity_fn_name == "cosine"
