@@ -43,7 +43,9 @@ def main() -> None:
         place = (options.place or Path(temporary)).resolve()
         if not (place / "data").exists():
             make(place, options.passages, options.real)
-        texts = [query[:40] for query in queries(options.queries)]
+        texts = [
+            query[:40].strip() for query in queries(options.queries)
+        ]  # a last space asks nothing
         with screen() as display:
             print(f"\n{sentence(machine(), Embedder().threads, {})}\n")
             print(markdown(["", ""], measure(display, place, texts) + indexing(place)))
