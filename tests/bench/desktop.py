@@ -43,9 +43,8 @@ def main() -> None:
         place = (options.place or Path(temporary)).resolve()
         if not (place / "data").exists():
             make(place, options.passages, options.real)
-        texts = [
-            query[:40].strip() for query in queries(options.queries)
-        ]  # a last space asks nothing
+        # Without a space at the end, which would ask for nothing new.
+        texts = [query[:40].strip() for query in queries(options.queries)]
         with screen() as display:
             print(f"\n{sentence(machine(), Embedder().threads, {})}\n")
             print(markdown(["", ""], measure(display, place, texts) + indexing(place)))
