@@ -96,7 +96,6 @@ class CausalBatch(Batch):
         graph, rotary, long = self._graph, self._heads.rotary, self._long
         dtype = query.dtype or FLOAT
         assert rotary is not None
-
         seen = self._seen_in_first_part  # outside of the branches
 
         def whole() -> ir.Value:

@@ -154,9 +154,8 @@ class OnnxSession:
             return
         inputs: tuple[NDArray[Any], ...] = (np.zeros((1, 1), np.int64), np.ones((1, 1), np.int64))
         if self._inputs == IMAGE_INPUTS:
-            if (
-                not self._provider.accelerator
-            ):  # where an image costs seconds, and no run keeps its pool
+            # On a CPU an image costs seconds, and no run keeps its pool.
+            if not self._provider.accelerator:
                 return
             inputs = (np.zeros((1, *self._session.get_inputs()[0].shape[1:]), np.float32),)
         with contextlib.suppress(Exception):
