@@ -96,7 +96,8 @@ class CausalBatch(Batch):
         graph, rotary, long = self._graph, self._heads.rotary, self._long
         dtype = query.dtype or FLOAT
         assert rotary is not None
-        seen = self._seen_in_first_part  # outside of the branches
+        # Both outside of the branches, so that they are computed once and not in each layer.
+        seen, _ = self._seen_in_first_part, self._after_keys
 
         def whole() -> ir.Value:
             own, others = turn(graph, query, key, rotary)
@@ -196,10 +197,14 @@ class CausalBatch(Batch):
 
     def _with_more_keys(self, x: ir.Value) -> ir.Value:
         """Keys or values (B, S, width) with zeros after them, up to a multiple of `_KEYS`."""
+        return self._graph.op("Pad", x, self._after_keys)
+
+    @cached_property
+    def _after_keys(self) -> ir.Value:
+        """How far keys and values are padded, before and after each dimension: int64 (6,)."""
         graph = self._graph
         more = graph.op("Sub", self._rounded_up(self._length), self._length)
-        around = graph.op("Concat", graph.numbers(0, 0, 0, 0), more, graph.numbers(0), axis=0)
-        return graph.op("Pad", x, around)
+        return graph.op("Concat", graph.numbers(0, 0, 0, 0), more, graph.numbers(0), axis=0)
 
     def _rounded_up(self, length: ir.Value) -> ir.Value:
         """The next multiple of `_KEYS`, int64 (1,)."""
